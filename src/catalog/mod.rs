@@ -1,0 +1,71 @@
+//! What a database's catalogs say: the MaxCompute foreign tables, and every relation that leads
+//! to one, read with tokio-postgres through a service account.
+
+/// A relation that reads MaxCompute: a foreign table on MaxCompute's server, or a view, rule,
+/// materialized view, or partition/inheritance parent that leads to one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relation {
+    /// Schema, exactly as the catalog spells it.
+    pub schema: String,
+    /// Name, exactly as the catalog spells it.
+    pub name: String,
+    /// The MaxCompute projects it leads to (`project` or `project#schema`, as the table option
+    /// says; compare without `#schema` and ignoring case).
+    pub projects: Vec<String>,
+    /// One chain of relations that leads from here to a foreign table, itself excluded, for
+    /// messages; empty for a foreign table.
+    pub via: Vec<String>,
+}
+
+/// What `SHOW` answers for the settings that choose the engine, in a fresh session of this
+/// database.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RouteSettings {
+    /// `hg_experimental_enable_access_odps_orc_via_holo`: on is HQE. `None`: the setting does not
+    /// exist (42704) or was not asked.
+    pub orc_via_holo: Option<bool>,
+    /// `hg_experimental_external_catalog_routing`.
+    pub catalog_routing: Option<String>,
+    /// True if `pg_settings.context` says that any user may set the orc setting.
+    pub user_may_set: bool,
+}
+
+impl RouteSettings {
+    /// True if a fresh session of this database reads encrypted data without any SET of ours.
+    pub fn reads_encrypted_already(&self) -> bool {
+        self.orc_via_holo == Some(false)
+            || self
+                .catalog_routing
+                .as_deref()
+                .is_some_and(|routing| routing.to_ascii_lowercase().contains("odps:common_table"))
+    }
+}
+
+/// A Hologres version, from `hg_version()`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HologresVersion(pub u16, pub u16, pub u16);
+
+impl HologresVersion {
+    /// The first version that reads encrypted MaxCompute data at all (vendor page, *Limits*).
+    pub const READS_ENCRYPTED: Self = Self(1, 1, 0);
+    /// The first version that needs no back-end configuration for it (vendor page, *Limits*).
+    pub const NEEDS_NO_BACKEND_CONFIGURATION: Self = Self(1, 3, 31);
+    /// The first version whose common-table route reads encrypted data, with either kind of key.
+    pub const COMMON_TABLE: Self = Self(3, 2, 0);
+}
+
+/// Everything one reading of a database's catalogs yields.
+#[derive(Debug, Clone, Default)]
+pub struct Contents {
+    /// Relations that lead to MaxCompute.
+    pub relations: Vec<Relation>,
+    /// `(schema, name)` of all other relations that bear the name of one in `relations`: what an
+    /// unqualified name may mean instead.
+    pub homonyms: Vec<(String, String)>,
+    /// The settings that choose the engine.
+    pub route: RouteSettings,
+    /// `hg_version()`; `None` when it does not exist or cannot be read.
+    pub version: Option<HologresVersion>,
+    /// The search_path a fresh session of this database has, e.g. `"$user", public`.
+    pub search_path: String,
+}

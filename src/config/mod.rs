@@ -1,0 +1,304 @@
+//! The checked, typed settings. The file is TOML; flags win over the environment, the environment
+//! over the file, the file over the defaults here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that can be configured, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where clients connect.
+    pub listen: Listen,
+    /// The Hologres instance behind.
+    pub upstream: Upstream,
+    /// How encrypted data is made readable.
+    pub route: Route,
+    /// What the operator says is encrypted.
+    pub protect: Protect,
+    /// How the catalogs are read; `None` as user: not at all.
+    pub catalog: Catalog,
+    /// The key cache.
+    pub keys: Keys,
+    /// Metrics and health.
+    pub observe: Observe,
+    /// Sessions' limits and deadlines.
+    pub limits: Limits,
+}
+
+/// `[listen]`
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// Addresses to listen on; default 127.0.0.1:6432.
+    pub addresses: Vec<SocketAddr>,
+    /// TLS towards clients; `None`: SSLRequest is answered `N`.
+    pub tls: Option<ListenTls>,
+}
+
+/// `[listen.tls]`
+#[derive(Debug, Clone)]
+pub struct ListenTls {
+    /// PEM file with the certificate chain.
+    pub certificate: PathBuf,
+    /// PEM file with the private key.
+    pub key: PathBuf,
+    /// PEM file with the CAs that client certificates must come from; `None`: none is asked for.
+    pub client_ca: Option<PathBuf>,
+    /// Refuse clients that do not use TLS.
+    pub required: bool,
+}
+
+/// `[upstream]`
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// Host name or address.
+    pub host: String,
+    /// Port; Hologres' own default is 80.
+    pub port: u16,
+    /// TLS towards Hologres.
+    pub tls: UpstreamTls,
+    /// How long a connect may take, name resolution and TLS included. Default 10 s.
+    pub connect_timeout: Duration,
+}
+
+/// `[upstream.tls]`
+#[derive(Debug, Clone)]
+pub struct UpstreamTls {
+    /// As libpq's sslmode.
+    pub mode: TlsMode,
+    /// PEM file with CAs; `None`: the system's roots.
+    pub ca: Option<PathBuf>,
+    /// PEM files for client authentication.
+    pub certificate: Option<PathBuf>,
+    /// See `certificate`.
+    pub key: Option<PathBuf>,
+    /// The name to send as SNI and to verify; `None`: the host.
+    pub server_name: Option<String>,
+}
+
+/// libpq's sslmode, less `allow`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TlsMode {
+    /// Never TLS.
+    Disable,
+    /// TLS if the server has it. The default.
+    #[default]
+    Prefer,
+    /// TLS or nothing; the certificate is not verified.
+    Require,
+    /// TLS with a certificate from a known CA.
+    VerifyCa,
+    /// The same, and the name must match.
+    VerifyFull,
+}
+
+/// `[route]`
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Which setting lets encrypted data be read.
+    pub kind: RouteKind,
+    /// How long a route stays.
+    pub scope: Scope,
+    /// What happens when the client sets the route itself.
+    pub override_client: Override,
+    /// Run a statement again after the pangu error, where that is safe.
+    pub retry: bool,
+    /// Bytes of a cycle kept for running it again. Default 256 KiB.
+    pub retry_buffer: usize,
+}
+
+/// See the vendor's pages *Query MaxCompute data encrypted based on BYOK* and *Common Table*.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RouteKind {
+    /// `SET hg_experimental_enable_access_odps_orc_via_holo = false`
+    #[default]
+    Sqe,
+    /// `SET hg_experimental_external_catalog_routing = 'odps:common_table,dlf:hqe'`
+    CommonTable,
+    /// By version: common-table from V3.2.
+    Auto,
+}
+
+/// How long a route stays once it was set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// For the rest of the session.
+    #[default]
+    Session,
+    /// For the statement that needs it.
+    Statement,
+}
+
+/// What happens when the client sets the route itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Override {
+    /// The client is the master: left alone from then on.
+    #[default]
+    Respect,
+    /// Osprey sets the route all the same.
+    Enforce,
+}
+
+/// `[protect]`: what the operator says is encrypted.
+#[derive(Debug, Clone, Default)]
+pub struct Protect {
+    /// MaxCompute projects encrypted with a KMS key; `*` and `?` are wildcards.
+    pub projects: Vec<ProjectRule>,
+    /// Tables by pattern `[database.]schema.table`, each part with `*` and `?`.
+    pub tables: Vec<TablePattern>,
+}
+
+/// One `[[protect.project]]` or `--encrypted-project NAME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectRule {
+    /// Project name or pattern, lower case.
+    pub name: String,
+    /// Which kind of encryption.
+    pub encryption: ConfiguredEncryption,
+    /// KMS key id, if the operator knows it.
+    pub key_id: Option<String>,
+}
+
+/// What the operator says of a project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConfiguredEncryption {
+    /// Encrypted with a KMS key. The default.
+    #[default]
+    Kms,
+    /// Encrypted with MaxCompute's default key.
+    DefaultKey,
+    /// Not encrypted, whatever others say.
+    None,
+}
+
+/// `database.schema.table`; a missing part is `*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TablePattern {
+    /// Database pattern.
+    pub database: String,
+    /// Schema pattern.
+    pub schema: String,
+    /// Table pattern.
+    pub table: String,
+}
+
+/// `[catalog]`
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    /// The service account; `None`: the catalogs are not read.
+    pub user: Option<String>,
+    /// Its password (`OSPREY_CATALOG_PASSWORD`, or `password_file`).
+    pub password: Option<Secret>,
+    /// How often each database is read again. Default 5 min.
+    pub refresh: Duration,
+    /// Names of the foreign servers that are MaxCompute's. Default `odps_server`.
+    pub servers: Vec<String>,
+}
+
+/// A value that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("[REDACTED]")
+    }
+}
+
+/// `[keys]`
+#[derive(Debug, Clone)]
+pub struct Keys {
+    /// How long a key record is believed. Default 24 h.
+    pub ttl: Duration,
+    /// How long a failed lookup is remembered. Default 60 s.
+    pub negative_ttl: Duration,
+    /// At most this many records. Default 10,000.
+    pub capacity: usize,
+}
+
+/// `[observe]`
+#[derive(Debug, Clone)]
+pub struct Observe {
+    /// Where /metrics and /healthz are served; default 127.0.0.1:9464. `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// `text` or `json` logs.
+    pub json_logs: bool,
+    /// A tracing filter, e.g. `info` or `osprey=debug`.
+    pub log: String,
+    /// Replace pangu paths in messages and logs.
+    pub redact_paths: bool,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Worker threads; default one per core.
+    pub workers: usize,
+    /// Sessions at a time; default 10,000. The next one gets FATAL 53300.
+    pub max_sessions: usize,
+    /// From accept to the first ReadyForQuery. Default 60 s.
+    pub login_timeout: Duration,
+    /// After SIGTERM, how long sessions in a transaction or statement may go on. Default 30 s.
+    pub drain_timeout: Duration,
+    /// Statement texts longer than this are looked at only this far. Default 256 KiB.
+    pub inspect_bytes: usize,
+    /// Cancel upstream the statement that a lost client left behind. Default true.
+    pub cancel_orphans: bool,
+}
+
+impl Settings {
+    /// The defaults, for one upstream.
+    pub fn for_upstream(host: impl Into<String>, port: u16) -> Self {
+        Self {
+            listen: Listen {
+                addresses: vec![SocketAddr::from(([127, 0, 0, 1], 6432))],
+                tls: None,
+            },
+            upstream: Upstream {
+                host: host.into(),
+                port,
+                tls: UpstreamTls {
+                    mode: TlsMode::default(),
+                    ca: None,
+                    certificate: None,
+                    key: None,
+                    server_name: None,
+                },
+                connect_timeout: Duration::from_secs(10),
+            },
+            route: Route {
+                kind: RouteKind::default(),
+                scope: Scope::default(),
+                override_client: Override::default(),
+                retry: true,
+                retry_buffer: 256 << 10,
+            },
+            protect: Protect::default(),
+            catalog: Catalog {
+                user: None,
+                password: None,
+                refresh: Duration::from_secs(300),
+                servers: vec!["odps_server".into()],
+            },
+            keys: Keys {
+                ttl: Duration::from_secs(24 * 3600),
+                negative_ttl: Duration::from_secs(60),
+                capacity: 10_000,
+            },
+            observe: Observe {
+                metrics: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
+                json_logs: false,
+                log: "info".into(),
+                redact_paths: false,
+            },
+            limits: Limits {
+                workers: std::thread::available_parallelism().map_or(1, usize::from),
+                max_sessions: 10_000,
+                login_timeout: Duration::from_secs(60),
+                drain_timeout: Duration::from_secs(30),
+                inspect_bytes: 256 << 10,
+                cancel_orphans: true,
+            },
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The heart, sans-IO: frames in, ranges out.

@@ -1,0 +1,32 @@
+//! Osprey: a PostgreSQL-wire query proxy for Alibaba Cloud Hologres.
+//!
+//! # The walk of one query
+//!
+//! 1. [`server`] accepts a connection and hands it to a worker; [`session`] reads the startup
+//!    packet, connects to Hologres and relays authentication.
+//! 2. The session's pump reads from the client and asks [`core`] what to do with each range of
+//!    bytes. The core knows no socket and no clock: frames in, ranges out.
+//! 3. For each statement the core asks the [`protection`] snapshot of the database whether it
+//!    touches MaxCompute data encrypted with a KMS key. [`sql`] finds what a statement touches;
+//!    [`catalog`] and [`keys`] supply, in the background, what is known about it.
+//! 4. If the session's engine is not the one the statement needs, the core puts
+//!    `SET hg_experimental_enable_access_odps_orc_via_holo = false` in front, in the same write.
+//! 5. Replies are forwarded as they come; those to our own SET are swallowed; an error that
+//!    [`advice`] recognises is rewritten so that its reader knows what to do.
+//!
+//! [`observe`] counts and logs along the way, [`config`] holds the checked settings, [`cli`] the
+//! commands, and [`simulator`] a small Hologres in process for `osprey demo`.
+
+pub mod advice;
+pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod core;
+pub mod keys;
+pub mod observe;
+pub mod protection;
+pub mod server;
+pub mod session;
+pub mod simulator;
+pub mod sql;
+pub mod wire;

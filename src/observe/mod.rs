@@ -1,0 +1,3 @@
+//! Metrics, health, logs.
+
+pub mod metrics;
