@@ -178,6 +178,7 @@ begin_scan(ForeignScanState *node, int eflags)
 	char	   *name = psprintf("%s.%s", project, table);
 	char	   *schema = strchr(project, '#');
 	OdpsScan   *scan = palloc0(sizeof(OdpsScan));
+	Oid			data;
 
 	if (schema != NULL)
 		*schema = '\0';
@@ -190,11 +191,12 @@ begin_scan(ForeignScanState *node, int eflags)
 		return;
 
 	/* No privilege on the data is asked for: MaxCompute's privileges are not the stand-in's matter. */
-	scan->data = table_openrv_extended(makeRangeVar(DATA_SCHEMA, name, -1), AccessShareLock, true);
-	if (scan->data == NULL)
+	data = get_relname_relid(name, get_namespace_oid(DATA_SCHEMA, false));
+	if (!OidIsValid(data))
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_TABLE_NOT_FOUND),
 				 errmsg("Table not found - %s", name)));
+	scan->data = table_open(data, AccessShareLock);
 	if (scan->data->rd_rel->relkind != RELKIND_RELATION)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
