@@ -420,6 +420,11 @@ class Osprey:
         samples = (line.rsplit(" ", 1) for line in text.splitlines() if line[:1] != "#")
         return {name: float(value) for name, value in samples}
 
+    def peak_memory(self):
+        """The most that the process has ever held in memory, in bytes."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) << 10
+
     def endpoint(self, dbname, **changes):
         return Endpoint("127.0.0.1", self.port, dbname, "osprey", **changes)
 
