@@ -14,9 +14,9 @@ use super::metrics::{CONNECT_BOUNDS, CloseReason, ConnectTimes, Counter, Kind as
 /// What the background tasks know at the moment of a scrape.
 #[derive(Debug, Clone, Default)]
 pub struct Knowledge {
-    /// Key lookups that a provider answered, since the start.
+    /// Key lookups begun, since the start.
     pub key_lookups: u64,
-    /// Key lookups that failed, since the start.
+    /// Of these, the ones that failed.
     pub key_lookup_failures: u64,
     /// Questions that the key cache answered, since the start.
     pub key_cache_hits: u64,
@@ -24,6 +24,14 @@ pub struct Knowledge {
     pub key_cache_misses: u64,
     /// Records in the key cache.
     pub key_records: u64,
+    /// Answers older than they should be, because lookups fail, since the start.
+    pub key_stale_answers: u64,
+    /// Records pushed out by the cache's bound, since the start.
+    pub key_evictions: u64,
+    /// Projects learned to be encrypted from a failure, since the start.
+    pub lessons_learned: u64,
+    /// Of such lessons, the ones that a lookup contradicted.
+    pub lessons_contradicted: u64,
     /// The databases that clients opened.
     pub databases: Vec<Database>,
 }
@@ -53,8 +61,8 @@ pub struct Metrics {
 /// Where the values are.
 pub(super) struct Sources {
     pub(super) shards: Vec<Shard>,
-    pub(super) codes: &'static [&'static str],
-    pub(super) refusals: &'static [&'static str],
+    pub(super) codes: Vec<&'static str>,
+    pub(super) refusals: Vec<&'static str>,
     knowledge: OnceLock<Box<dyn Fn() -> Knowledge + Send + Sync>>,
 }
 
@@ -64,14 +72,14 @@ impl Metrics {
     /// as 0, so that the first increase is seen as one.
     pub fn new(
         workers: usize,
-        codes: &'static [&'static str],
-        refusals: &'static [&'static str],
+        codes: impl IntoIterator<Item = &'static str>,
+        refusals: impl IntoIterator<Item = &'static str>,
     ) -> Self {
         let shards = (0..workers).map(|_| Shard::default()).collect();
         let sources = Arc::new(Sources {
             shards,
-            codes,
-            refusals,
+            codes: codes.into_iter().collect(),
+            refusals: refusals.into_iter().collect(),
             knowledge: OnceLock::new(),
         });
         let registry = Registry::new();

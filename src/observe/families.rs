@@ -147,6 +147,18 @@ pub(super) const FAMILIES: &[Family] = &[
         |sources, _| summed(sources, |shard| &shard.injection_failures),
     ),
     counter(
+        "osprey_unsteered_statements_total",
+        &[],
+        "Statements that touch encrypted data, in front of which no SET could be sent.",
+        |sources, _| summed(sources, |shard| &shard.unsteered_statements),
+    ),
+    counter(
+        "osprey_relay_only_sessions_total",
+        &[],
+        "Sessions that were only relayed from some point on, as the order of messages was ambiguous.",
+        |sources, _| summed(sources, |shard| &shard.relay_only_sessions),
+    ),
+    counter(
         "osprey_client_route_sessions_total",
         &[],
         "Sessions whose client set the engine itself.",
@@ -156,7 +168,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "osprey_errors_rewritten_total",
         &["code"],
         "Errors of Hologres' rewritten into advice, by code (docs/errors.md).",
-        |sources, _| labels(sources, sources.codes, |shard| &shard.errors_rewritten),
+        |sources, _| labels(sources, &sources.codes, |shard| &shard.errors_rewritten),
     ),
     counter(
         "osprey_retries_total",
@@ -168,19 +180,20 @@ pub(super) const FAMILIES: &[Family] = &[
         "osprey_retries_refused_total",
         &["reason"],
         "Statements that failed on encrypted data and could not be run again.",
-        |sources, _| labels(sources, sources.refusals, |shard| &shard.retries_refused),
+        |sources, _| labels(sources, &sources.refusals, |shard| &shard.retries_refused),
     ),
     // Knowledge.
     counter(
         "osprey_key_lookups_total",
-        &["outcome"],
-        "Lookups of a project's encryption and key.",
-        |_, k| {
-            outcomes(
-                ("answered", k.key_lookups),
-                ("failed", k.key_lookup_failures),
-            )
-        },
+        &[],
+        "Lookups of a project's encryption.",
+        |_, k| one(k.key_lookups),
+    ),
+    counter(
+        "osprey_key_lookup_failures_total",
+        &[],
+        "Lookups that failed.",
+        |_, k| one(k.key_lookup_failures),
     ),
     counter(
         "osprey_key_cache_requests_total",
@@ -193,6 +206,29 @@ pub(super) const FAMILIES: &[Family] = &[
         &[],
         "Records in the key cache.",
         |_, knowledge| one(knowledge.key_records),
+    ),
+    counter(
+        "osprey_key_cache_stale_answers_total",
+        &[],
+        "Answers older than they should be, because lookups fail.",
+        |_, k| one(k.key_stale_answers),
+    ),
+    counter(
+        "osprey_key_cache_evictions_total",
+        &[],
+        "Records pushed out by keys.capacity.",
+        |_, k| one(k.key_evictions),
+    ),
+    counter(
+        "osprey_lessons_total",
+        &["outcome"],
+        "Projects on whose data HQE failed: believed, or contradicted by a lookup.",
+        |_, k| {
+            outcomes(
+                ("learned", k.lessons_learned),
+                ("contradicted", k.lessons_contradicted),
+            )
+        },
     ),
     gauge(
         "osprey_catalog_protected_relations",
@@ -243,11 +279,7 @@ fn kinds<K: Kind, const N: usize>(
         .collect()
 }
 
-fn labels(
-    sources: &Sources,
-    known: &'static [&'static str],
-    of: impl Fn(&Shard) -> &Labels,
-) -> Samples {
+fn labels(sources: &Sources, known: &[&'static str], of: impl Fn(&Shard) -> &Labels) -> Samples {
     let mut sums: BTreeMap<&str, u64> = known.iter().map(|&label| (label, 0)).collect();
     for shard in &sources.shards {
         of(shard).sum_into(&mut sums);

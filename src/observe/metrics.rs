@@ -212,6 +212,8 @@ pub struct Shard {
     pub statements: Kinds<Protocol, { Protocol::COUNT }>,
     /// Of these, the ones that touch encrypted data.
     pub protected_statements: Counter,
+    /// Of these, the ones in front of which no SET could be sent.
+    pub unsteered_statements: Counter,
     /// Cycles ended by ReadyForQuery, Osprey's own not counted.
     pub cycles: Counter,
     /// SETs of Osprey's own.
@@ -224,6 +226,9 @@ pub struct Shard {
     pub retries: Counter,
     /// Statements that failed on encrypted data and were not run again, by reason.
     pub retries_refused: Labels,
+    /// Sessions from whose middle on nothing was injected, because the order of messages had become
+    /// ambiguous.
+    pub relay_only_sessions: Counter,
     /// Sessions whose client set the route itself.
     pub client_route_sessions: Counter,
     /// Bytes forwarded.

@@ -3,7 +3,7 @@ use crate::observe::metrics::{Injection, Protocol};
 
 /// Metrics with every family filled.
 pub(crate) fn filled() -> Metrics {
-    let metrics = Metrics::new(2, &["OSP-1", "OSP-2"], &["writes", "rows_sent"]);
+    let metrics = Metrics::new(2, ["OSP-1", "OSP-2"], ["writes", "rows_sent"]);
     for worker in 0..2 {
         let shard = metrics.shard(worker);
         shard.sessions_opened.add(3);
@@ -109,7 +109,7 @@ fn knowledge_is_asked_at_each_scrape_and_escaped() {
 
 #[test]
 fn a_session_that_closes_elsewhere_never_makes_the_gauge_negative() {
-    let metrics = Metrics::new(1, &[], &[]);
+    let metrics = Metrics::new(1, [], []);
     metrics
         .shard(0)
         .sessions_closed

@@ -6,7 +6,7 @@ async fn start() -> (std::net::SocketAddr, Arc<Health>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let health = Arc::new(Health::default());
-    let metrics = Arc::new(Metrics::new(1, &[], &[]));
+    let metrics = Arc::new(Metrics::new(1, [], []));
     metrics.shard(0).sessions_opened.inc();
     tokio::spawn(serve(listener, metrics, Arc::clone(&health)));
     (address, health)
