@@ -21,6 +21,7 @@ import time
 import urllib.request
 
 import psycopg
+import psycopg.conninfo
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -290,9 +291,10 @@ class Cluster:
 
     def create_database(self, name, script=HERE / "schema.sql"):
         """A new database with the tests' tables; one of that name is dropped."""
+        quoted = '"' + name.replace('"', '""') + '"'
         with self.admin("postgres") as connection:
-            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-            connection.execute(f'CREATE DATABASE "{name}"')
+            connection.execute(f"DROP DATABASE IF EXISTS {quoted} WITH (FORCE)")
+            connection.execute(f"CREATE DATABASE {quoted}")
         if script is not None:
             with self.admin(name) as connection:
                 connection.execute(script.read_text())
