@@ -45,7 +45,8 @@ use statements::Statements;
 /// What the core asks of the world outside; every answer is at hand, nothing waits.
 pub trait World {
     /// What a statement text does. `whole` is false where only the head of it is in hand.
-    fn decide(&self, text: &[u8], whole: bool) -> Arc<Decision>;
+    /// `path_certain` is false once the session has changed how unqualified names resolve.
+    fn decide(&self, text: &[u8], whole: bool, path_certain: bool) -> Arc<Decision>;
 
     /// Changes whenever [`World::decide`] may answer differently.
     fn generation(&self) -> u64;
