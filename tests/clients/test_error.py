@@ -52,13 +52,14 @@ def test_rows_come_before_the_error(through_osprey, cluster):
     """A scan that fails late: the rows that were there arrive, then the rewritten error."""
     database = through_osprey.dbname
     cluster.query(database, f"ALTER DATABASE {database} SET hologres.fail_after_rows = 500")
-    status, output = through_osprey.psql(
-        "-At", "-v", "FETCH_COUNT=1", "-c", f"SET {harness.ORC} = on", "-c", "SELECT id FROM salaries"
-    )
-    assert status == 1
-    assert output.splitlines()[:501] == ["SET"] + [str(number) for number in range(1, 501)]
-    assert "ERROR:" in output.splitlines()[501]
-    assert tasks.is_pangu(output)
+    rows = []
+    with through_osprey.connect() as connection:
+        connection.execute(f"SET {harness.ORC} = on")
+        with pytest.raises(psycopg.errors.InternalError_) as caught:
+            for row in connection.cursor().stream("SELECT id FROM salaries"):
+                rows.append(row[0])
+    assert rows == list(range(1, 501))
+    assert tasks.is_pangu(caught.value.diag.message_detail)
 
 
 def test_text_that_quotes_the_error_is_no_error(through_osprey):
