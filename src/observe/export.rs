@@ -199,7 +199,7 @@ impl Collector for Exporter {
             .sources
             .shards
             .iter()
-            .map(|shard| &shard.upstream_connect_seconds);
+            .map(|shard| &shard.upstream_connect_time);
         let metrics = vec![histogram(connects)];
         families.push(proto_family(
             CONNECT_NAME,

@@ -207,7 +207,7 @@ pub struct Shard {
     /// Connects to Hologres that failed.
     pub upstream_connect_failures: Counter,
     /// How long connects to Hologres took.
-    pub upstream_connect_seconds: ConnectTimes,
+    pub upstream_connect_time: ConnectTimes,
     /// Statements that clients sent: Query and Execute messages.
     pub statements: Kinds<Protocol, { Protocol::COUNT }>,
     /// Of these, the ones that touch encrypted data.

@@ -12,7 +12,7 @@ pub(crate) fn filled() -> Metrics {
         shard.injections.of(Injection::OwnQuery).inc();
         shard.errors_rewritten.inc("OSP-2");
         shard
-            .upstream_connect_seconds
+            .upstream_connect_time
             .observe(Duration::from_millis(3));
     }
     metrics.ask_knowledge(|| Knowledge {
