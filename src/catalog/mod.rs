@@ -74,6 +74,12 @@ impl HologresVersion {
     pub const COMMON_TABLE: Self = Self(3, 2, 0);
 }
 
+impl std::fmt::Display for HologresVersion {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "V{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
 /// Everything one reading of a database's catalogs yields.
 #[derive(Debug, Clone, Default)]
 pub struct Contents {

@@ -72,7 +72,7 @@ const SETTING: &str = "\
     SELECT s.context::pg_catalog.text, s.source::pg_catalog.text \
       FROM pg_catalog.pg_settings s WHERE s.name = $1";
 
-/// `hg_version()` outside pg_catalog is believed only if a superuser made it: the service account
+/// `hg_version()` outside `pg_catalog` is believed only if a superuser made it: the service account
 /// must not run what a user planted.
 const VERSION_SCHEMA: &str = "\
     SELECT pg_catalog.quote_ident(n.nspname) \
