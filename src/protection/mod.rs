@@ -1,7 +1,15 @@
 //! Whether a statement touches encrypted MaxCompute data, and why: one immutable [`Snapshot`] per
 //! database, swapped in by background tasks, read by sessions without waiting.
 
+mod glob;
+mod memo;
+mod quick;
+mod relations;
+mod snapshot;
+
 use std::sync::Arc;
+
+pub use snapshot::{Snapshot, SnapshotBuilder};
 
 use crate::keys::KeyRecord;
 
@@ -17,6 +25,16 @@ pub struct Decision {
     pub names: Vec<NameUse>,
     /// A `/* osprey: route=… */` comment.
     pub hint: Option<RouteHint>,
+}
+
+/// What a session knows of how names resolve in it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct NameContext {
+    /// The present role's name: what `"$user"` means in the search path.
+    pub user: String,
+    /// The schemas of the search path in order, folded, `$user` as it is; `None`: not certain (a
+    /// temporary relation that may shadow others makes it so), then any relation of a name counts.
+    pub search_path: Option<Vec<String>>,
 }
 
 /// Why a statement is protected, for logs, metrics and advice.

@@ -1,1 +1,91 @@
-//! To be written.
+//! What a statement touches: the relations it names, whether it only reads, and what it does to
+//! settings, transactions and SQL-level names.
+//!
+//! [`lexer`] knows where tokens begin and end, [`token`] groups them into statements, [`statement`]
+//! tells what each statement is, and [`relations`] walks through its queries to find the relations
+//! that they read. The walk is tolerant: it needs to recognise where relations stand (behind FROM,
+//! JOIN, a comma of a FROM list, …), not to know the grammar, so that syntax of Hologres' own does
+//! not blind it. Where it can err, it errs towards naming too much. What it cannot read at all
+//! (DO bodies, functions, unknown statements) is answered by [`Analysis::mentions`]: every
+//! identifier counts.
+
+mod function;
+mod keyword;
+pub(crate) mod lexer;
+mod relations;
+mod setting;
+mod statement;
+mod token;
+
+use std::borrow::Cow;
+
+pub(crate) use function::is_known as is_known_function;
+pub(crate) use keyword::Keyword;
+pub(crate) use setting::ROUTE_SETTINGS;
+
+use crate::protection::{Effects, NameUse, RouteHint};
+
+/// A relation's name as the text writes it, folded as PostgreSQL folds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RelationName<'a> {
+    /// Of a three-part name: the database, or a Hologres external database.
+    pub(crate) database: Option<Cow<'a, [u8]>>,
+    pub(crate) schema: Option<Cow<'a, [u8]>>,
+    pub(crate) name: Cow<'a, [u8]>,
+}
+
+/// Everything that one reading of a text finds out, all of its statements together.
+#[derive(Debug, Default)]
+pub(crate) struct Analysis<'a> {
+    pub(crate) effects: Effects,
+    pub(crate) names: Vec<NameUse>,
+    pub(crate) hint: Option<RouteHint>,
+    /// Relations that are read; names of CTEs are not among them.
+    pub(crate) reads: Vec<RelationName<'a>>,
+    /// Identifiers of what could not be read exactly: each may be a relation that is read.
+    pub(crate) mentions: Vec<RelationName<'a>>,
+}
+
+impl Analysis<'_> {
+    fn add(&mut self, effects: Effects) {
+        self.effects = self.effects.with(effects);
+    }
+}
+
+/// Reads a whole text.
+pub(crate) fn analyze(text: &[u8]) -> Analysis<'_> {
+    read(text, false)
+}
+
+/// Reads the head of a text whose rest is not in hand. What the rest does is not known, so it is
+/// taken to write, to call anything and to leave the route in doubt; every identifier of the
+/// statement that is cut off counts.
+pub(crate) fn analyze_prefix(text: &[u8]) -> Analysis<'_> {
+    let mut analysis = read(text, true);
+    analysis.add(UNSEEN);
+    analysis
+}
+
+/// What a text's unseen rest is taken to do.
+pub(crate) const UNSEEN: Effects = Effects::WRITES
+    .with(Effects::CALLS_UNKNOWN)
+    .with(Effects::ROUTE_DOUBT);
+
+fn read(text: &[u8], cut: bool) -> Analysis<'_> {
+    let script = token::Script::read(text);
+    let mut analysis = Analysis {
+        hint: script.hint,
+        ..Analysis::default()
+    };
+    if script.len() > 1 {
+        analysis.add(Effects::MULTIPLE);
+    }
+    for (index, statement) in script.statements().enumerate() {
+        let cut = cut && index + 1 == script.len();
+        if cut || statement.broken {
+            statement::mention_all(&statement, !cut, &mut analysis);
+        }
+        statement::classify(&statement, &mut analysis);
+    }
+    analysis
+}

@@ -1,0 +1,240 @@
+//! Decisions that need no reading: what the first keyword says of a text that holds no name of
+//! interest. The answers are made once and shared.
+
+use std::sync::Arc;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+
+use super::relations::Relations;
+use super::{Decision, Effects};
+use crate::sql::lexer::{is_space, is_word, is_word_start};
+use crate::sql::{self, Keyword};
+
+/// Up to this many names the matcher is a full DFA: twice as fast, and still small.
+const MAX_DFA_NAMES: usize = 100;
+
+/// What makes a query one that may write, or hides words from the look at parentheses.
+const NOT_PLAINLY_READING: [&[u8]; 8] = [
+    b"into", b"insert", b"update", b"delete", b"merge", b"share", b"--", b"/*",
+];
+
+/// What makes any statement one that must be read in full: changes of settings by function, a name
+/// in escapes, a hint for us.
+const MUST_BE_READ: [&[u8]; 3] = [b"set_config", b"u&\"", b"osprey:"];
+
+/// The matcher over all names, and the shared answers.
+#[derive(Debug)]
+pub(super) struct Quick {
+    /// Names of interest and [`MUST_BE_READ`].
+    names: Option<AhoCorasick>,
+    /// [`NOT_PLAINLY_READING`].
+    words: Option<AhoCorasick>,
+    /// A pattern may match any name: every statement that may name a relation is read.
+    read_all: bool,
+    reads: Arc<Decision>,
+    writes: Arc<Decision>,
+    begins: Arc<Decision>,
+    ends: Arc<Decision>,
+    unseen: Arc<Decision>,
+}
+
+/// What the first keyword says.
+enum Class {
+    Reads,
+    Writes,
+}
+
+impl Quick {
+    pub(super) fn new(relations: &Relations) -> Self {
+        let mut names: Vec<Vec<u8>> = MUST_BE_READ.iter().map(|word| word.to_vec()).collect();
+        names.extend(
+            sql::ROUTE_SETTINGS
+                .iter()
+                .map(|name| name.as_bytes().to_vec()),
+        );
+        for name in relations.names() {
+            if memchr::memchr(b'"', name).is_some() {
+                names.push(doubled_quotes(name));
+            }
+            names.push(name.to_vec());
+        }
+        names.extend(relations.pattern_literals().map(<[u8]>::to_vec));
+        let read_all = names.iter().any(Vec::is_empty);
+        names.retain(|name| !name.is_empty());
+        let answer = |effects| {
+            Arc::new(Decision {
+                effects,
+                ..Decision::default()
+            })
+        };
+        Self {
+            names: matcher(&names),
+            words: matcher(&NOT_PLAINLY_READING),
+            read_all,
+            reads: answer(Effects::default()),
+            writes: answer(Effects::WRITES),
+            begins: answer(Effects::BEGINS),
+            ends: answer(Effects::ENDS),
+            unseen: answer(sql::UNSEEN),
+        }
+    }
+
+    /// The short statements that begin and end transactions.
+    pub(super) fn transaction(&self, text: &[u8]) -> Option<Arc<Decision>> {
+        if text.len() > 32 {
+            return None;
+        }
+        let text = trim(text);
+        let (keyword, rest) = first_keyword(text);
+        if !rest
+            .iter()
+            .all(|byte| byte.is_ascii_alphabetic() || is_space(*byte))
+        {
+            return None;
+        }
+        match keyword {
+            Keyword::Begin | Keyword::Start => Some(Arc::clone(&self.begins)),
+            Keyword::Commit | Keyword::End | Keyword::Rollback | Keyword::Abort => {
+                let prepared = rest
+                    .trim_ascii()
+                    .to_ascii_lowercase()
+                    .starts_with(b"prepared");
+                (!prepared).then(|| Arc::clone(&self.ends))
+            }
+            _ => None,
+        }
+    }
+
+    /// The decision, if the text need not be read.
+    pub(super) fn decide(&self, text: &[u8]) -> Option<Arc<Decision>> {
+        let text = trim(text);
+        let class = self.class(text)?;
+        if memchr::memchr(b';', text).is_some() || self.holds_name(text) {
+            return None;
+        }
+        match class {
+            Class::Reads => {
+                let plain = !matches(self.words.as_ref(), text)
+                    && calls_known_functions(text)
+                    && !has_three_part_name(text);
+                plain.then(|| Arc::clone(&self.reads))
+            }
+            Class::Writes => Some(Arc::clone(&self.writes)),
+        }
+    }
+
+    /// The same for the head of a text: only a writing one need not be read.
+    pub(super) fn decide_prefix(&self, head: &[u8]) -> Option<Arc<Decision>> {
+        let Class::Writes = self.class(trim(head))? else {
+            return None;
+        };
+        let plain = memchr::memchr(b';', head).is_none() && !self.holds_name(head);
+        plain.then(|| Arc::clone(&self.unseen))
+    }
+
+    fn class(&self, text: &[u8]) -> Option<Class> {
+        if self.read_all {
+            return None;
+        }
+        match first_keyword(text).0 {
+            Keyword::Select | Keyword::With | Keyword::Values | Keyword::Show => Some(Class::Reads),
+            Keyword::Insert | Keyword::Update | Keyword::Delete => Some(Class::Writes),
+            _ => None,
+        }
+    }
+
+    fn holds_name(&self, text: &[u8]) -> bool {
+        matches(self.names.as_ref(), text)
+    }
+}
+
+/// `None` says that the names are too many for any automaton: then every text counts as a match.
+fn matcher<B: AsRef<[u8]>>(names: &[B]) -> Option<AhoCorasick> {
+    let kind = (names.len() <= MAX_DFA_NAMES).then_some(AhoCorasickKind::DFA);
+    AhoCorasick::builder()
+        .kind(kind)
+        .match_kind(MatchKind::Standard)
+        .ascii_case_insensitive(true)
+        .prefilter(false)
+        .build(names)
+        .ok()
+}
+
+fn matches(matcher: Option<&AhoCorasick>, text: &[u8]) -> bool {
+    matcher.is_none_or(|matcher| matcher.is_match(text))
+}
+
+/// Without blanks before, and blanks and semicolons behind.
+fn trim(text: &[u8]) -> &[u8] {
+    let start = text
+        .iter()
+        .position(|byte| !is_space(*byte))
+        .unwrap_or(text.len());
+    let end = text
+        .iter()
+        .rposition(|byte| !is_space(*byte) && *byte != b';');
+    text.get(start..end.map_or(start, |end| end + 1))
+        .unwrap_or_default()
+}
+
+fn first_keyword(text: &[u8]) -> (Keyword, &[u8]) {
+    let end = text
+        .iter()
+        .position(|byte| !is_word(*byte))
+        .unwrap_or(text.len());
+    (Keyword::of(&text[..end]), &text[end..])
+}
+
+/// A name with its quotes doubled, as it stands in a text.
+fn doubled_quotes(name: &[u8]) -> Vec<u8> {
+    let mut doubled = Vec::with_capacity(name.len() + 2);
+    for byte in name {
+        doubled.push(*byte);
+        if *byte == b'"' {
+            doubled.push(*byte);
+        }
+    }
+    doubled
+}
+
+/// True if every opening parenthesis stands behind an operator or a word that is known to be
+/// harmless there. The text holds no comments. Parentheses in strings count too: at worst the text
+/// is read in full.
+fn calls_known_functions(text: &[u8]) -> bool {
+    memchr::memchr_iter(b'(', text).all(|open| {
+        let before = &text[..open];
+        let end = before
+            .iter()
+            .rposition(|byte| !is_space(*byte))
+            .map_or(0, |last| last + 1);
+        let before = &before[..end];
+        let Some(&last) = before.last() else {
+            return true;
+        };
+        if !is_word(last) {
+            return last != b'"';
+        }
+        let start = before
+            .iter()
+            .rposition(|byte| !is_word(*byte))
+            .map_or(0, |other| other + 1);
+        let word = &before[start..];
+        let qualified = before[..start].trim_ascii_end().ends_with(b".");
+        !qualified && is_word_start(word[0]) && sql::is_known_function(word)
+    })
+}
+
+/// True if the text may hold a three-part name, which may be in an external database.
+fn has_three_part_name(text: &[u8]) -> bool {
+    let mut behind_dot: Option<usize> = None;
+    memchr::memchr_iter(b'.', text).any(|dot| {
+        let part = behind_dot
+            .replace(dot + 1)
+            .map(|start| text[start..dot].trim_ascii());
+        part.is_some_and(|part| {
+            let quoted = part.starts_with(b"\"") && part.ends_with(b"\"");
+            let word = part.first().is_some_and(|first| is_word_start(*first));
+            quoted || word && part.iter().all(|byte| is_word(*byte))
+        })
+    })
+}

@@ -1,0 +1,257 @@
+//! Which relation a name means, as PostgreSQL resolves it, and how that relation stands.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use super::glob::Glob;
+use super::{NameContext, Reason};
+use crate::config::TablePattern;
+use crate::sql::RelationName;
+
+/// PostgreSQL cuts identifiers to this many bytes (NAMEDATALEN - 1).
+const MAX_IDENTIFIER: usize = 63;
+
+/// How a relation stands to encrypted data.
+#[derive(Debug, Clone)]
+pub(super) enum Standing {
+    /// Leads to it.
+    Protected(Arc<Reason>),
+    /// Leads to MaxCompute data that is not known to be encrypted.
+    Foreign,
+    /// Does not lead to MaxCompute.
+    Plain,
+}
+
+#[derive(Debug)]
+struct Entry {
+    schema: Box<str>,
+    standing: Standing,
+}
+
+#[derive(Debug)]
+struct Pattern {
+    database: Glob,
+    schema: Glob,
+    table: Glob,
+    /// The database pattern matches this database; else it can only match three-part names.
+    here: bool,
+    reason: Arc<Reason>,
+}
+
+/// All relations whose names matter, and the operator's patterns.
+#[derive(Debug)]
+pub(super) struct Relations {
+    database: String,
+    by_name: HashMap<Box<[u8]>, Vec<Entry>, RandomState>,
+    patterns: Vec<Pattern>,
+}
+
+impl Relations {
+    pub(super) fn new(database: &str) -> Self {
+        Self {
+            database: database.to_owned(),
+            by_name: HashMap::default(),
+            patterns: Vec::new(),
+        }
+    }
+
+    pub(super) fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Of two statements about one relation the graver counts.
+    pub(super) fn insert(&mut self, schema: &str, name: &str, standing: Standing) {
+        let entries = self.by_name.entry(name.as_bytes().into()).or_default();
+        let Some(entry) = entries.iter_mut().find(|entry| *entry.schema == *schema) else {
+            entries.push(Entry {
+                schema: schema.into(),
+                standing,
+            });
+            return;
+        };
+        let weight = |standing: &Standing| match standing {
+            Standing::Protected(_) => 2,
+            Standing::Foreign => 1,
+            Standing::Plain => 0,
+        };
+        if weight(&standing) > weight(&entry.standing) {
+            entry.standing = standing;
+        }
+    }
+
+    pub(super) fn add_pattern(&mut self, pattern: &TablePattern, reason: Arc<Reason>) {
+        let database = Glob::new(&pattern.database);
+        self.patterns.push(Pattern {
+            here: database.matches(self.database.as_bytes()),
+            database,
+            schema: Glob::new(&pattern.schema),
+            table: Glob::new(&pattern.table),
+            reason,
+        });
+    }
+
+    /// Names of relations that are not plain, for the matcher.
+    pub(super) fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.by_name
+            .iter()
+            .filter(|(_, entries)| {
+                entries
+                    .iter()
+                    .any(|entry| !matches!(entry.standing, Standing::Plain))
+            })
+            .map(|(name, _)| &**name)
+    }
+
+    /// What every name that a pattern matches contains, for the matcher; an empty one says that a
+    /// pattern may match any name.
+    pub(super) fn pattern_literals(&self) -> impl Iterator<Item = &[u8]> {
+        self.patterns.iter().map(|pattern| pattern.table.literal())
+    }
+
+    /// All relations given one by one: schema, name, standing.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str, &Standing)> {
+        self.by_name.iter().flat_map(|(name, entries)| {
+            let name = std::str::from_utf8(name).unwrap_or_default();
+            entries
+                .iter()
+                .map(move |entry| (&*entry.schema, name, &entry.standing))
+        })
+    }
+
+    /// How the relation that a query names stands.
+    pub(super) fn resolve(&self, relation: &RelationName<'_>, names: &NameContext) -> Standing {
+        let name = &*relation.name;
+        match (&relation.database, &relation.schema) {
+            (Some(database), Some(schema)) if **database != *self.database.as_bytes() => {
+                self.external(database, schema, name)
+            }
+            (_, Some(schema)) => self.qualified(schema, name),
+            (_, None) => match &names.search_path {
+                Some(path) => self.searched(path, &names.user, name),
+                None => self.anywhere(name),
+            },
+        }
+    }
+
+    /// How an identifier stands that may or may not be a relation: the safe side.
+    pub(super) fn resolve_mention(&self, relation: &RelationName<'_>) -> Standing {
+        match (&relation.database, &relation.schema) {
+            (None, None) => self.anywhere(&relation.name),
+            _ => self.resolve(relation, &NameContext::default()),
+        }
+    }
+
+    fn entries(&self, name: &[u8]) -> &[Entry] {
+        let found = self
+            .by_name
+            .get(name)
+            .or_else(|| self.by_name.get(clip(name)));
+        found.map_or(&[], Vec::as_slice)
+    }
+
+    /// `extdb.schema.table`: only a pattern can say that it is encrypted.
+    fn external(&self, database: &[u8], schema: &[u8], name: &[u8]) -> Standing {
+        self.patterns
+            .iter()
+            .find(|pattern| {
+                pattern.database.matches(database)
+                    && pattern.schema.matches(schema)
+                    && pattern.table.matches(name)
+            })
+            .map_or(Standing::Foreign, |pattern| {
+                Standing::Protected(Arc::clone(&pattern.reason))
+            })
+    }
+
+    fn qualified(&self, schema: &[u8], name: &[u8]) -> Standing {
+        if is_system_schema(schema) {
+            return Standing::Plain;
+        }
+        let schema = clip(schema);
+        let entry = self
+            .entries(name)
+            .iter()
+            .find(|entry| *entry.schema.as_bytes() == *schema);
+        let standing = entry.map_or(&Standing::Plain, |entry| &entry.standing);
+        if let Standing::Protected(_) = standing {
+            return standing.clone();
+        }
+        self.pattern(|pattern| pattern.schema.matches(schema), name)
+            .unwrap_or_else(|| standing.clone())
+    }
+
+    fn searched(&self, path: &[String], user: &str, name: &[u8]) -> Standing {
+        let entries = self.entries(name);
+        let implicit = (!path.iter().any(|schema| schema == "pg_catalog")).then_some("pg_catalog");
+        let schemas = implicit.into_iter().chain(path.iter().map(String::as_str));
+        for schema in schemas {
+            let schema = if schema == "$user" { user } else { schema };
+            // Of a name that is known, every relation is: where none is given, there is none. A
+            // name that is not known may exist wherever a pattern matches.
+            let known = entries.iter().any(|entry| *entry.schema == *schema);
+            if known || (entries.is_empty() && !is_system_name(name)) {
+                match self.qualified(schema.as_bytes(), name) {
+                    Standing::Plain if !known => {}
+                    standing => return standing,
+                }
+            }
+        }
+        Standing::Plain
+    }
+
+    /// The search path is not certain: any relation of that name may be meant.
+    fn anywhere(&self, name: &[u8]) -> Standing {
+        let entries = self.entries(name);
+        let protected = entries
+            .iter()
+            .find(|entry| matches!(entry.standing, Standing::Protected(_)));
+        if let Some(entry) = protected {
+            return entry.standing.clone();
+        }
+        if !is_system_name(name)
+            && let Some(standing) = self.pattern(|_| true, name)
+        {
+            return standing;
+        }
+        match entries
+            .iter()
+            .any(|entry| matches!(entry.standing, Standing::Foreign))
+        {
+            true => Standing::Foreign,
+            false => Standing::Plain,
+        }
+    }
+
+    fn pattern(&self, schema: impl Fn(&Pattern) -> bool, name: &[u8]) -> Option<Standing> {
+        self.patterns
+            .iter()
+            .find(|pattern| pattern.here && schema(pattern) && pattern.table.matches(name))
+            .map(|pattern| Standing::Protected(Arc::clone(&pattern.reason)))
+    }
+}
+
+/// Schemas of the server's own, and of temporary tables, which shadow and are never foreign.
+fn is_system_schema(schema: &[u8]) -> bool {
+    matches!(schema, b"pg_catalog" | b"information_schema")
+        || schema.starts_with(b"pg_temp")
+        || schema.starts_with(b"pg_toast")
+}
+
+/// Unqualified names of `pg_catalog`; patterns do not mean them.
+fn is_system_name(name: &[u8]) -> bool {
+    name.starts_with(b"pg_")
+}
+
+/// Cuts a name as PostgreSQL cuts it, at a character's boundary.
+fn clip(name: &[u8]) -> &[u8] {
+    let mut end = name.len();
+    if end > MAX_IDENTIFIER {
+        end = MAX_IDENTIFIER;
+        while end > 0 && name[end] & 0xc0 == 0x80 {
+            end -= 1;
+        }
+    }
+    &name[..end]
+}

@@ -1,0 +1,236 @@
+//! One immutable reading of what is known of a database: names, reasons, a matcher over the names,
+//! and the decisions already made.
+//!
+//! Most statements name no protected relation. For them a scan for all names at once, and the
+//! first keyword, are the whole decision: no parsing, no allocation. Only a text that holds one of
+//! the names (or a word that may hide one) is read in full, once: the answer is remembered by the
+//! exact text.
+
+use std::sync::Arc;
+
+use super::memo::{MAX_TEXT, Memo};
+use super::quick::Quick;
+use super::relations::{Relations, Standing};
+use super::{Decision, Effects, NameContext, Reason};
+use crate::catalog::{HologresVersion, RouteSettings};
+use crate::config::TablePattern;
+use crate::sql::{self, Analysis};
+
+/// What is known of one database at one time.
+#[derive(Debug)]
+pub struct Snapshot {
+    generation: u64,
+    relations: Relations,
+    protected: usize,
+    foreign: usize,
+    route: RouteSettings,
+    version: Option<HologresVersion>,
+    search_path: String,
+    quick: Quick,
+    memo: Memo,
+}
+
+/// Collects what a [`Snapshot`] will hold.
+#[derive(Debug)]
+pub struct SnapshotBuilder {
+    relations: Relations,
+    route: RouteSettings,
+    version: Option<HologresVersion>,
+    search_path: String,
+}
+
+impl Snapshot {
+    /// Nothing is known: generation 0, nothing protected.
+    pub fn empty(database: &str) -> Self {
+        Self::builder(database).build(0)
+    }
+
+    /// Begins a snapshot of `database`, named without `@warehouse`.
+    pub fn builder(database: &str) -> SnapshotBuilder {
+        SnapshotBuilder {
+            relations: Relations::new(database),
+            route: RouteSettings::default(),
+            version: None,
+            search_path: "\"$user\", public".to_owned(),
+        }
+    }
+
+    /// The database that this is about.
+    pub fn database(&self) -> &str {
+        self.relations.database()
+    }
+
+    /// Counts up with each snapshot of a database.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// How many relations are protected by name; those that patterns protect are not counted.
+    pub fn protected_count(&self) -> usize {
+        self.protected
+    }
+
+    /// How many relations lead to MaxCompute data that is not known to be encrypted.
+    pub fn foreign_count(&self) -> usize {
+        self.foreign
+    }
+
+    /// The settings that choose the engine in a fresh session of this database.
+    pub fn route(&self) -> &RouteSettings {
+        &self.route
+    }
+
+    /// The Hologres version, if it could be read.
+    pub fn version(&self) -> Option<HologresVersion> {
+        self.version
+    }
+
+    /// The `search_path` of a fresh session, as SHOW prints it.
+    pub fn search_path(&self) -> &str {
+        &self.search_path
+    }
+
+    /// The relations protected by name, in no order: schema, name, reason.
+    pub fn protected(&self) -> impl Iterator<Item = (&str, &str, &Arc<Reason>)> {
+        self.relations
+            .iter()
+            .filter_map(|(schema, name, standing)| match standing {
+                Standing::Protected(reason) => Some((schema, name, reason)),
+                _ => None,
+            })
+    }
+
+    /// What the statements of `sql` touch and do. `sql` is the text as the client sent it, in
+    /// whatever encoding, without the terminating zero.
+    pub fn decide(&self, sql: &[u8], names: &NameContext) -> Arc<Decision> {
+        if let Some(decision) = self.quick.transaction(sql) {
+            return decision;
+        }
+        if sql.len() > MAX_TEXT {
+            let quick = self.quick.decide(sql);
+            return quick.unwrap_or_else(|| Arc::new(self.read(sql::analyze(sql), names)));
+        }
+        let hash = self.memo.hash(sql, names);
+        if let Some(decision) = self.memo.get(hash, sql, names) {
+            return decision;
+        }
+        if let Some(decision) = self.quick.decide(sql) {
+            return decision;
+        }
+        let decision = Arc::new(self.read(sql::analyze(sql), names));
+        self.memo.insert(hash, sql, names, Arc::clone(&decision));
+        decision
+    }
+
+    /// The same for a text of which only the head is in hand. What the rest does is not known: it
+    /// is taken to write and to leave the route in doubt, and every identifier of the statement
+    /// that is cut off counts as a relation.
+    pub fn decide_prefix(&self, head: &[u8], names: &NameContext) -> Arc<Decision> {
+        let quick = self.quick.decide_prefix(head);
+        quick.unwrap_or_else(|| Arc::new(self.read(sql::analyze_prefix(head), names)))
+    }
+
+    fn read(&self, analysis: Analysis<'_>, names: &NameContext) -> Decision {
+        let mut decision = Decision {
+            protected: None,
+            effects: analysis.effects,
+            names: analysis.names,
+            hint: analysis.hint,
+        };
+        let reads = analysis
+            .reads
+            .iter()
+            .map(|relation| self.relations.resolve(relation, names));
+        let mentions = analysis
+            .mentions
+            .iter()
+            .map(|relation| self.relations.resolve_mention(relation));
+        for standing in reads.chain(mentions) {
+            match standing {
+                Standing::Protected(reason) => {
+                    decision.protected.get_or_insert(reason);
+                }
+                Standing::Foreign => {
+                    decision.effects = decision.effects.with(Effects::READS_FOREIGN);
+                }
+                Standing::Plain => {}
+            }
+        }
+        decision
+    }
+}
+
+impl SnapshotBuilder {
+    /// A relation whose read touches encrypted data, spelled as the catalog spells it.
+    #[must_use]
+    pub fn protect(mut self, schema: &str, name: &str, reason: Arc<Reason>) -> Self {
+        self.relations
+            .insert(schema, name, Standing::Protected(reason));
+        self
+    }
+
+    /// A relation that leads to MaxCompute data not known to be encrypted.
+    #[must_use]
+    pub fn foreign(mut self, schema: &str, name: &str) -> Self {
+        self.relations.insert(schema, name, Standing::Foreign);
+        self
+    }
+
+    /// Another relation that bears the name of one given to [`Self::protect`] or
+    /// [`Self::foreign`]. All such must be given: an unqualified name is resolved among them.
+    #[must_use]
+    pub fn homonym(mut self, schema: &str, name: &str) -> Self {
+        self.relations.insert(schema, name, Standing::Plain);
+        self
+    }
+
+    /// Relations that the operator says are encrypted. A pattern for another database counts for
+    /// three-part names only (Hologres' external databases).
+    #[must_use]
+    pub fn pattern(mut self, pattern: &TablePattern, reason: Arc<Reason>) -> Self {
+        self.relations.add_pattern(pattern, reason);
+        self
+    }
+
+    /// The settings that choose the engine in a fresh session.
+    #[must_use]
+    pub fn route(mut self, route: RouteSettings) -> Self {
+        self.route = route;
+        self
+    }
+
+    /// The Hologres version.
+    #[must_use]
+    pub fn version(mut self, version: Option<HologresVersion>) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// The `search_path` of a fresh session, as SHOW prints it.
+    #[must_use]
+    pub fn search_path(mut self, search_path: String) -> Self {
+        self.search_path = search_path;
+        self
+    }
+
+    /// Builds the matcher; about 50 ms for 10,000 names.
+    pub fn build(self, generation: u64) -> Snapshot {
+        let count = |wanted: fn(&Standing) -> bool| {
+            self.relations
+                .iter()
+                .filter(|(_, _, standing)| wanted(standing))
+                .count()
+        };
+        Snapshot {
+            generation,
+            protected: count(|standing| matches!(standing, Standing::Protected(_))),
+            foreign: count(|standing| matches!(standing, Standing::Foreign)),
+            quick: Quick::new(&self.relations),
+            relations: self.relations,
+            route: self.route,
+            version: self.version,
+            search_path: self.search_path,
+            memo: Memo::default(),
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! What kind of statement a statement is, and what that means for a session.
+
+use super::keyword::Keyword as K;
+use super::lexer::Kind;
+use super::relations::{last_part, relation_name, walk};
+use super::setting;
+use super::token::{Script, Statement, string_body};
+use super::{Analysis, RelationName};
+use crate::protection::{Effects, NameUse};
+
+/// How deep strings inside strings are read: a DO body, the text that it runs, a text in that.
+const MAX_QUOTING: usize = 3;
+
+/// Adds what one statement does and reads to the analysis.
+pub(super) fn classify<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
+    if statement.keyword(0) == K::Explain {
+        explain(statement, analysis);
+    } else {
+        classify_from(statement, 0, analysis);
+    }
+}
+
+/// `EXPLAIN [ANALYZE] [VERBOSE] …`, `EXPLAIN (ANALYZE, …) …`: without ANALYZE nothing is run.
+fn explain<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
+    let mut index = 1;
+    let mut analyze = false;
+    if statement.is_open(1) && !matches!(statement.keyword(2), K::Select | K::With | K::Values) {
+        let end = statement.after(1);
+        for option in 2..end {
+            if matches!(statement.keyword(option), K::Analyze | K::Analyse) {
+                let value = statement.keyword(option + 1);
+                analyze |=
+                    !matches!(value, K::Off | K::False) && statement.bytes(option + 1) != b"0";
+            }
+        }
+        index = end;
+    }
+    while matches!(
+        statement.keyword(index),
+        K::Analyze | K::Analyse | K::Verbose
+    ) {
+        analyze |= statement.keyword(index) != K::Verbose;
+        index += 1;
+    }
+    let before = analysis.effects;
+    classify_from(statement, index, analysis);
+    if !analyze {
+        let kept = Effects::SETS_ROUTE
+            .with(Effects::CALLS_UNKNOWN)
+            .with(Effects::ROUTE_DOUBT);
+        analysis.effects = before.with(Effects(analysis.effects.0 & kept.0));
+    }
+}
+
+fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut Analysis<'a>) {
+    let next = start + 1;
+    let writes = Effects::WRITES;
+    match statement.keyword(start) {
+        K::Select
+        | K::With
+        | K::Values
+        | K::Table
+        | K::Insert
+        | K::Update
+        | K::Delete
+        | K::Merge => {
+            query(statement, start, analysis);
+        }
+        K::Set => setting::set(statement, next, analysis),
+        K::Reset => setting::reset(statement, next, analysis),
+        K::Show | K::Savepoint | K::Release => {}
+        K::Discard => discard(statement.keyword(next), analysis),
+        K::Begin | K::Start => analysis.add(Effects::BEGINS),
+        K::Commit | K::Rollback | K::End | K::Abort => {
+            analysis.add(Effects::ENDS);
+            if statement.keyword(next) == K::Prepared {
+                analysis.add(writes);
+            }
+        }
+        K::Prepare if statement.keyword(next) == K::Transaction => {
+            analysis.add(Effects::ENDS.with(writes));
+        }
+        K::Prepare => {
+            analysis.add(writes);
+            analysis
+                .names
+                .push(NameUse::Prepare(statement.folded_text(next)));
+            let body = statement
+                .find_outside(next + 1, K::As)
+                .map_or(statement.len(), |at| at + 1);
+            query(statement, body, analysis);
+        }
+        K::Execute => execute(statement, next, analysis),
+        K::Deallocate => {
+            analysis.add(writes);
+            let name = next
+                + usize::from(statement.keyword(next) == K::Prepare && statement.is_name(next + 1));
+            let name = unless_all(statement, name);
+            analysis.names.push(NameUse::Deallocate(name));
+        }
+        K::Declare => {
+            analysis
+                .names
+                .push(NameUse::Declare(statement.folded_text(next)));
+            let body = statement
+                .find_outside(next + 1, K::For)
+                .map_or(statement.len(), |at| at + 1);
+            query(statement, body, analysis);
+        }
+        K::Fetch | K::Move => {
+            // The cursor's name is the last word, whatever direction stands before it.
+            let name = statement.folded_text(statement.len() - 1);
+            analysis.names.push(NameUse::Fetch(name));
+        }
+        K::Close => {
+            analysis.add(writes);
+            let name = unless_all(statement, next);
+            analysis.names.push(NameUse::Close(name));
+        }
+        K::Copy => copy(statement, next, analysis),
+        K::Do => unreadable(statement, Effects::ROUTE_DOUBT, analysis),
+        K::Call => call(statement, next, analysis),
+        K::Create | K::Alter => define(statement, start, analysis),
+        K::Drop | K::Import => {
+            analysis.add(writes);
+            if !is_beside_relations(statement.keyword(next)) {
+                analysis.add(Effects::CHANGES_CATALOG);
+            }
+        }
+        K::Analyze | K::Analyse | K::Vacuum => sample(statement, next, analysis),
+        K::Refresh => {
+            analysis.add(writes);
+            let last = statement.len() - 1;
+            let first = (next..last).rev().find(|index| {
+                statement.is_name(*index) && statement.kind(index + 1) != Some(Kind::Dot)
+            });
+            let first = first.map_or(last, |before| before + 1).min(last);
+            read_all(statement, first, analysis);
+        }
+        K::Truncate | K::Grant | K::Revoke | K::Comment | K::Lock => analysis.add(writes),
+        _ if statement.is_open(start) => query(statement, start, analysis),
+        _ if HARMLESS_TO_READ
+            .iter()
+            .any(|word| statement.is_word(start, word)) =>
+        {
+            analysis.add(writes);
+        }
+        _ => unreadable(
+            statement,
+            Effects::ROUTE_DOUBT.with(Effects::CHANGES_CATALOG),
+            analysis,
+        ),
+    }
+}
+
+/// Statements that read no relation and are none of the keywords above.
+const HARMLESS_TO_READ: [&str; 9] = [
+    "checkpoint",
+    "cluster",
+    "listen",
+    "load",
+    "notify",
+    "reassign",
+    "reindex",
+    "security",
+    "unlisten",
+];
+
+fn query<'a>(statement: &Statement<'_, 'a>, from: usize, analysis: &mut Analysis<'a>) {
+    if !walk(statement, from..statement.len(), analysis) {
+        mention_strings(statement, analysis);
+    }
+}
+
+fn unless_all(statement: &Statement<'_, '_>, index: usize) -> Option<String> {
+    (statement.keyword(index) != K::All).then(|| statement.folded_text(index))
+}
+
+fn execute<'a>(statement: &Statement<'_, 'a>, name: usize, analysis: &mut Analysis<'a>) {
+    // What it runs is known by name only.
+    analysis.add(Effects::WRITES.with(Effects::CALLS_UNKNOWN));
+    analysis
+        .names
+        .push(NameUse::Execute(statement.folded_text(name)));
+    query(statement, name + 1, analysis);
+}
+
+fn discard(what: K, analysis: &mut Analysis<'_>) {
+    match what {
+        K::All => {
+            analysis.add(
+                Effects::RESETS_ALL
+                    .with(Effects::CHANGES_NAMES)
+                    .with(Effects::WRITES),
+            );
+            analysis.names.push(NameUse::Deallocate(None));
+            analysis.names.push(NameUse::Close(None));
+        }
+        K::Temp | K::Temporary => {
+            analysis.add(Effects::CHANGES_NAMES.with(Effects::WRITES));
+        }
+        _ => {}
+    }
+}
+
+/// `COPY t [(columns)] FROM | TO …`, `COPY (query) TO …`
+fn copy<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analysis<'a>) {
+    if statement.is_open(next) {
+        let end = statement.after(next);
+        if !walk(statement, next..end, analysis) {
+            mention_strings(statement, analysis);
+        }
+        if statement.keyword(end + 1) != K::Stdout {
+            analysis.add(Effects::WRITES);
+        }
+        return;
+    }
+    let name = next + usize::from(statement.is_word(next, "binary") && statement.is_name(next + 1));
+    let last = last_part(statement, name);
+    let columns = last + 1;
+    let direction = if statement.is_open(columns) {
+        statement.after(columns)
+    } else {
+        columns
+    };
+    if statement.keyword(direction) == K::From {
+        analysis.add(Effects::WRITES);
+        if statement.keyword(direction + 1) == K::Stdin {
+            analysis.add(Effects::COPY_IN);
+        }
+        // COPY … FROM … WHERE
+        if let Some(condition) = statement.find_outside(direction, K::Where) {
+            query(statement, condition + 1, analysis);
+        }
+    } else {
+        analysis.reads.extend(relation_name(statement, name, last));
+        if statement.keyword(direction + 1) != K::Stdout {
+            analysis.add(Effects::WRITES);
+        }
+    }
+}
+
+/// `CALL procedure(…)`. Hologres' `set_table_property` only names a table in a string; any other
+/// procedure may run what its strings say.
+fn call<'a>(statement: &Statement<'_, 'a>, name: usize, analysis: &mut Analysis<'a>) {
+    if statement.is_word(last_part(statement, name), "set_table_property") {
+        analysis.add(Effects::WRITES.with(Effects::ROUTE_DOUBT));
+    } else {
+        unreadable(
+            statement,
+            Effects::ROUTE_DOUBT.with(Effects::CHANGES_CATALOG),
+            analysis,
+        );
+    }
+}
+
+/// CREATE and ALTER. The only part that reads is a query behind AS.
+fn define<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut Analysis<'a>) {
+    analysis.add(Effects::WRITES);
+    let object = (start + 1..statement.len())
+        .find(|index| !is_modifier(statement, *index))
+        .unwrap_or(statement.len());
+    let modifiers = start + 1..object;
+    let is_temporary = |index| matches!(statement.keyword(index), K::Temp | K::Temporary);
+    let temporary = modifiers.clone().any(is_temporary) || in_temporary_schema(statement, object);
+    if temporary {
+        analysis.add(Effects::CHANGES_NAMES);
+    } else if !is_beside_relations(statement.keyword(object)) {
+        analysis.add(Effects::CHANGES_CATALOG);
+    }
+    match statement.keyword(object) {
+        K::Function | K::Procedure | K::Routine | K::Rule | K::Do => {
+            unreadable(statement, Effects::default(), analysis);
+            return;
+        }
+        _ => {}
+    }
+    let mut from = object;
+    while let Some(behind) = statement.find_outside(from, K::As).map(|index| index + 1) {
+        match statement.keyword(behind) {
+            K::Select | K::With | K::Values | K::Table => {
+                return query(statement, behind, analysis);
+            }
+            K::Execute => return execute(statement, behind + 1, analysis),
+            _ if statement.is_open(behind) => return query(statement, behind, analysis),
+            _ => from = behind,
+        }
+    }
+}
+
+/// Words between CREATE or ALTER and the kind of object.
+fn is_modifier(statement: &Statement<'_, '_>, index: usize) -> bool {
+    matches!(
+        statement.keyword(index),
+        K::Or | K::Temp | K::Temporary | K::Local | K::Unlogged
+    ) || matches!(
+        statement.keyword(index),
+        K::Recursive | K::Materialized | K::Default
+    ) || [
+        "replace",
+        "global",
+        "foreign",
+        "external",
+        "dynamic",
+        "unique",
+        "constraint",
+        "event",
+    ]
+    .iter()
+    .any(|word| statement.is_word(index, word))
+}
+
+/// `TABLE [IF NOT EXISTS] pg_temp.name`
+fn in_temporary_schema(statement: &Statement<'_, '_>, object: usize) -> bool {
+    let mut name = object + 1;
+    if statement.keyword(name) == K::If {
+        name += 3;
+    }
+    statement.kind(name + 1) == Some(Kind::Dot) && *statement.folded(name) == *b"pg_temp"
+}
+
+/// Kinds of object whose DDL changes nothing about which relation leads where.
+fn is_beside_relations(object: K) -> bool {
+    matches!(
+        object,
+        K::Index
+            | K::Sequence
+            | K::Type
+            | K::Statistics
+            | K::Publication
+            | K::Subscription
+            | K::Tablespace
+            | K::Policy
+            | K::Trigger
+    )
+}
+
+/// `ANALYZE [VERBOSE] [(options)] [table [(columns)], …]`, and VACUUM: both may read the tables.
+fn sample<'a>(statement: &Statement<'_, 'a>, mut index: usize, analysis: &mut Analysis<'a>) {
+    analysis.add(Effects::WRITES);
+    if statement.is_open(index) {
+        index = statement.after(index);
+    }
+    while matches!(
+        statement.keyword(index),
+        K::Verbose | K::Analyze | K::Analyse
+    ) || statement.is_word(index, "full")
+        || statement.is_word(index, "freeze")
+    {
+        index += 1;
+    }
+    read_all(statement, index, analysis);
+}
+
+/// Every name outside brackets from `index` on is a relation that is read.
+fn read_all<'a>(statement: &Statement<'_, 'a>, mut index: usize, analysis: &mut Analysis<'a>) {
+    while index < statement.len() {
+        if statement.is_name(index) {
+            let last = last_part(statement, index);
+            analysis.reads.extend(relation_name(statement, index, last));
+            index = last;
+        }
+        index = statement.after(index);
+    }
+}
+
+/// A statement whose effect cannot be read from its text.
+fn unreadable<'a>(statement: &Statement<'_, 'a>, effects: Effects, analysis: &mut Analysis<'a>) {
+    analysis.add(Effects::WRITES.with(Effects::CALLS_UNKNOWN).with(effects));
+    if effects.has(Effects::ROUTE_DOUBT) {
+        analysis.add(Effects::CHANGES_NAMES);
+    }
+    mention_all(statement, true, analysis);
+}
+
+/// Every identifier may be a relation that is read; so may those in strings, if asked.
+pub(super) fn mention_all<'a>(
+    statement: &Statement<'_, 'a>,
+    in_strings: bool,
+    analysis: &mut Analysis<'a>,
+) {
+    mention_names(statement, analysis);
+    if in_strings {
+        mention_strings(statement, analysis);
+    }
+}
+
+fn mention_names<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
+    let mut index = 0;
+    while index < statement.len() {
+        if statement.is_name(index) {
+            let last = last_part(statement, index);
+            // `schema.table`, but also `table.column`: each part counts.
+            analysis
+                .mentions
+                .extend(relation_name(statement, index, last));
+            for part in (index..last).step_by(2) {
+                analysis.mentions.push(RelationName {
+                    database: None,
+                    schema: None,
+                    name: statement.folded(part),
+                });
+            }
+            index = last;
+        }
+        index += 1;
+    }
+}
+
+fn mention_strings<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
+    let mut texts = strings_of(statement);
+    for _ in 0..MAX_QUOTING {
+        let mut inner = Vec::new();
+        for text in texts {
+            let script = Script::read(text);
+            for statement in script.statements() {
+                mention_names(&statement, analysis);
+                inner.extend(strings_of(&statement));
+            }
+        }
+        texts = inner;
+    }
+}
+
+fn strings_of<'a>(statement: &Statement<'_, 'a>) -> Vec<&'a [u8]> {
+    (0..statement.len())
+        .filter(|index| {
+            matches!(
+                statement.kind(*index),
+                Some(Kind::String | Kind::EscapeString | Kind::DollarString)
+            )
+        })
+        .map(|index| string_body(statement.bytes(index)))
+        .collect()
+}

@@ -1,0 +1,408 @@
+//! The significant tokens of a text, statement by statement, with their keywords, their matching
+//! brackets, and names folded as PostgreSQL folds them.
+
+use std::borrow::Cow;
+
+use super::keyword::Keyword;
+use super::lexer::{Kind, Lexer};
+use crate::protection::RouteHint;
+
+const NO_MATE: u32 = u32::MAX;
+
+/// A token that is neither blank nor comment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tok {
+    pub(crate) kind: Kind,
+    pub(crate) keyword: Keyword,
+    start: u32,
+    end: u32,
+    /// Of a bracket: the index of the other one in the same statement.
+    mate: u32,
+}
+
+/// All statements of a text.
+pub(crate) struct Script<'a> {
+    pub(crate) text: &'a [u8],
+    tokens: Vec<Tok>,
+    /// Ends (exclusive, without the `;`) and starts of statements that have tokens.
+    bounds: Vec<Bounds>,
+    /// The first `/* osprey: route=… */`.
+    pub(crate) hint: Option<RouteHint>,
+}
+
+#[derive(Clone, Copy)]
+struct Bounds {
+    start: usize,
+    end: usize,
+    /// Brackets do not match, or a string or comment is not terminated.
+    broken: bool,
+}
+
+impl<'a> Script<'a> {
+    pub(crate) fn read(text: &'a [u8]) -> Self {
+        let mut script = Self {
+            text,
+            tokens: Vec::with_capacity(text.len() / 4 + 4),
+            bounds: Vec::with_capacity(1),
+            hint: None,
+        };
+        let mut start = 0;
+        let mut open: Vec<u32> = Vec::new();
+        let mut broken = false;
+        for token in Lexer::new(text) {
+            let bytes = &text[token.start as usize..token.end as usize];
+            broken |= !token.terminated;
+            let mut tok = Tok {
+                kind: token.kind,
+                keyword: Keyword::None,
+                start: token.start,
+                end: token.end,
+                mate: NO_MATE,
+            };
+            let index = (script.tokens.len() - start) as u32;
+            match token.kind {
+                Kind::Space => continue,
+                Kind::Comment => {
+                    if script.hint.is_none() {
+                        script.hint = hint(bytes);
+                    }
+                    continue;
+                }
+                Kind::Semicolon => {
+                    script.close_statement(start, broken || !open.is_empty());
+                    start = script.tokens.len();
+                    open.clear();
+                    broken = false;
+                    continue;
+                }
+                Kind::Word => tok.keyword = Keyword::of(bytes),
+                Kind::Open => open.push(index),
+                Kind::Close => match open.pop() {
+                    Some(mate) => {
+                        let other = &mut script.tokens[start + mate as usize];
+                        other.mate = index;
+                        tok.mate = mate;
+                        broken |= (text[other.start as usize] == b'(') != (bytes == b")");
+                    }
+                    None => broken = true,
+                },
+                _ => {}
+            }
+            script.tokens.push(tok);
+        }
+        script.close_statement(start, broken || !open.is_empty());
+        script
+    }
+
+    fn close_statement(&mut self, start: usize, broken: bool) {
+        let end = self.tokens.len();
+        if end > start {
+            self.bounds.push(Bounds { start, end, broken });
+        }
+    }
+
+    /// How many statements have tokens.
+    pub(crate) fn len(&self) -> usize {
+        self.bounds.len()
+    }
+
+    pub(crate) fn statements(&self) -> impl Iterator<Item = Statement<'_, 'a>> {
+        self.bounds.iter().map(|bounds| Statement {
+            text: self.text,
+            tokens: &self.tokens[bounds.start..bounds.end],
+            broken: bounds.broken,
+        })
+    }
+}
+
+/// The tokens of one statement. Indices beyond the end are allowed everywhere and mean nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Statement<'t, 'a> {
+    text: &'a [u8],
+    tokens: &'t [Tok],
+    /// Brackets do not match, or a string or comment is not terminated.
+    pub(crate) broken: bool,
+}
+
+impl<'a> Statement<'_, 'a> {
+    pub(crate) fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    pub(crate) fn kind(&self, index: usize) -> Option<Kind> {
+        self.tokens.get(index).map(|token| token.kind)
+    }
+
+    pub(crate) fn keyword(&self, index: usize) -> Keyword {
+        self.tokens
+            .get(index)
+            .map_or(Keyword::None, |token| token.keyword)
+    }
+
+    /// The bytes of a token; empty beyond the end.
+    pub(crate) fn bytes(&self, index: usize) -> &'a [u8] {
+        self.tokens.get(index).map_or(&[], |token| {
+            &self.text[token.start as usize..token.end as usize]
+        })
+    }
+
+    pub(crate) fn is_name(&self, index: usize) -> bool {
+        matches!(
+            self.kind(index),
+            Some(Kind::Word | Kind::Quoted | Kind::UnicodeQuoted)
+        )
+    }
+
+    pub(crate) fn is_open(&self, index: usize) -> bool {
+        self.kind(index) == Some(Kind::Open)
+    }
+
+    /// True if the word at `index` is `word`, whatever its case, and not quoted.
+    pub(crate) fn is_word(&self, index: usize, word: &str) -> bool {
+        self.kind(index) == Some(Kind::Word)
+            && self.bytes(index).eq_ignore_ascii_case(word.as_bytes())
+    }
+
+    /// The token behind the one at `index`, or behind its closing bracket if it opens one.
+    pub(crate) fn after(&self, index: usize) -> usize {
+        match self.tokens.get(index) {
+            Some(token) if token.kind == Kind::Open => match token.mate {
+                NO_MATE => self.tokens.len(),
+                mate => mate as usize + 1,
+            },
+            _ => index + 1,
+        }
+    }
+
+    /// The first token at or after `from`, outside brackets that open there, that is `keyword`.
+    pub(crate) fn find_outside(&self, mut from: usize, keyword: Keyword) -> Option<usize> {
+        while from < self.len() {
+            if self.keyword(from) == keyword {
+                return Some(from);
+            }
+            from = self.after(from);
+        }
+        None
+    }
+
+    /// The identifier at `index` as PostgreSQL reads it: ASCII letters in lower case unless
+    /// quoted, doubled quotes single, `U&` escapes decoded.
+    pub(crate) fn folded(&self, index: usize) -> Cow<'a, [u8]> {
+        let bytes = self.bytes(index);
+        match self.kind(index) {
+            Some(Kind::Quoted) => unquote(bytes, 1),
+            Some(Kind::UnicodeQuoted) => {
+                let escape = match self.keyword(index + 1) {
+                    Keyword::Uescape => self.bytes(index + 2).get(1).copied().unwrap_or(b'\\'),
+                    _ => b'\\',
+                };
+                Cow::Owned(decode_unicode(&unquote(bytes, 3), escape))
+            }
+            _ if bytes.iter().any(u8::is_ascii_uppercase) => Cow::Owned(bytes.to_ascii_lowercase()),
+            _ => Cow::Borrowed(bytes),
+        }
+    }
+
+    /// The same as text, for names that the session remembers; what is not UTF-8 is replaced.
+    pub(crate) fn folded_text(&self, index: usize) -> String {
+        String::from_utf8_lossy(&self.folded(index)).into_owned()
+    }
+
+    /// The value of the string at `index` if it is written without any escape.
+    pub(crate) fn plain_string(&self, index: usize) -> Option<&'a [u8]> {
+        let bytes = self.bytes(index);
+        let value = match self.kind(index)? {
+            Kind::String if bytes[0] == b'\'' => bytes.get(1..bytes.len() - 1)?,
+            Kind::EscapeString => bytes.get(2..bytes.len() - 1)?,
+            Kind::DollarString => return Some(string_body(bytes)),
+            _ => return None,
+        };
+        memchr::memchr2(b'\'', b'\\', value)
+            .is_none()
+            .then_some(value)
+    }
+}
+
+/// What lies between the quotes of a string of any kind, escapes left as they are.
+pub(crate) fn string_body(bytes: &[u8]) -> &[u8] {
+    let quote = |byte: &u8| matches!(byte, b'\'' | b'$');
+    let Some(open) = bytes.iter().position(quote) else {
+        return bytes;
+    };
+    let delimiter = match bytes[open] {
+        b'$' => bytes[open + 1..]
+            .iter()
+            .position(|byte| *byte == b'$')
+            .map_or(1, |end| end + 2),
+        _ => 1,
+    };
+    let end = bytes.len().saturating_sub(delimiter).max(open + delimiter);
+    bytes.get(open + delimiter..end).unwrap_or_default()
+}
+
+fn unquote(bytes: &[u8], prefix: usize) -> Cow<'_, [u8]> {
+    let inner = bytes.get(prefix..).unwrap_or_default();
+    let inner = inner.strip_suffix(b"\"").unwrap_or(inner);
+    if memchr::memchr(b'"', inner).is_none() {
+        return Cow::Borrowed(inner);
+    }
+    let mut name = Vec::with_capacity(inner.len());
+    let mut bytes = inner.iter();
+    while let Some(&byte) = bytes.next() {
+        name.push(byte);
+        if byte == b'"' {
+            bytes.next();
+        }
+    }
+    Cow::Owned(name)
+}
+
+/// `\XXXX` and `\+XXXXXX`, with any escape character; surrogate pairs make one character. What is
+/// not an escape stays as it is (PostgreSQL refuses such a text).
+fn decode_unicode(name: &[u8], escape: u8) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(name.len());
+    let mut high: Option<u32> = None;
+    let mut rest = name;
+    while let Some((&byte, tail)) = rest.split_first() {
+        if byte != escape {
+            decoded.push(byte);
+            rest = tail;
+            continue;
+        }
+        if tail.first() == Some(&escape) {
+            decoded.push(escape);
+            rest = &tail[1..];
+            continue;
+        }
+        let digits = match tail.first() {
+            Some(b'+') => tail.get(1..7),
+            _ => tail.get(..4),
+        };
+        let code = digits
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let (Some(code), Some(digits)) = (code, digits) else {
+            decoded.push(byte);
+            rest = tail;
+            continue;
+        };
+        rest = &tail[digits.len() + usize::from(tail[0] == b'+')..];
+        let code = match (high.take(), code) {
+            (_, 0xd800..=0xdbff) => {
+                high = Some(code);
+                continue;
+            }
+            (Some(high), 0xdc00..=0xdfff) => 0x10000 + ((high - 0xd800) << 10) + (code - 0xdc00),
+            (_, code) => code,
+        };
+        let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+        decoded.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+    decoded
+}
+
+/// `/* osprey: route=sqe|hqe|off */`
+fn hint(comment: &[u8]) -> Option<RouteHint> {
+    let body = comment
+        .strip_prefix(b"/*")?
+        .strip_suffix(b"*/")?
+        .trim_ascii();
+    if !body.get(..7)?.eq_ignore_ascii_case(b"osprey:") {
+        return None;
+    }
+    let setting = body[7..].trim_ascii();
+    let value = setting
+        .get(..5)
+        .filter(|name| name.eq_ignore_ascii_case(b"route"))?;
+    let value = setting[value.len()..]
+        .trim_ascii()
+        .strip_prefix(b"=")?
+        .trim_ascii();
+    match value.to_ascii_lowercase().as_slice() {
+        b"sqe" => Some(RouteHint::Sqe),
+        b"hqe" => Some(RouteHint::Hqe),
+        b"off" => Some(RouteHint::Off),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first(text: &str) -> String {
+        let script = Script::read(text.as_bytes());
+        let statement = script.statements().next().expect("a statement");
+        statement.folded_text(0)
+    }
+
+    #[test]
+    fn names_fold_as_postgresql_folds_them() {
+        assert_eq!(first("OrDers"), "orders");
+        assert_eq!(first("\"OrDers\""), "OrDers");
+        assert_eq!(first("\"a\"\"B\""), "a\"B");
+        assert_eq!(first(r#"U&"s\0065cret""#), "secret");
+        assert_eq!(first(r#"U&"s!0065c!!ret" UESCAPE '!'"#), "sec!ret");
+        assert_eq!(first(r#"u&"\+000061\d83d\de00""#), "a\u{1f600}");
+        assert_eq!(first(r#"U&"a\zz""#), r"a\zz");
+        assert_eq!(first("ÀB"), "Àb");
+    }
+
+    #[test]
+    fn statements_part_at_semicolons_outside_strings() {
+        let script = Script::read(b";; select ';' ; ; select (1 /* ; */) ; -- ;");
+        assert_eq!(script.len(), 2);
+        assert!(script.statements().all(|statement| !statement.broken));
+        assert!(
+            Script::read(b"select (1; select 1")
+                .statements()
+                .next()
+                .unwrap()
+                .broken
+        );
+        assert!(
+            Script::read(b"select (1]")
+                .statements()
+                .next()
+                .unwrap()
+                .broken
+        );
+        assert!(
+            Script::read(b"select 'a")
+                .statements()
+                .next()
+                .unwrap()
+                .broken
+        );
+    }
+
+    #[test]
+    fn hints_are_read_from_comments_only() {
+        let hint = |text: &str| Script::read(text.as_bytes()).hint;
+        assert_eq!(
+            hint("/* osprey: route=sqe */ select 1"),
+            Some(RouteHint::Sqe)
+        );
+        assert_eq!(
+            hint("select /*OSPREY:route = HQE*/ 1"),
+            Some(RouteHint::Hqe)
+        );
+        assert_eq!(
+            hint("select 1 /* osprey: route=off */"),
+            Some(RouteHint::Off)
+        );
+        assert_eq!(hint("select '/* osprey: route=off */'"), None);
+        assert_eq!(hint("/* osprey: route=fast */ select 1"), None);
+        assert_eq!(hint("/* osprey */ select 1"), None);
+    }
+
+    #[test]
+    fn string_bodies() {
+        assert_eq!(string_body(b"'a'"), b"a");
+        assert_eq!(string_body(b"E'a'"), b"a");
+        assert_eq!(string_body(b"$x$a$x$"), b"a");
+        assert_eq!(string_body(b"$$"), b"");
+        assert_eq!(string_body(b"'"), b"");
+        assert_eq!(string_body(b"$$a"), b"");
+    }
+}
