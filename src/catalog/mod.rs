@@ -81,7 +81,7 @@ impl std::fmt::Display for HologresVersion {
 }
 
 /// Everything one reading of a database's catalogs yields.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {
     /// Relations that lead to MaxCompute.
     pub relations: Vec<Relation>,
