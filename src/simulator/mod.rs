@@ -15,10 +15,12 @@
 //! | `session`, `settings` | one connection's state and transactions |
 //! | `lexer`, `statement`, `expression`, `select` | the SQL |
 //! | `catalog` | what Osprey's catalog reader asks |
+//! | [`demo`] | the story that `osprey demo` tells |
 
 mod catalog;
 mod connection;
 mod data;
+pub mod demo;
 mod expression;
 mod format;
 mod lexer;
