@@ -16,22 +16,24 @@ use crate::simulator::{Options, Simulator};
 /// The account that Osprey reads the simulator's catalogs with.
 const CATALOG_USER: &str = "osprey_catalog";
 
-/// Show what Osprey does, on a simulated Hologres; needs nothing but this program.
+/// The flags.
 #[derive(Debug, clap::Args)]
-pub struct DemoArgs {
-    /// End after the story, with exit status 0 only if each step of it happened.
+pub(super) struct Args {
+    /// End after the story instead of staying up; exit status 0 only if each step happened
     #[arg(long)]
-    pub once: bool,
-    /// Where Osprey listens; a free port is taken if this one is in use.
+    pub(super) once: bool,
+
+    /// Where Osprey accepts clients; a free port is taken if this one is in use
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:6432")]
-    pub listen: SocketAddr,
-    /// Where Osprey serves its metrics; a free port is taken if this one is in use.
+    pub(super) listen: SocketAddr,
+
+    /// Where /metrics is served; a free port is taken if this one is in use
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9464")]
-    pub metrics: SocketAddr,
+    pub(super) metrics: SocketAddr,
 }
 
 /// Runs the demo.
-pub fn run(args: &DemoArgs) -> ExitCode {
+pub(super) fn run(args: &Args) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -67,7 +69,7 @@ struct Running {
     thread: JoinHandle<Result<(), server::Error>>,
 }
 
-async fn demo(args: &DemoArgs) -> Result<bool, Failure> {
+async fn demo(args: &Args) -> Result<bool, Failure> {
     let simulator = Simulator::start(Options::default()).await?;
     let osprey = start(args, simulator.address())?;
     let mut out = io::stdout();
@@ -88,9 +90,9 @@ async fn demo(args: &DemoArgs) -> Result<bool, Failure> {
     let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let missing = Story::new(stage, &mut out, colour).tell().await?;
     if missing.is_empty() {
-        writeln!(out, "Each step happened.")?;
+        writeln!(out, "\nEach step happened.")?;
     } else {
-        writeln!(out, "Not everything happened:")?;
+        writeln!(out, "\nNot everything happened:")?;
         for step in &missing {
             writeln!(out, "  - {step}")?;
         }
@@ -126,7 +128,7 @@ async fn demo(args: &DemoArgs) -> Result<bool, Failure> {
     Ok(missing.is_empty())
 }
 
-fn start(args: &DemoArgs, hologres: SocketAddr) -> Result<Running, Failure> {
+fn start(args: &Args, hologres: SocketAddr) -> Result<Running, Failure> {
     let mut settings = Settings::for_upstream(hologres.ip().to_string(), hologres.port());
     settings.listen.addresses = vec![free(args.listen)];
     settings.observe.metrics = Some(free(args.metrics));

@@ -28,8 +28,8 @@ const VIEW: &str = "SELECT region, revenue FROM revenue ORDER BY revenue DESC LI
 
 /// How long the catalogs may take to be read before the story goes on without.
 const CATALOG_PATIENCE: Duration = Duration::from_secs(10);
-/// Columns of text, less than which a line has.
-const WIDTH: usize = 96;
+/// Columns that text takes at most, behind its margin of three.
+const WIDTH: usize = 93;
 
 /// Where the story takes place.
 pub struct Stage<'a> {
@@ -109,7 +109,7 @@ impl<'a, W: Write> Story<'a, W> {
                 let Some(error) = error.as_db_error() else {
                     return Err(error.into());
                 };
-                self.wrapped(&format!("{}:  {}", error.severity(), error.message()))?;
+                self.wrapped(&format!("{}:  ", error.severity()), error.message())?;
                 self.line(format_args!("SQLSTATE: {}", error.code().code()))?;
                 if error.message() != PANGU_ERROR {
                     self.missed("step 1: the error is not the one of encrypted data");
@@ -131,7 +131,7 @@ impl<'a, W: Write> Story<'a, W> {
             Ok(answer) if table(&answer).len() > 1 => self.table(&table(&answer))?,
             Ok(_) => self.missed("step 2: no rows came through Osprey"),
             Err(error) => {
-                self.wrapped(&explained(&error))?;
+                self.wrapped("", &explained(&error))?;
                 self.missed("step 2: the statement failed through Osprey");
             }
         }
@@ -142,7 +142,9 @@ impl<'a, W: Write> Story<'a, W> {
         if scans.begun == before.begun {
             self.missed("step 2: SQE has not read the encrypted table");
         }
+        self.line("")?;
         self.line("A view over that table, in a session of its own:")?;
+        self.line("")?;
         let client = connect(self.stage.osprey).await?;
         self.statement(VIEW)?;
         match client.query(VIEW, &[]).await {
@@ -153,7 +155,7 @@ impl<'a, W: Write> Story<'a, W> {
             }
             Ok(_) => self.missed("step 2: the view has no rows through Osprey"),
             Err(error) => {
-                self.wrapped(&explained(&error))?;
+                self.wrapped("", &explained(&error))?;
                 self.missed("step 2: the view failed through Osprey");
             }
         }
@@ -172,6 +174,7 @@ impl<'a, W: Write> Story<'a, W> {
         self.statement(PLAIN)?;
         let answer = client.simple_query(PLAIN).await?;
         self.table(&table(&answer))?;
+        self.line("")?;
         let show = format!("SHOW {ORC_VIA_HOLO}");
         self.statement(&show)?;
         let shown = table(&client.simple_query(&show).await?);
@@ -179,16 +182,11 @@ impl<'a, W: Write> Story<'a, W> {
         if shown.get(1).and_then(|row| row.first()).map(String::as_str) != Some("on") {
             self.missed("step 3: the setting is not on, though only a plain table was read");
         }
-        let scans = |engine| {
-            self.stage
-                .simulator
-                .scans(engine, "public.sales_plain")
-                .begun
-        };
         let (hqe, sqe) = (scans(Engine::Hqe) - hqe, scans(Engine::Sqe) - sqe);
-        self.line(format_args!(
-            "Read by: HQE {hqe} time, SQE {sqe} times (the simulator counts)."
-        ))?;
+        self.line("")?;
+        let counted =
+            format!("Scans of sales_plain, as the simulator counts: HQE {hqe}, SQE {sqe}");
+        self.line(counted)?;
         if (hqe, sqe) != (1, 0) {
             self.missed("step 3: HQE alone should have read the plain table, once");
         }
@@ -212,7 +210,7 @@ impl<'a, W: Write> Story<'a, W> {
             let ours = one.sql.contains(ORC_VIA_HOLO);
             let by = if ours { "Osprey" } else { "client" };
             injected |= ours;
-            self.line(format_args!("  {by}  {}", one.sql.replace('\n', " ")))?;
+            self.wrapped(&format!("  {by}  "), &one.sql)?;
         }
         self.line("")?;
         if !injected {
@@ -241,7 +239,6 @@ impl<'a, W: Write> Story<'a, W> {
         if injections < 1.0 {
             self.missed("step 4: osprey_injections_total has not moved");
         }
-        self.line("")?;
         Ok(())
     }
 
@@ -290,18 +287,21 @@ impl<'a, W: Write> Story<'a, W> {
         Ok(())
     }
 
-    /// Text broken between words, and within words longer than a line.
-    fn wrapped(&mut self, text: &str) -> io::Result<()> {
-        let mut line = String::new();
+    /// Text broken between words; further lines are indented as far as `lead` is long.
+    fn wrapped(&mut self, lead: &str, text: &str) -> io::Result<()> {
+        let mut line = lead.to_owned();
+        let mut filled = false;
         for word in text.split_whitespace() {
-            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH - 3 {
+            if filled && line.chars().count() + 1 + word.chars().count() > WIDTH {
                 self.line(&line)?;
-                line.clear();
+                line = " ".repeat(lead.len());
+                filled = false;
             }
-            if !line.is_empty() {
+            if filled {
                 line.push(' ');
             }
             line.push_str(word);
+            filled = true;
         }
         self.line(&line)
     }
@@ -333,7 +333,7 @@ impl<'a, W: Write> Story<'a, W> {
                 self.line(rule.join("+"))?;
             }
         }
-        self.line("")
+        Ok(())
     }
 }
 
