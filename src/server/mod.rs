@@ -132,3 +132,11 @@ fn relay(mut client: TcpStream, mut server: TcpStream, injections: &AtomicU64) -
     }
     server.shutdown(Shutdown::Both).ok()
 }
+
+/// Serves until it is told to stop.
+///
+/// # Errors
+/// See [`Error`].
+pub fn run(settings: Settings) -> Result<(), Error> {
+    Server::bind(settings)?.run(std::future::pending())
+}
