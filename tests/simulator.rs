@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a failed expectation is a failed test
 
+use osprey::simulator::demo::{Stage, Story};
 use osprey::simulator::{Engine, Options, PANGU_ERROR, Protocol, Simulator};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
@@ -450,4 +451,71 @@ async fn an_empty_query_is_answered() {
     let client = connect(&simulator).await;
     client.batch_execute(" ; -- nothing").await.unwrap();
     assert_eq!(client.execute("", &[]).await.unwrap(), 0);
+}
+
+/// A server of metrics that says what Osprey would say once it has read the catalogs.
+async fn metrics() -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            let answer = "HTTP/1.0 200 OK\r\n\r\n\
+                          osprey_catalog_protected_relations{database=\"shop\"} 2\n\
+                          osprey_injections_total{kind=\"query\"} 7\n";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn the_story_without_osprey_says_what_did_not_happen() {
+    let simulator = simulator().await;
+    let stage = Stage {
+        simulator: &simulator,
+        osprey: simulator.address(), // nothing in between
+        metrics: metrics().await,
+    };
+    let mut out = Vec::new();
+    let missing = Story::new(stage, &mut out, false).tell().await.unwrap();
+    assert_eq!(
+        missing,
+        [
+            "step 2: the statement failed through Osprey",
+            "step 2: SQE has not read the encrypted table",
+            "step 2: the view failed through Osprey",
+            "step 4: no SET of Osprey's arrived at Hologres",
+            "step 4: osprey_injections_total has not moved",
+        ]
+    );
+    let out = String::from_utf8(out).unwrap();
+    assert!(
+        out.contains("3310"),
+        "the plain table is read all the same: {out}"
+    );
+    assert!(!out.contains('\x1b'), "no colour was asked for");
+    let longest = out.lines().map(|line| line.chars().count()).max();
+    assert!(longest < Some(100), "{longest:?}");
+}
+
+#[tokio::test]
+async fn a_story_that_breaks_off_says_why() {
+    let simulator = simulator().await;
+    let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    let stage = Stage {
+        simulator: &simulator,
+        osprey: nobody,
+        metrics: nobody,
+    };
+    let missing = Story::new(stage, Vec::new(), false).tell().await.unwrap();
+    assert_eq!(missing.len(), 1);
+    assert!(
+        missing[0].starts_with("the story broke off: "),
+        "{missing:?}"
+    );
+    assert!(missing[0].contains("onnection refused"), "{missing:?}");
 }
