@@ -276,6 +276,12 @@ async fn settings_of_the_database_and_of_the_startup_packet_count() {
     let client = connect_as(&simulator, config).await.unwrap();
     assert_eq!(show(&client, ORC).await, "on");
     assert_eq!(show(&client, "application_name").await, "report");
+
+    let mut config = Config::new();
+    let config = config.user("analyst").options(format!("-c {ORC}=perhaps"));
+    let error = connect_as(&simulator, config).await.unwrap_err();
+    let error = error.as_db_error().expect("an answer of the server");
+    assert_eq!((error.severity(), error.code().code()), ("FATAL", "22023"));
 }
 
 #[tokio::test]
@@ -518,4 +524,52 @@ async fn a_story_that_breaks_off_says_why() {
         "{missing:?}"
     );
     assert!(missing[0].contains("onnection refused"), "{missing:?}");
+}
+
+#[tokio::test]
+async fn the_catalog_reader_is_answered() {
+    use tokio_postgres::types::Type;
+    let simulator = simulator().await;
+    let client = connect(&simulator).await;
+
+    let sql = "SELECT n.nspname, c.relname, t.ftoptions FROM pg_catalog.pg_foreign_table t \
+               JOIN pg_catalog.pg_class c ON c.oid = t.ftrelid WHERE srvname = ANY ($1)";
+    let parameter = vec!["odps_server"];
+    let tables = client
+        .query_typed(sql, &[(&parameter, Type::TEXT_ARRAY)])
+        .await
+        .unwrap();
+    let tables: Vec<(String, Vec<String>)> = tables
+        .iter()
+        .map(|row| (row.get("relname"), row.get("ftoptions")))
+        .collect();
+    let table = |name: &str, project: &str| {
+        let options = [
+            format!("project_name={project}"),
+            "table_name=sales".to_owned(),
+        ];
+        (name.to_owned(), options.to_vec())
+    };
+    let expected = [
+        table("sales_encrypted", "finance_encrypted"),
+        table("sales_plain", "finance_plain"),
+    ];
+    assert_eq!(tables, expected);
+    let parameter = vec!["other"];
+    let tables = client
+        .query_typed(sql, &[(&parameter, Type::TEXT_ARRAY)])
+        .await
+        .unwrap();
+    assert!(tables.is_empty());
+
+    let sql =
+        "SELECT 1 FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid";
+    let edges = client.query_typed(sql, &[]).await.unwrap();
+    let edge: Vec<String> = (0..4).map(|at| edges[0].get(at)).collect();
+    assert_eq!(edge, ["public", "revenue", "public", "sales_encrypted"]);
+
+    // psql's \d asks of the same catalogs, but not these questions.
+    let sql = "SELECT c.relname FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_namespace n";
+    let error = simple(&client, sql).await.unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::FEATURE_NOT_SUPPORTED));
 }

@@ -3,38 +3,33 @@
 //! are sent, Sync outside of a transaction drops the portals, a simple query drops the unnamed
 //! statement, and the transaction status follows the session.
 
-use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use futures::sink::{Sink, SinkExt};
 use futures::stream::{self, StreamExt};
-use pgwire::api::auth::{
-    ServerParameterProvider, StartupHandler, finish_authentication, protocol_negotiation,
-    save_startup_parameters_to_metadata,
-};
+use pgwire::api::auth::StartupHandler;
 use pgwire::api::portal::{Portal, PortalExecutionState};
 use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler, send_ready_for_query};
 use pgwire::api::results::{QueryResponse, Response, Tag};
 use pgwire::api::store::{Entry, PortalStore};
 use pgwire::api::{
-    ClientInfo, ClientPortalStore, DEFAULT_NAME, ErrorHandler, PgWireConnectionState,
-    PgWireServerHandlers, PidSecretKeyGenerator, RandomPidSecretKeyGenerator,
+    ClientInfo, ClientPortalStore, DEFAULT_NAME, ErrorHandler, PgWireServerHandlers,
 };
 use pgwire::error::{PgWireError, PgWireResult};
+use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::data::RowDescription;
 use pgwire::messages::extendedquery::{Execute, PortalSuspended, Sync as SyncMessage};
 use pgwire::messages::response::{CommandComplete, EmptyQueryResponse, TransactionStatus};
 use pgwire::messages::simplequery::Query;
-use pgwire::messages::startup::{Authentication, ParameterStatus, Startup};
-use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
+use pgwire::messages::startup::ParameterStatus;
 
-use super::format::{Parser, encode, fields, parameters};
+use super::format::{Preparer, encode, fields, parameters};
 use super::session::{Outcome, Prepared, Session};
 use super::settings::Status;
 use super::statement::parse;
-use super::value::{SqlError, warning};
+use super::value::SqlError;
 use super::world::{Protocol, Received, World};
 
 /// One connection: all of pgwire's handlers at once.
@@ -73,7 +68,7 @@ impl Connection {
         }
     }
 
-    fn locked(&self) -> MutexGuard<'_, Option<Session>> {
+    pub(super) fn locked(&self) -> MutexGuard<'_, Option<Session>> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -98,22 +93,6 @@ impl Connection {
             Some(Status::Failed) => TransactionStatus::Error,
             Some(Status::Idle) | None => TransactionStatus::Idle,
         }
-    }
-
-    fn begin_session(&self, startup: &HashMap<String, String>) -> PgWireResult<i32> {
-        let user = startup
-            .get("user")
-            .cloned()
-            .ok_or(PgWireError::UserNameRequired)?;
-        let database = startup
-            .get("database")
-            .cloned()
-            .unwrap_or_else(|| user.clone());
-        let connection = self.world.next_connection();
-        let settings = startup_settings(startup);
-        let session = Session::new(&self.world, connection, user, database, settings)?;
-        *self.locked() = Some(session);
-        Ok(connection)
     }
 
     fn record(&self, protocol: Protocol, sql: &str) {
@@ -262,7 +241,9 @@ where
 {
     if let Some(notice) = notice {
         client
-            .feed(PgWireBackendMessage::NoticeResponse(warning(notice).into()))
+            .feed(PgWireBackendMessage::NoticeResponse(
+                notice.reported("WARNING").into(),
+            ))
             .await?;
     }
     let tag = match rows {
@@ -275,101 +256,6 @@ where
         ))
         .await?;
     Ok(())
-}
-
-/// The settings in a startup packet: its own parameters, and `-c name=value` in `options`.
-fn startup_settings(startup: &HashMap<String, String>) -> Vec<(String, String)> {
-    let mut settings = Vec::new();
-    for (name, value) in startup {
-        match name.as_str() {
-            "user" | "database" | "replication" => {}
-            "options" => {
-                for option in value.split(" -c ").flat_map(|part| part.split("-c")) {
-                    let option = option.trim().trim_start_matches("--");
-                    if let Some((name, value)) = option.split_once('=') {
-                        settings.push((name.trim().to_owned(), value.trim().to_owned()));
-                    }
-                }
-            }
-            _ => settings.push((name.clone(), value.clone())),
-        }
-    }
-    settings
-}
-
-#[async_trait]
-impl StartupHandler for Connection {
-    async fn on_startup<C>(
-        &self,
-        client: &mut C,
-        message: PgWireFrontendMessage,
-    ) -> PgWireResult<()>
-    where
-        C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        match message {
-            PgWireFrontendMessage::Startup(startup) => {
-                self.start(client, &startup).await?;
-                if self.world.password.is_some() {
-                    client.set_state(PgWireConnectionState::AuthenticationInProgress);
-                    let ask = Authentication::CleartextPassword;
-                    client
-                        .send(PgWireBackendMessage::Authentication(ask))
-                        .await?;
-                    return Ok(());
-                }
-            }
-            PgWireFrontendMessage::PasswordMessageFamily(answer) => {
-                let password = answer.into_password()?.password;
-                if self.world.password.as_ref() != Some(&password) {
-                    let user = client.metadata().get("user").cloned().unwrap_or_default();
-                    return Err(PgWireError::InvalidPassword(user));
-                }
-            }
-            _ => return Ok(()),
-        }
-        finish_authentication(client, self).await
-    }
-}
-
-impl Connection {
-    async fn start<C>(&self, client: &mut C, startup: &Startup) -> PgWireResult<()>
-    where
-        C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::Error: Debug,
-        PgWireError: From<C::Error>,
-    {
-        protocol_negotiation(client, startup).await?;
-        save_startup_parameters_to_metadata(client, startup);
-        let connection = self.begin_session(client.metadata())?;
-        let (_, secret) = RandomPidSecretKeyGenerator::default().generate(client);
-        client.set_pid_and_secret_key(connection, secret);
-        Ok(())
-    }
-}
-
-impl ServerParameterProvider for Connection {
-    fn server_parameters<C>(&self, _client: &C) -> Option<HashMap<String, String>>
-    where
-        C: ClientInfo,
-    {
-        const ALSO: [&str; 5] = [
-            "server_version",
-            "server_encoding",
-            "integer_datetimes",
-            "is_superuser",
-            "session_authorization",
-        ];
-        let session = self.locked();
-        let settings = &session.as_ref()?.settings;
-        let also = ALSO
-            .iter()
-            .filter_map(|name| Some((*name, settings.get(name)?.to_owned())));
-        let all = settings.reports().iter().cloned().chain(also);
-        Some(all.map(|(name, value)| (name.to_owned(), value)).collect())
-    }
 }
 
 impl ErrorHandler for Connection {
@@ -424,10 +310,10 @@ struct Extended(Arc<Connection>);
 #[async_trait]
 impl ExtendedQueryHandler for Extended {
     type Statement = Prepared;
-    type QueryParser = Parser;
+    type QueryParser = Preparer;
 
-    fn query_parser(&self) -> Arc<Parser> {
-        Arc::new(Parser(Arc::clone(&self.0)))
+    fn query_parser(&self) -> Arc<Preparer> {
+        Arc::new(Preparer(Arc::clone(&self.0)))
     }
 
     async fn on_execute<C>(&self, client: &mut C, message: Execute) -> PgWireResult<()>

@@ -17,10 +17,10 @@ use super::statement::parse;
 use super::value::{SqlError, Type, Value};
 
 /// What Parse does.
-pub(super) struct Parser(pub(super) Arc<Connection>);
+pub(super) struct Preparer(pub(super) Arc<Connection>);
 
 #[async_trait]
-impl QueryParser for Parser {
+impl QueryParser for Preparer {
     type Statement = Prepared;
 
     async fn parse_sql<C>(

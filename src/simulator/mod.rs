@@ -9,11 +9,12 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`world`] | what all connections share: relations, counters, log |
+//! | `world` | what all connections share: relations, counters, log |
 //! | `data` | the relations and their rows |
-//! | `connection`, `format` | the protocol, on pgwire's traits |
+//! | `connection`, `startup`, `format` | the protocol, on pgwire's traits |
 //! | `session`, `settings` | one connection's state and transactions |
-//! | `lexer`, `statement`, `expression`, `select` | the SQL |
+//! | `statement` | the SQL that is understood, read by `lexer`, `parser`, `operand` |
+//! | `expression`, `select` | what it means |
 //! | `catalog` | what Osprey's catalog reader asks |
 //! | [`demo`] | the story that `osprey demo` tells |
 
@@ -24,9 +25,12 @@ pub mod demo;
 mod expression;
 mod format;
 mod lexer;
+mod operand;
+mod parser;
 mod select;
 mod session;
 mod settings;
+mod startup;
 mod statement;
 mod value;
 mod world;

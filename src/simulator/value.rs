@@ -199,6 +199,18 @@ impl SqlError {
         }
     }
 
+    /// As the end of a connection.
+    pub(super) fn fatal(self) -> PgWireError {
+        PgWireError::UserError(Box::new(self.reported("FATAL")))
+    }
+
+    /// As ErrorResponse and NoticeResponse have it.
+    pub(super) fn reported(self, severity: &str) -> ErrorInfo {
+        let mut info = ErrorInfo::new(severity.to_owned(), self.code.to_owned(), self.message);
+        info.severity_nonlocalized = Some(severity.to_owned());
+        info
+    }
+
     /// Outside of what the simulator understands; `near` is where it lost the thread.
     pub(super) fn not_understood(near: &str) -> Self {
         Self::new(
@@ -214,15 +226,6 @@ impl SqlError {
 
 impl From<SqlError> for PgWireError {
     fn from(error: SqlError) -> Self {
-        let mut info = ErrorInfo::new("ERROR".to_owned(), error.code.to_owned(), error.message);
-        info.severity_nonlocalized = Some("ERROR".to_owned());
-        Self::UserError(Box::new(info))
+        Self::UserError(Box::new(error.reported("ERROR")))
     }
-}
-
-/// As a WARNING.
-pub(super) fn warning(notice: SqlError) -> ErrorInfo {
-    let mut info = ErrorInfo::new("WARNING".to_owned(), notice.code.to_owned(), notice.message);
-    info.severity_nonlocalized = Some("WARNING".to_owned());
-    info
 }
