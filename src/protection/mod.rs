@@ -2,6 +2,7 @@
 //! database, swapped in by background tasks, read by sessions without waiting.
 
 mod glob;
+pub mod knowledge;
 mod memo;
 mod quick;
 mod relations;

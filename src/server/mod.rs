@@ -195,24 +195,12 @@ impl Server {
     }
 }
 
+/// Says where clients can connect, on standard error whatever the log filter: scripts wait for it.
 fn announce(addresses: &[SocketAddr], shared: &Shared) {
     let upstream = shared.target.load().address();
     for address in addresses {
-        tracing::info!(%address, upstream, "accepting connections");
+        eprintln!("osprey: accepting connections on {address}, upstream {upstream}");
     }
-    if let Err(error) = sd_ready() {
-        tracing::debug!(%error, "systemd was not told");
-    }
-}
-
-/// Tells systemd, if it asked (`NOTIFY_SOCKET`, see sd_notify(3)).
-fn sd_ready() -> std::io::Result<()> {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
-        return Ok(());
-    };
-    let socket = std::os::unix::net::UnixDatagram::unbound()?;
-    socket.send_to(b"READY=1", path)?;
-    Ok(())
 }
 
 async fn drain(shared: &Shared) {
