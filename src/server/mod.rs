@@ -33,7 +33,9 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An address cannot be listened on.
-    #[error("cannot listen on {address} for {what}: choose another address with {flag}, or end what uses it")]
+    #[error(
+        "cannot listen on {address} for {what}: choose another address with {flag}, or end what uses it"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -62,7 +64,11 @@ pub struct Server {
     health: Arc<Health>,
 }
 
-fn listen(address: SocketAddr, what: &'static str, flag: &'static str) -> Result<TcpListener, Error> {
+fn listen(
+    address: SocketAddr,
+    what: &'static str,
+    flag: &'static str,
+) -> Result<TcpListener, Error> {
     let failed = |source| Error::Listen {
         address,
         what,
@@ -105,13 +111,19 @@ impl Server {
             .build()
             .map_err(Error::Runtime)?;
         let upstream_tls = tls::client_config(&settings.upstream.tls)?;
-        let listen_tls = settings.listen.tls.as_ref().map(tls::server_config).transpose()?;
+        let listen_tls = settings
+            .listen
+            .tls
+            .as_ref()
+            .map(tls::server_config)
+            .transpose()?;
         let metrics = Arc::new(Metrics::new(
             settings.limits.workers,
             advice::Case::ALL.iter().map(|case| case.code()),
             advice::NotRetried::ALL.iter().map(|why| why.label()),
         ));
-        let knowledge = Knowledge::new(&settings, upstream_tls.clone(), background.handle().clone());
+        let knowledge =
+            Knowledge::new(&settings, upstream_tls.clone(), background.handle().clone());
         let asked = Arc::clone(&knowledge);
         metrics.ask_knowledge(move || asked.measure());
         let shared = Shared {

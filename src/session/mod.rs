@@ -284,10 +284,23 @@ async fn admitted(
         key,
     } = logged_in;
     let policy = world::policy(view, settings, &world);
-    let mut running = Running::new(client, server, &from_client, &from_server, key, policy, world, id);
+    let mut running = Running::new(
+        client,
+        server,
+        &from_client,
+        &from_server,
+        key,
+        policy,
+        world,
+        id,
+    );
     drop((from_client, from_server));
     let reason = running.run(context).await;
-    tracing::info!(session = id, reason = crate::observe::metrics::Kind::label(reason), "session closed");
+    tracing::info!(
+        session = id,
+        reason = crate::observe::metrics::Kind::label(reason),
+        "session closed"
+    );
     running.end().await;
     reason
 }
