@@ -62,6 +62,7 @@ pub struct Server {
     background: Runtime,
     shared: Arc<Shared>,
     health: Arc<Health>,
+    announce: bool,
 }
 
 fn listen(
@@ -141,6 +142,7 @@ impl Server {
             background,
             shared: Arc::new(shared),
             health: Arc::default(),
+            announce: false,
         })
     }
 
@@ -173,6 +175,7 @@ impl Server {
             background,
             shared,
             health,
+            announce,
         } = self;
         let workers = Workers::start(&shared).map_err(Error::Runtime)?;
         let result = background.block_on(async {
@@ -194,7 +197,9 @@ impl Server {
                 .collect::<std::io::Result<Vec<_>>>()
                 .map_err(Error::Runtime)?;
             health.ready();
-            announce(&addresses, &shared);
+            if announce {
+                say_accepting(&addresses, &shared);
+            }
             shutdown.await;
             health.draining();
             acceptors.iter().for_each(tokio::task::JoinHandle::abort);
@@ -208,7 +213,7 @@ impl Server {
 }
 
 /// Says where clients can connect, on standard error whatever the log filter: scripts wait for it.
-fn announce(addresses: &[SocketAddr], shared: &Shared) {
+fn say_accepting(addresses: &[SocketAddr], shared: &Shared) {
     let upstream = shared.target.load().address();
     for address in addresses {
         eprintln!("osprey: accepting connections on {address}, upstream {upstream}");
@@ -247,7 +252,8 @@ async fn wait_for_sessions(shared: &Shared, limit: Duration) -> bool {
 ///
 /// See [`Error`].
 pub fn run(settings: Settings) -> Result<(), Error> {
-    let server = Server::bind(settings)?;
+    let mut server = Server::bind(settings)?;
+    server.announce = true;
     let shutdown = {
         let _runtime = server.background.enter();
         signals::shutdown().map_err(Error::Runtime)?
