@@ -68,6 +68,23 @@ pub enum NotRetried {
 }
 
 impl NotRetried {
+    /// Every reason.
+    pub const ALL: [Self; 13] = [
+        Self::SwitchedOff,
+        Self::InTransaction,
+        Self::RowsSent,
+        Self::Writes,
+        Self::UnknownFunction,
+        Self::TooLarge,
+        Self::CycleNotComplete,
+        Self::Pipelined,
+        Self::FailedAgain,
+        Self::DescribedDifferently,
+        Self::ClientSetRoute,
+        Self::RouteWasSet,
+        Self::RouteNotSet,
+    ];
+
     /// For metrics' labels.
     pub fn label(self) -> &'static str {
         match self {

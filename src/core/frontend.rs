@@ -8,7 +8,8 @@ use crate::wire::{HEADER, Header};
 
 use super::ledger::Expect;
 use super::steer::Anchor;
-use super::{Core, End, Event, NotRetried, Outbox, Progress, World};
+use super::{Core, End, Event, Outbox, Progress, World};
+use crate::advice::NotRetried;
 
 /// Messages in flight before the client is made to wait: the ledger is bounded, too.
 const MAX_IN_FLIGHT: usize = 1 << 16;

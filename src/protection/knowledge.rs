@@ -128,6 +128,41 @@ impl Knowledge {
             .collect()
     }
 
+    /// What a scrape of the metrics is told.
+    pub fn measure(&self) -> crate::observe::export::Knowledge {
+        let keys = self.common.keys.metrics();
+        let databases = self.databases();
+        let lessons: u64 = databases
+            .iter()
+            .map(|database| database.counts().lessons.get())
+            .sum();
+        let contradicted: u64 = databases
+            .iter()
+            .map(|database| database.counts().lessons_contradicted.get())
+            .sum();
+        crate::observe::export::Knowledge {
+            key_lookups: keys.lookups.get(),
+            key_lookup_failures: keys.failures.get(),
+            key_cache_hits: keys.hits.get(),
+            key_cache_misses: keys.misses.get(),
+            key_records: self.common.keys.list().len() as u64,
+            key_stale_answers: keys.stale.get(),
+            key_evictions: keys.evictions.get(),
+            lessons_learned: keys.learned.get() + lessons,
+            lessons_contradicted: keys.contradicted.get() + contradicted,
+            databases: databases
+                .iter()
+                .map(|database| crate::observe::export::Database {
+                    name: database.name().to_owned(),
+                    snapshot_age: database.reading_age(),
+                    protected_relations: database.snapshot().protected_count() as u64,
+                    refreshes: database.counts().readings.get(),
+                    refresh_failures: database.counts().reading_failures.get(),
+                })
+                .collect(),
+        }
+    }
+
     /// The key cache, for the console and for metrics.
     pub fn keys(&self) -> &KeyCache {
         &self.common.keys

@@ -33,7 +33,9 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An address cannot be listened on.
-    #[error("cannot listen on {address} for {what}: choose another address with {flag}, or end what uses it")]
+    #[error(
+        "cannot listen on {address} for {what}: choose another address with {flag}, or end what uses it"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -60,9 +62,14 @@ pub struct Server {
     background: Runtime,
     shared: Arc<Shared>,
     health: Arc<Health>,
+    announce: bool,
 }
 
-fn listen(address: SocketAddr, what: &'static str, flag: &'static str) -> Result<TcpListener, Error> {
+fn listen(
+    address: SocketAddr,
+    what: &'static str,
+    flag: &'static str,
+) -> Result<TcpListener, Error> {
     let failed = |source| Error::Listen {
         address,
         what,
@@ -105,13 +112,19 @@ impl Server {
             .build()
             .map_err(Error::Runtime)?;
         let upstream_tls = tls::client_config(&settings.upstream.tls)?;
-        let listen_tls = settings.listen.tls.as_ref().map(tls::server_config).transpose()?;
+        let listen_tls = settings
+            .listen
+            .tls
+            .as_ref()
+            .map(tls::server_config)
+            .transpose()?;
         let metrics = Arc::new(Metrics::new(
             settings.limits.workers,
             advice::Case::ALL.iter().map(|case| case.code()),
             advice::NotRetried::ALL.iter().map(|why| why.label()),
         ));
-        let knowledge = Knowledge::new(&settings, upstream_tls.clone(), background.handle().clone());
+        let knowledge =
+            Knowledge::new(&settings, upstream_tls.clone(), background.handle().clone());
         let asked = Arc::clone(&knowledge);
         metrics.ask_knowledge(move || asked.measure());
         let shared = Shared {
@@ -129,6 +142,7 @@ impl Server {
             background,
             shared: Arc::new(shared),
             health: Arc::default(),
+            announce: false,
         })
     }
 
@@ -161,6 +175,7 @@ impl Server {
             background,
             shared,
             health,
+            announce,
         } = self;
         let workers = Workers::start(&shared).map_err(Error::Runtime)?;
         let result = background.block_on(async {
@@ -182,7 +197,9 @@ impl Server {
                 .collect::<std::io::Result<Vec<_>>>()
                 .map_err(Error::Runtime)?;
             health.ready();
-            announce(&addresses, &shared);
+            if announce {
+                say_accepting(&addresses, &shared);
+            }
             shutdown.await;
             health.draining();
             acceptors.iter().for_each(tokio::task::JoinHandle::abort);
@@ -196,7 +213,7 @@ impl Server {
 }
 
 /// Says where clients can connect, on standard error whatever the log filter: scripts wait for it.
-fn announce(addresses: &[SocketAddr], shared: &Shared) {
+fn say_accepting(addresses: &[SocketAddr], shared: &Shared) {
     let upstream = shared.target.load().address();
     for address in addresses {
         eprintln!("osprey: accepting connections on {address}, upstream {upstream}");
@@ -235,7 +252,8 @@ async fn wait_for_sessions(shared: &Shared, limit: Duration) -> bool {
 ///
 /// See [`Error`].
 pub fn run(settings: Settings) -> Result<(), Error> {
-    let server = Server::bind(settings)?;
+    let mut server = Server::bind(settings)?;
+    server.announce = true;
     let shutdown = {
         let _runtime = server.background.enter();
         signals::shutdown().map_err(Error::Runtime)?

@@ -84,7 +84,9 @@ impl Refusal {
                 &mut frame,
                 "08006",
                 &error.to_string(),
-                Some("Osprey is up, its upstream is not. Check the Hologres instance and the upstream address in Osprey's configuration."),
+                Some(
+                    "Osprey is up, its upstream is not. Check the Hologres instance and the upstream address in Osprey's configuration.",
+                ),
             ),
         }
         Some(frame)
@@ -242,7 +244,10 @@ async fn begin_tls(
         return Err(gone(Refusal::Gone));
     };
     if !direct {
-        stream.send(b"S").await.map_err(|error| gone(error.into()))?;
+        stream
+            .send(b"S")
+            .await
+            .map_err(|error| gone(error.into()))?;
     }
     let Stream::Plain(socket) = stream else {
         return Err(gone(Refusal::Gone));

@@ -33,6 +33,8 @@ use running::Running;
 use stream::Stream;
 use upstream::Target;
 
+/// Bytes of a ReadyForQuery.
+const READY_FOR_QUERY: usize = 6;
 /// How long a connection that was told goodbye may take to hear it.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -277,17 +279,34 @@ async fn admitted(
     let mut world = world::SessionWorld::new(view, context, settings);
     world.ready(view).await;
     let LoggedIn {
-        client,
+        mut client,
         server,
         from_client,
         from_server,
         key,
     } = logged_in;
+    // Now the client may speak, and the core listens.
+    let (ready, from_server) = from_server.split_at(READY_FOR_QUERY.min(from_server.len()));
+    if client.send(ready).await.is_err() {
+        return CloseReason::Client;
+    }
     let policy = world::policy(view, settings, &world);
-    let mut running = Running::new(client, server, &from_client, &from_server, key, policy, world, id);
-    drop((from_client, from_server));
+    let mut running = Running::new(
+        client,
+        server,
+        &from_client,
+        &from_server,
+        key,
+        policy,
+        world,
+        id,
+    );
     let reason = running.run(context).await;
-    tracing::info!(session = id, reason = crate::observe::metrics::Kind::label(reason), "session closed");
+    tracing::info!(
+        session = id,
+        reason = crate::observe::metrics::Kind::label(reason),
+        "session closed"
+    );
     running.end().await;
     reason
 }

@@ -79,7 +79,11 @@ impl Running {
         cx: &mut std::task::Context<'_>,
         context: &Arc<Context>,
     ) -> Poll<CloseReason> {
-        if !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        if !self
+            .registered
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
             context.shared.sessions.wake_with(self.id, cx.waker());
             self.registered = Some(cx.waker().clone());
         }
@@ -208,13 +212,19 @@ impl Running {
                 );
             }
             Event::CancelAgain => {
-                tracing::debug!(session, "a cancel hit Osprey's own statement: sent once more");
+                tracing::debug!(
+                    session,
+                    "a cancel hit Osprey's own statement: sent once more"
+                );
                 self.cancel(context);
             }
             Event::CatalogChanged => self.world.catalog_changed(),
             Event::ClientOwnsRoute => {
                 shard.client_route_sessions.inc();
-                tracing::info!(session, "the client sets the engine itself and is left alone");
+                tracing::info!(
+                    session,
+                    "the client sets the engine itself and is left alone"
+                );
             }
             Event::ErrorRewritten { code, not_retried } => {
                 shard.errors_rewritten.inc(code);
@@ -224,7 +234,7 @@ impl Running {
                 tracing::info!(
                     session,
                     code,
-                    not_retried = not_retried.map(crate::advice::NotRetried::label),
+                    not_retried = not_retried.map(|why| why.label()),
                     "an error about encrypted data was rewritten"
                 );
             }

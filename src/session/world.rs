@@ -8,7 +8,7 @@ use crate::config::{Override, RouteKind, Scope, Settings};
 use crate::core::{Advised, Commands, ErrorContext, Policy, World};
 use crate::protection::knowledge::{DatabaseKnowledge, Knowledge};
 use crate::protection::{Decision, NameContext};
-use crate::sql::search_path;
+use crate::sql::ROUTE_SETTINGS;
 use crate::wire::backend::ErrorFields;
 use crate::wire::compose;
 use crate::wire::startup::Startup;
@@ -19,14 +19,9 @@ use super::Context;
 /// statement is decided by knowledge and not by luck. Statements themselves never wait.
 const FIRST_READING: Duration = Duration::from_secs(5);
 
-const ORC_VIA_HOLO: &str = "hg_experimental_enable_access_odps_orc_via_holo";
-const CATALOG_ROUTING: &str = "hg_experimental_external_catalog_routing";
-/// Every name of the settings that choose the engine.
-const ROUTE_SETTINGS: [&str; 3] = [
-    ORC_VIA_HOLO,
-    "hg_enable_access_odps_orc_via_holo",
-    CATALOG_ROUTING,
-];
+/// The older of its two names: every version of Hologres takes it.
+const ORC_VIA_HOLO: &str = ROUTE_SETTINGS[0];
+const CATALOG_ROUTING: &str = ROUTE_SETTINGS[2];
 
 /// One session's view of what is known.
 pub(super) struct SessionWorld {
@@ -67,9 +62,8 @@ impl SessionWorld {
             .into_iter()
             .rev()
             .find_map(|(name, value)| (name == "search_path").then_some(value));
-        let path = at_startup
-            .unwrap_or_else(|| self.database.snapshot().search_path().to_owned());
-        self.names.search_path = search_path(&path);
+        let path = at_startup.unwrap_or_else(|| self.database.snapshot().search_path().to_owned());
+        self.names = NameContext::new(&self.names.user, &path);
     }
 
     pub(super) fn user(&self) -> &str {
@@ -129,7 +123,9 @@ impl World for SessionWorld {
             &original,
             &AdviceContext {
                 database: snapshot.database(),
-                reason: context.decision.and_then(|decision| decision.protected.as_deref()),
+                reason: context
+                    .decision
+                    .and_then(|decision| decision.protected.as_deref()),
                 client_set_route: context.client_owns_route,
                 route_was_set: context.route_was_set || snapshot.route().reads_encrypted_already(),
                 version: snapshot.version(),
@@ -150,10 +146,7 @@ impl World for SessionWorld {
         let mut frame = Vec::new();
         let (before, after): (Vec<_>, Vec<_>) =
             kept.partition(|(code, _)| matches!(code, b'S' | b'V' | b'C'));
-        compose::error(
-            &mut frame,
-            before.into_iter().chain(replaced).chain(after),
-        );
+        compose::error(&mut frame, before.into_iter().chain(replaced).chain(after));
         Some(Advised {
             frame,
             code: advice.code,
@@ -182,10 +175,7 @@ pub(super) fn policy(startup: Startup<'_>, settings: &Settings, world: &SessionW
         commands: Arc::new(commands),
         per_statement: settings.route.scope == Scope::Statement,
         enforce: settings.route.override_client == Override::Enforce,
-        retry_buffer: settings
-            .route
-            .retry
-            .then_some(settings.route.retry_buffer),
+        retry_buffer: settings.route.retry.then_some(settings.route.retry_buffer),
         inspect: settings.limits.inspect_bytes,
         relay_only: startup.is_replication() || startup.is_fixed_front_end(),
         client_owns_route: startup
