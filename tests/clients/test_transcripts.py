@@ -308,7 +308,10 @@ def test_transcript(cluster, database, known, name, way):
     cluster.query(database, "TRUNCATE copied")
     log_before = len(known.log())
     through = transcript(known.endpoint(database), messages, way, {})
-    if name in GUESSED_COPY and "only relayed" in known.log()[log_before:]:
+    if name in GUESSED_COPY and through != direct:
+        harness.wait_for(
+            lambda: "only relayed" in known.log()[log_before:], "the log to say what happened", 2
+        )
         # All but the answer to the encrypted read at the end.
         through, direct = until_row_description(through), until_row_description(direct)
     assert through == direct
