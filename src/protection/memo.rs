@@ -117,7 +117,7 @@ mod tests {
             memo.insert(hash, &text, &names, Arc::clone(&decision));
         }
         for shard in &memo.shards {
-            let shard = shard.lock().unwrap();
+            let shard = shard.lock().expect("not poisoned");
             let held: usize = shard.entries.values().map(|entry| entry.text.len()).sum();
             assert!(held <= SHARD_BYTES && !shard.entries.is_empty());
         }

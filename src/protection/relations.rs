@@ -215,12 +215,13 @@ impl Relations {
         {
             return standing;
         }
-        match entries
+        let foreign = entries
             .iter()
-            .any(|entry| matches!(entry.standing, Standing::Foreign))
-        {
-            true => Standing::Foreign,
-            false => Standing::Plain,
+            .any(|entry| matches!(entry.standing, Standing::Foreign));
+        if foreign {
+            Standing::Foreign
+        } else {
+            Standing::Plain
         }
     }
 
