@@ -1,5 +1,17 @@
 //! What a database's catalogs say: the MaxCompute foreign tables, and every relation that leads
 //! to one, read with tokio-postgres through a service account.
+//!
+//! [`Service`] makes the connection and asks, [`lineage`] finds what leads to
+//! a foreign table.
+
+mod error;
+pub mod lineage;
+mod read;
+mod service;
+mod version;
+
+pub use error::{Failure, ReadError};
+pub use service::{APPLICATION_NAME, Service};
 
 /// A relation that reads MaxCompute: a foreign table on MaxCompute's server, or a view, rule,
 /// materialized view, or partition/inheritance parent that leads to one.
@@ -9,12 +21,20 @@ pub struct Relation {
     pub schema: String,
     /// Name, exactly as the catalog spells it.
     pub name: String,
-    /// The MaxCompute projects it leads to (`project` or `project#schema`, as the table option
-    /// says; compare without `#schema` and ignoring case).
-    pub projects: Vec<String>,
-    /// One chain of relations that leads from here to a foreign table, itself excluded, for
-    /// messages; empty for a foreign table.
-    pub via: Vec<String>,
+    /// A foreign table's MaxCompute project (`project` or `project#schema`, as the table option
+    /// says; compare by [`project_key`]). `None`: not a MaxCompute foreign table, or one without
+    /// the option.
+    pub project: Option<String>,
+    /// The relations that it reads directly, as indices into [`Contents::relations`]; only those
+    /// that lead to MaxCompute.
+    pub reads: Vec<usize>,
+}
+
+impl Relation {
+    /// `schema.name`, for people.
+    pub fn qualified(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
 }
 
 /// What `SHOW` answers for the settings that choose the engine, in a fresh session of this
@@ -54,8 +74,14 @@ impl HologresVersion {
     pub const COMMON_TABLE: Self = Self(3, 2, 0);
 }
 
+impl std::fmt::Display for HologresVersion {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "V{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
 /// Everything one reading of a database's catalogs yields.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {
     /// Relations that lead to MaxCompute.
     pub relations: Vec<Relation>,
@@ -68,4 +94,40 @@ pub struct Contents {
     pub version: Option<HologresVersion>,
     /// The search_path a fresh session of this database has, e.g. `"$user", public`.
     pub search_path: String,
+}
+
+/// The name under which a MaxCompute project's key record is kept: without `#schema`, in lower
+/// case (project names are lower-case by rule, but IMPORT FOREIGN SCHEMA examples shout).
+pub fn project_key(option: &str) -> String {
+    let project = option
+        .split_once('#')
+        .map_or(option, |(project, _)| project);
+    project.trim().to_ascii_lowercase()
+}
+
+/// The database behind a startup packet's `database`: Hologres' virtual warehouses are named
+/// `database@warehouse` there and share the database's catalogs.
+pub fn database_name(startup: &str) -> &str {
+    match startup.rsplit_once('@') {
+        Some((database, _)) if !database.is_empty() => database,
+        _ => startup,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_is_compared_without_its_schema_and_case() {
+        assert_eq!(project_key("Sales_Prod#default"), "sales_prod");
+        assert_eq!(project_key("sales_prod"), "sales_prod");
+    }
+
+    #[test]
+    fn a_warehouse_shares_its_databases_knowledge() {
+        assert_eq!(database_name("sales@wh1"), "sales");
+        assert_eq!(database_name("sales"), "sales");
+        assert_eq!(database_name("@odd"), "@odd");
+    }
 }

@@ -1,12 +1,27 @@
 //! The checked, typed settings. The file is TOML; flags win over the environment, the environment
 //! over the file, the file over the defaults here.
+//!
+//! [`load`] is the whole of it: [`file`] walks the TOML text, [`given`] applies environment and
+//! flags on top, [`check`] looks for contradictions and at the files that are named. Each step
+//! notes every mistake it finds with its place, so that one run shows them all.
+
+mod check;
+mod file;
+mod given;
+mod problem;
+mod reader;
+mod show;
+mod values;
+
+pub use given::{Environment, Given, Key, VARIABLES};
+pub use problem::{Place, Problem};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Everything that can be configured, checked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Where clients connect.
     pub listen: Listen,
@@ -27,7 +42,7 @@ pub struct Settings {
 }
 
 /// `[listen]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
     /// Addresses to listen on; default 127.0.0.1:6432.
     pub addresses: Vec<SocketAddr>,
@@ -36,7 +51,7 @@ pub struct Listen {
 }
 
 /// `[listen.tls]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenTls {
     /// PEM file with the certificate chain.
     pub certificate: PathBuf,
@@ -49,7 +64,7 @@ pub struct ListenTls {
 }
 
 /// `[upstream]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
     /// Host name or address.
     pub host: String,
@@ -62,7 +77,7 @@ pub struct Upstream {
 }
 
 /// `[upstream.tls]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamTls {
     /// As libpq's sslmode.
     pub mode: TlsMode,
@@ -93,7 +108,7 @@ pub enum TlsMode {
 }
 
 /// `[route]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// Which setting lets encrypted data be read.
     pub kind: RouteKind,
@@ -140,7 +155,7 @@ pub enum Override {
 }
 
 /// `[protect]`: what the operator says is encrypted.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Protect {
     /// MaxCompute projects encrypted with a KMS key; `*` and `?` are wildcards.
     pub projects: Vec<ProjectRule>,
@@ -183,7 +198,7 @@ pub struct TablePattern {
 }
 
 /// `[catalog]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Catalog {
     /// The service account; `None`: the catalogs are not read.
     pub user: Option<String>,
@@ -206,7 +221,7 @@ impl std::fmt::Debug for Secret {
 }
 
 /// `[keys]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keys {
     /// How long a key record is believed. Default 24 h.
     pub ttl: Duration,
@@ -217,7 +232,7 @@ pub struct Keys {
 }
 
 /// `[observe]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observe {
     /// Where /metrics and /healthz are served; default 127.0.0.1:9464. `None`: nowhere.
     pub metrics: Option<SocketAddr>,
@@ -230,7 +245,7 @@ pub struct Observe {
 }
 
 /// `[limits]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Worker threads; default one per core.
     pub workers: usize,
@@ -277,12 +292,12 @@ impl Settings {
             catalog: Catalog {
                 user: None,
                 password: None,
-                refresh: Duration::from_secs(300),
+                refresh: Duration::from_mins(5),
                 servers: vec!["odps_server".into()],
             },
             keys: Keys {
-                ttl: Duration::from_secs(24 * 3600),
-                negative_ttl: Duration::from_secs(60),
+                ttl: Duration::from_hours(24),
+                negative_ttl: Duration::from_mins(1),
                 capacity: 10_000,
             },
             observe: Observe {
@@ -294,7 +309,7 @@ impl Settings {
             limits: Limits {
                 workers: std::thread::available_parallelism().map_or(1, usize::from),
                 max_sessions: 10_000,
-                login_timeout: Duration::from_secs(60),
+                login_timeout: Duration::from_mins(1),
                 drain_timeout: Duration::from_secs(30),
                 inspect_bytes: 256 << 10,
                 cancel_orphans: true,
@@ -302,3 +317,69 @@ impl Settings {
         }
     }
 }
+
+/// Settings that may be used, and what about them deserves a second look.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// Not wrong, but worth mending: a private key that everyone may read, for example.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads the file (`config`, else `OSPREY_CONFIG`, else none), the environment and the flags, in
+/// rising order of precedence, and checks the result, files included.
+///
+/// # Errors
+/// Every mistake found, each with its place and with what would be right. Values that may be
+/// secret are never among the text.
+pub fn load(
+    config: Option<std::path::PathBuf>,
+    environment: &Environment,
+    flags: &[Given],
+) -> Result<Loaded, Vec<Problem>> {
+    let mut draft = Draft::new();
+    if let Some((path, place)) = given::config_file(config, environment, &mut draft.notes) {
+        file::read(&path, &place, &mut draft);
+    }
+    given::apply_environment(environment, &mut draft);
+    given::apply_flags(flags, &mut draft);
+    check::check(&mut draft);
+    if draft.notes.problems.is_empty() {
+        Ok(Loaded {
+            settings: draft.settings,
+            warnings: draft.notes.warnings,
+        })
+    } else {
+        Err(draft.notes.problems)
+    }
+}
+
+/// Settings on their way from the defaults to checked ones.
+struct Draft {
+    settings: Settings,
+    /// Where the catalog account's password comes from; read only at the end, since a later
+    /// source may replace it.
+    password: Option<PasswordSource>,
+    notes: problem::Notes,
+}
+
+/// See [`Draft::password`].
+enum PasswordSource {
+    Given(Secret),
+    File(PathBuf),
+}
+
+impl Draft {
+    fn new() -> Self {
+        Self {
+            // An empty host is what the check reports as missing.
+            settings: Settings::for_upstream("", values::HOLOGRES_PORT),
+            password: None,
+            notes: problem::Notes::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

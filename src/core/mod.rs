@@ -1,1 +1,414 @@
-//! The heart, sans-IO: frames in, ranges out.
+//! The heart of a session, sans-IO: frames in, ranges out. No socket, no clock, no task, no lock.
+//!
+//! A [`Core`] begins where authentication ends, at the first ReadyForQuery, and is driven by four
+//! kinds of calls:
+//!
+//! - [`Core::on_frontend`] with bytes from the client, [`Core::on_backend`] with bytes from the
+//!   server. Each says how many bytes it has consumed and appends to the [`Outbox`] what is to be
+//!   done with them; the rest must be given again, with more behind it.
+//! - [`Core::take_event`] after either, until it is empty: what the shell has to do besides.
+//! - [`Core::tally`]: what was counted since it was last taken.
+//! - Getters: [`Core::is_quiet`], [`Core::ended`].
+//!
+//! What the core asks of the world (which statements are protected, what an error means) it asks
+//! through the [`World`] trait, and gets an answer at once.
+//!
+//! Its parts: `ledger` (what an answer belongs to), `statements` (which decision a name carries),
+//! `route` (what the setting is), `steer` (where a SET of ours may go), `attempt` (running a cycle
+//! again), `frontend` and `backend` (the two walks).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::advice::NotRetried;
+use crate::protection::{Decision, Effects};
+use crate::wire::backend::{ErrorFields, Status};
+use crate::wire::compose;
+
+mod attempt;
+mod backend;
+mod frontend;
+mod ledger;
+mod queue;
+mod route;
+mod statements;
+mod steer;
+
+pub use queue::{Op, Queue};
+
+use attempt::Attempt;
+use ledger::Ledger;
+use route::Route;
+use statements::Statements;
+
+/// What the core asks of the world outside; every answer is at hand, nothing waits.
+pub trait World {
+    /// What a statement text does. `whole` is false where only the head of it is in hand.
+    /// `path_certain` is false once the session has changed how unqualified names resolve.
+    fn decide(&self, text: &[u8], whole: bool, path_certain: bool) -> Arc<Decision>;
+
+    /// Changes whenever [`World::decide`] may answer differently.
+    fn generation(&self) -> u64;
+
+    /// True if this database has relations that are known to be protected.
+    fn has_protected(&self) -> bool;
+
+    /// True if a fresh session of this database reads encrypted data without any SET.
+    fn reads_encrypted_already(&self) -> bool;
+
+    /// True if statements may read MaxCompute data of which it is not known whether HQE can.
+    fn may_need_retry(&self) -> bool;
+
+    /// True if this user is known to be allowed to set the route.
+    fn is_proven(&self) -> bool;
+
+    /// What to tell the client instead of this error; `None`: forward it as it is.
+    fn advise(&self, error: ErrorFields<'_>, context: &ErrorContext<'_>) -> Option<Advised>;
+}
+
+/// What the core knows when an error passes.
+#[derive(Debug, Clone, Copy)]
+pub struct ErrorContext<'a> {
+    /// The decision of the statement that failed, if it is known which one that is.
+    pub decision: Option<&'a Decision>,
+    /// The client set the route itself.
+    pub client_owns_route: bool,
+    /// Osprey had set the route for this statement.
+    pub route_was_set: bool,
+    /// Why the statement is not run again.
+    pub not_retried: Option<NotRetried>,
+}
+
+/// The answer of [`World::advise`].
+#[derive(Debug, Clone)]
+pub struct Advised {
+    /// The whole ErrorResponse to send instead.
+    pub frame: Vec<u8>,
+    /// The stable code, `OSP-…`.
+    pub code: &'static str,
+    /// Another engine would read it: worth running again.
+    pub curable: bool,
+}
+
+/// What one session's configuration says.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// What to send to change the route.
+    pub commands: Arc<Commands>,
+    /// Put the route back for statements that read MaxCompute and need no other engine.
+    pub per_statement: bool,
+    /// Set the route even where the client sets it itself.
+    pub enforce: bool,
+    /// Run a cycle again after the pangu error; bytes of it to keep. `None`: never.
+    pub retry_buffer: Option<usize>,
+    /// Bytes of a statement text that are looked at.
+    pub inspect: usize,
+    /// Relay only: replication, or Hologres' fixed front end.
+    pub relay_only: bool,
+    /// The client set the route at startup.
+    pub client_owns_route: bool,
+}
+
+/// Our own messages, composed once.
+#[derive(Debug)]
+pub struct Commands {
+    set: Forms,
+    restore: Forms,
+    proof: Forms,
+    rollback: Forms,
+}
+
+#[derive(Debug)]
+struct Forms {
+    query: Bytes,
+    cycle: Bytes,
+    inline: Bytes,
+}
+
+impl Forms {
+    fn new(sql: &str) -> Self {
+        let mut query = Vec::new();
+        compose::query(&mut query, sql.as_bytes());
+        let mut inline = Vec::new();
+        compose::own_statement(&mut inline, sql.as_bytes());
+        let mut cycle = inline.clone();
+        compose::sync(&mut cycle);
+        Self {
+            query: query.into(),
+            cycle: cycle.into(),
+            inline: inline.into(),
+        }
+    }
+}
+
+impl Commands {
+    /// For the setting `name`, with `value` for encrypted data. Both are constants of Osprey's
+    /// own, never a user's input.
+    pub fn new(name: &str, value: &str) -> Self {
+        Self {
+            set: Forms::new(&format!("/* osprey */ SET {name} = {value}")),
+            restore: Forms::new(&format!("/* osprey */ RESET {name}")),
+            proof: Forms::new(&format!(
+                "/* osprey */ SELECT pg_catalog.set_config('{name}', '{}', true)",
+                value.trim_matches('\'')
+            )),
+            rollback: Forms::new("/* osprey */ ROLLBACK"),
+        }
+    }
+}
+
+/// Where the two walks put what is to be sent.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Over the client's bytes, towards the server.
+    pub to_server: Queue,
+    /// Over the server's bytes, towards the client.
+    pub to_client: Queue,
+}
+
+/// How far a walk got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Bytes of the input that are dealt with.
+    pub consumed: usize,
+    /// Bytes that the rest of the input must have before it is worth calling again; 0: any.
+    pub wanted: usize,
+    /// Nothing more is taken in this direction until the other one has moved.
+    pub blocked: bool,
+}
+
+/// What the shell has to do besides moving bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// This user's SET of the route succeeded.
+    Proven,
+    /// Our SET failed: SQLSTATE and message.
+    SetFailed {
+        /// SQLSTATE.
+        sqlstate: String,
+        /// The server's message.
+        message: String,
+        /// It hit inside the client's transaction and aborted it.
+        aborted_transaction: bool,
+    },
+    /// A cancel hit our SET: send it upstream once more.
+    CancelAgain,
+    /// DDL passed that may change what is protected.
+    CatalogChanged,
+    /// The client set the route itself.
+    ClientOwnsRoute,
+    /// An error was rewritten.
+    ErrorRewritten {
+        /// The stable code.
+        code: &'static str,
+        /// Why the statement was not run again.
+        not_retried: Option<NotRetried>,
+    },
+    /// A cycle is run again on the other engine.
+    Retried {
+        /// The stable code of the error that was held back.
+        code: &'static str,
+    },
+    /// The order of messages is ambiguous from here on: the rest is relayed, nothing injected.
+    RelayOnly(&'static str),
+}
+
+/// Counts since the last [`Core::tally`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Simple queries.
+    pub queries: u64,
+    /// Executes.
+    pub executes: u64,
+    /// Protected ones among both.
+    pub protected: u64,
+    /// Cycles ended.
+    pub cycles: u64,
+    /// SETs sent as a simple Query.
+    pub set_query: u64,
+    /// SETs sent as a cycle of our own.
+    pub set_cycle: u64,
+    /// SETs sent within a client's pipeline.
+    pub set_inline: u64,
+    /// Settings put back.
+    pub restores: u64,
+    /// Proofs sent.
+    pub proofs: u64,
+    /// Protected statements before which nothing could be sent.
+    pub not_steered: u64,
+}
+
+/// How a session ended, as far as the core can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The client sent Terminate.
+    Terminate,
+    /// The server sent a FATAL.
+    Fatal,
+    /// A frame was broken; the client has been told.
+    Broken,
+}
+
+/// The state of one session after authentication.
+#[derive(Debug)]
+pub struct Core {
+    policy: Policy,
+    ledger: Ledger,
+    statements: Statements,
+    route: Route,
+    /// As of the last ReadyForQuery.
+    status: Status,
+    /// Messages of the extended protocol were sent since the last Sync or Query.
+    open: bool,
+    /// Where the present cycle begins, if that is within the present call.
+    anchor: Option<steer::Anchor>,
+    /// What the statements of the present cycle do, together.
+    cycle_effects: Effects,
+    /// The status in which the present cycle will begin.
+    cycle_sending: steer::Sending,
+    /// The server skips what the client sends until a Sync.
+    skipping: bool,
+    /// Between CopyInResponse and the end of the COPY, as the server said it.
+    copy_in: bool,
+    /// The client sent CopyDone or CopyFail.
+    copy_ended: bool,
+    /// A Sync was sent within the COPY: whether it is answered depends on the server's haste.
+    copy_sync: bool,
+    /// Statements in flight that will, or may, enter COPY IN.
+    copy_pending: u32,
+    /// Entries in the ledger whose decision has names.
+    names_pending: u32,
+    /// DDL was sent that may change what is protected; it shows once the transaction is over.
+    catalog_changed: bool,
+    /// The simple Query in front has failed.
+    query_failed: bool,
+    attempt: Option<Box<Attempt>>,
+    /// Why the present cycle is not one that may be run again.
+    refusal: Option<NotRetried>,
+    /// What is assumed of a statement that was never seen.
+    unknown: Arc<Decision>,
+    proven: bool,
+    proof_sent: bool,
+    /// The error within a cycle of our own: SQLSTATE and message.
+    own_error: Option<(String, String)>,
+    relay_only: bool,
+    frontend_left: usize,
+    backend_left: usize,
+    /// The rest of the present message from the server is not for the client.
+    backend_drop: bool,
+    events: VecDeque<Event>,
+    tally: Tally,
+    ended: Option<End>,
+}
+
+impl Core {
+    /// A session that has just been told ReadyForQuery with status idle.
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            relay_only: policy.relay_only,
+            route: Route::new(policy.client_owns_route && !policy.enforce),
+            policy,
+            ledger: Ledger::default(),
+            statements: Statements::default(),
+            status: Status::Idle,
+            open: false,
+            anchor: None,
+            cycle_effects: Effects::default(),
+            cycle_sending: steer::Sending::default(),
+            skipping: false,
+            copy_in: false,
+            copy_ended: false,
+            copy_sync: false,
+            copy_pending: 0,
+            names_pending: 0,
+            catalog_changed: false,
+            query_failed: false,
+            attempt: None,
+            refusal: None,
+            unknown: Arc::new(Decision {
+                effects: Effects::WRITES,
+                ..Decision::default()
+            }),
+            proven: false,
+            proof_sent: false,
+            own_error: None,
+            frontend_left: 0,
+            backend_left: 0,
+            backend_drop: false,
+            events: VecDeque::new(),
+            tally: Tally::default(),
+            ended: None,
+        }
+    }
+
+    /// The next thing that the shell has to do.
+    pub fn take_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// What was counted since the last call.
+    pub fn tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
+    /// How the session ended; `None`: it goes on.
+    pub fn ended(&self) -> Option<End> {
+        self.ended
+    }
+
+    /// True if the session is between cycles and outside a transaction: it can be closed without
+    /// taking anything from the client.
+    pub fn is_quiet(&self) -> bool {
+        self.ledger.is_empty()
+            && !self.open
+            && self.status == Status::Idle
+            && self.frontend_left == 0
+            && self.backend_left == 0
+            && !self.relay_only
+    }
+
+    /// True if the server is working on something that the client sent.
+    pub fn is_busy(&self) -> bool {
+        !self.ledger.is_empty() || self.open || self.copy_in
+    }
+
+    /// True if a message towards the client is only half forwarded: nothing of our own may be put
+    /// there.
+    pub fn backend_mid_message(&self) -> bool {
+        self.backend_left > 0
+    }
+
+    /// From here on the session is relayed and nothing is injected: the order is ambiguous.
+    fn give_up(&mut self, reason: &'static str, out: &mut Outbox) {
+        if self.relay_only {
+            return;
+        }
+        self.relay_only = true;
+        self.attempt = None;
+        self.events.push_back(Event::RelayOnly(reason));
+        if self.ledger.iter().any(ledger::Expect::is_own) {
+            self.broken(
+                &format!(
+                    "Osprey lost track of the session while a setting was on its way: {reason}"
+                ),
+                out,
+            );
+        }
+        self.ledger.clear();
+    }
+
+    /// Ends this session alone, with a proper ErrorResponse.
+    fn broken(&mut self, message: &str, out: &mut Outbox) {
+        if self.backend_left == 0 {
+            let mut frame = Vec::new();
+            compose::fatal(&mut frame, "08P01", message, None);
+            out.to_client.own(frame.into());
+        }
+        self.ended = Some(End::Broken);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,17 @@
 //! Encryption is a property of the whole project, never of a table (MaxCompute, *Storage
 //! encryption*: "per-project basis").
 
+mod cache;
+mod clock;
+mod entry;
+mod provider;
+
 use std::time::SystemTime;
+
+pub use cache::{KeyCache, KeyMetrics, Lesson, Listed};
+pub use clock::{Clock, SystemClock};
+pub use entry::Answer;
+pub use provider::{Chain, KeyProvider, LookupError, LookupFuture, StaticProvider, glob_matches};
 
 /// How the data of a MaxCompute project is encrypted at rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,4 +83,11 @@ pub struct KeyRecord {
     pub origin: Origin,
     /// When it was looked up.
     pub looked_up: SystemTime,
+}
+
+impl KeyRecord {
+    /// True if reading the project's data needs another route than HQE's.
+    pub fn is_encrypted(&self) -> bool {
+        self.encryption != Encryption::None
+    }
 }

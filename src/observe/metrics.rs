@@ -1,7 +1,11 @@
 //! Counters that sessions move: one [`Shard`] per worker, so that no cache line is shared, summed
 //! when scraped.
 
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// A counter that one worker moves and the scraper reads.
 #[derive(Debug, Default)]
@@ -21,5 +25,252 @@ impl Counter {
     /// The present value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Values of a label that are known when this is compiled.
+pub trait Kind: Copy + 'static {
+    /// All of them, each at its own index.
+    const ALL: &'static [Self];
+    /// The label's value.
+    fn label(self) -> &'static str;
+    /// Its place in [`Kind::ALL`].
+    fn index(self) -> usize;
+}
+
+/// An enum whose variants are the values of a label.
+macro_rules! kinds {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $label:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+
+        impl $name {
+            const COUNT: usize = [$($label),+].len();
+        }
+
+        impl Kind for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant),+];
+            fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label),+ }
+            }
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Why a session ended.
+    CloseReason {
+        /// The client closed, with Terminate or without.
+        Client = "client",
+        /// Hologres closed.
+        Upstream = "upstream",
+        /// A frame that is none (08P01).
+        ProtocolError = "protocol_error",
+        /// Hologres refused the login, or could not be reached.
+        LoginFailed = "login_failed",
+        /// The login took too long.
+        Timeout = "timeout",
+        /// Osprey is shutting down.
+        Drained = "drained",
+    }
+}
+
+kinds! {
+    /// Which protocol carried a statement.
+    Protocol {
+        /// A Query message.
+        Simple = "simple",
+        /// An Execute message.
+        Extended = "extended",
+    }
+}
+
+kinds! {
+    /// How a SET of Osprey's own was sent.
+    Injection {
+        /// As a Query in front of the client's.
+        OwnQuery = "own_query",
+        /// As an extended cycle in front of the client's.
+        OwnCycle = "own_cycle",
+        /// Without Sync, inside a pipeline that had begun.
+        Inline = "inline",
+        /// To put back what was there before.
+        Restore = "restore",
+        /// To see whether this user may set it, before a transaction begins.
+        Proof = "proof",
+    }
+}
+
+kinds! {
+    /// Which way bytes went.
+    Direction {
+        /// From the client to Hologres.
+        ToServer = "to_server",
+        /// From Hologres to the client.
+        ToClient = "to_client",
+    }
+}
+
+/// One counter per value of a label.
+#[derive(Debug)]
+pub struct Kinds<K, const N: usize>([Counter; N], PhantomData<K>);
+
+impl<K, const N: usize> Default for Kinds<K, N> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()), PhantomData)
+    }
+}
+
+impl<K: Kind, const N: usize> Kinds<K, N> {
+    /// The counter of one value.
+    pub fn of(&self, kind: K) -> &Counter {
+        &self.0[kind.index()]
+    }
+}
+
+/// Counters by a label whose values are constants of other modules. Takes a lock: for what happens
+/// rarely.
+#[derive(Debug, Default)]
+pub struct Labels(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Labels {
+    /// Adds one.
+    pub fn inc(&self, label: &'static str) {
+        *self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(label)
+            .or_default() += 1;
+    }
+
+    /// Adds the present values to `sums`.
+    pub fn sum_into(&self, sums: &mut BTreeMap<&'static str, u64>) {
+        for (label, count) in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            *sums.entry(label).or_default() += count;
+        }
+    }
+}
+
+/// Upper bounds of the connect time's buckets, in microseconds: 0.25 ms (same rack) to 10 s (the
+/// default time-out).
+pub const CONNECT_BOUNDS: [u64; 13] = [
+    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 2_500_000,
+    10_000_000,
+];
+
+/// A histogram of durations over [`CONNECT_BOUNDS`].
+#[derive(Debug, Default)]
+pub struct ConnectTimes {
+    /// Not cumulative; the last one holds what is longer than every bound.
+    buckets: [Counter; CONNECT_BOUNDS.len() + 1],
+    microseconds: Counter,
+}
+
+impl ConnectTimes {
+    /// Counts one connect.
+    pub fn observe(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let bucket = CONNECT_BOUNDS.partition_point(|&bound| bound < micros);
+        self.buckets[bucket].inc();
+        self.microseconds.add(micros);
+    }
+
+    /// The count of each bucket, not cumulative.
+    pub fn counts(&self) -> [u64; CONNECT_BOUNDS.len() + 1] {
+        std::array::from_fn(|bucket| self.buckets[bucket].get())
+    }
+
+    /// The sum of all times, in microseconds.
+    pub fn total_micros(&self) -> u64 {
+        self.microseconds.get()
+    }
+}
+
+/// What one worker counts. The alignment keeps two workers' shards off each other's cache lines
+/// (128 bytes: processors fetch lines in pairs).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Shard {
+    /// Connections taken on as sessions.
+    pub sessions_opened: Counter,
+    /// Sessions ended, by reason; what was opened and not closed is active.
+    pub sessions_closed: Kinds<CloseReason, { CloseReason::COUNT }>,
+    /// Connections refused because `limits.max_sessions` were open.
+    pub sessions_refused: Counter,
+    /// Logins that Hologres refused.
+    pub login_failures: Counter,
+    /// Connects to Hologres that failed.
+    pub upstream_connect_failures: Counter,
+    /// How long connects to Hologres took.
+    pub upstream_connect_time: ConnectTimes,
+    /// Statements that clients sent: Query and Execute messages.
+    pub statements: Kinds<Protocol, { Protocol::COUNT }>,
+    /// Of these, the ones that touch encrypted data.
+    pub protected_statements: Counter,
+    /// Of these, the ones in front of which no SET could be sent.
+    pub unsteered_statements: Counter,
+    /// Cycles ended by ReadyForQuery, Osprey's own not counted.
+    pub cycles: Counter,
+    /// SETs of Osprey's own.
+    pub injections: Kinds<Injection, { Injection::COUNT }>,
+    /// Of these, the ones that Hologres refused.
+    pub injection_failures: Counter,
+    /// Errors rewritten, by their OSP code.
+    pub errors_rewritten: Labels,
+    /// Statements run again.
+    pub retries: Counter,
+    /// Statements that failed on encrypted data and were not run again, by reason.
+    pub retries_refused: Labels,
+    /// Sessions from whose middle on nothing was injected, because the order of messages had become
+    /// ambiguous.
+    pub relay_only_sessions: Counter,
+    /// Sessions whose client set the route itself.
+    pub client_route_sessions: Counter,
+    /// Bytes forwarded.
+    pub bytes: Kinds<Direction, { Direction::COUNT }>,
+    /// Cancel requests forwarded.
+    pub cancel_requests: Counter,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_share_no_cache_line() {
+        assert_eq!(align_of::<Shard>() % 128, 0);
+        assert_eq!(size_of::<Shard>() % 128, 0);
+    }
+
+    #[test]
+    fn kinds_are_counted_apart() {
+        let shard = Shard::default();
+        shard.sessions_closed.of(CloseReason::Drained).inc();
+        shard.sessions_closed.of(CloseReason::Client).add(2);
+        let counts: Vec<_> = CloseReason::ALL
+            .iter()
+            .map(|&kind| (kind.label(), shard.sessions_closed.of(kind).get()))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        assert_eq!(counts, [("client", 2), ("drained", 1)]);
+    }
+
+    #[test]
+    fn a_bound_belongs_to_its_own_bucket() {
+        let times = ConnectTimes::default();
+        times.observe(Duration::from_micros(250));
+        times.observe(Duration::from_micros(251));
+        times.observe(Duration::from_hours(1));
+        let counts = times.counts();
+        assert_eq!(
+            (counts[0], counts[1], counts[CONNECT_BOUNDS.len()]),
+            (1, 1, 1)
+        );
+        assert_eq!(times.total_micros(), 3_600_000_501);
     }
 }

@@ -1,0 +1,129 @@
+//! What a reading of the catalogs can fail with, and what the operator can do about each.
+
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+
+/// What kind of failure a reading ended in; each has its own remedy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// No connection to the upstream.
+    Unreachable,
+    /// The upstream and Osprey could not agree on TLS.
+    Tls,
+    /// The service account was refused.
+    Login,
+    /// No connection slot was free.
+    TooManyConnections,
+    /// There is no such database.
+    NoDatabase,
+    /// The service account may not read what it must.
+    Permission,
+    /// It took too long.
+    Timeout,
+    /// Anything else that the server answered.
+    Server,
+}
+
+impl Failure {
+    /// What the operator can do about it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Unreachable => {
+                "check upstream.host and upstream.port, and that the instance runs"
+            }
+            Self::Tls => "check upstream.tls: its mode, its CA file and its server name",
+            Self::Login => {
+                "check catalog.user and its password (OSPREY_CATALOG_PASSWORD or \
+                 catalog.password_file), and the instance's IP address whitelist"
+            }
+            Self::TooManyConnections => {
+                "free connections on the instance, or raise the service account's CONNECTION LIMIT"
+            }
+            Self::NoDatabase => "nothing, if a client merely misspelt the database's name",
+            Self::Permission => {
+                "grant the service account CONNECT on the database and let it read pg_catalog"
+            }
+            Self::Timeout => "check the instance's load; the next reading is tried by itself",
+            Self::Server => "see the reason; if it stays, set table patterns under [protect]",
+        }
+    }
+
+    /// A short name for metrics' labels and logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Tls => "tls",
+            Self::Login => "login",
+            Self::TooManyConnections => "too_many_connections",
+            Self::NoDatabase => "no_database",
+            Self::Permission => "permission",
+            Self::Timeout => "timeout",
+            Self::Server => "server",
+        }
+    }
+}
+
+/// A reading that did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct ReadError {
+    /// Its kind.
+    pub failure: Failure,
+    /// What was said, for logs.
+    pub reason: String,
+}
+
+impl ReadError {
+    pub(super) fn unreachable(error: &std::io::Error) -> Self {
+        Self {
+            failure: Failure::Unreachable,
+            reason: error.to_string(),
+        }
+    }
+
+    pub(super) fn timeout(doing: &str, limit: Duration) -> Self {
+        let reason = format!("{doing} took longer than {} s", limit.as_secs_f64());
+        Self {
+            failure: Failure::Timeout,
+            reason,
+        }
+    }
+}
+
+impl From<&tokio_postgres::Error> for ReadError {
+    fn from(error: &tokio_postgres::Error) -> Self {
+        if let Some(said) = error.as_db_error() {
+            let code = said.code();
+            let failure = match *code {
+                SqlState::INVALID_CATALOG_NAME => Failure::NoDatabase,
+                SqlState::INSUFFICIENT_PRIVILEGE => Failure::Permission,
+                SqlState::TOO_MANY_CONNECTIONS => Failure::TooManyConnections,
+                SqlState::QUERY_CANCELED => Failure::Timeout,
+                _ if code.code().starts_with("28") => Failure::Login,
+                _ => Failure::Server,
+            };
+            let reason = format!("{} (SQLSTATE {})", said.message(), code.code());
+            return Self { failure, reason };
+        }
+        let mut reason = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            if !reason.contains(&text) {
+                reason = format!("{reason}: {text}");
+            }
+            source = cause.source();
+        }
+        // tokio-postgres keeps the kind of such an error to itself; its first words are the kind.
+        let failure = if reason.starts_with("error performing TLS handshake") {
+            Failure::Tls
+        } else if reason.starts_with("authentication error") || reason.contains("password missing")
+        {
+            Failure::Login
+        } else {
+            Failure::Unreachable
+        };
+        Self { failure, reason }
+    }
+}

@@ -1,0 +1,37 @@
+//! `osprey serve`
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use super::descriptors;
+use super::settings::Args;
+use crate::config::Environment;
+use crate::observe::logs;
+
+pub(super) fn run(args: Args) -> ExitCode {
+    let loaded = match args.load(&Environment::of_process()) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    if let Err(error) = logs::init(&loaded.settings.observe) {
+        return failed(&error);
+    }
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    if let Some(warning) = descriptors::raise_limit(loaded.settings.limits.max_sessions) {
+        tracing::warn!("{warning}");
+    }
+    match crate::server::run(loaded.settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+/// Says why, with all causes, and what to exit with.
+fn failed(error: &dyn Error) -> ExitCode {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+    eprintln!("osprey: {text}");
+    ExitCode::FAILURE
+}

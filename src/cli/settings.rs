@@ -1,0 +1,124 @@
+//! The flags that `serve` and `check-config` share, and the settings they come to.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::config::{Environment, Given, Key, Loaded, load};
+
+pub(super) const AFTER_HELP: &str = "\
+Flags win over environment variables, these win over the file, the file wins over the defaults.
+Each flag has its variable: OSPREY_CONFIG, OSPREY_UPSTREAM, OSPREY_LISTEN, OSPREY_METRICS,
+OSPREY_ENCRYPTED_PROJECTS, OSPREY_CATALOG_USER, OSPREY_CATALOG_PASSWORD_FILE, OSPREY_ROUTE,
+OSPREY_SCOPE, OSPREY_LOG, OSPREY_LOG_FORMAT; lists are separated by commas. The catalog account's
+password itself may be in OSPREY_CATALOG_PASSWORD. Everything else is set in the file.
+
+Examples:
+  osprey serve --upstream your-instance.hologres.aliyuncs.com:80 --encrypted-project sales_enc
+      clients connect to 127.0.0.1:6432; what reads project sales_enc runs on the right engine
+  OSPREY_CATALOG_PASSWORD=… osprey serve --upstream HOST:80 --catalog-user svc_osprey \\
+          --encrypted-project 'enc_*' --listen 0.0.0.0:6432
+      find the foreign tables of these projects, and the views over them, in the catalogs
+  osprey serve --config /etc/osprey/osprey.toml --log info,osprey::session=debug";
+
+/// The flags. Values are checked with those of the other sources, so that all mistakes show at
+/// once and each is named by where it was made.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Args {
+    /// The Hologres endpoint to pass clients on to; port 80 if none is given
+    #[arg(long, value_name = "HOST:PORT")]
+    upstream: Option<String>,
+
+    /// Where clients connect; may be repeated [default: 127.0.0.1:6432]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Vec<String>,
+
+    /// Where /metrics, /healthz and /readyz are served, or "off" [default: 127.0.0.1:9464]
+    #[arg(long, value_name = "ADDR:PORT|off")]
+    metrics: Option<String>,
+
+    /// A MaxCompute project encrypted with a KMS key, with * and ? as wildcards; may be repeated
+    #[arg(long, value_name = "NAME")]
+    encrypted_project: Vec<String>,
+
+    /// The Hologres account that reads the catalogs for foreign tables and views
+    #[arg(long, value_name = "USER")]
+    catalog_user: Option<String>,
+
+    /// A file with that account's password
+    #[arg(long, value_name = "FILE")]
+    catalog_password_file: Option<String>,
+
+    /// The configuration file; config/osprey.toml shows every setting
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// What to set for encrypted data: sqe, common-table (from V3.2) or auto [default: sqe]
+    #[arg(long, value_name = "ROUTE")]
+    route: Option<String>,
+
+    /// How long it stays set: session or statement [default: session]
+    #[arg(long, value_name = "SCOPE")]
+    scope: Option<String>,
+
+    /// What to log: error, warn, info, debug or trace, also per module [default: info]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+
+    /// How to log: text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+impl Args {
+    /// The settings that these flags, the environment and the file come to. Warnings and mistakes
+    /// are for the caller to show.
+    ///
+    /// # Errors
+    /// What to exit with, after every mistake has been shown on standard error.
+    pub(super) fn load(self, environment: &Environment) -> Result<Loaded, ExitCode> {
+        let config = self.config.clone();
+        load(config, environment, &self.given()).map_err(|problems| {
+            for problem in &problems {
+                eprintln!("osprey: {problem}");
+            }
+            let count = problems.len();
+            let mistakes = if count == 1 { "mistake" } else { "mistakes" };
+            eprintln!(
+                "osprey: {count} {mistakes} in the configuration. `osprey serve --help` lists the \
+                 settings; `osprey demo` needs none."
+            );
+            ExitCode::from(super::WRONG_CONFIGURATION)
+        })
+    }
+
+    fn given(self) -> Vec<Given> {
+        let one = |key, flag, value: Option<String>| (key, flag, Vec::from_iter(value));
+        [
+            one(Key::Upstream, "--upstream", self.upstream),
+            (Key::Listen, "--listen", self.listen),
+            one(Key::Metrics, "--metrics", self.metrics),
+            (
+                Key::EncryptedProject,
+                "--encrypted-project",
+                self.encrypted_project,
+            ),
+            one(Key::CatalogUser, "--catalog-user", self.catalog_user),
+            one(
+                Key::CatalogPasswordFile,
+                "--catalog-password-file",
+                self.catalog_password_file,
+            ),
+            one(Key::Route, "--route", self.route),
+            one(Key::Scope, "--scope", self.scope),
+            one(Key::Log, "--log", self.log),
+            one(Key::LogFormat, "--log-format", self.log_format),
+        ]
+        .into_iter()
+        .flat_map(|(key, flag, values)| {
+            values
+                .into_iter()
+                .map(move |value| Given { key, flag, value })
+        })
+        .collect()
+    }
+}

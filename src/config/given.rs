@@ -1,0 +1,276 @@
+//! Settings from outside of the file: environment variables and flags.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::problem::{Notes, Place, nearest};
+use super::{Draft, PasswordSource, ProjectRule, Secret, values};
+
+/// The variables of the process's environment that are Osprey's, by name.
+#[derive(Debug, Clone, Default)]
+pub struct Environment(BTreeMap<String, OsString>);
+
+impl Environment {
+    /// The process's own.
+    pub fn of_process() -> Self {
+        Self::from_variables(std::env::vars_os())
+    }
+
+    /// Those of `variables` that start with `OSPREY_`. An empty one counts as not set, since many
+    /// tools that start containers cannot unset one.
+    pub fn from_variables(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let ours = |(name, value): (OsString, OsString)| {
+            let name = name.into_string().ok()?;
+            (name.starts_with("OSPREY_") && !value.is_empty()).then_some((name, value))
+        };
+        Self(variables.into_iter().filter_map(ours).collect())
+    }
+}
+
+/// A setting that a flag or an environment variable may give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    /// `upstream.address`
+    Upstream,
+    /// `listen.addresses`: the first one given replaces those of the file.
+    Listen,
+    /// `observe.metrics`
+    Metrics,
+    /// `protect.projects`: adds to those of the file; a rule of the same name is replaced.
+    EncryptedProject,
+    /// `catalog.user`
+    CatalogUser,
+    /// The catalog account's password itself; from the environment only.
+    CatalogPassword,
+    /// `catalog.password_file`
+    CatalogPasswordFile,
+    /// `route.kind`
+    Route,
+    /// `route.scope`
+    Scope,
+    /// `observe.log`
+    Log,
+    /// `observe.log_format`
+    LogFormat,
+}
+
+impl Key {
+    /// The dotted key in the file.
+    fn in_file(self) -> &'static str {
+        match self {
+            Self::Upstream => "upstream.address",
+            Self::Listen => "listen.addresses",
+            Self::Metrics => "observe.metrics",
+            Self::EncryptedProject => "protect.projects",
+            Self::CatalogUser => "catalog.user",
+            Self::CatalogPassword => "catalog.password",
+            Self::CatalogPasswordFile => "catalog.password_file",
+            Self::Route => "route.kind",
+            Self::Scope => "route.scope",
+            Self::Log => "observe.log",
+            Self::LogFormat => "observe.log_format",
+        }
+    }
+
+    fn is_list(self) -> bool {
+        matches!(self, Self::Listen | Self::EncryptedProject)
+    }
+}
+
+/// One flag as it was given.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// Which setting.
+    pub key: Key,
+    /// The flag's name, for messages: `--listen`.
+    pub flag: &'static str,
+    /// Its value, unchecked.
+    pub value: String,
+}
+
+/// The environment variables and what each sets. Lists are separated by commas.
+pub const VARIABLES: [(&str, Key); 11] = [
+    ("OSPREY_UPSTREAM", Key::Upstream),
+    ("OSPREY_LISTEN", Key::Listen),
+    ("OSPREY_METRICS", Key::Metrics),
+    ("OSPREY_ENCRYPTED_PROJECTS", Key::EncryptedProject),
+    ("OSPREY_CATALOG_USER", Key::CatalogUser),
+    ("OSPREY_CATALOG_PASSWORD", Key::CatalogPassword),
+    ("OSPREY_CATALOG_PASSWORD_FILE", Key::CatalogPasswordFile),
+    ("OSPREY_ROUTE", Key::Route),
+    ("OSPREY_SCOPE", Key::Scope),
+    ("OSPREY_LOG", Key::Log),
+    ("OSPREY_LOG_FORMAT", Key::LogFormat),
+];
+/// Names the configuration file.
+const CONFIG_VARIABLE: &str = "OSPREY_CONFIG";
+
+/// The configuration file, if one is named, and where it is named.
+pub(super) fn config_file(
+    flag: Option<PathBuf>,
+    environment: &Environment,
+    notes: &mut Notes,
+) -> Option<(PathBuf, Place)> {
+    let names = VARIABLES.map(|(name, _)| name);
+    for name in environment.0.keys().filter(|name| *name != CONFIG_VARIABLE) {
+        // Only near misses: OSPREY_SERVICE_HOST and its like are Kubernetes' own.
+        let known = names.contains(&name.as_str());
+        if let Some(right) = nearest_variable(name, names).filter(|_| !known) {
+            notes.given(name, Place::Named(name.clone()));
+            notes.warn(
+                name,
+                format!("is not a variable of Osprey's; did you mean {right}?"),
+            );
+        }
+    }
+    let named = |name: &str| Place::Named(name.to_owned());
+    flag.map(|path| (path, named("--config"))).or_else(|| {
+        let path = environment.0.get(CONFIG_VARIABLE)?;
+        Some((path.into(), named(CONFIG_VARIABLE)))
+    })
+}
+
+fn nearest_variable<'c>(name: &str, names: [&'c str; 11]) -> Option<&'c str> {
+    let prefix = "OSPREY_";
+    let own = name.strip_prefix(prefix)?;
+    let all = names.into_iter().chain([CONFIG_VARIABLE]);
+    let right = nearest(
+        own,
+        all.clone().filter_map(|name| name.strip_prefix(prefix)),
+    )?;
+    all.into_iter()
+        .find(|name| name.strip_prefix(prefix) == Some(right))
+}
+
+/// Applies the environment on top of the draft.
+pub(super) fn apply_environment(environment: &Environment, draft: &mut Draft) {
+    let has = |name| environment.0.contains_key(name);
+    if has("OSPREY_CATALOG_PASSWORD") && has("OSPREY_CATALOG_PASSWORD_FILE") {
+        draft.notes.wrong_at(
+            Place::Named("OSPREY_CATALOG_PASSWORD".into()),
+            "",
+            "OSPREY_CATALOG_PASSWORD_FILE is set as well; set one of the two",
+        );
+    }
+    for (name, key) in VARIABLES {
+        let Some(value) = environment.0.get(name) else {
+            continue;
+        };
+        let place = Place::Named(name.to_owned());
+        let Some(value) = value.to_str() else {
+            draft.notes.wrong_at(place, key.in_file(), "is not UTF-8");
+            continue;
+        };
+        let values = if key.is_list() {
+            value.split(',').collect()
+        } else {
+            vec![value]
+        };
+        apply(key, &values, &place, draft);
+    }
+}
+
+/// Applies flags on top of the draft.
+pub(super) fn apply_flags(flags: &[Given], draft: &mut Draft) {
+    for (at, flag) in flags.iter().enumerate() {
+        if flags[..at].iter().any(|earlier| earlier.key == flag.key) {
+            continue;
+        }
+        let values: Vec<_> = flags
+            .iter()
+            .filter(|other| other.key == flag.key)
+            .map(|other| other.value.as_str())
+            .collect();
+        apply(
+            flag.key,
+            &values,
+            &Place::Named(flag.flag.to_owned()),
+            draft,
+        );
+    }
+}
+
+/// Applies all values that one place gives for a setting.
+fn apply(key: Key, given: &[&str], place: &Place, draft: &mut Draft) {
+    draft.notes.given(key.in_file(), place.clone());
+    let mut parsed = Parsed {
+        key,
+        given,
+        place,
+        notes: &mut draft.notes,
+    };
+    let settings = &mut draft.settings;
+    match key {
+        Key::Upstream => {
+            if let Some((host, port)) = parsed.last(values::upstream) {
+                (settings.upstream.host, settings.upstream.port) = (host, port);
+            }
+        }
+        Key::Listen => settings.listen.addresses = parsed.all(values::address),
+        Key::EncryptedProject => {
+            let rules = &mut settings.protect.projects;
+            let added: Vec<ProjectRule> = parsed.all(values::project);
+            rules.retain(|rule| added.iter().all(|new| new.name != rule.name));
+            rules.extend(added);
+        }
+        Key::Metrics => parsed.set(values::address_or_off, &mut settings.observe.metrics),
+        Key::CatalogUser => {
+            parsed.set(
+                |user| values::name(user).map(Some),
+                &mut settings.catalog.user,
+            );
+        }
+        Key::CatalogPassword => {
+            let secret = given.last().map(|text| Secret((*text).to_owned()));
+            draft.password = secret.map(PasswordSource::Given);
+        }
+        Key::CatalogPasswordFile => {
+            if let Some(file) = parsed.last(values::path) {
+                draft.password = Some(PasswordSource::File(file));
+            }
+        }
+        Key::Route => parsed.set(values::one_of(values::ROUTES), &mut settings.route.kind),
+        Key::Scope => parsed.set(values::one_of(values::SCOPES), &mut settings.route.scope),
+        Key::Log => parsed.set(values::log_filter, &mut settings.observe.log),
+        Key::LogFormat => {
+            parsed.set(
+                values::one_of(values::LOG_FORMATS),
+                &mut settings.observe.json_logs,
+            );
+        }
+    }
+}
+
+/// The values one place gives for a setting, on their way to a type.
+struct Parsed<'p> {
+    key: Key,
+    given: &'p [&'p str],
+    place: &'p Place,
+    notes: &'p mut Notes,
+}
+
+impl Parsed<'_> {
+    fn all<T>(&mut self, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        let mut values = Vec::new();
+        for text in self.given {
+            match parse(text) {
+                Ok(value) => values.push(value),
+                Err(text) => self
+                    .notes
+                    .wrong_at(self.place.clone(), self.key.in_file(), text),
+            }
+        }
+        values
+    }
+
+    fn last<T>(&mut self, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        self.all(parse).pop()
+    }
+
+    fn set<T>(&mut self, parse: impl Fn(&str) -> Result<T, String>, target: &mut T) {
+        if let Some(value) = self.last(parse) {
+            *target = value;
+        }
+    }
+}

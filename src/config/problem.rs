@@ -1,0 +1,167 @@
+//! Mistakes in the configuration: where each is, what is wrong, what would be right.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Where a setting was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A line of the configuration file, counted from 1.
+    File {
+        /// The file as it was named.
+        file: String,
+        /// The line.
+        line: usize,
+    },
+    /// A flag or an environment variable, by its name.
+    Named(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { file, line } => write!(formatter, "{file}:{line}"),
+            Self::Named(name) => formatter.write_str(name),
+        }
+    }
+}
+
+/// One mistake (or one thing worth a warning), ready to be shown: `place: key: text`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where; `None` for a setting that was not given at all.
+    pub place: Option<Place>,
+    /// The setting's dotted key in the file; empty if the text is about the place itself.
+    pub key: String,
+    /// What is wrong and what would be right. Never holds a secret.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(formatter, "{place}: ")?;
+        }
+        if !self.key.is_empty() && !matches!(self.place, Some(Place::Named(_))) {
+            write!(formatter, "{}: ", self.key)?;
+        }
+        formatter.write_str(&self.text)
+    }
+}
+
+/// What was noticed while reading, and where each setting came from.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<Problem>,
+    /// The place of each setting that was given, by its dotted key.
+    places: BTreeMap<String, Place>,
+}
+
+impl Notes {
+    /// Remembers that `key` was given at `place`; the last one counts.
+    pub(super) fn given(&mut self, key: &str, place: Place) {
+        self.places.insert(key.to_owned(), place);
+    }
+
+    /// True if `key` was given anywhere.
+    pub(super) fn is_given(&self, key: &str) -> bool {
+        self.places.contains_key(key)
+    }
+
+    /// Notes a mistake in `key`, at the place where it was given.
+    pub(super) fn wrong(&mut self, key: &str, text: impl Into<String>) {
+        let place = self.places.get(key).cloned();
+        self.problems.push(Problem {
+            place,
+            key: key.to_owned(),
+            text: text.into(),
+        });
+    }
+
+    /// Notes a mistake at a place.
+    pub(super) fn wrong_at(&mut self, place: Place, key: &str, text: impl Into<String>) {
+        self.problems.push(Problem {
+            place: Some(place),
+            key: key.to_owned(),
+            text: text.into(),
+        });
+    }
+
+    /// Notes something worth a second look.
+    pub(super) fn warn(&mut self, key: &str, text: impl Into<String>) {
+        let place = self.places.get(key).cloned();
+        self.warnings.push(Problem {
+            place,
+            key: key.to_owned(),
+            text: text.into(),
+        });
+    }
+}
+
+/// The one of `candidates` that `word` is most likely a slip of, if any is near: at most one edit
+/// in three characters.
+pub(super) fn nearest<'c>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'c str>,
+) -> Option<&'c str> {
+    candidates
+        .into_iter()
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|&(distance, candidate)| distance <= (candidate.len() / 3).max(1))
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Edits (insert, delete, replace, swap of neighbours) from `left` to `right`; letter case and
+/// `-` for `_` are free.
+fn distance(left: &str, right: &str) -> usize {
+    let fold = |text: &str| -> Vec<char> {
+        text.chars()
+            .map(|c| {
+                if c == '-' {
+                    '_'
+                } else {
+                    c.to_ascii_lowercase()
+                }
+            })
+            .collect()
+    };
+    let (left, right) = (fold(left), fold(right));
+    let width = right.len() + 1;
+    let mut rows: Vec<Vec<usize>> = vec![(0..width).collect()];
+    for i in 1..=left.len() {
+        let mut row = vec![i; width];
+        for j in 1..width {
+            let replaced = rows[i - 1][j - 1] + usize::from(left[i - 1] != right[j - 1]);
+            row[j] = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1] {
+                row[j] = row[j].min(rows[i - 2][j - 2] + 1);
+            }
+        }
+        rows.push(row);
+    }
+    rows[left.len()][right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_recognised_and_other_words_are_not() {
+        let keys = ["addresses", "connect_timeout", "ca", "ttl"];
+        assert_eq!(nearest("adresses", keys), Some("addresses"));
+        assert_eq!(nearest("connect-timeout", keys), Some("connect_timeout"));
+        assert_eq!(nearest("Connect_Timeuot", keys), Some("connect_timeout"));
+        assert_eq!(nearest("tll", keys), Some("ttl"));
+        assert_eq!(nearest("bananas", keys), None);
+    }
+
+    #[test]
+    fn a_swap_is_one_edit() {
+        assert_eq!(distance("lisetn", "listen"), 1);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("same", "same"), 0);
+    }
+}

@@ -1,0 +1,320 @@
+//! From the text of one value to its type, with what to write instead when it is not one. The
+//! texts here are shown after the setting's name; none repeats a value that may hold a password.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::problem::nearest;
+use super::{ConfiguredEncryption, Override, ProjectRule, RouteKind, Scope, TablePattern, TlsMode};
+
+/// The port of a Hologres endpoint that names none (Hologres, *Endpoints*).
+pub(super) const HOLOGRES_PORT: u16 = 80;
+
+/// In milliseconds.
+const DURATION_UNITS: [(&str, u64); 5] = [
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+];
+/// In bytes.
+const SIZE_UNITS: [(&str, u64); 4] = [
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+];
+
+/// A duration: a whole number and a unit, `ms`, `s`, `m`, `h` or `d`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    with_unit(text, &DURATION_UNITS)
+        .map(Duration::from_millis)
+        .ok_or_else(|| {
+            format!(
+                "{text:?} is not a duration; write a whole number and a unit (ms, s, m, h or d), \
+             such as \"30s\" or \"24h\""
+            )
+        })
+}
+
+/// A size in bytes: a whole number and a unit, `B`, `KiB`, `MiB` or `GiB`.
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    with_unit(text, &SIZE_UNITS)
+        .and_then(|size| usize::try_from(size).ok())
+        .ok_or_else(|| {
+            format!(
+                "{text:?} is not a size; write a whole number and a unit (B, KiB, MiB or GiB), \
+             such as \"256KiB\""
+            )
+        })
+}
+
+fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = (
+        text[..digits].parse::<u64>().ok()?,
+        text[digits..].trim_start(),
+    );
+    let &(_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    number.checked_mul(factor)
+}
+
+/// The shortest text that [`duration`] reads back as the same, to the millisecond.
+pub(super) fn show_duration(duration: Duration) -> String {
+    show_with_unit(
+        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+        &DURATION_UNITS,
+    )
+}
+
+/// The shortest text that [`size`] reads back as the same.
+pub(super) fn show_size(size: usize) -> String {
+    show_with_unit(size as u64, &SIZE_UNITS)
+}
+
+fn show_with_unit(value: u64, units: &[(&str, u64)]) -> String {
+    let fits = |&&(_, factor): &&(&str, u64)| value > 0 && value.is_multiple_of(factor);
+    let (unit, factor) = units.iter().rev().find(fits).unwrap_or(&units[0]);
+    format!("{}{unit}", value / factor)
+}
+
+/// An address to listen on: `ADDR:PORT`, `[ADDR]:PORT` for IPv6, or `localhost:PORT`.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = text.trim();
+    if let Ok(address) = text.replace("localhost:", "127.0.0.1:").parse() {
+        return Ok(address);
+    }
+    let right = match text.rsplit_once(':') {
+        None if text.parse::<u16>().is_ok() => {
+            format!(
+                "write the address too: \"127.0.0.1:{text}\" for this machine alone, \
+                     \"0.0.0.0:{text}\" for every interface"
+            )
+        }
+        Some(("" | "*", port)) if port.parse::<u16>().is_ok() => {
+            format!("for every interface write \"0.0.0.0:{port}\" (or \"[::]:{port}\" for IPv6)")
+        }
+        Some((host, port)) if port.parse::<u16>().is_ok() && host.parse::<Ipv6Addr>().is_ok() => {
+            format!("an IPv6 address stands in brackets: \"[{host}]:{port}\"")
+        }
+        _ => "write an IP address and a port, such as \"127.0.0.1:6432\" or \"[::1]:6432\"".into(),
+    };
+    Err(format!("{text:?} is not an address to listen on; {right}"))
+}
+
+/// [`address`], or `off`.
+pub(super) fn address_or_off(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text.trim() == "off" {
+        return Ok(None);
+    }
+    address(text)
+        .map(Some)
+        .map_err(|text| format!("{text}, or \"off\""))
+}
+
+/// The upstream: `HOST:PORT`, `HOST` (then port 80), `[ADDR]:PORT` or a bare IPv6 address.
+pub(super) fn upstream(text: &str) -> Result<(String, u16), String> {
+    let text = text.trim();
+    // The value is not repeated when it may be a URL with a password in it.
+    if text.contains("://") || text.contains('@') || text.contains('/') {
+        return Err(
+            "this is a URL; write HOST:PORT alone, without scheme, user, password or \
+                    database (those are the clients' own)"
+                .into(),
+        );
+    }
+    let wrong = |right: &str| format!("{text:?} is not an upstream; {right}");
+    let example = "write HOST:PORT, such as \"hologres.example.com:80\" or \"[2001:db8::1]:80\"";
+    let (host, port) = if text.parse::<Ipv6Addr>().is_ok() {
+        (text, None)
+    } else if let Some(rest) = text.strip_prefix('[') {
+        let (host, rest) = rest
+            .split_once(']')
+            .ok_or_else(|| wrong("the bracket is not closed"))?;
+        if host.parse::<Ipv6Addr>().is_err() {
+            return Err(wrong("only an IPv6 address stands in brackets"));
+        }
+        match rest.strip_prefix(':') {
+            Some(port) => (host, Some(port)),
+            None if rest.is_empty() => (host, None),
+            None => return Err(wrong(example)),
+        }
+    } else {
+        match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        }
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+    if host.is_empty() || !host.chars().all(plain) {
+        return Err(wrong(example));
+    }
+    let port = match port.map(str::parse::<u16>) {
+        None => HOLOGRES_PORT,
+        Some(Ok(port)) if port > 0 => port,
+        Some(_) => return Err(wrong("the port is a number from 1 to 65535")),
+    };
+    Ok((host.to_owned(), port))
+}
+
+/// A MaxCompute project, or a pattern of projects, encrypted with a KMS key.
+pub(super) fn project(text: &str) -> Result<ProjectRule, String> {
+    Ok(ProjectRule {
+        name: project_name(text)?,
+        encryption: ConfiguredEncryption::default(),
+        key_id: None,
+    })
+}
+
+/// The name (or pattern) of a MaxCompute project, in lower case.
+pub(super) fn project_name(text: &str) -> Result<String, String> {
+    let name = text.trim().to_ascii_lowercase();
+    if let Some((project, _)) = name.split_once('#') {
+        return Err(format!(
+            "{text:?} names a schema too, but encryption is a property of the whole project; \
+             write {project:?}"
+        ));
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '*' | '?');
+    if name.is_empty() || !name.chars().all(allowed) {
+        return Err(format!(
+            "{text:?} is not a MaxCompute project; a project's name has letters, digits and _ \
+             only (and * or ? as wildcards)"
+        ));
+    }
+    Ok(name)
+}
+
+/// A pattern for tables: `[[database.]schema.]table`. As in SQL, a part without double quotes is
+/// folded to lower case and a part within them is taken as it is.
+pub(super) fn table(text: &str) -> Result<TablePattern, String> {
+    let wrong = |why: &str| {
+        format!(
+            "{text:?} is not a table pattern: {why}; write [[database.]schema.]table, such as \
+             \"public.orders\", \"sales.*\" or \"dw.ods.\\\"Orders\\\"\""
+        )
+    };
+    let mut parts = vec![String::new()];
+    let mut quoted = false;
+    let mut chars = text.trim().chars().peekable();
+    while let Some(c) = chars.next() {
+        let part = parts.last_mut().ok_or_else(|| wrong("it is empty"))?;
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => {
+                chars.next();
+                part.push('"');
+            }
+            '"' => quoted = !quoted,
+            '.' if !quoted => parts.push(String::new()),
+            c if quoted => part.push(c),
+            c if c.is_whitespace() => return Err(wrong("it has a space outside double quotes")),
+            c => part.push(c.to_ascii_lowercase()),
+        }
+    }
+    if quoted {
+        return Err(wrong("a double quote is not closed"));
+    }
+    if parts.iter().any(String::is_empty) {
+        return Err(wrong("a part of it is empty"));
+    }
+    if parts.len() > 3 {
+        return Err(wrong("it has more than three parts"));
+    }
+    let mut last_first = parts.into_iter().rev();
+    let mut next = || last_first.next().unwrap_or_else(|| "*".into());
+    let (table, schema, database) = (next(), next(), next());
+    Ok(TablePattern {
+        database,
+        schema,
+        table,
+    })
+}
+
+/// A name that must not be empty.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        Err("is empty".into())
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// A file's name.
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+    name(text).map(PathBuf::from)
+}
+
+/// A filter for log lines, as the `tracing-subscriber` crate's `EnvFilter` reads it.
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) if !text.trim().is_empty() => Ok(text.to_owned()),
+        _ => Err(format!(
+            "{text:?} is not a log filter; write error, warn, info, debug or trace, or such a \
+             level per module, as in \"info,osprey::session=debug\""
+        )),
+    }
+}
+
+/// The words a setting may be, each with its value.
+pub(super) type Choices<T> = &'static [(&'static str, T)];
+
+/// `[upstream.tls] mode`
+pub(super) const TLS_MODES: Choices<TlsMode> = &[
+    ("disable", TlsMode::Disable),
+    ("prefer", TlsMode::Prefer),
+    ("require", TlsMode::Require),
+    ("verify-ca", TlsMode::VerifyCa),
+    ("verify-full", TlsMode::VerifyFull),
+];
+/// `[route] kind`
+pub(super) const ROUTES: Choices<RouteKind> = &[
+    ("sqe", RouteKind::Sqe),
+    ("common-table", RouteKind::CommonTable),
+    ("auto", RouteKind::Auto),
+];
+/// `[route] scope`
+pub(super) const SCOPES: Choices<Scope> =
+    &[("session", Scope::Session), ("statement", Scope::Statement)];
+/// `[route] override`
+pub(super) const OVERRIDES: Choices<Override> = &[
+    ("respect", Override::Respect),
+    ("enforce", Override::Enforce),
+];
+/// `[[protect.project]] encryption`
+pub(super) const ENCRYPTIONS: Choices<ConfiguredEncryption> = &[
+    ("kms", ConfiguredEncryption::Kms),
+    ("default-key", ConfiguredEncryption::DefaultKey),
+    ("none", ConfiguredEncryption::None),
+];
+/// `[observe] log_format`; true is JSON.
+pub(super) const LOG_FORMATS: Choices<bool> = &[("text", false), ("json", true)];
+
+/// A parser for one of `choices`.
+pub(super) fn one_of<T: Copy>(choices: Choices<T>) -> impl Fn(&str) -> Result<T, String> {
+    move |text| {
+        let word = text.trim();
+        if let Some(&(_, value)) = choices.iter().find(|(name, _)| *name == word) {
+            return Ok(value);
+        }
+        let all = choices.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+        let slip = nearest(word, all.iter().copied())
+            .map(|name| format!("; did you mean \"{name}\"?"))
+            .unwrap_or_default();
+        Err(format!("{text:?} is none of {}{slip}", all.join(", ")))
+    }
+}
+
+/// The word for `value` among `choices`.
+pub(super) fn word<T: PartialEq>(choices: Choices<T>, value: &T) -> &'static str {
+    choices
+        .iter()
+        .find(|(_, choice)| choice == value)
+        .map_or("", |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+use super::*;
+use proptest::prelude::*;
+
+#[test]
+fn durations_and_sizes_have_units() {
+    assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+    assert_eq!(duration(" 250 ms "), Ok(Duration::from_millis(250)));
+    assert_eq!(duration("24h"), duration("1d"));
+    assert_eq!(size("256KiB"), Ok(256 << 10));
+    assert_eq!(size("0B"), Ok(0));
+    for wrong in [
+        "30",
+        "s",
+        "-1s",
+        "1.5h",
+        "10 sconds",
+        "",
+        "99999999999999999999s",
+    ] {
+        assert!(duration(wrong).is_err(), "{wrong}");
+    }
+    for wrong in ["256", "256kb", "KiB", "18446744073709551615GiB"] {
+        assert!(size(wrong).is_err(), "{wrong}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_shown_is_read_back(millis in 0u64..u64::MAX / 2, bytes in 0usize..usize::MAX / 2) {
+        let time = Duration::from_millis(millis);
+        prop_assert_eq!(duration(&show_duration(time)), Ok(time));
+        prop_assert_eq!(size(&show_size(bytes)), Ok(bytes));
+    }
+
+    #[test]
+    fn no_text_makes_a_parser_panic(text in ".*") {
+        let _ = (duration(&text), size(&text), address(&text), upstream(&text));
+        let _ = (project(&text), table(&text));
+    }
+}
+
+#[test]
+fn upstreams() {
+    let ok = |text: &str, host: &str, port| {
+        assert_eq!(upstream(text), Ok((host.to_owned(), port)), "{text}");
+    };
+    ok("hologres.example.com:80", "hologres.example.com", 80);
+    ok("hologres.example.com", "hologres.example.com", 80);
+    ok("127.0.0.1:5432", "127.0.0.1", 5432);
+    ok("[::1]:5432", "::1", 5432);
+    ok("[::1]", "::1", 80);
+    ok("2001:db8::1", "2001:db8::1", 80);
+    for wrong in [
+        "",
+        ":80",
+        "host:",
+        "host:0",
+        "host:65536",
+        "a b:1",
+        "[::1",
+        "[host]:1",
+        "a:1:2",
+    ] {
+        assert!(upstream(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_url_is_refused_without_repeating_it() {
+    let text = upstream("postgres://bi:hunter2@holo:80/dw").unwrap_err();
+    assert!(text.contains("URL") && !text.contains("hunter2"), "{text}");
+    let text = upstream("bi:hunter2@holo").unwrap_err();
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn addresses_say_what_to_write_instead() {
+    assert_eq!(
+        address("localhost:6432").unwrap().to_string(),
+        "127.0.0.1:6432"
+    );
+    assert_eq!(address("[::1]:6432").unwrap().to_string(), "[::1]:6432");
+    assert!(address("6432").unwrap_err().contains("0.0.0.0:6432"));
+    assert!(address(":6432").unwrap_err().contains("0.0.0.0:6432"));
+    assert!(address("::1:6432").unwrap_err().contains("[::1]:6432"));
+    assert!(address("db.example.com:6432").is_err());
+    assert_eq!(address_or_off("off"), Ok(None));
+}
+
+#[test]
+fn projects_are_whole_projects_in_lower_case() {
+    assert_eq!(project_name(" Sales_Enc "), Ok("sales_enc".into()));
+    assert_eq!(project_name("ods_*"), Ok("ods_*".into()));
+    assert!(
+        project_name("sales#dw")
+            .unwrap_err()
+            .contains("write \"sales\"")
+    );
+    assert!(project_name("a-b").is_err());
+    assert!(project_name("").is_err());
+}
+
+#[test]
+fn tables_fold_as_sql_does() {
+    let pattern = |d: &str, s: &str, t: &str| {
+        Ok(TablePattern {
+            database: d.into(),
+            schema: s.into(),
+            table: t.into(),
+        })
+    };
+    assert_eq!(table("Orders"), pattern("*", "*", "orders"));
+    assert_eq!(table("public.*"), pattern("*", "public", "*"));
+    assert_eq!(
+        table("DW.\"My.Schema\".\"O\"\"x\""),
+        pattern("dw", "My.Schema", "O\"x")
+    );
+    for wrong in ["", "a..b", "a.b.c.d", "\"a", "a b"] {
+        assert!(table(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn choices_suggest() {
+    let route = one_of(ROUTES);
+    assert_eq!(route("auto"), Ok(RouteKind::Auto));
+    assert_eq!(
+        route("common_table").unwrap_err(),
+        "\"common_table\" is none of sqe, common-table, auto; did you mean \"common-table\"?"
+    );
+}

@@ -1,0 +1,452 @@
+//! The walk over what the server sends: find out what each answer belongs to, swallow what is
+//! ours, look into errors, forward the rest untouched.
+
+use std::sync::Arc;
+
+use crate::protection::{Decision, Effects};
+use crate::wire::backend::{ErrorFields, Status, command_tag, tag};
+use crate::wire::{HEADER, Header};
+
+use super::attempt::Verdict;
+use super::ledger::{Expect, Own};
+use super::{Core, End, ErrorContext, Event, Outbox, Progress, World};
+use crate::advice::NotRetried;
+
+/// Messages longer than this are forwarded without a look.
+const LOOK_LIMIT: usize = 64 << 10;
+
+/// What is done with one message.
+enum Fate {
+    Forward,
+    Drop,
+    Replace(Vec<u8>),
+}
+
+impl Core {
+    /// Walks over bytes from the server.
+    pub fn on_backend(&mut self, input: &[u8], world: &impl World, out: &mut Outbox) -> Progress {
+        out.to_client.begin();
+        let mut at = 0;
+        let mut wanted = 0;
+        let mut plain = self.is_plain();
+        while at < input.len() {
+            let rest = &input[at..];
+            if self.relay_only || self.ended == Some(End::Fatal) {
+                out.to_client.forward(rest.len());
+                at = input.len();
+                break;
+            }
+            if self.ended == Some(End::Broken) {
+                break;
+            }
+            if self.backend_left > 0 {
+                let step = self.backend_left.min(rest.len());
+                if self.backend_drop {
+                    out.to_client.drop(step);
+                } else {
+                    out.to_client.forward(step);
+                }
+                self.backend_left -= step;
+                at += step;
+                continue;
+            }
+            let header = match Header::read(rest) {
+                Ok(Some(header)) => header,
+                Ok(None) => break,
+                Err(bad) => {
+                    self.broken(&format!("invalid frame from the server: {bad}"), out);
+                    break;
+                }
+            };
+            let step = header.frame.min(rest.len());
+            let row = matches!(header.tag, tag::DATA_ROW | tag::COPY_DATA);
+            if row && plain {
+                out.to_client.forward(step);
+                self.backend_left = header.frame - step;
+                self.backend_drop = false;
+                at += step;
+                continue;
+            }
+            let look = header.frame <= LOOK_LIMIT && (self.compares() || needs_body(header.tag));
+            if look && rest.len() < header.frame {
+                wanted = header.frame;
+                break;
+            }
+            let frame = look.then_some(&rest[..step]);
+            match self.message(header, frame, world, out) {
+                Fate::Forward => {
+                    self.backend_drop = false;
+                    out.to_client.forward(step);
+                }
+                Fate::Drop => {
+                    self.backend_drop = true;
+                    out.to_client.drop(step);
+                }
+                Fate::Replace(own) => {
+                    self.backend_drop = true;
+                    out.to_client.drop(step);
+                    out.to_client.own(own.into());
+                }
+            }
+            self.backend_left = header.frame - step;
+            at += step;
+            plain = self.is_plain();
+        }
+        Progress {
+            consumed: at,
+            wanted,
+            blocked: false,
+        }
+    }
+
+    /// True if rows are the client's and nobody counts them.
+    fn is_plain(&self) -> bool {
+        self.attempt.is_none() && !self.ledger.front().is_some_and(Expect::is_own)
+    }
+
+    fn message(
+        &mut self,
+        header: Header,
+        frame: Option<&[u8]>,
+        world: &impl World,
+        out: &mut Outbox,
+    ) -> Fate {
+        if matches!(
+            header.tag,
+            tag::NOTICE | tag::NOTIFICATION | tag::PARAMETER_STATUS
+        ) {
+            return Fate::Forward;
+        }
+        let body = frame.map(|frame| &frame[HEADER..]).unwrap_or_default();
+        if header.tag == tag::ERROR && ErrorFields::new(body).is_fatal() {
+            // Nothing follows it, not even ReadyForQuery.
+            self.ended = Some(End::Fatal);
+            return Fate::Forward;
+        }
+        if self.ledger.front().is_some_and(Expect::is_own) {
+            return self.own_answer(header.tag, body);
+        }
+        if header.tag == tag::ERROR {
+            return self.error(body, world, out);
+        }
+        if header.tag == tag::READY_FOR_QUERY {
+            return self.ready(body, world, out);
+        }
+        self.answered(header.tag, body, world, out);
+        match self.answer(header, frame) {
+            Verdict::Forward => Fate::Forward,
+            Verdict::Swallow => Fate::Drop,
+        }
+    }
+
+    /// An answer to something of ours.
+    fn own_answer(&mut self, answer: u8, body: &[u8]) -> Fate {
+        match self.ledger.front_mut() {
+            Some(Expect::OwnCycle(own)) => {
+                let own = *own;
+                if answer == tag::ERROR {
+                    self.own_error = Some(own_error(body));
+                } else if answer == tag::READY_FOR_QUERY {
+                    self.ledger.pop();
+                    self.own_ready(own, Status::read(body));
+                }
+            }
+            Some(Expect::OwnInline(own, left)) => {
+                if answer == tag::ERROR {
+                    let (sqlstate, message) = own_error(body);
+                    if *own == Own::Set {
+                        self.route.disabled = true;
+                    }
+                    self.route.failed();
+                    self.events.push_back(Event::SetFailed {
+                        sqlstate,
+                        message,
+                        aborted_transaction: true,
+                    });
+                    self.skip_to_sync();
+                    // It has ended the client's pipeline: the client must know.
+                    return Fate::Forward;
+                }
+                *left -= 1;
+                if *left == 0 {
+                    self.ledger.pop();
+                }
+            }
+            _ => {
+                self.ledger.pop();
+            }
+        }
+        Fate::Drop
+    }
+
+    /// The ReadyForQuery of a cycle of our own.
+    fn own_ready(&mut self, own: Own, status: Status) {
+        self.status = status;
+        let Some((sqlstate, message)) = self.own_error.take() else {
+            match own {
+                Own::Set | Own::Restore => {
+                    let last = !self.ledger.iter().any(Expect::is_own);
+                    self.route.settled(status != Status::Idle, last);
+                    self.prove_once();
+                }
+                Own::Proof => self.prove_once(),
+                Own::Rollback => {}
+            }
+            return;
+        };
+        if own == Own::Proof {
+            return;
+        }
+        self.route.failed();
+        match sqlstate.as_str() {
+            // A cancel hit it, or a timeout. The statement that it was meant for is already in the
+            // pipe.
+            "57014" => self.events.push_back(Event::CancelAgain),
+            // It ran in a transaction that had failed by then.
+            "25P02" => {}
+            _ => {
+                self.route.disabled = true;
+                self.events.push_back(Event::SetFailed {
+                    sqlstate,
+                    message,
+                    aborted_transaction: status == Status::Failed,
+                });
+            }
+        }
+    }
+
+    fn prove_once(&mut self) {
+        if !std::mem::replace(&mut self.proven, true) {
+            self.events.push_back(Event::Proven);
+        }
+    }
+
+    /// An answer to the client's own message, other than an error and ReadyForQuery.
+    fn answered(&mut self, answer: u8, body: &[u8], world: &impl World, out: &mut Outbox) {
+        match (answer, self.ledger.front()) {
+            (tag::PARSE_COMPLETE, Some(Expect::Parse))
+            | (tag::BIND_COMPLETE, Some(Expect::Bind))
+            | (tag::CLOSE_COMPLETE, Some(Expect::Close))
+            | (tag::ROW_DESCRIPTION | tag::NO_DATA, Some(Expect::Describe)) => {
+                self.ledger.pop();
+            }
+            (tag::PARSE_COMPLETE, Some(Expect::ParseNamed))
+            | (tag::CLOSE_COMPLETE, Some(Expect::CloseNamed)) => {
+                self.ledger.pop();
+                self.statements.resolve(true);
+            }
+            (tag::COMMAND_COMPLETE, Some(Expect::Execute(decision) | Expect::Query(decision))) => {
+                let decision = Arc::clone(decision);
+                self.completed(&decision, command_tag(body));
+                if matches!(self.ledger.front(), Some(Expect::Execute(_))) {
+                    self.retire(true, world);
+                }
+            }
+            (tag::EMPTY_QUERY | tag::PORTAL_SUSPENDED, Some(Expect::Execute(_))) => {
+                self.retire(true, world);
+            }
+            (tag::COPY_IN, Some(Expect::Execute(_) | Expect::Query(_))) => {
+                self.copy_in = true;
+                self.copy_ended = false;
+                self.copy_sync = false;
+                if !self.ledger.eat_syncs_behind_front() {
+                    self.give_up("messages were sent behind a COPY FROM STDIN", out);
+                }
+            }
+            (tag::COPY_BOTH, _) => self.give_up("replication", out),
+            (
+                tag::PARSE_COMPLETE
+                | tag::BIND_COMPLETE
+                | tag::CLOSE_COMPLETE
+                | tag::COMMAND_COMPLETE
+                | tag::PORTAL_SUSPENDED
+                | tag::COPY_IN,
+                _,
+            ) => self.give_up("an answer that nothing was sent for", out),
+            _ => {}
+        }
+    }
+
+    /// A command of the client's ended well.
+    fn completed(&mut self, decision: &Arc<Decision>, command: &[u8]) {
+        if decision.effects.has(Effects::COPY_IN) || self.copy_in {
+            self.copy_in = false;
+            self.copy_sync = false;
+        }
+        if decision.effects.has(Effects::ENDS) {
+            if command == b"COMMIT" {
+                self.route.transaction_ended(true);
+            } else if command.starts_with(b"ROLLBACK") {
+                self.route.transaction_ended(false);
+            }
+        }
+        if command == b"DISCARD ALL" {
+            self.statements.forget_statements();
+        }
+    }
+
+    /// Takes the front entry off, and applies what its statement does to names.
+    fn retire(&mut self, succeeded: bool, world: &impl World) {
+        let decision = match self.ledger.pop() {
+            Some(Expect::Query(decision) | Expect::Execute(decision)) => decision,
+            Some(Expect::ParseNamed | Expect::CloseNamed) => {
+                self.statements.resolve(succeeded);
+                return;
+            }
+            Some(Expect::OwnInline(..)) => {
+                self.route.failed();
+                return;
+            }
+            _ => return,
+        };
+        if !decision.names.is_empty() {
+            self.names_pending -= 1;
+            self.statements
+                .apply(&decision, world.generation(), succeeded);
+        }
+        if decision.effects.has(Effects::COPY_IN) {
+            self.copy_pending -= 1;
+        }
+    }
+
+    /// The server skips what was sent up to the next Sync.
+    fn skip_to_sync(&mut self) {
+        loop {
+            match self.ledger.front() {
+                Some(Expect::Sync) => return,
+                // What was sent behind a Query that is not skipped cannot be in front of it.
+                Some(_) => self.retire_skipped(),
+                None => {
+                    self.skipping = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn retire_skipped(&mut self) {
+        match self.ledger.pop() {
+            Some(Expect::Query(decision) | Expect::Execute(decision)) => {
+                self.names_pending -= u32::from(!decision.names.is_empty());
+                self.copy_pending -= u32::from(decision.effects.has(Effects::COPY_IN));
+            }
+            Some(Expect::ParseNamed | Expect::CloseNamed) => self.statements.resolve(false),
+            Some(Expect::OwnInline(..) | Expect::OwnCycle(Own::Set | Own::Restore)) => {
+                self.route.failed();
+            }
+            _ => {}
+        }
+    }
+
+    /// An ErrorResponse to the client's own message.
+    fn error(&mut self, body: &[u8], world: &impl World, out: &mut Outbox) -> Fate {
+        if self.swallows() {
+            self.failed(out);
+            return Fate::Drop;
+        }
+        let decision = match self.ledger.front() {
+            Some(Expect::Query(decision) | Expect::Execute(decision)) => Some(Arc::clone(decision)),
+            Some(Expect::Bind) => self.next_executed(),
+            _ => None,
+        };
+        let not_retried = self.why_not_again();
+        let fields = ErrorFields::new(body);
+        let advised = world.advise(
+            fields,
+            &ErrorContext {
+                decision: decision.as_deref(),
+                client_owns_route: self.route.client_owns,
+                route_was_set: not_retried == Some(NotRetried::RouteWasSet)
+                    || not_retried == Some(NotRetried::FailedAgain)
+                    || (self.attempt.is_none() && self.route.state == super::route::State::Set),
+                not_retried,
+            },
+        );
+        self.failed(out);
+        let Some(advised) = advised else {
+            // Not one that another engine would spare the client.
+            self.attempt = None;
+            return Fate::Forward;
+        };
+        if advised.curable && not_retried.is_none() {
+            self.hold(advised.code, advised.frame);
+            return Fate::Drop;
+        }
+        self.attempt = None;
+        self.events.push_back(Event::ErrorRewritten {
+            code: advised.code,
+            not_retried,
+        });
+        Fate::Replace(advised.frame)
+    }
+
+    /// The decision of the statement that the Bind in front belongs to.
+    fn next_executed(&self) -> Option<Arc<Decision>> {
+        self.ledger.iter().find_map(|entry| match entry {
+            Expect::Execute(decision) => Some(Arc::clone(decision)),
+            _ => None,
+        })
+    }
+
+    /// What an error does to the rest of the cycle.
+    fn failed(&mut self, out: &mut Outbox) {
+        self.route.pipeline_failed();
+        if self.copy_in {
+            self.copy_in = false;
+            if std::mem::take(&mut self.copy_sync) {
+                self.give_up("a Sync within a COPY that failed", out);
+                return;
+            }
+        }
+        match self.ledger.front() {
+            Some(Expect::Query(_)) => self.query_failed = true,
+            Some(entry) if entry.is_extended() => self.skip_to_sync(),
+            _ => {}
+        }
+    }
+
+    /// ReadyForQuery of a client's cycle.
+    fn ready(&mut self, body: &[u8], world: &impl World, out: &mut Outbox) -> Fate {
+        if !matches!(
+            self.ledger.front(),
+            Some(Expect::Query(_) | Expect::Sync | Expect::FunctionCall)
+        ) {
+            self.give_up("a ReadyForQuery that nothing was sent for", out);
+            return Fate::Forward;
+        }
+        self.status = Status::read(body);
+        let failed = std::mem::take(&mut self.query_failed);
+        self.retire(!failed, world);
+        self.copy_in = false;
+        self.tally.cycles += 1;
+        self.route.cycle_ended(self.status == Status::Idle);
+        if self.status == Status::Idle {
+            self.statements.transaction_over();
+            if std::mem::take(&mut self.catalog_changed) {
+                self.events.push_back(Event::CatalogChanged);
+            }
+        }
+        self.ledger.rest();
+        if self.attempt_ready(world, out) {
+            Fate::Drop
+        } else {
+            Fate::Forward
+        }
+    }
+}
+
+/// Messages that are looked into.
+fn needs_body(kind: u8) -> bool {
+    matches!(
+        kind,
+        tag::ERROR | tag::READY_FOR_QUERY | tag::COMMAND_COMPLETE
+    )
+}
+
+fn own_error(body: &[u8]) -> (String, String) {
+    let fields = ErrorFields::new(body);
+    (
+        String::from_utf8_lossy(fields.sqlstate()).into_owned(),
+        String::from_utf8_lossy(fields.message()).into_owned(),
+    )
+}

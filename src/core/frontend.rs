@@ -1,0 +1,381 @@
+//! The walk over what the client sends: look, steer, note what will be answered, forward.
+
+use std::sync::Arc;
+
+use crate::protection::{Decision, Effects, NameUse};
+use crate::wire::frontend::{Bind, Parse, Target, execute_portal, query_text, tag};
+use crate::wire::{HEADER, Header};
+
+use super::ledger::Expect;
+use super::steer::Anchor;
+use super::{Core, End, Event, Outbox, Progress, World};
+use crate::advice::NotRetried;
+
+/// Messages in flight before the client is made to wait: the ledger is bounded, too.
+const MAX_IN_FLIGHT: usize = 1 << 16;
+
+/// What a message turns out to be.
+enum Look<'a> {
+    Query(Arc<Decision>),
+    Parse(&'a [u8], &'a [u8], Arc<Decision>),
+    Bind(&'a [u8], Arc<Decision>),
+    Execute(Arc<Decision>),
+    Describe,
+    Close(Option<Target<'a>>),
+    /// A message that the server will refuse: it is forwarded, and its refusal explains it.
+    Malformed(u8),
+    Sync,
+    FunctionCall,
+    CopyEnd,
+    Terminate,
+    Other,
+}
+
+impl Core {
+    /// Walks over bytes from the client.
+    pub fn on_frontend(&mut self, input: &[u8], world: &impl World, out: &mut Outbox) -> Progress {
+        out.to_server.begin();
+        self.anchor = None;
+        let mut at = 0;
+        let mut wanted = 0;
+        let mut blocked = false;
+        while at < input.len() && self.ended.is_none() {
+            let rest = &input[at..];
+            if self.relay_only {
+                out.to_server.forward(rest.len());
+                at = input.len();
+                break;
+            }
+            if self.frontend_left > 0 {
+                let step = self.frontend_left.min(rest.len());
+                self.record(&rest[..step]);
+                out.to_server.forward(step);
+                self.frontend_left -= step;
+                at += step;
+                continue;
+            }
+            if self.holds_successors() || self.ledger.len() > MAX_IN_FLIGHT {
+                blocked = true;
+                break;
+            }
+            let header = match Header::read(rest) {
+                Ok(Some(header)) => header,
+                Ok(None) => break,
+                Err(bad) => {
+                    self.broken(&format!("invalid frame from the client: {bad}"), out);
+                    break;
+                }
+            };
+            wanted = self.wanted(header, rest);
+            if wanted > rest.len() {
+                break;
+            }
+            wanted = 0;
+            let step = header.frame.min(rest.len());
+            self.frame(header, &rest[..step], at, world, out);
+            if self.relay_only {
+                // The frame gave the session up: it is still forwarded, with all that follows.
+                continue;
+            }
+            self.record(&rest[..step]);
+            self.frontend_left = header.frame - step;
+            out.to_server.forward(step);
+            at += step;
+            if matches!(header.tag, tag::QUERY | tag::SYNC | tag::FUNCTION_CALL) {
+                self.cycle_sent(header.tag);
+            }
+        }
+        Progress {
+            consumed: at,
+            wanted,
+            blocked,
+        }
+    }
+
+    /// How many bytes of a message must be in hand before it can be looked at.
+    fn wanted(&self, header: Header, rest: &[u8]) -> usize {
+        let head = match header.tag {
+            tag::QUERY | tag::PARSE => HEADER + self.policy.inspect,
+            // The names come first; what follows them may be a gigabyte.
+            tag::BIND => {
+                let body = &rest[HEADER..rest.len().min(header.frame)];
+                if Bind::read(body).is_some() {
+                    return 0;
+                }
+                rest.len().max(64) * 2
+            }
+            tag::DESCRIBE | tag::CLOSE | tag::EXECUTE => HEADER + self.policy.inspect,
+            _ => return 0,
+        };
+        header.frame.min(head)
+    }
+
+    /// Looks at one message, of which at least the interesting part is in `frame`, puts in front
+    /// of it what belongs there, and notes what will be answered.
+    fn frame(
+        &mut self,
+        header: Header,
+        frame: &[u8],
+        at: usize,
+        world: &impl World,
+        out: &mut Outbox,
+    ) {
+        let look = self.look(header, frame, world);
+        if self.copy_in && !self.copy_ended {
+            match look {
+                Look::Sync => {
+                    // The server eats it, unless it has just refused the data.
+                    self.copy_sync = true;
+                    return;
+                }
+                Look::CopyEnd | Look::Other | Look::Terminate => {}
+                _ => return self.give_up("a message other than data within COPY", out),
+            }
+        }
+        let simple = matches!(look, Look::Query(..));
+        let extended = matches!(
+            look,
+            Look::Parse(..)
+                | Look::Bind(..)
+                | Look::Execute(_)
+                | Look::Describe
+                | Look::Close(_)
+                | Look::Malformed(_)
+        );
+        if (simple || extended || matches!(look, Look::Sync | Look::FunctionCall)) && !self.open {
+            self.cycle_begins(at, world);
+        }
+        match &look {
+            Look::Query(decision) | Look::Parse(_, _, decision) => {
+                let parse = !simple;
+                self.prove(decision, simple, at, world, out);
+                self.steer(decision, simple, parse, at, world, out);
+            }
+            Look::Bind(_, decision) | Look::Execute(decision) => {
+                self.steer(decision, false, false, at, world, out);
+            }
+            _ => {}
+        }
+        if extended && !self.open {
+            self.open = true;
+            self.anchor.get_or_insert(Anchor {
+                offset: at,
+                ledger: self.ledger.len(),
+            });
+        }
+        self.note(look, world);
+    }
+
+    /// A cycle begins with the message at `at`.
+    fn cycle_begins(&mut self, at: usize, world: &impl World) {
+        self.cycle_sending = self.sending();
+        self.cycle_effects = Effects::default();
+        self.anchor = Some(Anchor {
+            offset: at,
+            ledger: self.ledger.len(),
+        });
+        self.begin_attempt(world);
+    }
+
+    /// The message that ends a cycle was sent.
+    fn cycle_sent(&mut self, tag: u8) {
+        if self.skipping || (self.copy_in && !self.copy_ended) {
+            return;
+        }
+        self.open = false;
+        self.anchor = None;
+        if tag == tag::FUNCTION_CALL {
+            self.refuse_attempt(NotRetried::Writes);
+        }
+        self.end_attempt();
+    }
+
+    fn look<'a>(&mut self, header: Header, frame: &'a [u8], world: &impl World) -> Look<'a> {
+        let body = &frame[HEADER..];
+        let whole = frame.len() == header.frame;
+        match header.tag {
+            tag::QUERY => {
+                let text = query_text(body);
+                let decision = world.decide(text, whole, !self.statements.path_changed);
+                Look::Query(self.effective(decision, world))
+            }
+            tag::PARSE => match Parse::read(body) {
+                Some(parse) => {
+                    let decision = world.decide(parse.text, whole, !self.statements.path_changed);
+                    Look::Parse(parse.name, parse.text, decision)
+                }
+                None => Look::Malformed(header.tag),
+            },
+            tag::BIND => match Bind::read(body) {
+                Some(bind) => {
+                    let decision = self.statements.decision(bind.statement, world);
+                    let decision = match decision {
+                        Some(decision) => self.effective(decision, world),
+                        None => Arc::clone(&self.unknown),
+                    };
+                    Look::Bind(bind.portal, decision)
+                }
+                None => Look::Malformed(header.tag),
+            },
+            tag::EXECUTE => match execute_portal(body) {
+                Some(portal) => {
+                    let decision = self.statements.portal(portal);
+                    Look::Execute(decision.unwrap_or_else(|| Arc::clone(&self.unknown)))
+                }
+                None => Look::Malformed(header.tag),
+            },
+            tag::DESCRIBE => Look::Describe,
+            tag::CLOSE => Look::Close(Target::read(body)),
+            tag::SYNC => Look::Sync,
+            tag::FUNCTION_CALL => Look::FunctionCall,
+            tag::COPY_DONE | tag::COPY_FAIL => Look::CopyEnd,
+            tag::TERMINATE => Look::Terminate,
+            _ => Look::Other,
+        }
+    }
+
+    /// A statement's own decision together with those of the SQL-level names that it uses.
+    fn effective(&mut self, decision: Arc<Decision>, world: &impl World) -> Arc<Decision> {
+        if decision.names.is_empty() || decision.protected.is_some() {
+            return decision;
+        }
+        let pending = if self.names_pending > 0 {
+            self.pending_by_name(&decision)
+        } else {
+            None
+        };
+        let named = match pending {
+            Some(pending) if pending.protected.is_some() => Some(pending),
+            pending => self.statements.by_name(&decision, world).or(pending),
+        };
+        let Some(named) = named else { return decision };
+        Arc::new(Decision {
+            protected: named.protected.clone(),
+            effects: decision.effects.with(named.effects),
+            ..(*decision).clone()
+        })
+    }
+
+    /// The decision of a PREPARE or DECLARE that was sent and is not answered yet.
+    fn pending_by_name(&self, decision: &Decision) -> Option<Arc<Decision>> {
+        let makes = |made: &Decision| {
+            made.names.iter().any(|made| {
+                decision.names.iter().any(|used| match (made, used) {
+                    (NameUse::Prepare(made), NameUse::Execute(used))
+                    | (NameUse::Declare(made), NameUse::Fetch(used)) => made == used,
+                    _ => false,
+                })
+            })
+        };
+        self.ledger.iter().find_map(|entry| match entry {
+            Expect::Query(made) | Expect::Execute(made) if makes(made) => Some(Arc::clone(made)),
+            _ => None,
+        })
+    }
+
+    /// Notes what the server will answer to a message, and what the message does to the session.
+    /// Nothing is noted of what the server skips.
+    fn note(&mut self, look: Look<'_>, world: &impl World) {
+        if self.skipping {
+            if let Look::Sync = look {
+                self.skipping = false;
+                self.ledger.push(Expect::Sync);
+            } else if let Look::Terminate = look {
+                self.ended = Some(End::Terminate);
+            }
+            return;
+        }
+        match look {
+            Look::Query(decision) => {
+                self.tally.queries += 1;
+                self.statements.simple_query();
+                self.runs(&decision);
+                self.ledger.push(Expect::Query(decision));
+            }
+            Look::Parse(name, text, decision) => {
+                let generation = world.generation();
+                let named = self.statements.parse(name, text, &decision, generation);
+                self.ledger.push(if named {
+                    Expect::ParseNamed
+                } else {
+                    Expect::Parse
+                });
+            }
+            Look::Bind(portal, decision) => {
+                self.cycle_effects = self.cycle_effects.with(decision.effects);
+                self.statements.bind(portal, decision);
+                self.ledger.push(Expect::Bind);
+            }
+            Look::Execute(decision) => {
+                self.tally.executes += 1;
+                self.runs(&decision);
+                self.ledger.push(Expect::Execute(decision));
+            }
+            Look::Describe | Look::Malformed(tag::DESCRIBE) => self.ledger.push(Expect::Describe),
+            Look::Close(target) => {
+                let named = match target {
+                    Some(Target::Statement(name)) => self.statements.close(name),
+                    Some(Target::Portal(name)) => {
+                        self.statements.close_portal(name);
+                        false
+                    }
+                    None => false,
+                };
+                self.ledger.push(if named {
+                    Expect::CloseNamed
+                } else {
+                    Expect::Close
+                });
+            }
+            Look::Malformed(tag::BIND) => self.ledger.push(Expect::Bind),
+            Look::Malformed(tag::EXECUTE) => {
+                self.ledger.push(Expect::Execute(Arc::clone(&self.unknown)));
+            }
+            Look::Malformed(_) => self.ledger.push(Expect::Parse),
+            Look::Sync => self.ledger.push(Expect::Sync),
+            Look::FunctionCall => self.ledger.push(Expect::FunctionCall),
+            Look::CopyEnd => self.copy_ended |= self.copy_in,
+            Look::Terminate => self.ended = Some(End::Terminate),
+            Look::Other => {}
+        }
+    }
+
+    /// A statement is sent that will run: what it does to the session.
+    fn runs(&mut self, decision: &Arc<Decision>) {
+        let effects = decision.effects;
+        self.cycle_effects = self.cycle_effects.with(effects);
+        self.tally.protected += u64::from(decision.protected.is_some());
+        self.names_pending += u32::from(!decision.names.is_empty());
+        self.copy_pending += u32::from(effects.has(Effects::COPY_IN));
+        if effects == Effects::default() {
+            return;
+        }
+        if effects.has(Effects::SETS_ROUTE) {
+            if !self.policy.enforce && !self.route.client_owns {
+                self.route.client_owns = true;
+                self.events.push_back(Event::ClientOwnsRoute);
+            }
+            self.route.client_changed();
+        }
+        if effects.has(Effects::RESETS_ROUTE.with(Effects::RESETS_ALL)) {
+            self.route.doubt();
+            if !effects.has(Effects::SETS_ROUTE) {
+                self.route.client_owns = false;
+            }
+        }
+        if effects.has(Effects::ROUTE_DOUBT) {
+            self.route.doubt();
+        }
+        if effects.has(Effects::ENDS) {
+            self.route.transaction_ends();
+        }
+        self.statements.path_changed |= effects.has(Effects::CHANGES_NAMES);
+        self.catalog_changed |= effects.has(Effects::CHANGES_CATALOG);
+    }
+
+    /// Notes the messages of a cycle that is sent again, all of them whole.
+    pub(super) fn note_again(&mut self, header: Header, frame: &[u8], world: &impl World) {
+        let look = self.look(header, frame, world);
+        self.note(look, world);
+    }
+}

@@ -1,0 +1,135 @@
+//! One small expectation per message sent upstream, resolved by what comes back: what an answer
+//! belongs to is read off here, never counted.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::protection::Decision;
+
+/// What Osprey sent on its own account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Own {
+    /// The SET of the route.
+    Set,
+    /// The RESET that puts back what was there before.
+    Restore,
+    /// A set_config() that lasts no longer than its own cycle: shows whether this user may set the
+    /// route, and changes nothing.
+    Proof,
+    /// ROLLBACK of a transaction that the failed cycle itself had opened.
+    Rollback,
+}
+
+/// What the server will answer to one message.
+#[derive(Debug, Clone)]
+pub(super) enum Expect {
+    /// Anything, up to ReadyForQuery.
+    Query(Arc<Decision>),
+    /// FunctionCallResponse, ReadyForQuery.
+    FunctionCall,
+    /// ReadyForQuery.
+    Sync,
+    /// ParseComplete, of a statement whose name is not kept.
+    Parse,
+    /// ParseComplete; the next entry of the pending names becomes valid.
+    ParseNamed,
+    /// BindComplete.
+    Bind,
+    /// CloseComplete, of nothing that is kept.
+    Close,
+    /// CloseComplete; the next entry of the pending names becomes invalid.
+    CloseNamed,
+    /// ParameterDescription (statements only), then RowDescription or NoData.
+    Describe,
+    /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
+    Execute(Arc<Decision>),
+    /// A cycle of our own, of either protocol, up to ReadyForQuery: all of it is swallowed.
+    OwnCycle(Own),
+    /// Our SET within a client's pipeline: this many of its six answers are still to come.
+    OwnInline(Own, u8),
+    /// CloseComplete for a Close of ours in front of a statement that is parsed again.
+    OwnClose,
+}
+
+impl Expect {
+    /// True for what the server skips, after an error, until it sees a Sync.
+    pub(super) fn is_extended(&self) -> bool {
+        !matches!(
+            self,
+            Self::Query(_) | Self::FunctionCall | Self::Sync | Self::OwnCycle(_)
+        )
+    }
+
+    /// True if the answers are ours to swallow.
+    pub(super) fn is_own(&self) -> bool {
+        matches!(
+            self,
+            Self::OwnCycle(_) | Self::OwnInline(..) | Self::OwnClose
+        )
+    }
+}
+
+/// The expectations, in the order in which the messages were sent.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    entries: VecDeque<Expect>,
+}
+
+impl Ledger {
+    pub(super) fn push(&mut self, entry: Expect) {
+        self.entries.push_back(entry);
+    }
+
+    pub(super) fn insert(&mut self, at: usize, entry: Expect) {
+        self.entries.insert(at, entry);
+    }
+
+    pub(super) fn front(&self) -> Option<&Expect> {
+        self.entries.front()
+    }
+
+    pub(super) fn front_mut(&mut self) -> Option<&mut Expect> {
+        self.entries.front_mut()
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Expect> {
+        self.entries.pop_front()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Expect> {
+        self.entries.iter()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    /// Gives the memory of a deep pipeline back.
+    pub(super) fn rest(&mut self) {
+        if self.entries.is_empty() && self.entries.capacity() > 64 {
+            self.entries = VecDeque::new();
+        }
+    }
+
+    /// Removes the entries behind the front one if all of them are Syncs: a server in COPY IN has
+    /// eaten them. False if there are others.
+    pub(super) fn eat_syncs_behind_front(&mut self) -> bool {
+        let only_syncs = self
+            .entries
+            .iter()
+            .skip(1)
+            .all(|entry| matches!(entry, Expect::Sync));
+        if only_syncs {
+            self.entries.truncate(1);
+        }
+        only_syncs
+    }
+}

@@ -1,0 +1,174 @@
+//! What the session's setting is, as of everything that was sent, and whether it will last.
+//!
+//! SET is transactional, so "set" is only as good as the transaction it was made in. On any doubt
+//! the route is unknown, and an unknown route is set again: that costs no round trip.
+
+/// What the session's setting is, as of everything that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum State {
+    /// What the session started with.
+    #[default]
+    Default,
+    /// Encrypted data can be read: we set it.
+    Set,
+    /// Either.
+    Unknown,
+}
+
+/// The route of one session.
+#[derive(Debug, Default)]
+pub(super) struct Route {
+    pub(super) state: State,
+    /// The setting was changed by us inside a transaction that may still be undone.
+    in_transaction: bool,
+    /// The client set the route itself: it is the master.
+    pub(super) client_owns: bool,
+    /// A SET of ours failed where nothing of the client's was at stake: no more attempts.
+    pub(super) disabled: bool,
+    /// A statement that ends the transaction was sent while `in_transaction`: what the state was,
+    /// should it turn out to be a COMMIT.
+    at_end: Option<State>,
+    /// A change of ours was sent within the present, unfinished pipeline.
+    inline: bool,
+}
+
+impl Route {
+    /// At the start of a session; `client_owns`: the client set the route at startup.
+    pub(super) fn new(client_owns: bool) -> Self {
+        Self {
+            client_owns,
+            ..Self::default()
+        }
+    }
+
+    /// We sent a change of the setting. `transaction`: it may be inside one.
+    pub(super) fn changed(&mut self, to: State, transaction: bool) {
+        self.state = to;
+        self.in_transaction |= transaction;
+        self.at_end = None;
+    }
+
+    /// We sent a change within a client's pipeline.
+    pub(super) fn changed_inline(&mut self, to: State) {
+        self.changed(to, true);
+        self.inline = true;
+    }
+
+    /// Anything may have happened to the setting.
+    pub(super) fn doubt(&mut self) {
+        if self.state != State::Default || self.in_transaction || self.client_owns {
+            self.state = State::Unknown;
+        }
+        self.at_end = None;
+    }
+
+    /// The client changed the setting itself: even the default is no longer known.
+    pub(super) fn client_changed(&mut self) {
+        self.state = State::Unknown;
+        self.at_end = None;
+    }
+
+    /// A statement that may end the transaction was sent.
+    pub(super) fn transaction_ends(&mut self) {
+        if self.in_transaction {
+            self.at_end = Some(self.state);
+            self.state = State::Unknown;
+            self.in_transaction = false;
+        }
+    }
+
+    /// The server answered COMMIT, or ROLLBACK, to a statement that ends a transaction.
+    pub(super) fn transaction_ended(&mut self, committed: bool) {
+        if let Some(state) = self.at_end.take()
+            && committed
+        {
+            self.state = state;
+        }
+    }
+
+    /// Our own cycle was answered; `transaction` says what its ReadyForQuery said.
+    pub(super) fn settled(&mut self, transaction: bool, last: bool) {
+        if last && !transaction && !self.inline {
+            self.in_transaction = false;
+        } else if transaction && self.state != State::Unknown {
+            self.in_transaction = true;
+        }
+    }
+
+    /// Our own change failed, or was skipped.
+    pub(super) fn failed(&mut self) {
+        self.state = State::Unknown;
+        self.at_end = None;
+        self.inline = false;
+    }
+
+    /// An ErrorResponse to the client's cycle: what was set within its pipeline is undone.
+    pub(super) fn pipeline_failed(&mut self) {
+        if self.inline {
+            self.failed();
+        }
+    }
+
+    /// A cycle of the client's ended with this status.
+    pub(super) fn cycle_ended(&mut self, idle: bool) {
+        if std::mem::take(&mut self.inline) && idle && self.state != State::Unknown {
+            self.in_transaction = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_within_a_transaction_lasts_only_if_it_commits() {
+        for (committed, state) in [(true, State::Set), (false, State::Unknown)] {
+            let mut route = Route::default();
+            route.changed(State::Set, true);
+            route.settled(true, true);
+            route.transaction_ends();
+            assert_eq!(route.state, State::Unknown);
+            route.transaction_ended(committed);
+            assert_eq!(route.state, state);
+        }
+    }
+
+    #[test]
+    fn a_change_outside_lasts_whatever_transactions_do() {
+        let mut route = Route::default();
+        route.changed(State::Set, false);
+        route.settled(false, true);
+        route.transaction_ends();
+        route.transaction_ended(false);
+        assert_eq!(route.state, State::Set);
+    }
+
+    #[test]
+    fn a_failed_pipeline_undoes_what_was_set_within_it() {
+        let mut route = Route::default();
+        route.changed_inline(State::Set);
+        route.pipeline_failed();
+        route.cycle_ended(true);
+        assert_eq!(route.state, State::Unknown);
+    }
+
+    #[test]
+    fn a_pipeline_that_commits_keeps_it() {
+        let mut route = Route::default();
+        route.changed_inline(State::Set);
+        route.cycle_ended(true);
+        route.transaction_ends();
+        assert_eq!(route.state, State::Set);
+    }
+
+    #[test]
+    fn doubt_does_not_touch_what_was_never_changed() {
+        let mut route = Route::default();
+        route.doubt();
+        assert_eq!(route.state, State::Default);
+        route.changed(State::Set, false);
+        route.doubt();
+        assert_eq!(route.state, State::Unknown);
+    }
+}

@@ -1,0 +1,265 @@
+//! Which decision a name carries: prepared statements (of the protocol and of SQL alike: one name
+//! space in PostgreSQL) and portals (likewise with cursors).
+//!
+//! A name may be parsed anew, and a Parse may fail: what was sent and is not answered yet is kept
+//! apart, and until it is, a name is protected if either says so.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+
+use crate::protection::{Decision, NameUse};
+
+use super::World;
+
+/// Texts kept per session, so that statements can be decided again under a newer snapshot.
+const TEXT_BUDGET: usize = 256 << 10;
+
+type Map<V> = HashMap<Box<[u8]>, V, FixedState>;
+
+/// A prepared statement.
+#[derive(Debug, Clone)]
+pub(super) struct Statement {
+    decision: Arc<Decision>,
+    generation: u64,
+    /// `None`: the text is not kept, and the decision stays as it was at Parse.
+    text: Option<Box<[u8]>>,
+}
+
+#[derive(Debug)]
+enum Pending {
+    Parse(Box<[u8]>, Statement),
+    Close(Box<[u8]>),
+}
+
+/// The names of one session.
+#[derive(Debug, Default)]
+pub(super) struct Statements {
+    named: Map<Statement>,
+    unnamed: Option<Arc<Decision>>,
+    pending: VecDeque<Pending>,
+    portals: Map<Arc<Decision>>,
+    unnamed_portal: Option<Arc<Decision>>,
+    text_bytes: usize,
+    /// The session has changed how unqualified names resolve.
+    pub(super) path_changed: bool,
+}
+
+impl Statements {
+    /// A Parse was sent. True if the name has to be kept when it succeeds.
+    pub(super) fn parse(
+        &mut self,
+        name: &[u8],
+        text: &[u8],
+        decision: &Arc<Decision>,
+        generation: u64,
+    ) -> bool {
+        if name.is_empty() {
+            self.unnamed = Some(Arc::clone(decision));
+            return false;
+        }
+        let keep_text = self.text_bytes + text.len() <= TEXT_BUDGET;
+        self.text_bytes += if keep_text { text.len() } else { 0 };
+        let statement = Statement {
+            decision: Arc::clone(decision),
+            generation,
+            text: keep_text.then(|| text.into()),
+        };
+        self.pending
+            .push_back(Pending::Parse(name.into(), statement));
+        true
+    }
+
+    /// A Close of a statement was sent. True if it matters when it succeeds.
+    pub(super) fn close(&mut self, name: &[u8]) -> bool {
+        if name.is_empty() {
+            self.unnamed = None;
+            return false;
+        }
+        let known = self.named.contains_key(name)
+            || self
+                .pending
+                .iter()
+                .any(|pending| matches!(pending, Pending::Parse(parsed, _) if **parsed == *name));
+        if known {
+            self.pending.push_back(Pending::Close(name.into()));
+        }
+        known
+    }
+
+    /// The oldest pending Parse or Close was answered, or (`succeeded` false) skipped.
+    pub(super) fn resolve(&mut self, succeeded: bool) {
+        match self.pending.pop_front() {
+            Some(Pending::Parse(name, statement)) if succeeded => {
+                let old = self.named.insert(name, statement);
+                self.forget_text(old);
+            }
+            Some(Pending::Parse(_, statement)) => self.forget_text(Some(statement)),
+            Some(Pending::Close(name)) if succeeded => {
+                let old = self.named.remove(&name);
+                self.forget_text(old);
+            }
+            Some(Pending::Close(_)) | None => {}
+        }
+    }
+
+    fn forget_text(&mut self, statement: Option<Statement>) {
+        let freed = statement
+            .and_then(|statement| statement.text)
+            .map_or(0, |text| text.len());
+        self.text_bytes -= freed;
+    }
+
+    /// The decision that a name carries now, under the present snapshot.
+    pub(super) fn decision(&mut self, name: &[u8], world: &impl World) -> Option<Arc<Decision>> {
+        if name.is_empty() {
+            return self.unnamed.clone();
+        }
+        let pending = self.pending.iter().rev().find_map(|pending| match pending {
+            Pending::Parse(parsed, statement) if **parsed == *name => {
+                Some(Arc::clone(&statement.decision))
+            }
+            _ => None,
+        });
+        let known = self.named.get_mut(name).map(|statement| {
+            let generation = world.generation();
+            if statement.generation != generation
+                && let Some(text) = &statement.text
+            {
+                statement.decision = world.decide(text, true, !self.path_changed);
+                statement.generation = generation;
+            }
+            Arc::clone(&statement.decision)
+        });
+        match (pending, known) {
+            (Some(pending), Some(known)) if pending.protected.is_none() => {
+                Some(if known.protected.is_some() {
+                    known
+                } else {
+                    pending
+                })
+            }
+            (Some(pending), _) => Some(pending),
+            (None, known) => known,
+        }
+    }
+
+    /// A Bind was sent.
+    pub(super) fn bind(&mut self, portal: &[u8], decision: Arc<Decision>) {
+        if portal.is_empty() {
+            self.unnamed_portal = Some(decision);
+        } else if decision.protected.is_some() || decision.effects != crate::protection::Effects(0)
+        {
+            self.portals.insert(portal.into(), decision);
+        } else {
+            self.portals.remove(portal);
+        }
+    }
+
+    /// The decision of a portal.
+    pub(super) fn portal(&self, name: &[u8]) -> Option<Arc<Decision>> {
+        if name.is_empty() {
+            self.unnamed_portal.clone()
+        } else {
+            self.portals.get(name).cloned()
+        }
+    }
+
+    /// A Close of a portal was sent.
+    pub(super) fn close_portal(&mut self, name: &[u8]) {
+        if name.is_empty() {
+            self.unnamed_portal = None;
+        } else {
+            self.portals.remove(name);
+        }
+    }
+
+    /// A simple Query was sent: it destroys the unnamed statement and the unnamed portal.
+    pub(super) fn simple_query(&mut self) {
+        self.unnamed = None;
+        self.unnamed_portal = None;
+    }
+
+    /// The transaction is over: portals do not outlive it, cursors WITH HOLD do, so only what the
+    /// protocol made is dropped.
+    pub(super) fn transaction_over(&mut self) {
+        self.unnamed_portal = None;
+        if self.portals.len() > 64 {
+            self.portals.clear();
+        }
+    }
+
+    /// A statement that makes or drops names by SQL ended. After a failure names are only added:
+    /// some of its commands may have succeeded.
+    pub(super) fn apply(&mut self, decision: &Arc<Decision>, generation: u64, succeeded: bool) {
+        for name in &decision.names {
+            match name {
+                NameUse::Prepare(name) => {
+                    let key: Box<[u8]> = name.as_bytes().into();
+                    if succeeded || !self.named.contains_key(&key) {
+                        let old = self.named.insert(
+                            key,
+                            Statement {
+                                decision: Arc::clone(decision),
+                                generation,
+                                text: None,
+                            },
+                        );
+                        self.forget_text(old);
+                    }
+                }
+                NameUse::Declare(name) if decision.protected.is_some() => {
+                    self.portals
+                        .insert(name.as_bytes().into(), Arc::clone(decision));
+                }
+                NameUse::Deallocate(Some(name)) if succeeded => {
+                    let old = self.named.remove(name.as_bytes());
+                    self.forget_text(old);
+                }
+                NameUse::Deallocate(None) if succeeded => self.forget_statements(),
+                NameUse::Close(Some(name)) if succeeded => {
+                    self.portals.remove(name.as_bytes());
+                }
+                NameUse::Close(None) if succeeded => self.portals.clear(),
+                _ => {}
+            }
+        }
+    }
+
+    /// DEALLOCATE ALL or DISCARD ALL succeeded.
+    pub(super) fn forget_statements(&mut self) {
+        self.named.clear();
+        self.text_bytes = self
+            .pending
+            .iter()
+            .map(|pending| match pending {
+                Pending::Parse(_, statement) => {
+                    statement.text.as_ref().map_or(0, |text| text.len())
+                }
+                Pending::Close(_) => 0,
+            })
+            .sum();
+    }
+
+    /// What the SQL-level names that a statement uses add to its decision: the first protected one.
+    pub(super) fn by_name(
+        &mut self,
+        decision: &Decision,
+        world: &impl World,
+    ) -> Option<Arc<Decision>> {
+        let mut found: Option<Arc<Decision>> = None;
+        for name in &decision.names {
+            let used = match name {
+                NameUse::Execute(name) => self.decision(name.as_bytes(), world),
+                NameUse::Fetch(name) => self.portal(name.as_bytes()),
+                _ => None,
+            };
+            match used {
+                Some(used) if used.protected.is_some() => return Some(used),
+                used => found = found.or(used),
+            }
+        }
+        found
+    }
+}

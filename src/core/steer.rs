@@ -1,0 +1,228 @@
+//! Where a SET of ours may go, and putting it there.
+//!
+//! - In front of a simple Query: a Query of its own.
+//! - In front of a client's cycle that has not begun: an extended cycle of our own. It commits by
+//!   itself, so it outlives a failing statement, and it leaves the unnamed statement, the unnamed
+//!   portal and suspended portals alone, as a simple Query would not.
+//! - Within a pipeline that has begun: never a Sync (a server that is skipping would wake and run
+//!   what must be skipped), so a Sync-less statement of our own, undone if the pipeline fails.
+
+use crate::protection::{Decision, Effects, RouteHint};
+use crate::wire::backend::Status;
+
+use super::ledger::{Expect, Own};
+use super::route::State;
+use super::{Core, Outbox, World};
+
+/// The transaction status in which the server will read the message that is sent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Sending {
+    /// Outside a transaction block.
+    Idle,
+    /// Inside one.
+    Transaction,
+    /// Inside a failed one.
+    #[default]
+    Failed,
+    /// Something unanswered is in front of it.
+    Uncertain,
+}
+
+/// The place in front of the present cycle, while nothing of it has left.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Anchor {
+    /// Offset within the input of the present call.
+    pub(super) offset: usize,
+    /// Index within the ledger.
+    pub(super) ledger: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Query,
+    Cycle(Anchor),
+    Inline,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Encrypted,
+    Native,
+    Either,
+}
+
+/// What makes a place in front of the whole cycle the wrong one.
+const CHANGES_ROUTE: Effects = Effects::SETS_ROUTE
+    .with(Effects::RESETS_ROUTE)
+    .with(Effects::RESETS_ALL)
+    .with(Effects::ROUTE_DOUBT)
+    .with(Effects::ENDS);
+
+impl Core {
+    /// See [`Sending`].
+    pub(super) fn sending(&self) -> Sending {
+        if !self.ledger.is_empty() {
+            return Sending::Uncertain;
+        }
+        match self.status {
+            Status::Idle => Sending::Idle,
+            Status::Transaction => Sending::Transaction,
+            Status::Failed => Sending::Failed,
+        }
+    }
+
+    fn need(&self, decision: &Decision, world: &impl World) -> Need {
+        if self.relay_only || self.route.disabled || self.route.client_owns {
+            return Need::Either;
+        }
+        let own_business = Effects::SETS_ROUTE.with(Effects::RESETS_ROUTE);
+        if decision.effects.has(own_business) && !self.policy.enforce {
+            return Need::Either;
+        }
+        let encrypted = match decision.hint {
+            Some(RouteHint::Off) => return Need::Either,
+            Some(RouteHint::Hqe) => return Need::Native,
+            Some(RouteHint::Sqe) => true,
+            None => decision.protected.is_some(),
+        };
+        if encrypted {
+            if world.reads_encrypted_already() {
+                Need::Either
+            } else {
+                Need::Encrypted
+            }
+        } else if self.policy.per_statement && decision.effects.has(Effects::READS_FOREIGN) {
+            Need::Native
+        } else {
+            Need::Either
+        }
+    }
+
+    /// Where something of ours could be put now. `simple`: in front of a simple Query.
+    fn place(&self, simple: bool, offset: usize, proven: bool) -> Option<Place> {
+        if self.skipping || self.copy_in || self.copy_pending > 0 {
+            return None;
+        }
+        let sending = if self.open {
+            self.cycle_sending
+        } else {
+            self.sending()
+        };
+        match sending {
+            Sending::Idle => {}
+            Sending::Transaction | Sending::Uncertain if proven => {}
+            _ => return None,
+        }
+        let here = Anchor {
+            offset,
+            ledger: self.ledger.len(),
+        };
+        if !self.open {
+            return Some(if simple {
+                Place::Query
+            } else {
+                Place::Cycle(here)
+            });
+        }
+        match self.anchor {
+            Some(anchor) if !self.cycle_effects.has(CHANGES_ROUTE) => Some(Place::Cycle(anchor)),
+            _ => proven.then_some(Place::Inline),
+        }
+    }
+
+    /// Puts our SET (or what undoes it) in front of a statement that needs it. `at` is the offset
+    /// of its message within the input; `parse`: the message is a Parse, which only prepares.
+    pub(super) fn steer(
+        &mut self,
+        decision: &Decision,
+        simple: bool,
+        parse: bool,
+        at: usize,
+        world: &impl World,
+        out: &mut Outbox,
+    ) {
+        let (own, target) = match self.need(decision, world) {
+            Need::Encrypted => (Own::Set, State::Set),
+            Need::Native if !parse => (Own::Restore, State::Default),
+            _ => return,
+        };
+        if self.route.state == target {
+            return;
+        }
+        let proven = self.proven || world.is_proven();
+        match self.place(simple, at, proven) {
+            Some(place) => self.inject(own, target, place, out),
+            None if own == Own::Set && !self.skipping => self.tally.not_steered += 1,
+            None => {}
+        }
+    }
+
+    /// In front of a BEGIN, while it is not known whether this user may set the route: finds out.
+    /// A SET that fails later, inside the transaction, would abort it.
+    pub(super) fn prove(
+        &mut self,
+        decision: &Decision,
+        simple: bool,
+        at: usize,
+        world: &impl World,
+        out: &mut Outbox,
+    ) {
+        if decision.effects.has(Effects::BEGINS)
+            && !self.proof_sent
+            && self.route.state == State::Default
+            && !(self.relay_only || self.route.client_owns || self.route.disabled || self.proven)
+            && world.has_protected()
+            && !world.is_proven()
+            && !world.reads_encrypted_already()
+            && let Some(place @ (Place::Query | Place::Cycle(_))) = self.place(simple, at, false)
+        {
+            self.proof_sent = true;
+            self.inject(Own::Proof, State::Default, place, out);
+        }
+    }
+
+    fn inject(&mut self, own: Own, target: State, place: Place, out: &mut Outbox) {
+        let commands = std::sync::Arc::clone(&self.policy.commands);
+        let forms = match own {
+            Own::Set => &commands.set,
+            Own::Restore => &commands.restore,
+            Own::Proof => &commands.proof,
+            Own::Rollback => &commands.rollback,
+        };
+        match (own, &place) {
+            (Own::Set, Place::Query) => self.tally.set_query += 1,
+            (Own::Set, Place::Cycle(_)) => self.tally.set_cycle += 1,
+            (Own::Set, Place::Inline) => self.tally.set_inline += 1,
+            (Own::Restore, _) => self.tally.restores += 1,
+            (Own::Proof, _) => self.tally.proofs += 1,
+            (Own::Rollback, _) => {}
+        }
+        let sending = if self.open {
+            self.cycle_sending
+        } else {
+            self.sending()
+        };
+        match place {
+            Place::Query => {
+                out.to_server.own(forms.query.clone());
+                self.ledger.push(Expect::OwnCycle(own));
+            }
+            Place::Cycle(anchor) => {
+                out.to_server.insert_at(anchor.offset, forms.cycle.clone());
+                self.ledger.insert(anchor.ledger, Expect::OwnCycle(own));
+                if let Some(anchor) = &mut self.anchor {
+                    anchor.ledger += 1;
+                }
+            }
+            Place::Inline => {
+                out.to_server.own(forms.inline.clone());
+                self.ledger.push(Expect::OwnInline(own, 6));
+            }
+        }
+        match (own, place) {
+            (Own::Proof | Own::Rollback, _) => {}
+            (_, Place::Inline) => self.route.changed_inline(target),
+            _ => self.route.changed(target, sending != Sending::Idle),
+        }
+    }
+}

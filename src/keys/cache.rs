@@ -1,0 +1,393 @@
+//! The cache in front of the providers: one lookup in flight per project however many ask, 24
+//! hours of belief, renewed in the background before it ends, and the last answer kept for as long
+//! as the provider fails.
+//!
+//! No reference into the map is ever held across an await, nor while the map is asked for
+//! anything else.
+
+use std::hash::BuildHasher;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use foldhash::fast::RandomState;
+use futures::FutureExt;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::entry::{Answer, Entry, Flight, Known, meaning};
+use super::{Clock, Encryption, KeyProvider, KeyRecord, KmsKey, LookupError, Origin};
+use crate::catalog::project_key;
+use crate::config::Keys;
+use crate::observe::metrics::Counter;
+
+/// A provider that has not answered by then has failed.
+const LOOKUP_DEADLINE: Duration = Duration::from_mins(1);
+
+/// Counters of the cache, for `/metrics`.
+#[derive(Debug, Default)]
+pub struct KeyMetrics {
+    /// Answered from the cache.
+    pub hits: Counter,
+    /// Had to wait for a lookup, one's own or another's.
+    pub misses: Counter,
+    /// Lookups started, those in the background included.
+    pub lookups: Counter,
+    /// Lookups that failed.
+    pub failures: Counter,
+    /// Answers older than they should be, because the provider fails.
+    pub stale: Counter,
+    /// Records pushed out by the bound.
+    pub evictions: Counter,
+    /// Lessons taken in: projects that HQE failed on.
+    pub learned: Counter,
+    /// Lessons that a provider's word contradicted.
+    pub contradicted: Counter,
+}
+
+/// What came of [`KeyCache::learn`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lesson {
+    /// It is believed from now on, until a provider says otherwise or it is as old as any record
+    /// may get.
+    Taken,
+    /// It was known before.
+    Known,
+    /// A provider says that the project is not encrypted; the provider is believed.
+    Contradicted,
+}
+
+/// One entry of [`KeyCache::list`].
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// The record.
+    pub record: Arc<KeyRecord>,
+    /// How long ago it was looked up.
+    pub age: Duration,
+    /// Past its time, because the provider fails.
+    pub stale: bool,
+    /// What the last lookup failed with.
+    pub failure: Option<LookupError>,
+}
+
+/// Project → key record. Clones share one cache.
+#[derive(Clone)]
+pub struct KeyCache(Arc<Inner>);
+
+struct Inner {
+    provider: ArcSwap<Arc<dyn KeyProvider>>,
+    entries: DashMap<String, Entry, RandomState>,
+    settings: ArcSwap<Keys>,
+    clock: Arc<dyn Clock>,
+    runtime: Handle,
+    metrics: KeyMetrics,
+    changes: watch::Sender<u64>,
+    flights: AtomicU64,
+}
+
+impl KeyCache {
+    /// An empty cache. Lookups run on `runtime`, so that one who asks and leaves takes nobody
+    /// else's answer away.
+    pub fn new(
+        settings: Keys,
+        provider: Arc<dyn KeyProvider>,
+        clock: Arc<dyn Clock>,
+        runtime: Handle,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            provider: ArcSwap::from_pointee(provider),
+            entries: DashMap::with_hasher(RandomState::default()),
+            settings: ArcSwap::from_pointee(settings),
+            clock,
+            runtime,
+            metrics: KeyMetrics::default(),
+            changes: watch::Sender::new(0),
+            flights: AtomicU64::new(0),
+        }))
+    }
+
+    /// What is known of `project` (any spelling, see [`project_key`]). Waits only for a project
+    /// never asked for before, or whose record has expired.
+    ///
+    /// # Errors
+    /// The provider failed, now or less than `negative_ttl` ago, and there is no older record.
+    pub async fn get(&self, project: &str) -> Answer {
+        let key = project_key(project);
+        let landing = {
+            let mut entry = self.0.entries.entry(key.clone()).or_default();
+            let now = self.0.clock.monotonic();
+            if let Some(answer) = entry.answer(now) {
+                self.0.metrics.hits.inc();
+                if entry.stale(now) {
+                    self.0.metrics.stale.inc();
+                }
+                if entry.refresh_due(now) {
+                    entry.flight = Some(self.start(&key));
+                }
+                return answer;
+            }
+            self.0.metrics.misses.inc();
+            entry
+                .flight
+                .get_or_insert_with(|| self.start(&key))
+                .landing
+                .clone()
+        };
+        self.bound();
+        landing.await
+    }
+
+    /// Takes in that HQE failed on `project`'s data: encrypted, with a key that nobody has named.
+    pub fn learn(&self, project: &str) -> Lesson {
+        let key = project_key(project);
+        let now = self.0.clock.monotonic();
+        let lesson = {
+            let mut entry = self.0.entries.entry(key.clone()).or_default();
+            match &entry.known {
+                Some(known) if known.record.origin != Origin::Learned => {
+                    if known.record.is_encrypted() {
+                        Lesson::Known
+                    } else {
+                        Lesson::Contradicted
+                    }
+                }
+                before => {
+                    let lesson = if before.is_some() {
+                        Lesson::Known
+                    } else {
+                        Lesson::Taken
+                    };
+                    let record = KeyRecord {
+                        project: key,
+                        encryption: Encryption::Kms(KmsKey::default()),
+                        origin: Origin::Learned,
+                        looked_up: self.0.clock.wall(),
+                    };
+                    entry.known = Some(self.known(record, now));
+                    lesson
+                }
+            }
+        };
+        match lesson {
+            Lesson::Taken => {
+                self.0.metrics.learned.inc();
+                self.changed();
+                self.bound();
+            }
+            Lesson::Contradicted => self.0.metrics.contradicted.inc(),
+            Lesson::Known => {}
+        }
+        lesson
+    }
+
+    /// Forgets one project.
+    pub fn invalidate(&self, project: &str) {
+        if self.0.entries.remove(&project_key(project)).is_some() {
+            self.changed();
+        }
+    }
+
+    /// Forgets everything.
+    pub fn invalidate_all(&self) {
+        self.0.entries.clear();
+        self.changed();
+    }
+
+    /// Other settings and another provider from now on; all that was known is looked up again.
+    pub fn reconfigure(&self, settings: Keys, provider: Arc<dyn KeyProvider>) {
+        self.0.settings.store(Arc::new(settings));
+        self.0.provider.store(Arc::new(provider));
+        self.invalidate_all();
+    }
+
+    /// Moves whenever an answer given earlier would now be another one.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    /// The counters.
+    pub fn metrics(&self) -> &KeyMetrics {
+        &self.0.metrics
+    }
+
+    /// How long a failed lookup is remembered.
+    pub fn negative_ttl(&self) -> Duration {
+        self.0.settings.load().negative_ttl
+    }
+
+    /// All records, for people; in no order.
+    pub fn list(&self) -> Vec<Listed> {
+        let now = self.0.clock.monotonic();
+        let listed = self.0.entries.iter().filter_map(|entry| {
+            let known = entry.known.as_ref()?;
+            Some(Listed {
+                record: Arc::clone(&known.record),
+                age: now.saturating_sub(known.since),
+                stale: entry.stale(now),
+                failure: entry.failure.clone(),
+            })
+        });
+        listed.collect()
+    }
+
+    /// Starts a lookup, for an entry that has none in flight.
+    fn start(&self, key: &str) -> Flight {
+        self.0.metrics.lookups.inc();
+        let id = self.0.flights.fetch_add(1, Ordering::Relaxed);
+        let (cache, key) = (self.clone(), key.to_owned());
+        let task = self.0.runtime.spawn(async move {
+            let provider = Arc::clone(&cache.0.provider.load());
+            let lookup = tokio::time::timeout(LOOKUP_DEADLINE, provider.lookup(&key));
+            // A provider that panics has failed, like any other; without this the flight would
+            // never land and nobody would look the project up again.
+            let outcome = match AssertUnwindSafe(lookup).catch_unwind().await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) => Err(LookupError(format!(
+                    "no answer within {} s",
+                    LOOKUP_DEADLINE.as_secs()
+                ))),
+                Err(_) => Err(LookupError("the provider panicked".into())),
+            };
+            cache.land(&key, id, outcome)
+        });
+        let landing = async move {
+            task.await
+                .unwrap_or_else(|_| Err(LookupError("Osprey is shutting down".into())))
+        };
+        Flight {
+            id,
+            landing: landing.boxed().shared(),
+        }
+    }
+
+    /// Enters what a lookup found; returns what those who waited for it are told.
+    fn land(&self, key: &str, id: u64, outcome: Result<Option<KeyRecord>, LookupError>) -> Answer {
+        let now = self.0.clock.monotonic();
+        if let Err(error) = &outcome {
+            self.0.metrics.failures.inc();
+            tracing::warn!(project = key, %error, "key lookup failed");
+        }
+        let (answer, changed) = match self.0.entries.get_mut(key) {
+            Some(mut entry) if entry.flight.as_ref().is_some_and(|flight| flight.id == id) => {
+                entry.flight = None;
+                let before = entry.known.as_ref().map(|known| Arc::clone(&known.record));
+                self.enter(&mut entry, now, outcome);
+                let settled = std::mem::replace(&mut entry.settled, true);
+                let after = entry.known.as_ref().map(|known| &known.record);
+                let changed = settled && meaning(before.as_ref()) != meaning(after);
+                let answer = match (after, &entry.failure) {
+                    (None, Some(error)) => Err(error.clone()),
+                    (record, _) => Ok(record.cloned()),
+                };
+                (answer, changed)
+            }
+            // Forgotten while it flew: those who wait get it, nobody else does.
+            _ => (outcome.map(|record| record.map(Arc::new)), false),
+        };
+        if changed {
+            self.changed();
+        }
+        answer
+    }
+
+    fn enter(
+        &self,
+        entry: &mut Entry,
+        now: Duration,
+        outcome: Result<Option<KeyRecord>, LookupError>,
+    ) {
+        let retry_at = now + self.0.settings.load().negative_ttl;
+        match outcome {
+            Ok(Some(record)) => {
+                let lesson = entry.known.as_ref().is_some_and(Known::is_lesson);
+                if lesson && !record.is_encrypted() {
+                    self.0.metrics.contradicted.inc();
+                }
+                *entry = Entry {
+                    known: Some(self.known(record, now)),
+                    settled: entry.settled,
+                    ..Entry::default()
+                };
+            }
+            Ok(None) => {
+                // Nobody's not knowing contradicts no lesson; it outlives everything else.
+                entry
+                    .known
+                    .take_if(|known| !known.is_lesson() || known.expires_at <= now);
+                entry.failure = None;
+                entry.retry_at = retry_at;
+            }
+            Err(error) => {
+                entry.failure = Some(error);
+                entry.retry_at = retry_at;
+            }
+        }
+    }
+
+    fn known(&self, record: KeyRecord, now: Duration) -> Known {
+        let settings = self.0.settings.load();
+        // Up to a tenth earlier, so that what was looked up together does not expire together.
+        let draw = self.0.entries.hasher().hash_one((&record.project, now)) >> 32;
+        let fraction = f64::from(draw as u32) / f64::from(u32::MAX);
+        let ttl = settings.ttl.mul_f64(1.0 - 0.1 * fraction);
+        let refresh = match record.origin {
+            // A provider that could not say yesterday may be able to say now.
+            Origin::Learned => settings.negative_ttl,
+            Origin::Configured | Origin::Cloud => ttl.mul_f64(0.9),
+        };
+        let record = Arc::new(record);
+        Known {
+            record,
+            since: now,
+            refresh_at: now + refresh,
+            expires_at: now + ttl,
+        }
+    }
+
+    fn changed(&self) {
+        self.0.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Keeps the bound; the records that would expire first go first, a sixteenth at a time, so
+    /// that sorting them is rare.
+    fn bound(&self) {
+        let capacity = self.0.settings.load().capacity;
+        let excess = self.0.entries.len().saturating_sub(capacity);
+        if excess == 0 {
+            return;
+        }
+        let mut idle: Vec<(Duration, String)> = self
+            .0
+            .entries
+            .iter()
+            .filter(|entry| entry.flight.is_none())
+            .map(|entry| {
+                (
+                    entry
+                        .known
+                        .as_ref()
+                        .map_or(entry.retry_at, |k| k.expires_at),
+                    entry.key().clone(),
+                )
+            })
+            .collect();
+        idle.sort_unstable();
+        for (_, key) in idle.into_iter().take(excess + capacity / 16) {
+            if self
+                .0
+                .entries
+                .remove_if(&key, |_, entry| entry.flight.is_none())
+                .is_some()
+            {
+                self.0.metrics.evictions.inc();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "cache_tests.rs"]
+mod tests;

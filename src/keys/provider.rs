@@ -1,0 +1,211 @@
+//! Who can say how a MaxCompute project is encrypted.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::{Encryption, KeyRecord, KmsKey, Origin};
+use crate::catalog::project_key;
+use crate::config::{ConfiguredEncryption, ProjectRule};
+
+/// What [`KeyProvider::lookup`] returns.
+pub type LookupFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<Option<KeyRecord>, LookupError>> + Send + 'a>>;
+
+/// A source of key records.
+pub trait KeyProvider: Send + Sync {
+    /// What is known of `project` (lower case, no `#schema`); `None`: this provider does not know
+    /// the project.
+    ///
+    /// # Errors
+    /// [`LookupError`] when it should know but could not find out.
+    fn lookup<'a>(&'a self, project: &'a str) -> LookupFuture<'a>;
+}
+
+/// A lookup that did not succeed, in words for the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct LookupError(pub String);
+
+/// The operator's own rules, `[[protect.project]]` and `--encrypted-project`.
+#[derive(Debug, Clone, Default)]
+pub struct StaticProvider {
+    rules: Vec<ProjectRule>,
+}
+
+impl StaticProvider {
+    /// A rule that names a project exactly goes before any pattern; otherwise the first rule that
+    /// matches decides.
+    pub fn new(rules: &[ProjectRule]) -> Self {
+        let mut rules = rules.to_vec();
+        for rule in &mut rules {
+            rule.name = project_key(&rule.name);
+        }
+        rules.sort_by_key(|rule| rule.name.contains(['*', '?']));
+        Self { rules }
+    }
+
+    /// The same answer as [`KeyProvider::lookup`], at once.
+    pub fn record(&self, project: &str) -> Option<KeyRecord> {
+        let rule = self
+            .rules
+            .iter()
+            .find(|rule| glob_matches(&rule.name, project))?;
+        let encryption = match rule.encryption {
+            ConfiguredEncryption::None => Encryption::None,
+            ConfiguredEncryption::DefaultKey => Encryption::DefaultKey,
+            ConfiguredEncryption::Kms => Encryption::Kms(KmsKey {
+                id: rule.key_id.clone(),
+                ..KmsKey::default()
+            }),
+        };
+        Some(KeyRecord {
+            project: project.to_owned(),
+            encryption,
+            origin: Origin::Configured,
+            looked_up: SystemTime::now(),
+        })
+    }
+}
+
+impl KeyProvider for StaticProvider {
+    fn lookup<'a>(&'a self, project: &'a str) -> LookupFuture<'a> {
+        Box::pin(std::future::ready(Ok(self.record(project))))
+    }
+}
+
+/// Providers asked one after the other; the first that knows the project answers.
+#[derive(Clone, Default)]
+pub struct Chain(pub Vec<Arc<dyn KeyProvider>>);
+
+impl KeyProvider for Chain {
+    fn lookup<'a>(&'a self, project: &'a str) -> LookupFuture<'a> {
+        Box::pin(async move {
+            for provider in &self.0 {
+                // A failure ends the walk: a later provider must not answer for an earlier one
+                // that would have said otherwise.
+                if let Some(record) = provider.lookup(project).await? {
+                    return Ok(Some(record));
+                }
+            }
+            Ok(None)
+        })
+    }
+}
+
+/// `*` stands for any run of characters, `?` for one; everything else for itself.
+pub fn glob_matches(pattern: &str, text: &str) -> bool {
+    let pattern: Vec<char> = pattern.chars().collect();
+    let text: Vec<char> = text.chars().collect();
+    let (mut at, mut seen) = (0, 0);
+    // Where to go on from when the characters behind the last `*` do not fit: let it take one
+    // more. Only the last one needs that, so this is never more than pattern × text steps.
+    let mut star: Option<(usize, usize)> = None;
+    while seen < text.len() {
+        match pattern.get(at) {
+            Some('*') => {
+                star = Some((at + 1, seen));
+                at += 1;
+            }
+            Some(&wanted) if wanted == '?' || wanted == text[seen] => {
+                at += 1;
+                seen += 1;
+            }
+            _ => match star {
+                Some((behind, from)) => {
+                    star = Some((behind, from + 1));
+                    (at, seen) = (behind, from + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[at..].iter().all(|&rest| rest == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(name: &str, encryption: ConfiguredEncryption) -> ProjectRule {
+        ProjectRule {
+            name: name.into(),
+            encryption,
+            key_id: None,
+        }
+    }
+
+    #[test]
+    fn globs() {
+        for (pattern, text, expected) in [
+            ("sales", "sales", true),
+            ("sales", "sales2", false),
+            ("sales*", "sales", true),
+            ("*_prod", "sales_prod", true),
+            ("*_prod", "sales_prod_old", false),
+            ("s?les", "sales", true),
+            ("s?les", "sles", false),
+            ("*a*b*", "xxaxxbxx", true),
+            ("*a*b*", "xxbxxaxx", false),
+            ("", "", true),
+            ("*", "", true),
+            ("", "x", false),
+            ("?", "ü", true),
+        ] {
+            assert_eq!(glob_matches(pattern, text), expected, "{pattern} {text}");
+        }
+        assert!(!glob_matches(&"a*".repeat(200), &"a".repeat(199)));
+    }
+
+    #[test]
+    fn an_exact_rule_goes_before_a_pattern() {
+        let rules = [
+            rule("*", ConfiguredEncryption::Kms),
+            rule("Open#x", ConfiguredEncryption::None),
+        ];
+        let provider = StaticProvider::new(&rules);
+        assert_eq!(
+            provider.record("open").unwrap().encryption,
+            Encryption::None
+        );
+        assert!(provider.record("other").unwrap().is_encrypted());
+        assert_eq!(StaticProvider::default().record("open"), None);
+    }
+
+    #[test]
+    fn the_key_id_is_kept() {
+        let mut rule = rule("p", ConfiguredEncryption::Kms);
+        rule.key_id = Some("key-1".into());
+        let record = StaticProvider::new(&[rule]).record("p").unwrap();
+        let Encryption::Kms(key) = record.encryption else {
+            panic!("{record:?}")
+        };
+        assert_eq!(key.id.as_deref(), Some("key-1"));
+        assert_eq!(record.origin, Origin::Configured);
+    }
+
+    struct Failing;
+    impl KeyProvider for Failing {
+        fn lookup<'a>(&'a self, _: &'a str) -> LookupFuture<'a> {
+            Box::pin(std::future::ready(Err(LookupError("refused".into()))))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_that_knows_answers_and_a_failure_ends_the_walk() {
+        let plain = Arc::new(StaticProvider::new(&[rule(
+            "p",
+            ConfiguredEncryption::None,
+        )]));
+        let kms = Arc::new(StaticProvider::new(&[rule("*", ConfiguredEncryption::Kms)]));
+        let chain = Chain(vec![plain.clone(), kms.clone(), Arc::new(Failing)]);
+        assert_eq!(
+            chain.lookup("p").await.unwrap().unwrap().encryption,
+            Encryption::None
+        );
+        assert!(chain.lookup("q").await.unwrap().unwrap().is_encrypted());
+        let chain = Chain(vec![plain, Arc::new(Failing), kms]);
+        assert!(chain.lookup("p").await.is_ok());
+        assert_eq!(chain.lookup("q").await, Err(LookupError("refused".into())));
+    }
+}

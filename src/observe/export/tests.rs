@@ -1,0 +1,215 @@
+use super::*;
+use crate::observe::metrics::{Injection, Protocol};
+
+/// Metrics with every family filled.
+pub(crate) fn filled() -> Metrics {
+    let metrics = Metrics::new(2, ["OSP-1", "OSP-2"], ["writes", "rows_sent"]);
+    for worker in 0..2 {
+        let shard = metrics.shard(worker);
+        shard.sessions_opened.add(3);
+        shard.sessions_closed.of(CloseReason::Client).inc();
+        shard.statements.of(Protocol::Simple).add(10);
+        shard.injections.of(Injection::OwnQuery).inc();
+        shard.errors_rewritten.inc("OSP-2");
+        shard
+            .upstream_connect_time
+            .observe(Duration::from_millis(3));
+    }
+    metrics.ask_knowledge(|| Knowledge {
+        key_lookups: 4,
+        key_cache_hits: 40,
+        databases: vec![
+            Database {
+                name: "say \"dw\"\\\n".into(),
+                snapshot_age: Some(Duration::from_millis(1500)),
+                protected_relations: 7,
+                ..Database::default()
+            },
+            Database {
+                name: "new".into(),
+                ..Database::default()
+            },
+        ],
+        ..Knowledge::default()
+    });
+    metrics
+}
+
+/// The value of one sample line.
+fn value<'t>(text: &'t str, sample: &str) -> &'t str {
+    text.lines()
+        .find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '))
+        .unwrap_or_else(|| panic!("no {sample} in:\n{text}"))
+}
+
+#[test]
+fn shards_are_summed() {
+    let text = filled().render().unwrap();
+    assert_eq!(value(&text, "osprey_sessions_opened_total"), "6");
+    assert_eq!(value(&text, "osprey_sessions"), "4");
+    assert_eq!(
+        value(&text, "osprey_sessions_closed_total{reason=\"client\"}"),
+        "2"
+    );
+    assert_eq!(
+        value(&text, "osprey_sessions_closed_total{reason=\"timeout\"}"),
+        "0"
+    );
+    assert_eq!(
+        value(&text, "osprey_statements_total{protocol=\"simple\"}"),
+        "20"
+    );
+    assert_eq!(
+        value(&text, "osprey_errors_rewritten_total{code=\"OSP-1\"}"),
+        "0"
+    );
+    assert_eq!(
+        value(&text, "osprey_errors_rewritten_total{code=\"OSP-2\"}"),
+        "2"
+    );
+    assert_eq!(
+        value(&text, "osprey_key_cache_requests_total{outcome=\"hit\"}"),
+        "40"
+    );
+}
+
+#[test]
+fn the_histogram_is_cumulative_in_seconds() {
+    let text = filled().render().unwrap();
+    let bucket = |le: &str| value(&text, &format!("{CONNECT_NAME}_bucket{{le=\"{le}\"}}"));
+    assert_eq!(
+        (bucket("0.0025"), bucket("0.005"), bucket("10")),
+        ("0", "2", "2")
+    );
+    assert_eq!(bucket("+Inf"), "2");
+    assert_eq!(value(&text, &format!("{CONNECT_NAME}_count")), "2");
+    assert_eq!(value(&text, &format!("{CONNECT_NAME}_sum")), "0.006");
+}
+
+#[test]
+fn knowledge_is_asked_at_each_scrape_and_escaped() {
+    let text = filled().render().unwrap();
+    let labels = "{database=\"say \\\"dw\\\"\\\\\\n\"}";
+    assert_eq!(
+        value(
+            &text,
+            &format!("osprey_catalog_snapshot_age_seconds{labels}")
+        ),
+        "1.5"
+    );
+    assert_eq!(
+        value(
+            &text,
+            "osprey_catalog_protected_relations{database=\"new\"}"
+        ),
+        "0"
+    );
+    assert!(!text.contains("osprey_catalog_snapshot_age_seconds{database=\"new\"}"));
+}
+
+#[test]
+fn a_session_that_closes_elsewhere_never_makes_the_gauge_negative() {
+    let metrics = Metrics::new(1, [], []);
+    metrics
+        .shard(0)
+        .sessions_closed
+        .of(CloseReason::Client)
+        .inc();
+    assert_eq!(metrics.active_sessions(), 0);
+}
+
+/// The rules of the format and of `promtool check metrics`, as far as they can be checked on text.
+#[test]
+fn the_exposition_is_valid_and_well_named() {
+    let text = filled().render().unwrap();
+    assert!(text.ends_with('\n'));
+    let (mut family, mut kind) = (String::new(), String::new());
+    let mut seen = std::collections::BTreeSet::new();
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, help) = help.split_once(' ').unwrap();
+            assert!(seen.insert(name.to_owned()), "{name} twice");
+            assert!(!help.is_empty());
+            family = name.to_owned();
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, found) = rest.split_once(' ').unwrap();
+            assert_eq!(name, family, "TYPE follows its HELP");
+            assert!(["counter", "gauge", "histogram"].contains(&found), "{line}");
+            kind = found.to_owned();
+            if name.starts_with("osprey_") {
+                assert_eq!(
+                    name.ends_with("_total"),
+                    kind == "counter",
+                    "{name} is a {kind}"
+                );
+            }
+        } else {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let own = name
+                .strip_prefix(&family)
+                .unwrap_or_else(|| panic!("{line} in {family}"));
+            let suffixes: &[&str] = if kind == "histogram" {
+                &["_bucket", "_sum", "_count"]
+            } else {
+                &[""]
+            };
+            assert!(suffixes.contains(&own), "{line}");
+            assert!(
+                line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(),
+                "{line}"
+            );
+            assert!(
+                !seen.contains(line) && seen.insert(line.to_owned()),
+                "{line} twice"
+            );
+        }
+    }
+    for family in FAMILIES {
+        assert!(seen.contains(family.name), "{} has no sample", family.name);
+        let words = family.name.split('_');
+        let unit = words
+            .clone()
+            .any(|word| ["ms", "millis", "kb", "minutes"].contains(&word));
+        assert!(!unit, "{} has no base unit", family.name);
+    }
+    #[cfg(target_os = "linux")]
+    assert!(seen.contains("process_resident_memory_bytes"));
+}
+
+/// Names of Osprey's metrics in a text, without the suffixes of a histogram's samples.
+fn names_in(text: &str) -> std::collections::BTreeSet<String> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| word.starts_with("osprey_") || word.starts_with("process_"))
+        .map(|word| {
+            let suffixes = ["_bucket", "_sum", "_count"];
+            let bare = suffixes.iter().find_map(|suffix| word.strip_suffix(suffix));
+            bare.unwrap_or(word).to_owned()
+        })
+        .collect()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn dashboard_alerts_and_readme_name_only_metrics_that_exist() {
+    let text = filled().render().unwrap();
+    let exists = |name: &String| text.contains(&format!("# TYPE {name} "));
+    for (file, content) in [
+        (
+            "osprey.json",
+            include_str!("../../../deploy/grafana/osprey.json"),
+        ),
+        ("README.md", include_str!("../../../README.md")),
+        (
+            "alerts.yml",
+            include_str!("../../../deploy/prometheus/alerts.yml"),
+        ),
+    ] {
+        let names = names_in(content);
+        assert!(names.len() > 3, "{file} names {names:?}");
+        let missing: Vec<_> = names.iter().filter(|name| !exists(name)).collect();
+        assert!(
+            missing.is_empty(),
+            "{file} names {missing:?}, which nothing exports"
+        );
+    }
+}

@@ -1,0 +1,301 @@
+//! The table of metric families: name, text, labels, and where the values come from. Names end in
+//! `_total` for counters and carry base units, as Prometheus' naming guide asks.
+
+// Prometheus' values are f64: counts are exact up to 2^53.
+#![allow(clippy::cast_precision_loss)]
+
+use std::collections::BTreeMap;
+
+use prometheus::proto::MetricType::{self, COUNTER, GAUGE};
+
+use super::export::{Database, Knowledge, Sources};
+use super::metrics::{Counter, Kind, Kinds, Labels, Shard};
+
+/// The values of the labels, and the value, of each sample.
+pub(super) type Samples = Vec<(Vec<String>, f64)>;
+
+/// One family of counters or gauges.
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) kind: MetricType,
+    pub(super) labels: &'static [&'static str],
+    pub(super) read: fn(&Sources, &Knowledge) -> Samples,
+}
+
+/// The only histogram.
+pub(super) const CONNECT_NAME: &str = "osprey_upstream_connect_seconds";
+pub(super) const CONNECT_HELP: &str =
+    "How long connects to Hologres took, with name resolution and TLS.";
+
+const fn counter(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+    read: fn(&Sources, &Knowledge) -> Samples,
+) -> Family {
+    Family {
+        name,
+        help,
+        kind: COUNTER,
+        labels,
+        read,
+    }
+}
+
+const fn gauge(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+    read: fn(&Sources, &Knowledge) -> Samples,
+) -> Family {
+    Family {
+        name,
+        help,
+        kind: GAUGE,
+        labels,
+        read,
+    }
+}
+
+/// Every family but the histogram.
+pub(super) const FAMILIES: &[Family] = &[
+    gauge(
+        "osprey_build_info",
+        &["version"],
+        "1, with the version that runs.",
+        |_, _| vec![(vec![env!("CARGO_PKG_VERSION").into()], 1.0)],
+    ),
+    // Sessions.
+    gauge(
+        "osprey_sessions",
+        &[],
+        "Sessions that are open now.",
+        |sources, _| one(sources.active_sessions()),
+    ),
+    counter(
+        "osprey_sessions_opened_total",
+        &[],
+        "Connections taken on.",
+        |sources, _| summed(sources, |shard| &shard.sessions_opened),
+    ),
+    counter(
+        "osprey_sessions_closed_total",
+        &["reason"],
+        "Sessions ended.",
+        |sources, _| kinds(sources, |shard| &shard.sessions_closed),
+    ),
+    counter(
+        "osprey_sessions_refused_total",
+        &[],
+        "Connections refused because limits.max_sessions were open.",
+        |sources, _| summed(sources, |shard| &shard.sessions_refused),
+    ),
+    counter(
+        "osprey_login_failures_total",
+        &[],
+        "Logins that Hologres refused.",
+        |sources, _| summed(sources, |shard| &shard.login_failures),
+    ),
+    counter(
+        "osprey_upstream_connect_failures_total",
+        &[],
+        "Connects to Hologres that failed.",
+        |sources, _| summed(sources, |shard| &shard.upstream_connect_failures),
+    ),
+    counter(
+        "osprey_cancel_requests_total",
+        &[],
+        "Cancel requests forwarded.",
+        |sources, _| summed(sources, |shard| &shard.cancel_requests),
+    ),
+    counter(
+        "osprey_bytes_total",
+        &["direction"],
+        "Bytes forwarded.",
+        |sources, _| kinds(sources, |shard| &shard.bytes),
+    ),
+    // Statements.
+    counter(
+        "osprey_statements_total",
+        &["protocol"],
+        "Query and Execute messages that clients sent.",
+        |sources, _| kinds(sources, |shard| &shard.statements),
+    ),
+    counter(
+        "osprey_protected_statements_total",
+        &[],
+        "Statements that touch encrypted MaxCompute data.",
+        |sources, _| summed(sources, |shard| &shard.protected_statements),
+    ),
+    counter(
+        "osprey_cycles_total",
+        &[],
+        "Clients' cycles ended by ReadyForQuery.",
+        |sources, _| summed(sources, |shard| &shard.cycles),
+    ),
+    counter(
+        "osprey_injections_total",
+        &["kind"],
+        "SETs of Osprey's own, by how they were sent.",
+        |sources, _| kinds(sources, |shard| &shard.injections),
+    ),
+    counter(
+        "osprey_injection_failures_total",
+        &[],
+        "SETs of Osprey's own that Hologres refused.",
+        |sources, _| summed(sources, |shard| &shard.injection_failures),
+    ),
+    counter(
+        "osprey_unsteered_statements_total",
+        &[],
+        "Statements that touch encrypted data, in front of which no SET could be sent.",
+        |sources, _| summed(sources, |shard| &shard.unsteered_statements),
+    ),
+    counter(
+        "osprey_relay_only_sessions_total",
+        &[],
+        "Sessions that were only relayed from some point on, as the order of messages was ambiguous.",
+        |sources, _| summed(sources, |shard| &shard.relay_only_sessions),
+    ),
+    counter(
+        "osprey_client_route_sessions_total",
+        &[],
+        "Sessions whose client set the engine itself.",
+        |sources, _| summed(sources, |shard| &shard.client_route_sessions),
+    ),
+    counter(
+        "osprey_errors_rewritten_total",
+        &["code"],
+        "Errors of Hologres' rewritten into advice, by code (docs/errors.md).",
+        |sources, _| labels(sources, &sources.codes, |shard| &shard.errors_rewritten),
+    ),
+    counter(
+        "osprey_retries_total",
+        &[],
+        "Statements run again after they failed.",
+        |sources, _| summed(sources, |shard| &shard.retries),
+    ),
+    counter(
+        "osprey_retries_refused_total",
+        &["reason"],
+        "Statements that failed on encrypted data and could not be run again.",
+        |sources, _| labels(sources, &sources.refusals, |shard| &shard.retries_refused),
+    ),
+    // Knowledge.
+    counter(
+        "osprey_key_lookups_total",
+        &[],
+        "Lookups of a project's encryption.",
+        |_, k| one(k.key_lookups),
+    ),
+    counter(
+        "osprey_key_lookup_failures_total",
+        &[],
+        "Lookups that failed.",
+        |_, k| one(k.key_lookup_failures),
+    ),
+    counter(
+        "osprey_key_cache_requests_total",
+        &["outcome"],
+        "Questions put to the key cache.",
+        |_, k| outcomes(("hit", k.key_cache_hits), ("miss", k.key_cache_misses)),
+    ),
+    gauge(
+        "osprey_key_cache_records",
+        &[],
+        "Records in the key cache.",
+        |_, knowledge| one(knowledge.key_records),
+    ),
+    counter(
+        "osprey_key_cache_stale_answers_total",
+        &[],
+        "Answers older than they should be, because lookups fail.",
+        |_, k| one(k.key_stale_answers),
+    ),
+    counter(
+        "osprey_key_cache_evictions_total",
+        &[],
+        "Records pushed out by keys.capacity.",
+        |_, k| one(k.key_evictions),
+    ),
+    counter(
+        "osprey_lessons_total",
+        &["outcome"],
+        "Projects on whose data HQE failed: believed, or contradicted by a lookup.",
+        |_, k| {
+            outcomes(
+                ("learned", k.lessons_learned),
+                ("contradicted", k.lessons_contradicted),
+            )
+        },
+    ),
+    gauge(
+        "osprey_catalog_protected_relations",
+        &["database"],
+        "Relations known to lead to encrypted data.",
+        |_, knowledge| databases(knowledge, |db| Some(db.protected_relations as f64)),
+    ),
+    gauge(
+        "osprey_catalog_snapshot_age_seconds",
+        &["database"],
+        "How long ago the database's catalogs were read.",
+        |_, knowledge| databases(knowledge, |db| Some(db.snapshot_age?.as_secs_f64())),
+    ),
+    counter(
+        "osprey_catalog_refreshes_total",
+        &["database"],
+        "Readings of a database's catalogs that succeeded.",
+        |_, knowledge| databases(knowledge, |db| Some(db.refreshes as f64)),
+    ),
+    counter(
+        "osprey_catalog_refresh_failures_total",
+        &["database"],
+        "Readings of a database's catalogs that failed.",
+        |_, knowledge| databases(knowledge, |db| Some(db.refresh_failures as f64)),
+    ),
+];
+
+fn one(value: u64) -> Samples {
+    vec![(Vec::new(), value as f64)]
+}
+
+fn summed(sources: &Sources, counter: impl Fn(&Shard) -> &Counter) -> Samples {
+    one(sources.sum(counter))
+}
+
+fn kinds<K: Kind, const N: usize>(
+    sources: &Sources,
+    of: impl Fn(&Shard) -> &Kinds<K, N>,
+) -> Samples {
+    K::ALL
+        .iter()
+        .map(|&kind| {
+            (
+                vec![kind.label().into()],
+                sources.sum(|s| of(s).of(kind)) as f64,
+            )
+        })
+        .collect()
+}
+
+fn labels(sources: &Sources, known: &[&'static str], of: impl Fn(&Shard) -> &Labels) -> Samples {
+    let mut sums: BTreeMap<&str, u64> = known.iter().map(|&label| (label, 0)).collect();
+    for shard in &sources.shards {
+        of(shard).sum_into(&mut sums);
+    }
+    sums.into_iter()
+        .map(|(label, sum)| (vec![label.into()], sum as f64))
+        .collect()
+}
+
+fn outcomes(one: (&str, u64), other: (&str, u64)) -> Samples {
+    [one, other]
+        .map(|(outcome, count)| (vec![outcome.into()], count as f64))
+        .into()
+}
+
+fn databases(knowledge: &Knowledge, value: impl Fn(&Database) -> Option<f64>) -> Samples {
+    let sample = |database: &Database| Some((vec![database.name.clone()], value(database)?));
+    knowledge.databases.iter().filter_map(sample).collect()
+}

@@ -1,0 +1,210 @@
+//! What is known of every database, kept up to date in the background: catalogs are read, projects
+//! looked up, lessons taken in, and one snapshot per database swapped in when anything changed.
+//!
+//! Sessions read the present snapshot and never wait for any of it.
+
+mod assemble;
+mod database;
+mod refresh;
+
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+pub use database::{DatabaseCounts, DatabaseKnowledge};
+
+use crate::catalog::{Service, database_name};
+use crate::config::{Keys, ProjectRule, Settings, TablePattern};
+use crate::keys::{KeyCache, KeyProvider, Lesson, StaticProvider, SystemClock};
+
+/// Databases kept in mind at a time. Their names come from clients, which may make them up; beyond
+/// this, those that no session uses are forgotten.
+const MAX_DATABASES: usize = 1_000;
+
+/// Users kept in mind as having set the route; beyond this, they are asked anew.
+const MAX_PROVEN: usize = 100_000;
+
+/// All that is known of one upstream.
+pub struct Knowledge {
+    common: Arc<Common>,
+    tls: Option<Arc<rustls::ClientConfig>>,
+    runtime: Handle,
+    databases: DashMap<String, Arc<DatabaseKnowledge>, foldhash::fast::RandomState>,
+    proven: RwLock<HashSet<String>>,
+}
+
+/// What all databases share.
+struct Common {
+    rules: ArcSwap<Rules>,
+    /// Moves when `rules` does.
+    changes: watch::Sender<u64>,
+    keys: KeyCache,
+}
+
+/// The part of the settings that matters here.
+#[derive(Clone)]
+struct Rules {
+    projects: Vec<ProjectRule>,
+    patterns: Vec<TablePattern>,
+    /// How the catalogs are read; `None`: they are not.
+    service: Option<Service>,
+    refresh: Duration,
+    keys: Keys,
+}
+
+impl Rules {
+    fn new(settings: &Settings, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
+        Self {
+            projects: settings.protect.projects.clone(),
+            patterns: settings.protect.tables.clone(),
+            service: Service::new(&settings.upstream, &settings.catalog, tls),
+            refresh: settings.catalog.refresh,
+            keys: settings.keys.clone(),
+        }
+    }
+
+    fn provider(&self) -> Arc<dyn KeyProvider> {
+        Arc::new(StaticProvider::new(&self.projects))
+    }
+}
+
+impl Knowledge {
+    /// Nothing is read until the first database is asked for. Background tasks run on `runtime`;
+    /// `tls` is what the service connection verifies the upstream with (see [`Service::new`]).
+    pub fn new(
+        settings: &Settings,
+        tls: Option<Arc<rustls::ClientConfig>>,
+        runtime: Handle,
+    ) -> Arc<Self> {
+        let rules = Rules::new(settings, tls.clone());
+        let keys = KeyCache::new(
+            rules.keys.clone(),
+            rules.provider(),
+            Arc::new(SystemClock::default()),
+            runtime.clone(),
+        );
+        Arc::new(Self {
+            common: Arc::new(Common {
+                rules: ArcSwap::from_pointee(rules),
+                changes: watch::Sender::new(0),
+                keys,
+            }),
+            tls,
+            runtime,
+            databases: DashMap::default(),
+            proven: RwLock::default(),
+        })
+    }
+
+    /// What is known of the database that a startup packet names (`database` or
+    /// `database@warehouse`). The first to ask starts its background task; ask only for clients
+    /// that the upstream has let in, since each name costs a reading.
+    pub fn database(&self, startup_database: &str) -> Arc<DatabaseKnowledge> {
+        let name = database_name(startup_database);
+        if let Some(known) = self.databases.get(name) {
+            return Arc::clone(&known);
+        }
+        if self.databases.len() >= MAX_DATABASES {
+            self.databases
+                .retain(|_, database| Arc::strong_count(database) > 1);
+        }
+        let entry = self.databases.entry(name.to_owned());
+        let known = entry.or_insert_with(|| {
+            DatabaseKnowledge::start(name, Arc::clone(&self.common), &self.runtime)
+        });
+        Arc::clone(&known)
+    }
+
+    /// All databases asked for, in no order.
+    pub fn databases(&self) -> Vec<Arc<DatabaseKnowledge>> {
+        self.databases
+            .iter()
+            .map(|entry| Arc::clone(&entry))
+            .collect()
+    }
+
+    /// What a scrape of the metrics is told.
+    pub fn measure(&self) -> crate::observe::export::Knowledge {
+        let keys = self.common.keys.metrics();
+        let databases = self.databases();
+        let lessons: u64 = databases
+            .iter()
+            .map(|database| database.counts().lessons.get())
+            .sum();
+        let contradicted: u64 = databases
+            .iter()
+            .map(|database| database.counts().lessons_contradicted.get())
+            .sum();
+        crate::observe::export::Knowledge {
+            key_lookups: keys.lookups.get(),
+            key_lookup_failures: keys.failures.get(),
+            key_cache_hits: keys.hits.get(),
+            key_cache_misses: keys.misses.get(),
+            key_records: self.common.keys.list().len() as u64,
+            key_stale_answers: keys.stale.get(),
+            key_evictions: keys.evictions.get(),
+            lessons_learned: keys.learned.get() + lessons,
+            lessons_contradicted: keys.contradicted.get() + contradicted,
+            databases: databases
+                .iter()
+                .map(|database| crate::observe::export::Database {
+                    name: database.name().to_owned(),
+                    snapshot_age: database.reading_age(),
+                    protected_relations: database.snapshot().protected_count() as u64,
+                    refreshes: database.counts().readings.get(),
+                    refresh_failures: database.counts().reading_failures.get(),
+                })
+                .collect(),
+        }
+    }
+
+    /// The key cache, for the console and for metrics.
+    pub fn keys(&self) -> &KeyCache {
+        &self.common.keys
+    }
+
+    /// HQE failed on data of this MaxCompute project: its tables are protected in every database,
+    /// until a lookup says otherwise or the lesson is a day old.
+    pub fn learn_project(&self, project: &str) -> Lesson {
+        self.common.keys.learn(project)
+    }
+
+    /// Other settings from now on; every database is read again and its snapshot made anew. Key
+    /// records are forgotten only if the settings about them changed.
+    pub fn apply(&self, settings: &Settings) {
+        let rules = Rules::new(settings, self.tls.clone());
+        let before = self.common.rules.swap(Arc::new(rules.clone()));
+        if before.projects != rules.projects || before.keys != rules.keys {
+            self.common
+                .keys
+                .reconfigure(rules.keys.clone(), rules.provider());
+        }
+        self.common.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// `user`'s SET of the route has succeeded on this upstream: from now on it may be put into a
+    /// transaction of that user's.
+    pub fn set_proven(&self, user: &str) {
+        if self.is_proven(user) {
+            return;
+        }
+        let mut proven = self.proven.write().unwrap_or_else(PoisonError::into_inner);
+        if proven.len() >= MAX_PROVEN {
+            proven.clear();
+        }
+        proven.insert(user.to_owned());
+    }
+
+    /// See [`Knowledge::set_proven`].
+    pub fn is_proven(&self, user: &str) -> bool {
+        self.proven
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(user)
+    }
+}

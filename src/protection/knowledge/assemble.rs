@@ -1,0 +1,232 @@
+//! From what the catalog, the key records, the operator's patterns and the lessons say to one
+//! snapshot: which relations are protected, why, and through what.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use super::super::glob::Glob;
+use super::super::{Reason, Snapshot, SnapshotBuilder, Source};
+use crate::catalog::{Contents, Relation, project_key};
+use crate::config::TablePattern;
+use crate::keys::{KeyRecord, Origin};
+
+/// HQE failed on this relation. `None` as schema: the statement did not say.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Lesson {
+    pub(super) schema: Option<String>,
+    pub(super) name: String,
+}
+
+impl Lesson {
+    fn is_about(&self, relation: &Relation) -> bool {
+        self.name == relation.name
+            && self
+                .schema
+                .as_ref()
+                .is_none_or(|schema| *schema == relation.schema)
+    }
+}
+
+/// All that a snapshot is made of; equal ingredients make equal snapshots.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Ingredients {
+    pub(super) patterns: Vec<TablePattern>,
+    pub(super) contents: Option<Arc<Contents>>,
+    /// By [`project_key`].
+    pub(super) records: HashMap<String, Arc<KeyRecord>>,
+    pub(super) lessons: Vec<Lesson>,
+}
+
+impl Ingredients {
+    /// The keys of all projects that the catalog names.
+    pub(super) fn projects(&self) -> HashSet<String> {
+        let relations = self.relations().iter();
+        relations
+            .filter_map(|relation| relation.project.as_deref())
+            .map(project_key)
+            .collect()
+    }
+
+    /// The catalog's relations that `lesson` is about.
+    pub(super) fn about(&self, lesson: &Lesson) -> impl Iterator<Item = usize> {
+        let relations = self.relations().iter().enumerate();
+        relations
+            .filter(|(_, relation)| lesson.is_about(relation))
+            .map(|(index, _)| index)
+    }
+
+    /// The keys of the projects that a relation leads to.
+    pub(super) fn projects_behind(&self, relation: usize) -> HashSet<String> {
+        let relations = self.relations();
+        let mut seen = HashSet::from([relation]);
+        let mut queue = vec![relation];
+        let mut projects = HashSet::new();
+        while let Some(index) = queue.pop() {
+            projects.extend(relations[index].project.as_deref().map(project_key));
+            queue.extend(
+                relations[index]
+                    .reads
+                    .iter()
+                    .copied()
+                    .filter(|&read| seen.insert(read)),
+            );
+        }
+        projects
+    }
+
+    /// True if every project behind the lesson's relation is known not to be encrypted.
+    pub(super) fn contradicts(&self, lesson: &Lesson) -> bool {
+        let mut projects = self
+            .about(lesson)
+            .flat_map(|index| self.projects_behind(index))
+            .peekable();
+        projects.peek().is_some()
+            && projects.all(|project| {
+                self.records
+                    .get(&project)
+                    .is_some_and(|record| !record.is_encrypted())
+            })
+    }
+
+    /// Why each of the catalog's relations is protected, if it is; same order as
+    /// [`Contents::relations`].
+    pub(super) fn reasons(&self, database: &str) -> Vec<Option<Arc<Reason>>> {
+        let relations = self.relations();
+        let patterns = self.patterns_here(database);
+        let mut reasons: Vec<Option<Arc<Reason>>> = relations
+            .iter()
+            .map(|relation| self.own_reason(relation, &patterns).map(Arc::new))
+            .collect();
+        // From those upward, breadth first, so that the chain that is told is a shortest one.
+        let mut readers: Vec<Vec<usize>> = vec![Vec::new(); relations.len()];
+        for (reader, relation) in relations.iter().enumerate() {
+            for &read in &relation.reads {
+                readers[read].push(reader);
+            }
+        }
+        let mut queue: VecDeque<usize> = (0..relations.len())
+            .filter(|&index| reasons[index].is_some())
+            .collect();
+        while let Some(read) = queue.pop_front() {
+            let Some(behind) = reasons[read].clone() else {
+                continue;
+            };
+            for &reader in &readers[read] {
+                if reasons[reader].is_none() {
+                    let mut via = Vec::with_capacity(behind.via.len() + 1);
+                    via.push(behind.relation.clone());
+                    via.extend_from_slice(&behind.via);
+                    let relation = relations[reader].qualified();
+                    reasons[reader] = Some(Arc::new(Reason {
+                        relation,
+                        via,
+                        ..(*behind).clone()
+                    }));
+                    queue.push_back(reader);
+                }
+            }
+        }
+        reasons
+    }
+
+    /// The snapshot.
+    pub(super) fn snapshot(&self, database: &str, generation: u64) -> Snapshot {
+        let mut builder = Snapshot::builder(database);
+        for pattern in &self.patterns {
+            let reason = Reason {
+                relation: format!("{}.{}", pattern.schema, pattern.table),
+                via: Vec::new(),
+                project: None,
+                key: None,
+                source: Source::Pattern,
+            };
+            builder = builder.pattern(pattern, Arc::new(reason));
+        }
+        if let Some(contents) = &self.contents {
+            builder = builder
+                .route(contents.route.clone())
+                .version(contents.version)
+                .search_path(contents.search_path.clone());
+            for (schema, name) in &contents.homonyms {
+                builder = builder.homonym(schema, name);
+            }
+            for (relation, reason) in contents.relations.iter().zip(self.reasons(database)) {
+                builder = match reason {
+                    Some(reason) => builder.protect(&relation.schema, &relation.name, reason),
+                    None => builder.foreign(&relation.schema, &relation.name),
+                };
+            }
+        }
+        for lesson in &self.lessons {
+            if self.about(lesson).next().is_none() {
+                builder = teach(builder, lesson);
+            }
+        }
+        builder.build(generation)
+    }
+
+    fn relations(&self) -> &[Relation] {
+        self.contents
+            .as_ref()
+            .map_or(&[], |contents| &contents.relations)
+    }
+
+    fn patterns_here(&self, database: &str) -> Vec<(Glob, Glob)> {
+        self.patterns
+            .iter()
+            .filter(|pattern| Glob::new(&pattern.database).matches(database.as_bytes()))
+            .map(|pattern| (Glob::new(&pattern.schema), Glob::new(&pattern.table)))
+            .collect()
+    }
+
+    /// Why a relation is protected for its own sake, whatever it reads.
+    fn own_reason(&self, relation: &Relation, patterns: &[(Glob, Glob)]) -> Option<Reason> {
+        let project = relation.project.as_deref().map(project_key);
+        let record = project
+            .as_ref()
+            .and_then(|project| self.records.get(project));
+        let pattern = patterns.iter().any(|(schema, table)| {
+            schema.matches(relation.schema.as_bytes()) && table.matches(relation.name.as_bytes())
+        });
+        let source = match record {
+            _ if pattern => Source::Pattern,
+            Some(record) if record.is_encrypted() && record.origin == Origin::Learned => {
+                Source::Learned
+            }
+            Some(record) if record.is_encrypted() => Source::Key,
+            _ if self.lessons.iter().any(|lesson| lesson.is_about(relation)) => Source::Learned,
+            _ => return None,
+        };
+        Some(Reason {
+            relation: relation.qualified(),
+            via: Vec::new(),
+            project,
+            key: record.cloned(),
+            source,
+        })
+    }
+}
+
+/// A lesson about a relation that the catalog does not have, or nobody has read yet.
+fn teach(builder: SnapshotBuilder, lesson: &Lesson) -> SnapshotBuilder {
+    let relation = match &lesson.schema {
+        Some(schema) => format!("{schema}.{}", lesson.name),
+        None => lesson.name.clone(),
+    };
+    let reason = Arc::new(Reason {
+        relation,
+        via: Vec::new(),
+        project: None,
+        key: None,
+        source: Source::Learned,
+    });
+    if let Some(schema) = &lesson.schema {
+        return builder.protect(schema, &lesson.name, reason);
+    }
+    let anywhere = TablePattern {
+        database: "*".into(),
+        schema: "*".into(),
+        table: lesson.name.clone(),
+    };
+    builder.pattern(&anywhere, reason)
+}

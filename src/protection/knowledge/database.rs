@@ -1,0 +1,175 @@
+//! What is known of one database: the snapshot that sessions read, and the hooks by which they
+//! say what they saw.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+
+use super::super::Snapshot;
+use super::assemble::{Ingredients, Lesson};
+use super::{Common, refresh};
+use crate::observe::metrics::Counter;
+
+/// Lessons that wait to be taken in; more are dropped, for the same failures will teach them again.
+const MAX_WAITING_LESSONS: usize = 1_000;
+
+/// One database's snapshot, kept up to date by a background task.
+pub struct DatabaseKnowledge {
+    name: String,
+    pub(super) common: Arc<Common>,
+    snapshot: ArcSwap<Snapshot>,
+    generation: AtomicU64,
+    ready: watch::Sender<bool>,
+    pub(super) signals: Arc<Signals>,
+    lessons: Mutex<Vec<(Lesson, Option<String>)>>,
+    pub(super) counts: DatabaseCounts,
+    read_at: Mutex<Option<Instant>>,
+}
+
+/// Counters of one database, for metrics.
+#[derive(Debug, Default)]
+pub struct DatabaseCounts {
+    /// Readings of its catalogs that succeeded.
+    pub readings: Counter,
+    /// Readings that failed.
+    pub reading_failures: Counter,
+    /// Snapshots swapped in.
+    pub snapshots: Counter,
+    /// Relations learned to be encrypted from a failure.
+    pub lessons: Counter,
+    /// Of these, the ones that a key record contradicted.
+    pub lessons_contradicted: Counter,
+}
+
+/// How sessions wake the background task. It is a thing of its own so that the task, while it
+/// waits, does not keep its database alive.
+#[derive(Default)]
+pub(super) struct Signals {
+    pub(super) wake: Notify,
+    pub(super) catalog_changed: AtomicBool,
+}
+
+impl DatabaseKnowledge {
+    /// With what the configuration says in place, and the background task running.
+    pub(super) fn start(name: &str, common: Arc<Common>, runtime: &Handle) -> Arc<Self> {
+        let rules = common.rules.load_full();
+        let ingredients = Ingredients {
+            patterns: rules.patterns.clone(),
+            ..Ingredients::default()
+        };
+        let database = Arc::new(Self {
+            name: name.to_owned(),
+            snapshot: ArcSwap::from_pointee(ingredients.snapshot(name, 1)),
+            generation: AtomicU64::new(1),
+            ready: watch::Sender::new(rules.service.is_none()),
+            signals: Arc::default(),
+            lessons: Mutex::default(),
+            counts: DatabaseCounts::default(),
+            read_at: Mutex::default(),
+            common,
+        });
+        runtime.spawn(refresh::run(Arc::downgrade(&database), ingredients));
+        database
+    }
+
+    /// Its name, without `@warehouse`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The present snapshot, to be looked at now. Keep [`DatabaseKnowledge::load_full`] instead.
+    pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    /// The present snapshot, to keep.
+    pub fn load_full(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// The present snapshot's generation: one load tells a session that its own is out of date.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Resolves once the first reading of the catalogs has ended, well or not; at once if there is
+    /// none to wait for.
+    pub async fn ready(&self) {
+        // It fails only when the sender is gone, and that is a field of this.
+        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+    }
+
+    /// True if anything could be protected before a failure has taught it: the operator named
+    /// tables, or the catalogs are read. If not, only lessons can fill a snapshot.
+    pub fn names_configured(&self) -> bool {
+        let rules = self.common.rules.load();
+        !rules.patterns.is_empty() || rules.service.is_some()
+    }
+
+    /// DDL was seen passing: the catalogs are read again at once (several within 100 ms count as
+    /// one), and once more a second later, since Hologres' front ends lag behind one another.
+    pub fn catalog_changed(&self) {
+        self.signals.catalog_changed.store(true, Ordering::Release);
+        self.signals.wake.notify_one();
+    }
+
+    /// HQE failed on a statement that reads this relation: it is protected from the next snapshot
+    /// on, which comes within milliseconds, for as long as a key record lives. `schema` is `None`
+    /// if the statement did not say; `project` is the one in the error, if it named one. A key
+    /// record that says "not encrypted" is believed rather than the lesson.
+    pub fn learn_relation(&self, schema: Option<&str>, name: &str, project: Option<&str>) {
+        let lesson = Lesson {
+            schema: schema.map(ToOwned::to_owned),
+            name: name.to_owned(),
+        };
+        let mut lessons = self.lessons.lock().unwrap_or_else(PoisonError::into_inner);
+        if lessons.len() < MAX_WAITING_LESSONS {
+            lessons.push((lesson, project.map(ToOwned::to_owned)));
+        }
+        drop(lessons);
+        self.signals.wake.notify_one();
+    }
+
+    /// The counters.
+    pub fn counts(&self) -> &DatabaseCounts {
+        &self.counts
+    }
+
+    /// How long ago its catalogs were last read; `None`: never.
+    pub fn reading_age(&self) -> Option<Duration> {
+        let read_at = self.read_at.lock().unwrap_or_else(PoisonError::into_inner);
+        read_at.map(|at| at.elapsed())
+    }
+
+    pub(super) fn take_lessons(&self) -> Vec<(Lesson, Option<String>)> {
+        std::mem::take(&mut *self.lessons.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn has_been_read(&self) {
+        *self.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Swaps in what `ingredients` make. Called by the background task alone.
+    pub(super) fn publish(&self, ingredients: &Ingredients) {
+        let generation = self.generation() + 1;
+        self.snapshot
+            .store(Arc::new(ingredients.snapshot(&self.name, generation)));
+        self.generation.store(generation, Ordering::Release);
+        self.counts.snapshots.inc();
+    }
+
+    pub(super) fn is_ready(&self) {
+        self.ready.send_replace(true);
+    }
+}
+
+impl Drop for DatabaseKnowledge {
+    fn drop(&mut self) {
+        // The task wakes, finds nothing to keep up to date, and ends.
+        self.signals.wake.notify_one();
+    }
+}

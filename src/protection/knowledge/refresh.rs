@@ -1,0 +1,297 @@
+//! The background task of one database: when its catalogs are read, what a failure changes, and
+//! when a new snapshot is made.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::assemble::{Ingredients, Lesson};
+use super::database::{DatabaseKnowledge, Signals};
+use crate::catalog::{Contents, Failure, ReadError, project_key};
+use crate::keys;
+
+/// How long to wait for more DDL before reading.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// When to read once more after DDL: Hologres' front ends lag behind one another.
+const FOLLOW_UP: Duration = Duration::from_secs(1);
+/// Under unending DDL the service connection is at work at most a fifth of the time.
+const REST_PER_WORK: u32 = 4;
+/// The first wait after a failed reading; each further one is twice as long, up to the refresh
+/// interval.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+/// Key lookups waited for at a time.
+const LOOKUPS_AT_A_TIME: usize = 16;
+/// Relations kept in mind as learned; the oldest lessons go first.
+const MAX_LESSONS: usize = 10_000;
+
+/// Keeps `database` up to date until nobody has it any more.
+pub(super) async fn run(database: Weak<DatabaseKnowledge>, first: Ingredients) {
+    let Some(mut task) = database
+        .upgrade()
+        .map(|database| Task::new(&database, first))
+    else {
+        return;
+    };
+    let mut read = true;
+    while let Some(database) = database.upgrade() {
+        if read {
+            task.read(&database).await;
+        }
+        task.take_in(&database).await;
+        database.is_ready();
+        drop(database);
+        read = task.wait().await;
+    }
+}
+
+struct Task {
+    signals: Arc<Signals>,
+    /// What the present snapshot is made of.
+    published: Ingredients,
+    /// What the last successful reading yielded.
+    contents: Option<Arc<Contents>>,
+    /// When each lesson was last learned.
+    lessons: HashMap<Lesson, Instant>,
+    key_changes: watch::Receiver<u64>,
+    rule_changes: watch::Receiver<u64>,
+    /// The next reading by the clock, the one that DDL asked for, and the one after that.
+    scheduled: Option<Instant>,
+    asked: Option<Instant>,
+    follow_up: Option<Instant>,
+    /// When to make a snapshot again though nothing was said to have changed: a lookup failed, or
+    /// a lesson ends.
+    again: Option<Instant>,
+    backoff: Duration,
+    last_end: Instant,
+    last_took: Duration,
+    /// Kinds of failures already logged since the last success.
+    logged: HashSet<Failure>,
+}
+
+impl Task {
+    fn new(database: &DatabaseKnowledge, first: Ingredients) -> Self {
+        Self {
+            signals: Arc::clone(&database.signals),
+            published: first,
+            contents: None,
+            lessons: HashMap::new(),
+            key_changes: database.common.keys.changes(),
+            rule_changes: database.common.changes.subscribe(),
+            scheduled: None,
+            asked: None,
+            follow_up: None,
+            again: None,
+            backoff: FIRST_BACKOFF,
+            last_end: Instant::now(),
+            last_took: Duration::ZERO,
+            logged: HashSet::new(),
+        }
+    }
+
+    /// Waits until there is something to do; true if the catalogs are to be read.
+    async fn wait(&mut self) -> bool {
+        loop {
+            let reading = [self.scheduled, self.asked, self.follow_up]
+                .into_iter()
+                .flatten()
+                .min();
+            tokio::select! {
+                () = at(reading) => {
+                    let now = Instant::now();
+                    self.asked.take_if(|at| *at <= now);
+                    self.follow_up.take_if(|at| *at <= now);
+                    return true;
+                }
+                () = at(self.again) => {
+                    self.again = None;
+                    return false;
+                }
+                () = self.signals.wake.notified() => {
+                    if !self.signals.catalog_changed.swap(false, Ordering::AcqRel) {
+                        return false;
+                    }
+                    let now = Instant::now();
+                    let rested = self.last_end + self.last_took * REST_PER_WORK;
+                    self.asked.get_or_insert((now + DEBOUNCE).max(rested));
+                    self.follow_up = Some((now + FOLLOW_UP).max(rested));
+                }
+                // The senders live in what all databases share, and so does this task's database.
+                Ok(()) = self.key_changes.changed() => return false,
+                Ok(()) = self.rule_changes.changed() => return true,
+            }
+        }
+    }
+
+    async fn read(&mut self, database: &DatabaseKnowledge) {
+        let rules = database.common.rules.load_full();
+        let Some(service) = &rules.service else {
+            self.contents = None;
+            self.scheduled = None;
+            return;
+        };
+        let start = Instant::now();
+        let outcome = service.read(database.name()).await;
+        self.last_end = Instant::now();
+        self.last_took = self.last_end - start;
+        let wait = match outcome {
+            Ok(contents) => {
+                database.counts.readings.inc();
+                database.has_been_read();
+                self.log_success(database, &contents);
+                self.backoff = FIRST_BACKOFF;
+                self.contents = Some(Arc::new(contents));
+                rules.refresh
+            }
+            Err(error) => {
+                database.counts.reading_failures.inc();
+                self.log_failure(database, &error);
+                let wait = self.backoff.min(rules.refresh);
+                self.backoff = (self.backoff * 2).min(rules.refresh);
+                wait
+            }
+        };
+        self.scheduled = Some(self.last_end + wait);
+    }
+
+    /// Makes a snapshot of all that is known, and swaps it in if it differs from the present one.
+    async fn take_in(&mut self, database: &DatabaseKnowledge) {
+        // What changes from here on makes another round.
+        self.key_changes.mark_unchanged();
+        let rules = database.common.rules.load_full();
+        let cache = &database.common.keys;
+        let mut next = Ingredients {
+            patterns: rules.patterns.clone(),
+            contents: self.contents.clone(),
+            ..Ingredients::default()
+        };
+        self.learn(database, &next);
+
+        let lookups = next.projects().into_iter().map(|project| async move {
+            let answer = cache.get(&project).await;
+            (project, answer)
+        });
+        let mut lookups = futures::stream::iter(lookups).buffer_unordered(LOOKUPS_AT_A_TIME);
+        let mut unknown = false;
+        while let Some((project, answer)) = lookups.next().await {
+            match answer {
+                Ok(Some(record)) => {
+                    next.records.insert(project, record);
+                }
+                Ok(None) | Err(_) => unknown = true,
+            }
+        }
+        drop(lookups);
+
+        let now = Instant::now();
+        let ttl = rules.keys.ttl;
+        self.lessons.retain(|lesson, learned| {
+            let contradicted = next.contradicts(lesson);
+            if contradicted {
+                database.counts.lessons_contradicted.inc();
+            }
+            !contradicted && now < *learned + ttl
+        });
+        next.lessons = self.lessons.keys().cloned().collect();
+        next.lessons.sort_unstable();
+
+        let asks_again = unknown.then_some(now + cache.negative_ttl());
+        let lesson_ends = self.lessons.values().min().map(|learned| *learned + ttl);
+        self.again = [asks_again, lesson_ends].into_iter().flatten().min();
+
+        if next != self.published {
+            database.publish(&next);
+            let snapshot = database.snapshot();
+            tracing::debug!(
+                database = database.name(),
+                generation = snapshot.generation(),
+                protected = snapshot.protected_count(),
+                foreign = snapshot.foreign_count(),
+                "new snapshot"
+            );
+            self.published = next;
+        }
+    }
+
+    /// Takes in the lessons that wait. Encryption is the project's, so where the project is known
+    /// the lesson goes to the key cache, which every database asks; otherwise the relation itself
+    /// is kept in mind.
+    fn learn(&mut self, database: &DatabaseKnowledge, known: &Ingredients) {
+        for (lesson, named) in database.take_lessons() {
+            let named = named.as_deref().map(project_key);
+            let behind: HashSet<String> = known
+                .about(&lesson)
+                .flat_map(|index| known.projects_behind(index))
+                .collect();
+            let project = match named {
+                // The path in the error is Hologres' own matter; the catalog's word goes before.
+                Some(named) if behind.is_empty() || behind.contains(&named) => Some(named),
+                _ if behind.len() == 1 => behind.iter().next().cloned(),
+                _ => None,
+            };
+            let taken = project
+                .as_deref()
+                .map(|project| database.common.keys.learn(project));
+            let relation = match taken {
+                Some(keys::Lesson::Contradicted) => {
+                    database.counts.lessons_contradicted.inc();
+                    false
+                }
+                // The project's record protects it, if the catalog leads from it to the project.
+                Some(_) => behind.is_empty(),
+                None => true,
+            };
+            if relation {
+                if self.lessons.len() >= MAX_LESSONS {
+                    self.forget_oldest_lesson();
+                }
+                database.counts.lessons.inc();
+                self.lessons.insert(lesson, Instant::now());
+            }
+        }
+    }
+
+    fn forget_oldest_lesson(&mut self) {
+        let oldest = self.lessons.iter().min_by_key(|&(_, learned)| *learned);
+        if let Some(lesson) = oldest.map(|(lesson, _)| lesson.clone()) {
+            self.lessons.remove(&lesson);
+        }
+    }
+
+    fn log_success(&mut self, database: &DatabaseKnowledge, contents: &Contents) {
+        let first = self.contents.is_none();
+        if first || !self.logged.is_empty() {
+            tracing::info!(
+                database = database.name(),
+                relations = contents.relations.len(),
+                version = contents.version.map(tracing::field::display),
+                "read the catalogs"
+            );
+        }
+        self.logged.clear();
+    }
+
+    fn log_failure(&mut self, database: &DatabaseKnowledge, error: &ReadError) {
+        if self.logged.insert(error.failure) {
+            tracing::warn!(
+                database = database.name(),
+                kind = error.failure.label(),
+                reason = error.reason,
+                to_do = error.failure.remedy(),
+                "cannot read the catalogs; what was known before stays in use"
+            );
+        }
+    }
+}
+
+/// Resolves at that time; never without one.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

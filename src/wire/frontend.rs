@@ -1,0 +1,137 @@
+//! Views of the messages that a client sends.
+
+use super::split_cstr;
+
+/// Message types (PostgreSQL, *Message Formats*).
+pub mod tag {
+    /// Bind
+    pub const BIND: u8 = b'B';
+    /// Close
+    pub const CLOSE: u8 = b'C';
+    /// CopyData
+    pub const COPY_DATA: u8 = b'd';
+    /// CopyDone
+    pub const COPY_DONE: u8 = b'c';
+    /// CopyFail
+    pub const COPY_FAIL: u8 = b'f';
+    /// Describe
+    pub const DESCRIBE: u8 = b'D';
+    /// Execute
+    pub const EXECUTE: u8 = b'E';
+    /// Flush
+    pub const FLUSH: u8 = b'H';
+    /// FunctionCall
+    pub const FUNCTION_CALL: u8 = b'F';
+    /// Parse
+    pub const PARSE: u8 = b'P';
+    /// PasswordMessage, SASL and GSS responses
+    pub const PASSWORD: u8 = b'p';
+    /// Query
+    pub const QUERY: u8 = b'Q';
+    /// Sync
+    pub const SYNC: u8 = b'S';
+    /// Terminate
+    pub const TERMINATE: u8 = b'X';
+}
+
+/// The SQL of a Query: everything up to the first NUL, or all of it where the head alone is in
+/// hand.
+pub fn query_text(body: &[u8]) -> &[u8] {
+    split_cstr(body).map_or(body, |(text, _)| text)
+}
+
+/// A Parse; its text may be cut where only the head of the message is in hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parse<'a> {
+    /// Name of the prepared statement; empty: the unnamed one.
+    pub name: &'a [u8],
+    /// The SQL.
+    pub text: &'a [u8],
+}
+
+impl<'a> Parse<'a> {
+    /// `None` if the name does not end within `body`.
+    pub fn read(body: &'a [u8]) -> Option<Self> {
+        let (name, rest) = split_cstr(body)?;
+        Some(Self {
+            name,
+            text: query_text(rest),
+        })
+    }
+}
+
+/// The names of a Bind; its parameters are never looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bind<'a> {
+    /// The portal to make; empty: the unnamed one.
+    pub portal: &'a [u8],
+    /// The prepared statement.
+    pub statement: &'a [u8],
+}
+
+impl<'a> Bind<'a> {
+    /// `None` if the names do not end within `body`.
+    pub fn read(body: &'a [u8]) -> Option<Self> {
+        let (portal, rest) = split_cstr(body)?;
+        let (statement, _) = split_cstr(rest)?;
+        Some(Self { portal, statement })
+    }
+}
+
+/// The portal of an Execute.
+pub fn execute_portal(body: &[u8]) -> Option<&[u8]> {
+    split_cstr(body).map(|(portal, _)| portal)
+}
+
+/// What a Describe or a Close is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// A prepared statement, by name.
+    Statement(&'a [u8]),
+    /// A portal, by name.
+    Portal(&'a [u8]),
+}
+
+impl<'a> Target<'a> {
+    /// `None` if the body is not one.
+    pub fn read(body: &'a [u8]) -> Option<Self> {
+        let (&kind, rest) = body.split_first()?;
+        let (name, _) = split_cstr(rest)?;
+        match kind {
+            b'S' => Some(Self::Statement(name)),
+            b'P' => Some(Self::Portal(name)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_read_what_is_there_and_refuse_what_is_not() {
+        assert_eq!(query_text(b"SELECT 1\0"), b"SELECT 1");
+        assert_eq!(query_text(b"SELECT"), b"SELECT");
+        assert_eq!(
+            Parse::read(b"s\0SELECT 1\0\0\0"),
+            Some(Parse {
+                name: b"s",
+                text: b"SELECT 1"
+            })
+        );
+        assert_eq!(Parse::read(b"s"), None);
+        assert_eq!(
+            Bind::read(b"p\0s\0\0\0"),
+            Some(Bind {
+                portal: b"p",
+                statement: b"s"
+            })
+        );
+        assert_eq!(Bind::read(b"p\0s"), None);
+        assert_eq!(Target::read(b"Ss\0"), Some(Target::Statement(b"s")));
+        assert_eq!(Target::read(b"P\0"), Some(Target::Portal(b"")));
+        assert_eq!(Target::read(b"X\0"), None);
+        assert_eq!(Target::read(b""), None);
+    }
+}

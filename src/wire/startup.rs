@@ -1,0 +1,302 @@
+//! What a client sends before authentication: StartupMessage, SSLRequest, GSSENCRequest and
+//! CancelRequest. These frames have no type byte.
+
+use super::split_cstr;
+
+/// Longest startup packet accepted, as in PostgreSQL (`MAX_STARTUP_PACKET_LENGTH`).
+pub const MAX_STARTUP: usize = 10_000;
+/// Longest authentication message accepted, as in PostgreSQL (`PG_MAX_AUTH_TOKEN_LENGTH`).
+pub const MAX_AUTHENTICATION: usize = 65_535;
+
+const CANCEL_REQUEST: u32 = 80_877_102;
+const SSL_REQUEST: u32 = 80_877_103;
+const GSSENC_REQUEST: u32 = 80_877_104;
+
+/// One packet without a type byte, borrowed from the bytes that hold it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packet<'a> {
+    /// The client asks for TLS.
+    SslRequest,
+    /// The client asks for GSSAPI encryption.
+    GssEncRequest,
+    /// The client asks to cancel; the whole packet, to be forwarded as it is.
+    Cancel(&'a [u8]),
+    /// The client starts a session.
+    Startup(Startup<'a>),
+}
+
+/// A StartupMessage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Startup<'a> {
+    /// The whole packet, to be forwarded as it is.
+    pub packet: &'a [u8],
+    parameters: &'a [u8],
+}
+
+/// Why a startup packet cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadPacket {
+    /// Shorter than its own header or longer than [`MAX_STARTUP`].
+    #[error("invalid length of startup packet")]
+    Length,
+    /// Not protocol 3.
+    #[error("unsupported frontend protocol {major}.{minor}: Osprey speaks 3.0 and later")]
+    Version {
+        /// Major version.
+        major: u16,
+        /// Minor version.
+        minor: u16,
+    },
+    /// The parameters do not end with a NUL.
+    #[error("invalid startup packet layout: expected terminator as last byte")]
+    Layout,
+}
+
+impl<'a> Packet<'a> {
+    /// How many bytes the packet at the start of `input` has; `Ok(None)`: not known yet.
+    ///
+    /// # Errors
+    ///
+    /// [`BadPacket::Length`].
+    pub fn length(input: &[u8]) -> Result<Option<usize>, BadPacket> {
+        let Some((length, _)) = input.split_first_chunk::<4>() else {
+            return Ok(None);
+        };
+        match u32::from_be_bytes(*length) as usize {
+            length @ 8..=MAX_STARTUP => Ok(Some(length)),
+            _ => Err(BadPacket::Length),
+        }
+    }
+
+    /// Reads a whole packet, as long as [`Packet::length`] says.
+    ///
+    /// # Errors
+    ///
+    /// See [`BadPacket`].
+    pub fn read(packet: &'a [u8]) -> Result<Self, BadPacket> {
+        let (Some(code), Some(body)) = (packet.get(4..8), packet.get(8..)) else {
+            return Err(BadPacket::Length);
+        };
+        let code = u32::from_be_bytes([code[0], code[1], code[2], code[3]]);
+        match code {
+            SSL_REQUEST if body.is_empty() => Ok(Self::SslRequest),
+            GSSENC_REQUEST if body.is_empty() => Ok(Self::GssEncRequest),
+            // Process id and a key of 4 to 256 bytes (protocol 3.2).
+            CANCEL_REQUEST if (8..=260).contains(&body.len()) => Ok(Self::Cancel(packet)),
+            SSL_REQUEST | GSSENC_REQUEST | CANCEL_REQUEST => Err(BadPacket::Length),
+            _ if code >> 16 == 3 => {
+                if body.last() == Some(&0) {
+                    Ok(Self::Startup(Startup {
+                        packet,
+                        parameters: body,
+                    }))
+                } else {
+                    Err(BadPacket::Layout)
+                }
+            }
+            _ => Err(BadPacket::Version {
+                major: (code >> 16) as u16,
+                minor: code as u16,
+            }),
+        }
+    }
+}
+
+impl<'a> Startup<'a> {
+    /// The parameters in order.
+    pub fn parameters(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let mut rest = self.parameters;
+        std::iter::from_fn(move || {
+            let (name, after) = split_cstr(rest)?;
+            if name.is_empty() {
+                return None;
+            }
+            let (value, after) = split_cstr(after)?;
+            rest = after;
+            Some((name, value))
+        })
+    }
+
+    /// The last value of a parameter: PostgreSQL, too, lets the last one win.
+    pub fn get(self, name: &str) -> Option<&'a [u8]> {
+        self.parameters()
+            .filter(|(key, _)| *key == name.as_bytes())
+            .last()
+            .map(|(_, value)| value)
+    }
+
+    /// The user; empty if it is missing (the server refuses then).
+    pub fn user(self) -> &'a [u8] {
+        self.get("user").unwrap_or_default()
+    }
+
+    /// The database; PostgreSQL takes the user's name where there is none.
+    pub fn database(self) -> &'a [u8] {
+        match self.get("database") {
+            None | Some(b"") => self.user(),
+            Some(database) => database,
+        }
+    }
+
+    /// True in replication mode: `replication` set to anything but a false.
+    pub fn is_replication(self) -> bool {
+        self.get("replication").is_some_and(|value| {
+            !["", "0", "f", "false", "n", "no", "off"]
+                .iter()
+                .any(|no| value.eq_ignore_ascii_case(no.as_bytes()))
+        })
+    }
+
+    /// The words of `options`, split as PostgreSQL splits them (`pg_split_opts`): at white space,
+    /// a backslash makes the next character literal.
+    pub fn options(self) -> Vec<Vec<u8>> {
+        let mut words = Vec::new();
+        let mut word: Option<Vec<u8>> = None;
+        let mut bytes = self.get("options").unwrap_or_default().iter();
+        while let Some(&byte) = bytes.next() {
+            if byte.is_ascii_whitespace() || byte == 0x0b {
+                words.extend(word.take());
+                continue;
+            }
+            let word = word.get_or_insert_default();
+            match byte {
+                b'\\' => word.extend(bytes.next()),
+                byte => word.push(byte),
+            }
+        }
+        words.extend(word);
+        words
+    }
+
+    /// The settings that the client makes at startup: parameters that are not the protocol's own,
+    /// then `-c name=value`, `-cname=value` and `--name=value` in `options`. Names in lower case,
+    /// `-` read as `_` (as PostgreSQL does with options).
+    pub fn settings(self) -> Vec<(String, String)> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let own = ["user", "database", "options", "replication"];
+        let mut settings: Vec<_> = self
+            .parameters()
+            .map(|(name, value)| (text(name).to_ascii_lowercase(), text(value)))
+            .filter(|(name, _)| !own.contains(&name.as_str()) && !name.starts_with("_pq_."))
+            .collect();
+        let mut words = self.options().into_iter();
+        while let Some(word) = words.next() {
+            let assignment = match word.as_slice() {
+                b"-c" => words.next(),
+                [b'-', b'c', rest @ ..] | [b'-', b'-', rest @ ..] => Some(rest.to_vec()),
+                _ => None,
+            };
+            if let Some((name, value)) = assignment
+                .as_deref()
+                .map(text)
+                .as_deref()
+                .and_then(|assignment| assignment.split_once('='))
+            {
+                settings.push((
+                    name.to_ascii_lowercase().replace('-', "_"),
+                    value.to_owned(),
+                ));
+            }
+        }
+        settings
+    }
+
+    /// True if `options` asks for Hologres' fixed front end (`type=fixed`), which runs no SET.
+    pub fn is_fixed_front_end(self) -> bool {
+        self.options().iter().any(|word| word == b"type=fixed")
+    }
+}
+
+/// The SSLRequest packet, for the upstream.
+pub fn ssl_request() -> [u8; 8] {
+    let mut packet = [0; 8];
+    packet[..4].copy_from_slice(&8_u32.to_be_bytes());
+    packet[4..].copy_from_slice(&SSL_REQUEST.to_be_bytes());
+    packet
+}
+
+/// A CancelRequest for the process id and key that a BackendKeyData body holds.
+pub fn cancel_request(key_data: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::with_capacity(8 + key_data.len());
+    let length = u32::try_from(8 + key_data.len()).unwrap_or(u32::MAX);
+    packet.extend_from_slice(&length.to_be_bytes());
+    packet.extend_from_slice(&CANCEL_REQUEST.to_be_bytes());
+    packet.extend_from_slice(key_data);
+    packet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(code: u32, body: &[u8]) -> Vec<u8> {
+        let mut packet = Vec::new();
+        packet.extend_from_slice(&u32::try_from(8 + body.len()).unwrap().to_be_bytes());
+        packet.extend_from_slice(&code.to_be_bytes());
+        packet.extend_from_slice(body);
+        packet
+    }
+
+    fn startup(bytes: &[u8]) -> Startup<'_> {
+        match Packet::read(bytes) {
+            Ok(Packet::Startup(startup)) => startup,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn parameters_and_defaults() {
+        let bytes = packet(196_608, b"user\0ann\0database\0sales@wh\0\0");
+        assert_eq!(startup(&bytes).user(), b"ann");
+        assert_eq!(startup(&bytes).database(), b"sales@wh");
+        let bytes = packet(196_610, b"user\0ann\0\0");
+        assert_eq!(startup(&bytes).database(), b"ann");
+        assert!(!startup(&bytes).is_replication());
+        let bytes = packet(196_608, b"user\0a\0replication\0database\0\0");
+        assert!(startup(&bytes).is_replication());
+    }
+
+    #[test]
+    fn options_are_split_as_postgresql_splits_them() {
+        let bytes = packet(
+            196_608,
+            b"user\0a\0options\0-c a=b -cC-d=e\\ f  --g=h type=fixed\0search_path\0x\0\0",
+        );
+        let startup = startup(&bytes);
+        assert_eq!(
+            startup.settings(),
+            [("search_path", "x"), ("a", "b"), ("c_d", "e f"), ("g", "h")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
+        assert!(startup.is_fixed_front_end());
+    }
+
+    #[test]
+    fn bad_packets_are_told_apart() {
+        assert_eq!(Packet::length(b"\0\0\0"), Ok(None));
+        assert_eq!(Packet::length(b"\0\0\0\x07"), Err(BadPacket::Length));
+        assert_eq!(Packet::length(b"\xff\xff\xff\xff"), Err(BadPacket::Length));
+        assert_eq!(
+            Packet::read(&packet(131_072, b"x\0")),
+            Err(BadPacket::Version { major: 2, minor: 0 })
+        );
+        assert_eq!(
+            Packet::read(&packet(196_608, b"user\0a")),
+            Err(BadPacket::Layout)
+        );
+        assert_eq!(
+            Packet::read(&packet(SSL_REQUEST, b"x")),
+            Err(BadPacket::Length)
+        );
+    }
+
+    #[test]
+    fn cancel_requests_keep_keys_of_any_length() {
+        for key in [4, 32, 256] {
+            let body = vec![7; 4 + key];
+            let bytes = cancel_request(&body);
+            assert_eq!(Packet::length(&bytes), Ok(Some(bytes.len())));
+            assert_eq!(Packet::read(&bytes), Ok(Packet::Cancel(&bytes)));
+        }
+    }
+}

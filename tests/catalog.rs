@@ -1,0 +1,317 @@
+//! The catalog reader against a real PostgreSQL whose foreign tables look like Hologres'.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::postgres::{self, Cluster, PASSWORD};
+use osprey::catalog::{Contents, Failure, HologresVersion, ReadError, Service};
+use osprey::config::{Secret, Settings};
+use tokio_postgres::Client;
+
+const SERVERS: &str = "
+    CREATE FOREIGN DATA WRAPPER odps_fdw;
+    CREATE SERVER odps_server FOREIGN DATA WRAPPER odps_fdw;
+    CREATE SERVER oss_server FOREIGN DATA WRAPPER odps_fdw;
+";
+
+async fn database(cluster: &Cluster, name: &str, sql: &str) -> Client {
+    let client = cluster.database(name).await;
+    client.batch_execute(SERVERS).await.unwrap();
+    client.batch_execute(sql).await.unwrap();
+    client
+}
+
+fn settings(cluster: &Cluster) -> Settings {
+    let mut settings = Settings::for_upstream("127.0.0.1", cluster.port);
+    settings.catalog.user = Some(postgres::SUPERUSER.into());
+    settings.catalog.password = Some(Secret(PASSWORD.into()));
+    settings
+}
+
+async fn read_with(settings: &Settings, database: &str) -> Result<Contents, ReadError> {
+    let service = Service::new(&settings.upstream, &settings.catalog, None).unwrap();
+    service.read(database).await
+}
+
+async fn read(cluster: &Cluster, database: &str) -> Contents {
+    read_with(&settings(cluster), database).await.unwrap()
+}
+
+/// Each relation with what it reads, or its project.
+fn summary(contents: &Contents) -> BTreeMap<String, Vec<String>> {
+    let lines = contents.relations.iter().map(|relation| {
+        let reads = relation
+            .reads
+            .iter()
+            .map(|&read| contents.relations[read].qualified());
+        let project = relation
+            .project
+            .iter()
+            .map(|project| format!("project {project}"));
+        (relation.qualified(), project.chain(reads).collect())
+    });
+    lines.collect()
+}
+
+#[tokio::test]
+async fn what_leads_to_maxcompute_is_found_and_nothing_else() {
+    let cluster = postgres::shared();
+    let _client = database(
+        &cluster,
+        "lineage",
+        r#"
+        CREATE SCHEMA "Mixed";
+        CREATE FOREIGN TABLE orders (id int) SERVER odps_server
+            OPTIONS (project_name 'sales', table_name 'orders');
+        CREATE FOREIGN TABLE "Mixed"."Three Layers" (id int) SERVER odps_server
+            OPTIONS (table_name 'x', project_name 'Hr#default');
+        CREATE FOREIGN TABLE no_options (id int) SERVER odps_server;
+        CREATE FOREIGN TABLE oss (id int) SERVER oss_server OPTIONS (project_name 'sales');
+        CREATE TABLE plain (id int);
+        CREATE VIEW v1 AS SELECT * FROM orders JOIN plain USING (id);
+        CREATE VIEW "Mixed".v2 AS SELECT 1 AS one FROM v1, "Mixed"."Three Layers";
+        CREATE VIEW v3 AS SELECT * FROM plain WHERE id IN (SELECT 1 FROM "Mixed".v2);
+        CREATE MATERIALIZED VIEW m AS SELECT * FROM orders WITH NO DATA;
+        CREATE TABLE ruled (id int);
+        CREATE RULE also AS ON INSERT TO ruled DO ALSO DELETE FROM plain
+            WHERE id IN (SELECT id FROM orders);
+        CREATE TABLE parted (id int) PARTITION BY LIST (id);
+        CREATE FOREIGN TABLE part PARTITION OF parted FOR VALUES IN (1) SERVER odps_server
+            OPTIONS (project_name 'hr');
+        CREATE TABLE parent (id int);
+        CREATE FOREIGN TABLE child () INHERITS (parent) SERVER odps_server
+            OPTIONS (project_name 'hr');
+        CREATE VIEW over_parent AS SELECT * FROM parent;
+        CREATE VIEW harmless AS SELECT oss.id FROM plain, oss;
+        CREATE TABLE "Mixed".orders (id int);
+        CREATE VIEW "Mixed".plain AS SELECT 1 AS one;
+        "#,
+    )
+    .await;
+
+    let contents = read(&cluster, "lineage").await;
+    let expected: &[(&str, &[&str])] = &[
+        ("Mixed.Three Layers", &["project Hr#default"]),
+        ("Mixed.v2", &["Mixed.Three Layers", "public.v1"]),
+        ("public.child", &["project hr"]),
+        ("public.m", &["public.orders"]),
+        ("public.no_options", &[]),
+        ("public.orders", &["project sales"]),
+        ("public.over_parent", &["public.parent"]),
+        ("public.parent", &["public.child"]),
+        ("public.part", &["project hr"]),
+        ("public.parted", &["public.part"]),
+        ("public.ruled", &["public.orders"]),
+        ("public.v1", &["public.orders"]),
+        ("public.v3", &["Mixed.v2"]),
+    ];
+    let mut found = summary(&contents);
+    found.values_mut().for_each(|reads| reads.sort());
+    let expected: BTreeMap<String, Vec<String>> = expected
+        .iter()
+        .map(|(name, reads)| {
+            (
+                (*name).to_owned(),
+                reads.iter().map(|read| (*read).to_owned()).collect(),
+            )
+        })
+        .collect();
+    assert_eq!(found, expected);
+    assert_eq!(
+        contents.homonyms,
+        [("Mixed".to_owned(), "orders".to_owned())]
+    );
+    assert_eq!(contents.search_path, r#""$user", public"#);
+    assert_eq!(
+        contents.version, None,
+        "plain PostgreSQL has no hg_version()"
+    );
+    assert_eq!(contents.route.orc_via_holo, None, "nor the setting");
+    assert_eq!(contents.route.catalog_routing, None);
+}
+
+#[tokio::test]
+async fn only_the_configured_servers_are_maxcomputes() {
+    let cluster = postgres::shared();
+    let _client = database(
+        &cluster,
+        "servers",
+        "CREATE FOREIGN TABLE f (id int) SERVER odps_server OPTIONS (project_name 'a');
+         CREATE FOREIGN TABLE g (id int) SERVER oss_server OPTIONS (project_name 'b')",
+    )
+    .await;
+    let mut settings = settings(&cluster);
+    settings.catalog.servers = vec!["oss_server".into()];
+    let contents = read_with(&settings, "servers").await.unwrap();
+    assert_eq!(summary(&contents).keys().collect::<Vec<_>>(), ["public.g"]);
+    settings.catalog.servers = vec!["absent".into()];
+    assert!(
+        read_with(&settings, "servers")
+            .await
+            .unwrap()
+            .relations
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn nothing_in_public_answers_in_the_catalogs_place() {
+    let cluster = postgres::shared();
+    let client = database(
+        &cluster,
+        "hostile",
+        "CREATE FOREIGN TABLE orders (id int) SERVER odps_server OPTIONS (project_name 'sales');
+         CREATE TABLE public.pg_foreign_table (ftrelid oid, ftserver oid, ftoptions text[]);
+         CREATE FUNCTION public.unnest(text[]) RETURNS SETOF text LANGUAGE sql
+            AS $$ SELECT 'hijacked'::text $$;
+         CREATE FUNCTION public.mine(text, text) RETURNS bool LANGUAGE sql AS 'SELECT false';
+         CREATE OPERATOR public.= (LEFTARG = text, RIGHTARG = text, FUNCTION = public.mine);
+         CREATE ROLE planter;
+         GRANT CREATE ON SCHEMA public TO planter;
+         SET ROLE planter;
+         CREATE FUNCTION public.hg_version() RETURNS text LANGUAGE sql
+            AS $$ SELECT 'Hologres 9.9.9'::text $$;
+         RESET ROLE;
+         ALTER DATABASE hostile SET search_path = public, pg_catalog",
+    )
+    .await;
+    let contents = read(&cluster, "hostile").await;
+    assert_eq!(
+        summary(&contents).keys().collect::<Vec<_>>(),
+        ["public.orders"]
+    );
+    assert_eq!(contents.search_path, "public, pg_catalog");
+    assert_eq!(contents.version, None, "a user's hg_version() is not run");
+
+    client
+        .batch_execute(
+            "ALTER FUNCTION public.hg_version() OWNER TO postgres;
+             CREATE OR REPLACE FUNCTION public.hg_version() RETURNS text LANGUAGE sql
+                AS $$ SELECT 'Hologres 3.1.36'::text $$",
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        read(&cluster, "hostile").await.version,
+        Some(HologresVersion(3, 1, 36))
+    );
+}
+
+#[tokio::test]
+async fn failures_say_what_kind_they_are() {
+    let cluster = postgres::shared();
+    let error = read_with(&settings(&cluster), "no_such_database")
+        .await
+        .unwrap_err();
+    assert_eq!(error.failure, Failure::NoDatabase, "{error}");
+    assert!(error.reason.contains("no_such_database"), "{error}");
+
+    let mut wrong = settings(&cluster);
+    wrong.catalog.password = Some(Secret("wrong".into()));
+    let error = read_with(&wrong, "postgres").await.unwrap_err();
+    assert_eq!(error.failure, Failure::Login, "{error}");
+    wrong.catalog.password = None;
+    let error = read_with(&wrong, "postgres").await.unwrap_err();
+    assert_eq!(error.failure, Failure::Login, "{error}");
+
+    let mut nobody = settings(&cluster);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    nobody.upstream.port = listener.local_addr().unwrap().port();
+    nobody.upstream.connect_timeout = Duration::from_millis(200);
+    let error = read_with(&nobody, "postgres").await.unwrap_err();
+    assert_eq!(
+        error.failure,
+        Failure::Timeout,
+        "a server that says nothing: {error}"
+    );
+    drop(listener);
+    let error = read_with(&nobody, "postgres").await.unwrap_err();
+    assert_eq!(error.failure, Failure::Unreachable, "{error}");
+
+    let client = cluster.connect("postgres").await;
+    client
+        .batch_execute("CREATE DATABASE closed")
+        .await
+        .unwrap();
+    client
+        .batch_execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC")
+        .await
+        .unwrap();
+    client
+        .batch_execute(&format!(
+            "CREATE ROLE reader LOGIN PASSWORD '{PASSWORD}' CONNECTION LIMIT 0"
+        ))
+        .await
+        .unwrap();
+    let mut reader = settings(&cluster);
+    reader.catalog.user = Some("reader".into());
+    let error = read_with(&reader, "postgres").await.unwrap_err();
+    assert_eq!(error.failure, Failure::TooManyConnections, "{error}");
+    client
+        .batch_execute("ALTER ROLE reader CONNECTION LIMIT -1")
+        .await
+        .unwrap();
+    let error = read_with(&reader, "closed").await.unwrap_err();
+    assert_eq!(error.failure, Failure::Permission, "{error}");
+    // An ordinary role reads all that is needed.
+    assert!(read_with(&reader, "postgres").await.is_ok());
+}
+
+#[tokio::test]
+async fn tls_as_the_mode_says() {
+    let cluster = postgres::shared();
+    let mut settings = settings(&cluster);
+    settings.upstream.tls.mode = osprey::config::TlsMode::Require;
+    let error = read_with(&settings, "postgres").await.unwrap_err();
+    assert_eq!(error.failure, Failure::Tls, "no configuration: {error}");
+
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let tls = Some(Arc::new(config));
+    let service = Service::new(&settings.upstream, &settings.catalog, tls.clone()).unwrap();
+    let error = service.read("postgres").await.unwrap_err();
+    assert_eq!(
+        error.failure,
+        Failure::Tls,
+        "the server has no TLS: {error}"
+    );
+    settings.upstream.tls.mode = osprey::config::TlsMode::Prefer;
+    let service = Service::new(&settings.upstream, &settings.catalog, tls).unwrap();
+    service.read("postgres").await.unwrap();
+}
+
+#[tokio::test]
+async fn ten_thousand_foreign_tables_in_seconds() {
+    let cluster = postgres::shared();
+    let client = database(&cluster, "large", "").await;
+    client
+        .batch_execute(
+            "DO $$ BEGIN
+               FOR i IN 1..10000 LOOP
+                 EXECUTE format('CREATE FOREIGN TABLE t%s (id int) SERVER odps_server
+                   OPTIONS (project_name ''project_%s'', table_name ''t'')', i, i % 20);
+                 IF i % 1000 = 0 THEN COMMIT; END IF;
+               END LOOP;
+               FOR i IN 1..500 LOOP
+                 EXECUTE format('CREATE VIEW a%s AS SELECT * FROM t%s', i, i);
+                 EXECUTE format('CREATE VIEW b%s AS SELECT * FROM a%s', i, i);
+                 EXECUTE format('CREATE VIEW c%s AS SELECT * FROM b%s', i, i);
+               END LOOP;
+             END $$",
+        )
+        .await
+        .unwrap();
+    let start = Instant::now();
+    let contents = read(&cluster, "large").await;
+    let took = start.elapsed();
+    eprintln!("10,000 foreign tables and 1,500 views read in {took:?}");
+    assert_eq!(contents.relations.len(), 11_500);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
