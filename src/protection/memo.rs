@@ -70,13 +70,15 @@ impl Memo {
             names: names.clone(),
             decision,
         };
+        // Declared before the lock is taken: what is thrown out is freed after it is released.
+        let mut thrown_out = HashMap::default();
         let mut shard = self
             .shard(hash)
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let cost = text.len() + ENTRY_BYTES;
         if shard.bytes + cost > SHARD_BYTES {
-            shard.entries.clear();
+            std::mem::swap(&mut shard.entries, &mut thrown_out);
             shard.bytes = 0;
         }
         shard.bytes += cost;

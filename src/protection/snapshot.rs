@@ -378,9 +378,9 @@ mod tests {
             }
         }
 
-        /// A head never says less of protection than the whole text, if the name is in it.
+        /// What a head leaves unseen is taken to write.
         #[test]
-        fn heads_of_any_length_are_read_without_panic(text in soup(), cut in 0_usize..200) {
+        fn heads_cut_anywhere_are_taken_to_write(text in soup(), cut in 0_usize..200) {
             let head = &text[..cut.min(text.len())];
             let decision = SNAPSHOT.decide_prefix(head, &NameContext::default());
             prop_assert!(decision.effects.has(Effects::WRITES));

@@ -44,9 +44,8 @@ fn explain<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
     let before = analysis.effects;
     classify_from(statement, index, analysis);
     if !analyze {
-        let kept = Effects::SETS_ROUTE
-            .with(Effects::CALLS_UNKNOWN)
-            .with(Effects::ROUTE_DOUBT);
+        // Planning may still run what it takes for constant.
+        let kept = Effects::CALLS_UNKNOWN.with(Effects::ROUTE_DOUBT);
         analysis.effects = before.with(Effects(analysis.effects.0 & kept.0));
     }
 }
