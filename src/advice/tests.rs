@@ -463,11 +463,9 @@ fn both_languages_fill_every_case_and_every_reason_why_not() {
         "{}",
         advice.message
     );
-    assert!(
-        advice
-            .detail
-            .starts_with("OSP-1001。该语句未被重新执行，原因：它不是只读语句。")
-    );
+    assert!(advice.detail.starts_with(
+        "OSP-1001。该语句未被重新执行，原因：它不是只读语句，或调用了可能写入数据的函数。"
+    ));
     assert!(advice.hint.starts_with("ALTER DATABASE \"sales\" SET "));
 }
 
@@ -479,4 +477,8 @@ fn every_code_has_its_page() {
         assert_eq!(page.matches(&heading).count(), 1, "{}", case.code());
     }
     assert_eq!(page.matches("\n## OSP-").count(), Case::ALL.len());
+    for why in NotRetried::ALL {
+        let row = format!("| {} | `{}` |", english::why(why), why.label());
+        assert!(page.contains(&row), "{row}");
+    }
 }
