@@ -17,18 +17,21 @@ pub(super) fn detail(case: Case, not_retried: Option<NotRetried>, original: &str
 
 pub(super) fn why(not_retried: NotRetried) -> &'static str {
     match not_retried {
-        NotRetried::Disabled => "running again is switched off (route.retry)",
-        NotRetried::RouteWasSet => "the engine for encrypted data had been chosen before",
-        NotRetried::ClientOwnsRoute => "the client chose the engine itself",
-        NotRetried::SetFailed => {
-            "the engine for encrypted data could not be chosen in this session"
-        }
+        NotRetried::SwitchedOff => "running again is switched off in Osprey's configuration",
         NotRetried::InTransaction => "it ran inside a transaction that was already open",
         NotRetried::RowsSent => "rows of its result had already been sent",
-        NotRetried::Writes => "it does more than read, or calls a function that may",
-        NotRetried::TooLarge => "it was too long to be kept (route.retry_buffer)",
-        NotRetried::CycleOpen => "the client had not yet sent Sync and may have been waiting",
-        NotRetried::Again => "it already had been, and failed a second time",
+        NotRetried::Writes => "it does more than read",
+        NotRetried::UnknownFunction => "it calls a function that may not be harmless to run twice",
+        NotRetried::TooLarge => "it was too long to be kept",
+        NotRetried::CycleNotComplete => {
+            "the client had not yet sent Sync and may have been waiting"
+        }
+        NotRetried::Pipelined => "the client had already sent the statements that follow it",
+        NotRetried::FailedAgain => "it already had been, and failed a second time",
+        NotRetried::DescribedDifferently => "its second run would have had other columns",
+        NotRetried::ClientSetRoute => "the client chose the engine itself",
+        NotRetried::RouteWasSet => "the engine for encrypted data had been chosen before",
+        NotRetried::RouteNotSet => "the engine for encrypted data could not be chosen",
     }
 }
 

@@ -36,59 +36,71 @@ pub enum Language {
     Chinese,
 }
 
-/// Why a statement that failed on HQE is not run again.
+/// Why a failed statement was not run again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NotRetried {
-    /// Switched off by the operator.
-    Disabled,
-    /// The route was set already: it would fail again.
-    RouteWasSet,
-    /// The client is the master of the setting.
-    ClientOwnsRoute,
-    /// A SET of the route has failed on this session.
-    SetFailed,
-    /// The cycle began inside a transaction.
+    /// The operator switched running again off.
+    SwitchedOff,
+    /// The statement ran inside a transaction that the client had opened earlier.
     InTransaction,
-    /// Rows had already been sent to the client.
+    /// Rows had already gone to the client.
     RowsSent,
-    /// The cycle does more than read, or calls a function that may.
+    /// It writes.
     Writes,
-    /// The cycle is larger than the buffer kept for it, or was not seen whole.
+    /// It calls a function that is not known to be harmless to run twice.
+    UnknownFunction,
+    /// It was too long to be kept.
     TooLarge,
-    /// The client had not yet ended the cycle, and may be waiting for the answer.
-    CycleOpen,
-    /// It was run again already.
-    Again,
+    /// The client had not yet sent the end of its cycle (Sync), and may be waiting for the answer.
+    CycleNotComplete,
+    /// The client had already sent what comes after it.
+    Pipelined,
+    /// It was run again, and failed again.
+    FailedAgain,
+    /// The second run described other columns than the first.
+    DescribedDifferently,
+    /// The client sets the route itself.
+    ClientSetRoute,
+    /// The route was right already.
+    RouteWasSet,
+    /// The route could not be set.
+    RouteNotSet,
 }
 
 impl NotRetried {
-    /// Every reason, in the order of their discriminants.
-    pub const ALL: [Self; 10] = [
-        Self::Disabled,
-        Self::RouteWasSet,
-        Self::ClientOwnsRoute,
-        Self::SetFailed,
+    /// Every reason.
+    pub const ALL: [Self; 13] = [
+        Self::SwitchedOff,
         Self::InTransaction,
         Self::RowsSent,
         Self::Writes,
+        Self::UnknownFunction,
         Self::TooLarge,
-        Self::CycleOpen,
-        Self::Again,
+        Self::CycleNotComplete,
+        Self::Pipelined,
+        Self::FailedAgain,
+        Self::DescribedDifferently,
+        Self::ClientSetRoute,
+        Self::RouteWasSet,
+        Self::RouteNotSet,
     ];
 
-    /// A stable label for metrics and logs.
-    pub const fn label(self) -> &'static str {
+    /// For metrics' labels.
+    pub fn label(self) -> &'static str {
         match self {
-            Self::Disabled => "disabled",
-            Self::RouteWasSet => "route_was_set",
-            Self::ClientOwnsRoute => "client_owns_route",
-            Self::SetFailed => "set_failed",
+            Self::SwitchedOff => "switched_off",
             Self::InTransaction => "in_transaction",
             Self::RowsSent => "rows_sent",
             Self::Writes => "writes",
+            Self::UnknownFunction => "unknown_function",
             Self::TooLarge => "too_large",
-            Self::CycleOpen => "cycle_open",
-            Self::Again => "again",
+            Self::CycleNotComplete => "cycle_not_complete",
+            Self::Pipelined => "pipelined",
+            Self::FailedAgain => "failed_again",
+            Self::DescribedDifferently => "described_differently",
+            Self::ClientSetRoute => "client_set_route",
+            Self::RouteWasSet => "route_was_set",
+            Self::RouteNotSet => "route_not_set",
         }
     }
 }

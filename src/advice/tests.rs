@@ -463,9 +463,11 @@ fn both_languages_fill_every_case_and_every_reason_why_not() {
         "{}",
         advice.message
     );
-    assert!(advice.detail.starts_with(
-        "OSP-1001。该语句未被重新执行，原因：它不是只读语句，或调用了可能写入数据的函数。"
-    ));
+    assert!(
+        advice
+            .detail
+            .starts_with("OSP-1001。该语句未被重新执行，原因：它不是只读语句。")
+    );
     assert!(advice.hint.starts_with("ALTER DATABASE \"sales\" SET "));
 }
 

@@ -3,6 +3,7 @@
 
 mod check_config;
 mod demo;
+mod descriptors;
 mod serve;
 mod settings;
 

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use super::descriptors;
 use super::settings::Args;
 use crate::config::Environment;
 use crate::observe::logs;
@@ -16,6 +17,9 @@ pub(super) fn run(args: Args) -> ExitCode {
         return failed(&error);
     }
     for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    if let Some(warning) = descriptors::raise_limit(loaded.settings.limits.max_sessions) {
         tracing::warn!("{warning}");
     }
     match crate::server::run(loaded.settings) {

@@ -15,7 +15,7 @@ password itself may be in OSPREY_CATALOG_PASSWORD. Everything else is set in the
 Examples:
   osprey serve --upstream your-instance.hologres.aliyuncs.com:80 --encrypted-project sales_enc
       clients connect to 127.0.0.1:6432; what reads project sales_enc runs on the right engine
-  OSPREY_CATALOG_PASSWORD=… osprey serve --upstream HOST:80 --catalog-user osprey_catalog \\
+  OSPREY_CATALOG_PASSWORD=… osprey serve --upstream HOST:80 --catalog-user svc_osprey \\
           --encrypted-project 'enc_*' --listen 0.0.0.0:6432
       find the foreign tables of these projects, and the views over them, in the catalogs
   osprey serve --config /etc/osprey/osprey.toml --log info,osprey::session=debug";

@@ -159,16 +159,23 @@ fn listen_tls(settings: &Settings, notes: &mut Notes) {
 fn upstream_tls(settings: &Settings, notes: &mut Notes) {
     let tls = &settings.upstream.tls;
     let verifies = matches!(tls.mode, TlsMode::VerifyCa | TlsMode::VerifyFull);
-    if let Some(ca) = &tls.ca {
-        if verifies {
+    match &tls.ca {
+        Some(ca) if verifies => {
             certificates(ca, "upstream.tls.ca", notes);
-        } else {
+        }
+        Some(_) => notes.wrong(
+            "upstream.tls.ca",
+            "has no effect, since upstream.tls.mode does not verify certificates; set mode to \
+             \"verify-full\" (or \"verify-ca\"), or leave ca away",
+        ),
+        None if verifies && rustls_native_certs::load_native_certs().certs.is_empty() => {
             notes.wrong(
-                "upstream.tls.ca",
-                "has no effect, since upstream.tls.mode does not verify certificates; set mode to \
-                 \"verify-full\" (or \"verify-ca\"), or leave ca away",
+                "upstream.tls.mode",
+                "verifies certificates, but this system has no certificate authorities; set \
+                 upstream.tls.ca, or install them (Debian: ca-certificates)",
             );
         }
+        None => {}
     }
     if tls.mode == TlsMode::Disable {
         for key in ["certificate", "key", "server_name"] {

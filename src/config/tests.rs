@@ -1,3 +1,5 @@
+mod shipped;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
@@ -398,40 +400,4 @@ fn settings_shown_are_a_file_that_gives_the_same_settings() {
     let (_directory, path) = file(&settings.to_string());
     let loaded = load(Some(path), &Environment::default(), &[]).unwrap();
     assert_eq!(loaded.settings, settings);
-}
-
-const SHIPPED: &str = include_str!("../../config/osprey.toml");
-
-/// The shipped file with the lines that start with `mark` enabled.
-fn enabled(marks: &[&str]) -> String {
-    let enable = |line: &str| {
-        let mark = marks.iter().find(|mark| line.starts_with(**mark));
-        mark.map_or(line, |mark| &line[mark.len()..]).to_owned() + "\n"
-    };
-    SHIPPED.lines().map(enable).collect()
-}
-
-#[test]
-fn the_shipped_file_is_right_as_it_is_and_with_every_default_enabled() {
-    for text in [SHIPPED.to_owned(), enabled(&["#= "])] {
-        let loaded = load_text(&text).unwrap_or_else(|problems| panic!("{problems:#?}"));
-        assert_eq!(loaded.settings, Settings::for_upstream("holo", 80));
-        assert_eq!(loaded.warnings, []);
-    }
-}
-
-#[test]
-fn the_shipped_file_shows_every_key_and_its_examples_are_right() {
-    let text = enabled(&["#= ", "#e.g. "]);
-    let mut draft = Draft::new();
-    let asked = file::parse("osprey.toml", &text, &mut draft);
-    assert_eq!(draft.notes.problems, []);
-    let missing: Vec<_> = asked
-        .iter()
-        .filter(|key| !draft.notes.is_given(key))
-        .collect();
-    assert!(
-        missing.is_empty(),
-        "config/osprey.toml does not show {missing:?}"
-    );
 }

@@ -14,7 +14,8 @@ use crate::wire::{Header, compose, frontend};
 use super::ledger::{Expect, Own};
 use super::route::State;
 use super::steer::Sending;
-use super::{Core, Event, NotRetried, Outbox, World};
+use super::{Core, Event, Outbox, World};
+use crate::advice::NotRetried;
 
 #[derive(Debug)]
 enum Phase {
@@ -144,12 +145,12 @@ impl Core {
         match &self.attempt {
             Some(attempt) => match attempt.phase {
                 Phase::First if attempt.ended => None,
-                Phase::First => Some(NotRetried::CycleOpen),
-                _ => Some(NotRetried::Again),
+                Phase::First => Some(NotRetried::CycleNotComplete),
+                _ => Some(NotRetried::FailedAgain),
             },
-            None if self.policy.retry_buffer.is_none() => Some(NotRetried::Disabled),
-            None if self.route.client_owns => Some(NotRetried::ClientOwnsRoute),
-            None if self.route.disabled => Some(NotRetried::SetFailed),
+            None if self.policy.retry_buffer.is_none() => Some(NotRetried::SwitchedOff),
+            None if self.route.client_owns => Some(NotRetried::ClientSetRoute),
+            None if self.route.disabled => Some(NotRetried::RouteNotSet),
             None if self.refusal.is_some() => self.refusal,
             None if self.route.state == State::Set => Some(NotRetried::RouteWasSet),
             None if self.status != Status::Idle => Some(NotRetried::InTransaction),

@@ -9,7 +9,8 @@ use crate::wire::{HEADER, Header};
 
 use super::attempt::Verdict;
 use super::ledger::{Expect, Own};
-use super::{Core, End, ErrorContext, Event, NotRetried, Outbox, Progress, World};
+use super::{Core, End, ErrorContext, Event, Outbox, Progress, World};
+use crate::advice::NotRetried;
 
 /// Messages longer than this are forwarded without a look.
 const LOOK_LIMIT: usize = 64 << 10;
@@ -356,7 +357,7 @@ impl Core {
                 decision: decision.as_deref(),
                 client_owns_route: self.route.client_owns,
                 route_was_set: not_retried == Some(NotRetried::RouteWasSet)
-                    || not_retried == Some(NotRetried::Again)
+                    || not_retried == Some(NotRetried::FailedAgain)
                     || (self.attempt.is_none() && self.route.state == super::route::State::Set),
                 not_retried,
             },

@@ -8,7 +8,8 @@ use crate::wire::{HEADER, Header};
 
 use super::ledger::Expect;
 use super::steer::Anchor;
-use super::{Core, End, Event, NotRetried, Outbox, Progress, World};
+use super::{Core, End, Event, Outbox, Progress, World};
+use crate::advice::NotRetried;
 
 /// Messages in flight before the client is made to wait: the ledger is bounded, too.
 const MAX_IN_FLIGHT: usize = 1 << 16;
@@ -195,12 +196,12 @@ impl Core {
         match header.tag {
             tag::QUERY => {
                 let text = query_text(body);
-                let decision = world.decide(text, whole);
+                let decision = world.decide(text, whole, !self.statements.path_changed);
                 Look::Query(self.effective(decision, world))
             }
             tag::PARSE => match Parse::read(body) {
                 Some(parse) => {
-                    let decision = world.decide(parse.text, whole);
+                    let decision = world.decide(parse.text, whole, !self.statements.path_changed);
                     Look::Parse(parse.name, parse.text, decision)
                 }
                 None => Look::Malformed(header.tag),
@@ -368,6 +369,7 @@ impl Core {
         if effects.has(Effects::ENDS) {
             self.route.transaction_ends();
         }
+        self.statements.path_changed |= effects.has(Effects::CHANGES_NAMES);
         self.catalog_changed |= effects.has(Effects::CHANGES_CATALOG);
     }
 

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::advice::NotRetried;
 use crate::protection::{Decision, Effects};
 use crate::wire::backend::{ErrorFields, Status};
 use crate::wire::compose;
@@ -45,7 +46,8 @@ use statements::Statements;
 /// What the core asks of the world outside; every answer is at hand, nothing waits.
 pub trait World {
     /// What a statement text does. `whole` is false where only the head of it is in hand.
-    fn decide(&self, text: &[u8], whole: bool) -> Arc<Decision>;
+    /// `path_certain` is false once the session has changed how unqualified names resolve.
+    fn decide(&self, text: &[u8], whole: bool, path_certain: bool) -> Arc<Decision>;
 
     /// Changes whenever [`World::decide`] may answer differently.
     fn generation(&self) -> u64;
@@ -77,79 +79,6 @@ pub struct ErrorContext<'a> {
     pub route_was_set: bool,
     /// Why the statement is not run again.
     pub not_retried: Option<NotRetried>,
-}
-
-/// Why a statement that failed on HQE is not run again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum NotRetried {
-    /// Switched off by the operator.
-    Disabled,
-    /// The route was set already: it would fail again.
-    RouteWasSet,
-    /// The client is the master of the setting.
-    ClientOwnsRoute,
-    /// A SET of the route has failed on this session.
-    SetFailed,
-    /// The cycle began inside a transaction.
-    InTransaction,
-    /// Rows had already been sent to the client.
-    RowsSent,
-    /// The cycle does more than read, or calls a function that may.
-    Writes,
-    /// The cycle is larger than the buffer kept for it, or was not seen whole.
-    TooLarge,
-    /// The client had not yet ended the cycle.
-    CycleOpen,
-    /// It was run again already.
-    Again,
-}
-
-impl NotRetried {
-    /// Every reason, in the order of their discriminants.
-    pub const ALL: [Self; 10] = [
-        Self::Disabled,
-        Self::RouteWasSet,
-        Self::ClientOwnsRoute,
-        Self::SetFailed,
-        Self::InTransaction,
-        Self::RowsSent,
-        Self::Writes,
-        Self::TooLarge,
-        Self::CycleOpen,
-        Self::Again,
-    ];
-
-    /// A stable label for metrics.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Disabled => "disabled",
-            Self::RouteWasSet => "route_was_set",
-            Self::ClientOwnsRoute => "client_owns_route",
-            Self::SetFailed => "set_failed",
-            Self::InTransaction => "in_transaction",
-            Self::RowsSent => "rows_sent",
-            Self::Writes => "writes",
-            Self::TooLarge => "too_large",
-            Self::CycleOpen => "cycle_open",
-            Self::Again => "again",
-        }
-    }
-
-    /// The same in words, to follow "It was not run again:".
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Disabled => "running statements again is switched off (route.retry)",
-            Self::RouteWasSet => "the engine had been switched already",
-            Self::ClientOwnsRoute => "this session set the engine itself",
-            Self::SetFailed => "this session may not switch the engine",
-            Self::InTransaction => "it was inside a transaction",
-            Self::RowsSent => "rows had already been returned",
-            Self::Writes => "it does more than read, or calls a function that may",
-            Self::TooLarge => "it is larger than the buffer kept for it (route.retry_buffer)",
-            Self::CycleOpen => "the client had not yet sent the end of its pipeline",
-            Self::Again => "it had been run again already",
-        }
-    }
 }
 
 /// The answer of [`World::advise`].

@@ -42,6 +42,8 @@ pub(super) struct Statements {
     portals: Map<Arc<Decision>>,
     unnamed_portal: Option<Arc<Decision>>,
     text_bytes: usize,
+    /// The session has changed how unqualified names resolve.
+    pub(super) path_changed: bool,
 }
 
 impl Statements {
@@ -125,7 +127,7 @@ impl Statements {
             if statement.generation != generation
                 && let Some(text) = &statement.text
             {
-                statement.decision = world.decide(text, true);
+                statement.decision = world.decide(text, true, !self.path_changed);
                 statement.generation = generation;
             }
             Arc::clone(&statement.decision)

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use super::systemd;
+
 /// What the process is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -25,7 +27,8 @@ impl State {
     }
 }
 
-/// The state as the server sets it and the probes read it. Starts as [`State::Starting`].
+/// The state as the server sets it and the probes read it; systemd is told, too. Starts as
+/// [`State::Starting`].
 #[derive(Debug, Default)]
 pub struct Health(AtomicU8);
 
@@ -33,11 +36,13 @@ impl Health {
     /// Every listener accepts connections.
     pub fn ready(&self) {
         self.0.store(State::Ready as u8, Ordering::Release);
+        systemd::notify("READY=1");
     }
 
     /// No listener accepts connections any longer.
     pub fn draining(&self) {
         self.0.store(State::Draining as u8, Ordering::Release);
+        systemd::notify("STOPPING=1");
     }
 
     /// The present state.

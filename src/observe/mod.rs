@@ -10,6 +10,7 @@ pub mod health;
 pub mod http;
 pub mod logs;
 pub mod metrics;
+mod systemd;
 
 pub use export::Metrics;
 pub use health::Health;

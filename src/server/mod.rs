@@ -1,33 +1,262 @@
-//! Listeners and what keeps the process going.
+//! Listeners, workers, reload and drain: what keeps the process going.
+//!
+//! One current-thread runtime per worker; a session lives on one of them, both sockets. The
+//! acceptor hands each connection to the worker with the fewest sessions: connections are long,
+//! and an imbalance would stay for hours. Metrics, catalog and key tasks have a runtime of their
+//! own.
 
-use std::net::SocketAddr;
+mod signals;
+mod worker;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::advice;
+use crate::config::Settings;
+use crate::observe::{Health, Metrics, http};
+use crate::protection::knowledge::Knowledge;
+use crate::session::upstream::Target;
+use crate::session::{Drain, Registry, Shared, tls};
+
+use worker::Workers;
+
+/// How often a drain looks whether the last session has ended.
+const DRAIN_TICK: Duration = Duration::from_millis(20);
+/// How long sessions get to hear that they are ended, once the drain's time is over.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Why the server could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An address cannot be listened on.
-    #[error("cannot listen on {address} for {what}")]
+    #[error(
+        "cannot listen on {address} for {what}: choose another address with {flag}, or end what uses it"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
         /// Clients or metrics.
         what: &'static str,
+        /// How to choose another.
+        flag: &'static str,
         /// The system's answer.
         source: std::io::Error,
     },
+    /// A TLS file cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    /// The system refuses threads, timers or the like.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] std::io::Error),
 }
 
-/// Serves until it is told to stop.
+/// A server that has its addresses and does not accept connections yet.
+pub struct Server {
+    listeners: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+    metrics_listener: Option<TcpListener>,
+    background: Runtime,
+    shared: Arc<Shared>,
+    health: Arc<Health>,
+    announce: bool,
+}
+
+fn listen(
+    address: SocketAddr,
+    what: &'static str,
+    flag: &'static str,
+) -> Result<TcpListener, Error> {
+    let failed = |source| Error::Listen {
+        address,
+        what,
+        flag,
+        source,
+    };
+    // std sets SO_REUSEADDR, so that a restart does not wait for old connections.
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+impl Server {
+    /// Binds every listener, metrics included, and reads the TLS files. Port 0 takes a free port.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub fn bind(settings: Settings) -> Result<Self, Error> {
+        let listeners = settings
+            .listen
+            .addresses
+            .iter()
+            .map(|&address| listen(address, "clients", "--listen"))
+            .collect::<Result<Vec<_>, _>>()?;
+        let metrics_listener = settings
+            .observe
+            .metrics
+            .map(|address| listen(address, "metrics", "--metrics"))
+            .transpose()?;
+        let addresses = listeners
+            .iter()
+            .map(TcpListener::local_addr)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(Error::Runtime)?;
+        let background = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("osprey-background")
+            .enable_all()
+            .build()
+            .map_err(Error::Runtime)?;
+        let upstream_tls = tls::client_config(&settings.upstream.tls)?;
+        let listen_tls = settings
+            .listen
+            .tls
+            .as_ref()
+            .map(tls::server_config)
+            .transpose()?;
+        let metrics = Arc::new(Metrics::new(
+            settings.limits.workers,
+            advice::Case::ALL.iter().map(|case| case.code()),
+            advice::NotRetried::ALL.iter().map(|why| why.label()),
+        ));
+        let knowledge =
+            Knowledge::new(&settings, upstream_tls.clone(), background.handle().clone());
+        let asked = Arc::clone(&knowledge);
+        metrics.ask_knowledge(move || asked.measure());
+        let shared = Shared {
+            target: ArcSwap::from_pointee(Target::new(&settings.upstream, upstream_tls)),
+            listen_tls: ArcSwapOption::from(listen_tls),
+            settings: ArcSwap::from_pointee(settings),
+            knowledge,
+            metrics,
+            sessions: Registry::default(),
+        };
+        Ok(Self {
+            listeners,
+            addresses,
+            metrics_listener,
+            background,
+            shared: Arc::new(shared),
+            health: Arc::default(),
+            announce: false,
+        })
+    }
+
+    /// Where clients connect.
+    pub fn listen_addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where metrics are served.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_listener.as_ref()?.local_addr().ok()
+    }
+
+    /// What the sessions share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Accepts connections until `shutdown`, then drains: sessions end when they are quiet, at the
+    /// latest after `limits.drain_timeout`. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
+        let Self {
+            listeners,
+            addresses,
+            metrics_listener,
+            background,
+            shared,
+            health,
+            announce,
+        } = self;
+        let workers = Workers::start(&shared).map_err(Error::Runtime)?;
+        let result = background.block_on(async {
+            if let Some(listener) = metrics_listener {
+                let listener =
+                    tokio::net::TcpListener::from_std(listener).map_err(Error::Runtime)?;
+                tokio::spawn(http::serve(
+                    listener,
+                    Arc::clone(&shared.metrics),
+                    Arc::clone(&health),
+                ));
+            }
+            let acceptors = listeners
+                .into_iter()
+                .map(|listener| {
+                    let listener = tokio::net::TcpListener::from_std(listener)?;
+                    Ok(tokio::spawn(workers.acceptor().accept(listener)))
+                })
+                .collect::<std::io::Result<Vec<_>>>()
+                .map_err(Error::Runtime)?;
+            health.ready();
+            if announce {
+                say_accepting(&addresses, &shared);
+            }
+            shutdown.await;
+            health.draining();
+            acceptors.iter().for_each(tokio::task::JoinHandle::abort);
+            drain(&shared).await;
+            Ok(())
+        });
+        workers.stop();
+        background.shutdown_background();
+        result
+    }
+}
+
+/// Says where clients can connect, on standard error whatever the log filter: scripts wait for it.
+fn say_accepting(addresses: &[SocketAddr], shared: &Shared) {
+    let upstream = shared.target.load().address();
+    for address in addresses {
+        eprintln!("osprey: accepting connections on {address}, upstream {upstream}");
+    }
+}
+
+async fn drain(shared: &Shared) {
+    let limit = shared.settings.load().limits.drain_timeout;
+    let open = shared.sessions.count();
+    tracing::info!(sessions = open, ?limit, "draining");
+    shared.sessions.set_drain(Drain::WhenQuiet);
+    if wait_for_sessions(shared, limit).await {
+        return;
+    }
+    tracing::warn!(
+        sessions = shared.sessions.count(),
+        "limits.drain_timeout is over: ending the sessions that are left"
+    );
+    shared.sessions.set_drain(Drain::Now);
+    wait_for_sessions(shared, LAST_WORDS).await;
+}
+
+/// True once no session is left; false when `limit` is over.
+async fn wait_for_sessions(shared: &Shared, limit: Duration) -> bool {
+    let gone = async {
+        while shared.sessions.count() > 0 {
+            tokio::time::sleep(DRAIN_TICK).await;
+        }
+    };
+    tokio::time::timeout(limit, gone).await.is_ok()
+}
+
+/// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
+///
 /// See [`Error`].
-pub fn run(settings: crate::config::Settings) -> Result<(), Error> {
-    for address in settings.listen.addresses {
-        std::net::TcpListener::bind(address).map_err(|source| Error::Listen {
-            address,
-            what: "clients",
-            source,
-        })?;
-    }
-    Ok(())
+pub fn run(settings: Settings) -> Result<(), Error> {
+    let mut server = Server::bind(settings)?;
+    server.announce = true;
+    let shutdown = {
+        let _runtime = server.background.enter();
+        signals::shutdown().map_err(Error::Runtime)?
+    };
+    server.run(shutdown)
 }

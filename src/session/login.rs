@@ -84,7 +84,9 @@ impl Refusal {
                 &mut frame,
                 "08006",
                 &error.to_string(),
-                Some("Osprey is up, its upstream is not. Check the Hologres instance and the upstream address in Osprey's configuration."),
+                Some(
+                    "Osprey is up, its upstream is not. Check the Hologres instance and the upstream address in Osprey's configuration.",
+                ),
             ),
         }
         Some(frame)
@@ -136,77 +138,129 @@ fn is_stuffed(stream: &Stream) -> bool {
     matches!(stream, Stream::Plain(socket) if matches!(socket.try_read(&mut [0]), Ok(1..)))
 }
 
+/// A connection that does not become a session; without a stream where TLS has swallowed it.
+pub(super) struct Ungreeted {
+    pub(super) stream: Option<Stream>,
+    pub(super) refusal: Refusal,
+}
+
+/// What one packet asks for.
+enum Asked {
+    Tls,
+    Again,
+    Cancel,
+    Session,
+}
+
 /// Finds out what a new client wants. TLS is begun at most once.
-pub(super) async fn greet(mut stream: Stream, context: &Context) -> Result<Wish, Refusal> {
-    let mut may_ask_gss = true;
-    if let Stream::Plain(socket) = &stream {
-        let mut first = [0];
-        if socket.peek(&mut first).await? == 0 {
-            return Err(Refusal::Gone);
-        }
-        if first[0] == TLS_HANDSHAKE {
-            stream = direct_tls(stream, context).await?;
-        }
+pub(super) async fn greet(mut stream: Stream, context: &Context) -> Result<Wish, Ungreeted> {
+    let mut asked_before = Asked::Again;
+    if wants_direct_tls(&stream).await {
+        stream = begin_tls(stream, context, true).await?;
+        asked_before = Asked::Tls;
     }
+    let mut gss_asked = false;
     loop {
-        let bytes = packet(&mut stream).await?;
-        match Packet::read(&bytes).map_err(bad)? {
-            Packet::SslRequest if !stream.is_tls() => {
-                if is_stuffed(&stream) {
-                    return Err(Refusal::Protocol(
-                        "received unencrypted data after SSL request".into(),
-                    ));
-                }
-                let Some(config) = context.listen_tls.load_full() else {
-                    stream.send(b"N").await?;
-                    may_ask_gss = false;
-                    continue;
-                };
-                stream.send(b"S").await?;
-                let Stream::Plain(socket) = stream else {
-                    return Err(Refusal::Gone);
-                };
-                let tls = TlsAcceptor::from(config).accept(socket).await?;
-                stream = Stream::Tls(Box::new(tls.into()));
+        match asked(&mut stream, context, &mut gss_asked, &asked_before).await {
+            Ok((Asked::Tls, _)) => {
+                stream = begin_tls(stream, context, false).await?;
+                asked_before = Asked::Tls;
             }
-            Packet::GssEncRequest if may_ask_gss => {
-                may_ask_gss = false;
-                if is_stuffed(&stream) {
-                    return Err(Refusal::Protocol(
-                        "received unencrypted data after GSSAPI encryption request".into(),
-                    ));
-                }
-                stream.send(b"N").await?;
+            Ok((Asked::Again, _)) => {}
+            Ok((Asked::Cancel, packet)) => return Ok(Wish::Cancel(packet)),
+            Ok((Asked::Session, packet)) => {
+                return Ok(Wish::Session(stream, StartupPacket(packet)));
             }
-            Packet::SslRequest | Packet::GssEncRequest => {
-                return Err(Refusal::Protocol(
-                    "encryption was asked for a second time".into(),
-                ));
-            }
-            Packet::Cancel(packet) => return Ok(Wish::Cancel(packet.to_vec())),
-            Packet::Startup(_) => {
-                if context.tls_required && !stream.is_tls() {
-                    return Err(Refusal::Own {
-                        sqlstate: "28000",
-                        message: "this proxy accepts TLS connections only".into(),
-                        hint: Some("Connect with sslmode=require or stronger.".into()),
-                    });
-                }
-                return Ok(Wish::Session(stream, StartupPacket(bytes)));
+            Err(refusal) => {
+                return Err(Ungreeted {
+                    stream: Some(stream),
+                    refusal,
+                });
             }
         }
     }
 }
 
-async fn direct_tls(stream: Stream, context: &Context) -> Result<Stream, Refusal> {
-    let (Some(config), Stream::Plain(socket)) = (context.listen_tls.load_full(), stream) else {
-        return Err(Refusal::Gone);
+async fn asked(
+    stream: &mut Stream,
+    context: &Context,
+    gss_asked: &mut bool,
+    before: &Asked,
+) -> Result<(Asked, Vec<u8>), Refusal> {
+    let bytes = packet(stream).await?;
+    let asked = match Packet::read(&bytes).map_err(bad)? {
+        Packet::SslRequest if matches!(before, Asked::Tls) => {
+            return Err(Refusal::Protocol("TLS was asked for within TLS".into()));
+        }
+        Packet::GssEncRequest if std::mem::replace(gss_asked, true) => {
+            return Err(Refusal::Protocol(
+                "GSSAPI encryption was asked for a second time".into(),
+            ));
+        }
+        Packet::SslRequest | Packet::GssEncRequest if is_stuffed(stream) => {
+            return Err(Refusal::Protocol(
+                "received unencrypted data after an encryption request".into(),
+            ));
+        }
+        Packet::SslRequest if context.shared.listen_tls.load().is_some() => Asked::Tls,
+        Packet::SslRequest | Packet::GssEncRequest => {
+            stream.send(b"N").await?;
+            Asked::Again
+        }
+        Packet::Cancel(_) => Asked::Cancel,
+        Packet::Startup(_) => {
+            let settings = context.shared.settings.load();
+            let required = settings.listen.tls.as_ref().is_some_and(|tls| tls.required);
+            if required && !stream.is_tls() {
+                return Err(Refusal::Own {
+                    sqlstate: "28000",
+                    message: "Osprey accepts TLS connections only".into(),
+                    hint: Some("Connect with sslmode=require or stronger.".into()),
+                });
+            }
+            Asked::Session
+        }
     };
-    let tls = TlsAcceptor::from(config).accept(socket).await?;
-    if tls.get_ref().1.alpn_protocol() != Some(super::tls::ALPN) {
-        return Err(Refusal::Protocol(
+    Ok((asked, bytes))
+}
+
+/// A client that begins with TLS at once, as PostgreSQL 17's sslnegotiation=direct does.
+async fn wants_direct_tls(stream: &Stream) -> bool {
+    let mut first = [0];
+    matches!(stream, Stream::Plain(socket)
+        if matches!(socket.peek(&mut first).await, Ok(1)) && first[0] == TLS_HANDSHAKE)
+}
+
+async fn begin_tls(
+    mut stream: Stream,
+    context: &Context,
+    direct: bool,
+) -> Result<Stream, Ungreeted> {
+    let gone = |refusal| Ungreeted {
+        stream: None,
+        refusal,
+    };
+    let Some(config) = context.shared.listen_tls.load_full() else {
+        return Err(gone(Refusal::Gone));
+    };
+    if !direct {
+        stream
+            .send(b"S")
+            .await
+            .map_err(|error| gone(error.into()))?;
+    }
+    let Stream::Plain(socket) = stream else {
+        return Err(gone(Refusal::Gone));
+    };
+    let tls = TlsAcceptor::from(config)
+        .accept(socket)
+        .await
+        .map_err(|error| gone(error.into()))?;
+    let protocol = tls.get_ref().1.alpn_protocol();
+    if direct && protocol != Some(super::tls::ALPN) {
+        return Err(gone(Refusal::Protocol(
             "direct TLS without the ALPN protocol \"postgresql\"".into(),
-        ));
+        )));
     }
     Ok(Stream::Tls(Box::new(tls.into())))
 }
@@ -238,14 +292,17 @@ pub(super) async fn log_in(
     context: &Context,
 ) -> Result<LoggedIn, (Stream, Refusal)> {
     let begun = Instant::now();
-    let mut server = match context.target.connect().await {
+    let mut server = match context.shared.target.load_full().connect().await {
         Ok(server) => server,
         Err(error) => {
-            context.metrics.upstream_connect_failures.inc();
+            context.shard().upstream_connect_failures.inc();
             return Err((client, error.into()));
         }
     };
-    context.metrics.upstream_connect_seconds.observe(begun.elapsed());
+    context
+        .shard()
+        .upstream_connect_time
+        .observe(begun.elapsed());
     let mut relay = Relay {
         from_client: Vec::new(),
         from_server: Vec::with_capacity(1024),
@@ -260,7 +317,7 @@ pub(super) async fn log_in(
             key: relay.key,
         }),
         Err(refusal) => {
-            server.close().await;
+            let _ = server.shut_down().await;
             Err((client, refusal))
         }
     }

@@ -124,7 +124,10 @@ impl Lane {
             if self.walk(direction, core, world, out) {
                 turn = Turn::Moved;
             }
-            if self.write(context, to, queue_of(direction, out)).is_pending() {
+            if self
+                .write(context, to, queue_of(direction, out))
+                .is_pending()
+            {
                 return turn;
             }
             if self.head == self.tail
@@ -245,7 +248,8 @@ impl Lane {
             self.buffer = Some(lend());
             return;
         };
-        if self.head > 0 && (held == 0 || self.tail == buffer.len() || needed > buffer.len() - self.head)
+        if self.head > 0
+            && (held == 0 || self.tail == buffer.len() || needed > buffer.len() - self.head)
         {
             buffer.copy_within(self.head..self.tail, 0);
             self.seen -= self.head;
@@ -267,12 +271,7 @@ impl Lane {
     }
 
     /// Writes what the queue says. Ready when nothing is left to write.
-    fn write(
-        &mut self,
-        context: &mut Context<'_>,
-        to: &mut Stream,
-        queue: &mut Queue,
-    ) -> Poll<()> {
+    fn write(&mut self, context: &mut Context<'_>, to: &mut Stream, queue: &mut Queue) -> Poll<()> {
         while !queue.is_empty() {
             let buffer = self.buffer.as_deref().unwrap_or_default();
             let pending = &buffer[self.head..self.seen];

@@ -104,7 +104,9 @@ pub(super) async fn authenticate(
     };
     scram.update(&body).map_err(failed)?;
     message.clear();
-    compose::frame(&mut message, b'p', |out| out.extend_from_slice(scram.message()));
+    compose::frame(&mut message, b'p', |out| {
+        out.extend_from_slice(scram.message())
+    });
     server.send(&message).await?;
 
     // SASLFinal

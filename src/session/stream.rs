@@ -125,12 +125,13 @@ impl Stream {
         }
     }
 
-    /// Says goodbye; a peer that is gone already is no error.
-    pub async fn close(mut self) {
-        let _ = match &mut self {
-            Self::Plain(socket) => socket.shutdown().await,
-            Self::Tls(tls) => tls.shutdown().await,
-        };
+    /// Says that nothing more will be written.
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket.
+    pub async fn shut_down(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|context| self.poll_shutdown(context)).await
     }
 }
 

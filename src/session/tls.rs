@@ -109,9 +109,7 @@ pub fn client_config(settings: &UpstreamTls) -> Result<Option<Arc<ClientConfig>>
         TlsMode::VerifyFull => {
             WebPkiServerVerifier::builder_with_provider(Arc::new(trusted(settings)?), provider())
                 .build()
-                .map_err(|error| {
-                    TlsError::Rustls(rustls::Error::General(error.to_string()))
-                })?
+                .map_err(|error| TlsError::Rustls(rustls::Error::General(error.to_string())))?
         }
     };
     let builder = ClientConfig::builder_with_provider(provider())

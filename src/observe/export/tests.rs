@@ -190,7 +190,7 @@ fn names_in(text: &str) -> std::collections::BTreeSet<String> {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn dashboard_and_alerts_name_only_metrics_that_exist() {
+fn dashboard_alerts_and_readme_name_only_metrics_that_exist() {
     let text = filled().render().unwrap();
     let exists = |name: &String| text.contains(&format!("# TYPE {name} "));
     for (file, content) in [
@@ -198,6 +198,7 @@ fn dashboard_and_alerts_name_only_metrics_that_exist() {
             "osprey.json",
             include_str!("../../../deploy/grafana/osprey.json"),
         ),
+        ("README.md", include_str!("../../../README.md")),
         (
             "alerts.yml",
             include_str!("../../../deploy/prometheus/alerts.yml"),

@@ -1,0 +1,61 @@
+//! `config/osprey.toml` shows every setting, and shows it right.
+
+use super::super::file;
+use super::*;
+
+const SHIPPED: &str = include_str!("../../../config/osprey.toml");
+
+/// The shipped file with the lines that start with `mark` enabled.
+fn enabled(marks: &[&str]) -> String {
+    let enable = |line: &str| {
+        let mark = marks.iter().find(|mark| line.starts_with(**mark));
+        mark.map_or(line, |mark| &line[mark.len()..]).to_owned() + "\n"
+    };
+    SHIPPED.lines().map(enable).collect()
+}
+
+#[test]
+fn the_shipped_file_is_right_as_it_is_and_with_every_default_enabled() {
+    for text in [SHIPPED.to_owned(), enabled(&["#= "])] {
+        let loaded = load_text(&text).unwrap_or_else(|problems| panic!("{problems:#?}"));
+        assert_eq!(loaded.settings, Settings::for_upstream("holo", 80));
+        assert_eq!(loaded.warnings, []);
+    }
+}
+
+#[test]
+fn the_shipped_file_shows_every_key_and_its_examples_are_right() {
+    let text = enabled(&["#= ", "#e.g. "]);
+    let mut draft = Draft::new();
+    let asked = file::parse("osprey.toml", &text, &mut draft);
+    assert_eq!(draft.notes.problems, []);
+    let missing: Vec<_> = asked
+        .iter()
+        .filter(|key| !draft.notes.is_given(key))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "config/osprey.toml does not show {missing:?}"
+    );
+}
+
+proptest::proptest! {
+    /// Whatever a file is broken into, it is answered with problems, and none repeats a secret.
+    #[test]
+    fn a_broken_file_neither_panics_nor_tells_its_secrets(
+        line in 0..SHIPPED.lines().count(),
+        cut in 0usize..200,
+        insert in "[\"'=\\[\\]{}.#\n a-z0-9]{0,6}",
+    ) {
+        let mut lines: Vec<String> =
+            enabled(&["#= ", "#e.g. "]).lines().map(str::to_owned).collect();
+        let secret = "password = \"hunter2-is-secret\"";
+        let (before, after) = secret.split_at(cut.min(secret.len()));
+        lines.insert(line, format!("{before}{insert}{after}"));
+        let mut draft = Draft::new();
+        file::parse("osprey.toml", &lines.join("\n"), &mut draft);
+        let texts: String = draft.notes.problems.iter().map(Problem::to_string).collect();
+        let told = texts.contains("hunter2") || texts.contains("is-secret");
+        proptest::prop_assert!(!told, "{}", texts);
+    }
+}

@@ -1,0 +1,445 @@
+//! A small model of a PostgreSQL backend: the extended protocol, skipping to Sync, implicit
+//! transactions, a transactional setting, prepared statements and portals, COPY IN.
+//!
+//! It understands a toy language, statements separated by `;`: `enc N` (reads N encrypted rows),
+//! `plain`, `fail`, `show`, `write`, `begin`, `commit`, `rollback`, `savepoint`, `rollback to`,
+//! `discard all`, `vacuum`, `copyin`, `set on`, `set off`, `reset`, and Osprey's own statements.
+
+use std::collections::HashMap;
+
+use crate::wire::backend::ErrorFields;
+use crate::wire::frontend::{Bind, Parse, Target, execute_portal, query_text};
+use crate::wire::{HEADER, Header, compose};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Block {
+    None,
+    Open,
+    Failed,
+}
+
+/// The backend.
+#[derive(Debug)]
+pub(super) struct Backend {
+    /// Reads encrypted data whatever the setting says: what a client sees when the route has been
+    /// right from the start.
+    ideal: bool,
+    /// SET of the route is refused (42501).
+    pub(super) refuse_set: bool,
+    block: Block,
+    /// Something ran since the last Sync or Query ended.
+    started: bool,
+    session: bool,
+    local: Option<bool>,
+    at_begin: bool,
+    at_savepoint: Option<bool>,
+    prepared: HashMap<Vec<u8>, String>,
+    portals: HashMap<Vec<u8>, (String, usize)>,
+    skipping: bool,
+    copy: Option<bool>,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// Every statement text that ran, for tests that look behind the curtain.
+    pub(super) ran: Vec<String>,
+}
+
+type Failure = (&'static str, String);
+
+/// The text of the vendor's page.
+pub(super) const PANGU: &str = "status { code: SERVER_INTERNAL_ERROR message: \"hos_exception: IO error: Failed to execute pangu open normal file pangu://x:1/product/odps/p/data/t/1, errorcode: 9, errorcode_description: invalid argument, err_msg: PanguParameterInvalidException";
+
+impl Backend {
+    pub(super) fn new(ideal: bool) -> Self {
+        Self {
+            ideal,
+            refuse_set: false,
+            block: Block::None,
+            started: false,
+            session: true,
+            local: None,
+            at_begin: true,
+            at_savepoint: None,
+            prepared: HashMap::new(),
+            portals: HashMap::new(),
+            skipping: false,
+            copy: None,
+            input: Vec::new(),
+            output: Vec::new(),
+            ran: Vec::new(),
+        }
+    }
+
+    pub(super) fn send(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+    }
+
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.output)
+    }
+
+    /// Handles the next whole message. False if there is none.
+    pub(super) fn step(&mut self) -> bool {
+        let Ok(Some(header)) = Header::read(&self.input) else {
+            return false;
+        };
+        if header.frame > self.input.len() {
+            return false;
+        }
+        let frame: Vec<u8> = self.input.drain(..header.frame).collect();
+        self.message(header.tag, &frame[HEADER..]);
+        true
+    }
+
+    fn put(&mut self, tag: u8, body: &[u8]) {
+        compose::frame(&mut self.output, tag, |out| out.extend_from_slice(body));
+    }
+
+    fn message(&mut self, tag: u8, body: &[u8]) {
+        if let Some(simple) = self.copy {
+            match tag {
+                b'd' if body == b"bad" => {
+                    self.copy = None;
+                    self.fail(&("22P02", "bad data".into()), !simple);
+                    if simple {
+                        self.ready();
+                    }
+                }
+                b'd' | b'S' | b'H' => {}
+                b'c' => {
+                    self.copy = None;
+                    self.put(b'C', b"COPY 1\0");
+                    if simple {
+                        self.end_query();
+                    }
+                }
+                _ => {
+                    self.copy = None;
+                    self.fail(&("57014", "COPY from stdin failed".into()), !simple);
+                    if simple {
+                        self.ready();
+                    }
+                }
+            }
+            return;
+        }
+        if self.skipping && tag != b'S' {
+            return;
+        }
+        match tag {
+            b'Q' => self.query(&String::from_utf8_lossy(query_text(body))),
+            b'S' => {
+                self.skipping = false;
+                self.end_query();
+            }
+            b'P' | b'B' | b'E' | b'D' | b'C' => {
+                if let Err(failure) = self.extended(tag, body) {
+                    self.fail(&failure, true);
+                }
+            }
+            b'F' => {
+                self.put(b'V', &[0xff; 4]);
+                self.ready();
+            }
+            _ => {}
+        }
+    }
+
+    fn begin_implicit(&mut self) {
+        if !self.started && self.block == Block::None {
+            self.at_begin = self.session;
+        }
+        self.started = true;
+    }
+
+    fn extended(&mut self, tag: u8, body: &[u8]) -> Result<(), Failure> {
+        match tag {
+            b'P' => {
+                let parse = Parse::read(body).expect("well formed");
+                let text = String::from_utf8_lossy(parse.text).into_owned();
+                self.begin_implicit();
+                self.refuse_in_failed(&text)?;
+                if text == "selekt" {
+                    return Err(("42601", "syntax error".into()));
+                }
+                if parse.name.is_empty() {
+                    self.prepared.remove(parse.name);
+                } else if self.prepared.contains_key(parse.name) {
+                    return Err(("42P05", "prepared statement already exists".into()));
+                }
+                self.prepared.insert(parse.name.into(), text);
+                self.put(b'1', b"");
+            }
+            b'B' => {
+                let bind = Bind::read(body).expect("well formed");
+                self.begin_implicit();
+                let Some(text) = self.prepared.get(bind.statement).cloned() else {
+                    return Err(("26000", "prepared statement does not exist".into()));
+                };
+                self.refuse_in_failed(&text)?;
+                if !bind.portal.is_empty() && self.portals.contains_key(bind.portal) {
+                    return Err(("42P03", "portal already exists".into()));
+                }
+                self.portals.insert(bind.portal.into(), (text, 0));
+                self.put(b'2', b"");
+            }
+            b'E' => {
+                let name = execute_portal(body).expect("well formed");
+                let limit = body[name.len() + 1..].try_into().map_or(0, u32::from_be_bytes);
+                self.begin_implicit();
+                let Some((text, done)) = self.portals.get(name).cloned() else {
+                    return Err(("34000", "portal does not exist".into()));
+                };
+                self.refuse_in_failed(&text)?;
+                let rows = self.run(&text, false)?;
+                if self.copy.is_some() {
+                    return Ok(());
+                }
+                match rows {
+                    Outcome::Tag(command) => self.put(b'C', format!("{command}\0").as_bytes()),
+                    Outcome::Rows(rows) => {
+                        let end = if limit == 0 { rows.len() } else { rows.len().min(done + limit as usize) };
+                        for row in &rows[done.min(end)..end] {
+                            self.put(b'D', row.as_bytes());
+                        }
+                        if limit != 0 && end < rows.len() {
+                            self.put(b's', b"");
+                        } else {
+                            self.put(b'C', format!("SELECT {}\0", end - done).as_bytes());
+                        }
+                        if let Some(portal) = self.portals.get_mut(name) {
+                            portal.1 = end;
+                        }
+                    }
+                    Outcome::Empty => self.put(b'I', b""),
+                }
+            }
+            b'D' => {
+                self.begin_implicit();
+                let text = match Target::read(body) {
+                    Some(Target::Statement(name)) => {
+                        let text = self.prepared.get(name).cloned();
+                        if text.is_some() {
+                            self.put(b't', &[0, 0]);
+                        }
+                        text
+                    }
+                    Some(Target::Portal(name)) => self.portals.get(name).map(|(text, _)| text.clone()),
+                    None => None,
+                };
+                let Some(text) = text else {
+                    return Err(("26000", "nothing to describe".into()));
+                };
+                if text.starts_with("enc") || text == "plain" || text == "show" {
+                    self.put(b'T', b"columns");
+                } else {
+                    self.put(b'n', b"");
+                }
+            }
+            _ => {
+                match Target::read(body) {
+                    Some(Target::Statement(name)) => {
+                        self.prepared.remove(name);
+                    }
+                    Some(Target::Portal(name)) => {
+                        self.portals.remove(name);
+                    }
+                    None => {}
+                }
+                self.put(b'3', b"");
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_in_failed(&self, text: &str) -> Result<(), Failure> {
+        if self.block == Block::Failed && !matches!(own(text), "commit" | "rollback" | "rollback to" | "ROLLBACK") {
+            return Err(("25P02", "current transaction is aborted".into()));
+        }
+        Ok(())
+    }
+
+    fn query(&mut self, text: &str) {
+        self.prepared.remove(&b""[..]);
+        self.portals.remove(&b""[..]);
+        self.begin_implicit();
+        for statement in text.split(';').map(str::trim) {
+            let result = self
+                .refuse_in_failed(statement)
+                .and_then(|()| self.run(statement, true));
+            match result {
+                Ok(_) if self.copy.is_some() => return,
+                Ok(Outcome::Tag(command)) => self.put(b'C', format!("{command}\0").as_bytes()),
+                Ok(Outcome::Rows(rows)) => {
+                    self.put(b'T', b"columns");
+                    for row in &rows {
+                        self.put(b'D', row.as_bytes());
+                    }
+                    self.put(b'C', format!("SELECT {}\0", rows.len()).as_bytes());
+                }
+                Ok(Outcome::Empty) => self.put(b'I', b""),
+                Err(failure) => {
+                    self.fail(&failure, false);
+                    break;
+                }
+            }
+        }
+        self.end_query();
+    }
+
+    fn run(&mut self, text: &str, simple: bool) -> Result<Outcome, Failure> {
+        self.ran.push(text.to_owned());
+        let text = own(text);
+        if text.starts_with("SELECT pg_catalog.set_config") {
+            self.may_set()?;
+            self.local = Some(false);
+            return Ok(Outcome::Rows(vec!["false".into()]));
+        }
+        if text.starts_with("SET ") || text == "set off" {
+            self.may_set()?;
+            self.session = false;
+            return Ok(Outcome::Tag("SET"));
+        }
+        if text.starts_with("RESET ") || text == "reset" || text == "set on" {
+            self.session = true;
+            return Ok(Outcome::Tag(if text == "set on" { "SET" } else { "RESET" }));
+        }
+        if let Some(count) = text.strip_prefix("enc") {
+            if !self.ideal && self.local.unwrap_or(self.session) {
+                return Err(("XX000", PANGU.into()));
+            }
+            let count = count.trim().parse().unwrap_or(1);
+            return Ok(Outcome::Rows((0..count).map(|row| format!("row {row}")).collect()));
+        }
+        match text {
+            "" => Ok(Outcome::Empty),
+            "plain" => Ok(Outcome::Rows(vec!["plain".into()])),
+            "write" => Ok(Outcome::Tag("INSERT 0 1")),
+            "fail" => Err(("22012", "division by zero".into())),
+            "show" => {
+                let on = self.local.unwrap_or(self.session);
+                Ok(Outcome::Rows(vec![if on { "on" } else { "off" }.into()]))
+            }
+            "begin" => {
+                self.block = Block::Open;
+                Ok(Outcome::Tag("BEGIN"))
+            }
+            "commit" | "rollback" | "ROLLBACK" => {
+                let commits = text == "commit" && self.block != Block::Failed;
+                if !commits {
+                    self.session = self.at_begin;
+                }
+                self.block = Block::None;
+                self.transaction_over();
+                self.at_begin = self.session;
+                Ok(Outcome::Tag(if commits { "COMMIT" } else { "ROLLBACK" }))
+            }
+            "savepoint" => {
+                self.at_savepoint = Some(self.session);
+                Ok(Outcome::Tag("SAVEPOINT"))
+            }
+            "rollback to" => match self.at_savepoint {
+                Some(value) => {
+                    self.session = value;
+                    self.block = Block::Open;
+                    Ok(Outcome::Tag("ROLLBACK"))
+                }
+                None => Err(("3B001", "savepoint does not exist".into())),
+            },
+            "discard all" => {
+                self.prepared.clear();
+                self.session = true;
+                Ok(Outcome::Tag("DISCARD ALL"))
+            }
+            "vacuum" if self.block == Block::Open => {
+                Err(("25001", "VACUUM cannot run inside a transaction block".into()))
+            }
+            "vacuum" => Ok(Outcome::Tag("VACUUM")),
+            "copyin" => {
+                self.copy = Some(simple);
+                self.put(b'G', &[0, 0, 0]);
+                Ok(Outcome::Empty)
+            }
+            other => Err(("42601", format!("syntax error at {other}"))),
+        }
+    }
+
+    fn may_set(&self) -> Result<(), Failure> {
+        if self.refuse_set {
+            Err(("42501", "permission denied to set parameter".into()))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn transaction_over(&mut self) {
+        self.local = None;
+        self.at_savepoint = None;
+        self.portals.clear();
+    }
+
+    fn fail(&mut self, failure: &Failure, skip: bool) {
+        compose::error(
+            &mut self.output,
+            [
+                (b'S', b"ERROR".as_slice()),
+                (b'V', b"ERROR"),
+                (b'C', failure.0.as_bytes()),
+                (b'M', failure.1.as_bytes()),
+            ],
+        );
+        self.skipping = skip;
+        if self.block == Block::None {
+            self.session = self.at_begin;
+            self.transaction_over();
+            self.started = false;
+        } else {
+            self.block = Block::Failed;
+        }
+    }
+
+    fn end_query(&mut self) {
+        if self.block == Block::None {
+            self.transaction_over();
+        }
+        self.started = false;
+        self.ready();
+    }
+
+    fn ready(&mut self) {
+        let status = match self.block {
+            Block::None => b"I",
+            Block::Open => b"T",
+            Block::Failed => b"E",
+        };
+        self.put(b'Z', status);
+    }
+}
+
+enum Outcome {
+    Tag(&'static str),
+    Rows(Vec<String>),
+    Empty,
+}
+
+/// A statement without Osprey's mark.
+fn own(text: &str) -> &str {
+    text.trim().trim_start_matches("/* osprey */ ")
+}
+
+/// What a client sees, readable: `Z` with its status, `C` with its tag, errors by SQLSTATE.
+pub(super) fn transcript(mut bytes: &[u8]) -> Vec<String> {
+    let mut seen = Vec::new();
+    while let Ok(Some(header)) = Header::read(bytes) {
+        assert!(header.frame <= bytes.len(), "a message was cut off");
+        let body = &bytes[HEADER..header.frame];
+        let tag = char::from(header.tag);
+        seen.push(match tag {
+            'E' => format!("E {}", String::from_utf8_lossy(ErrorFields::new(body).sqlstate())),
+            'Z' | 'C' | 'D' => format!("{tag} {}", String::from_utf8_lossy(body).trim_end_matches('\0')),
+            _ => tag.to_string(),
+        });
+        bytes = &bytes[header.frame..];
+    }
+    assert!(bytes.is_empty(), "a message was cut off");
+    seen
+}

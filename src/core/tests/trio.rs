@@ -1,0 +1,351 @@
+//! A client, the core and a backend, stepped by hand: no socket, no clock.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::advice::NotRetried;
+use crate::core::{
+    Advised, Commands, Core, ErrorContext, Event, Op, Outbox, Policy, Queue, World,
+};
+use crate::protection::{Decision, Effects, NameUse, Reason, Source};
+use crate::wire::backend::ErrorFields;
+use crate::wire::compose;
+
+use super::model::Backend;
+
+/// What is known, for tests.
+#[derive(Debug, Clone)]
+pub(super) struct FakeWorld {
+    /// `enc` is known to be protected; otherwise it merely may need to be run again.
+    pub(super) known: bool,
+    pub(super) proven: bool,
+    pub(super) reads_encrypted: bool,
+}
+
+impl World for FakeWorld {
+    fn decide(&self, text: &[u8], _whole: bool, _path_certain: bool) -> Arc<Decision> {
+        let text = String::from_utf8_lossy(text);
+        let mut decision = Decision::default();
+        let words: HashSet<&str> = text.split(';').map(str::trim).collect();
+        let mut add = |effects| decision.effects = decision.effects.with(effects);
+        for word in words {
+            match word {
+                "begin" => add(Effects::BEGINS),
+                "commit" | "rollback" | "rollback to" => add(Effects::ENDS),
+                "set on" | "set off" => add(Effects::SETS_ROUTE),
+                "reset" => add(Effects::RESETS_ROUTE),
+                "discard all" => add(Effects::RESETS_ALL.with(Effects::WRITES)),
+                "copyin" => add(Effects::COPY_IN.with(Effects::WRITES)),
+                "write" | "vacuum" => add(Effects::WRITES),
+                "doubt" => add(Effects::ROUTE_DOUBT.with(Effects::WRITES)),
+                _ => {}
+            }
+            if word.starts_with("enc") {
+                add(Effects::READS_FOREIGN);
+                if self.known {
+                    decision.protected = Some(Arc::new(Reason {
+                        relation: "public.enc".into(),
+                        via: Vec::new(),
+                        project: None,
+                        key: None,
+                        source: Source::Pattern,
+                    }));
+                }
+            }
+            if let Some(name) = word.strip_prefix("prepare ") {
+                decision.names.push(NameUse::Prepare(name.into()));
+            }
+            if let Some(name) = word.strip_prefix("execute ") {
+                decision.names.push(NameUse::Execute(name.into()));
+            }
+        }
+        Arc::new(decision)
+    }
+
+    fn generation(&self) -> u64 {
+        1
+    }
+
+    fn has_protected(&self) -> bool {
+        self.known
+    }
+
+    fn reads_encrypted_already(&self) -> bool {
+        self.reads_encrypted
+    }
+
+    fn may_need_retry(&self) -> bool {
+        true
+    }
+
+    fn is_proven(&self) -> bool {
+        self.proven
+    }
+
+    fn advise(&self, error: ErrorFields<'_>, _context: &ErrorContext<'_>) -> Option<Advised> {
+        let pangu = String::from_utf8_lossy(error.message()).contains("pangu");
+        pangu.then(|| {
+            let mut frame = Vec::new();
+            compose::error(
+                &mut frame,
+                [(b'S', b"ERROR".as_slice()), (b'C', b"XX000"), (b'M', b"advice")],
+            );
+            Advised {
+                frame,
+                code: "OSP-1001",
+                curable: true,
+            }
+        })
+    }
+}
+
+/// The three, and the bytes between them.
+pub(super) struct Trio {
+    pub(super) world: FakeWorld,
+    pub(super) core: Core,
+    pub(super) backend: Backend,
+    out: Outbox,
+    from_client: Vec<u8>,
+    client_staged: Vec<u8>,
+    client_wanted: usize,
+    from_server: Vec<u8>,
+    server_staged: Vec<u8>,
+    server_wanted: usize,
+    /// Everything the client got.
+    pub(super) to_client: Vec<u8>,
+    /// Everything the server got.
+    pub(super) to_server: Vec<u8>,
+    /// What went to the server, one entry per turn: a turn is one write.
+    pub(super) writes: Vec<Vec<u8>>,
+    pub(super) events: Vec<Event>,
+}
+
+pub(super) fn policy() -> Policy {
+    Policy {
+        commands: Arc::new(Commands::new("route", "false")),
+        per_statement: false,
+        enforce: false,
+        retry_buffer: None,
+        inspect: 1 << 16,
+        relay_only: false,
+        client_owns_route: false,
+    }
+}
+
+pub(super) fn known() -> FakeWorld {
+    FakeWorld {
+        known: true,
+        proven: true,
+        reads_encrypted: false,
+    }
+}
+
+pub(super) fn unknown() -> FakeWorld {
+    FakeWorld {
+        known: false,
+        ..known()
+    }
+}
+
+/// Does what a queue says, over the bytes that the core has dealt with.
+fn perform(queue: &mut Queue, staged: &mut Vec<u8>, to: &mut Vec<u8>) {
+    let mut at = 0;
+    let mut sent = 0;
+    for op in queue.iter() {
+        match op {
+            Op::Forward(bytes) => {
+                to.extend_from_slice(&staged[at..at + bytes]);
+                at += bytes;
+                sent += bytes;
+            }
+            Op::Drop(bytes) => at += bytes,
+            Op::Own(bytes) => {
+                to.extend_from_slice(bytes);
+                sent += bytes.len();
+            }
+        }
+    }
+    let consumed = queue.advance(sent);
+    assert_eq!(consumed, at);
+    assert!(queue.is_empty());
+    staged.drain(..consumed);
+    assert!(staged.is_empty());
+}
+
+impl Trio {
+    pub(super) fn new(policy: Policy, world: FakeWorld) -> Self {
+        Self {
+            world,
+            core: Core::new(policy),
+            backend: Backend::new(false),
+            out: Outbox::default(),
+            from_client: Vec::new(),
+            client_staged: Vec::new(),
+            client_wanted: 0,
+            from_server: Vec::new(),
+            server_staged: Vec::new(),
+            server_wanted: 0,
+            to_client: Vec::new(),
+            to_server: Vec::new(),
+            writes: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// The client sends.
+    pub(super) fn client(&mut self, bytes: &[u8]) {
+        self.from_client.extend_from_slice(bytes);
+    }
+
+    /// Up to `count` new bytes from the client reach the core.
+    pub(super) fn frontend(&mut self, count: usize) -> bool {
+        let take = count.max(self.client_wanted).min(self.from_client.len());
+        if take == 0 || take < self.client_wanted {
+            return false;
+        }
+        let progress = self
+            .core
+            .on_frontend(&self.from_client[..take], &self.world, &mut self.out);
+        self.client_wanted = progress.wanted;
+        if progress.consumed == 0 && !progress.blocked && take < self.from_client.len() && progress.wanted == 0 {
+            // A header in pieces: look again with a byte more.
+            self.client_wanted = take + 1;
+        }
+        self.client_staged.extend(self.from_client.drain(..progress.consumed));
+        let before = self.to_server.len();
+        self.flush();
+        progress.consumed > 0 || self.to_server.len() > before || self.client_wanted > take
+    }
+
+    /// The server handles one message.
+    pub(super) fn server(&mut self) -> bool {
+        let stepped = self.backend.step();
+        let answer = self.backend.take();
+        self.from_server.extend_from_slice(&answer);
+        stepped
+    }
+
+    /// Up to `count` new bytes from the server reach the core.
+    pub(super) fn backward(&mut self, count: usize) -> bool {
+        let take = count.max(self.server_wanted).min(self.from_server.len());
+        if take == 0 || take < self.server_wanted {
+            return false;
+        }
+        let progress = self
+            .core
+            .on_backend(&self.from_server[..take], &self.world, &mut self.out);
+        self.server_wanted = progress.wanted;
+        if progress.consumed == 0 && take < self.from_server.len() && progress.wanted == 0 {
+            self.server_wanted = take + 1;
+        }
+        self.server_staged.extend(self.from_server.drain(..progress.consumed));
+        self.flush();
+        progress.consumed > 0 || self.server_wanted > take
+    }
+
+    fn flush(&mut self) {
+        let mut to_server = Vec::new();
+        perform(&mut self.out.to_server, &mut self.client_staged, &mut to_server);
+        perform(&mut self.out.to_client, &mut self.server_staged, &mut self.to_client);
+        if !to_server.is_empty() {
+            self.backend.send(&to_server);
+            self.to_server.extend_from_slice(&to_server);
+            self.writes.push(to_server);
+        }
+        while let Some(event) = self.core.take_event() {
+            if event == Event::Proven {
+                self.world.proven = true;
+            }
+            self.events.push(event);
+        }
+    }
+
+    /// Lets everything flow until nothing moves.
+    pub(super) fn settle(&mut self) {
+        loop {
+            let moved = self.frontend(usize::MAX) | self.server() | self.backward(usize::MAX);
+            if !moved {
+                break;
+            }
+        }
+        assert!(
+            !self.events.iter().any(|event| matches!(event, Event::RelayOnly(_))),
+            "the core lost track: {:?}",
+            self.events
+        );
+    }
+
+    /// The client sends, everything flows; what the client got.
+    pub(super) fn exchange(&mut self, bytes: &[u8]) -> Vec<String> {
+        self.client(bytes);
+        self.settle();
+        self.seen()
+    }
+
+    /// What the client got since the last call.
+    pub(super) fn seen(&mut self) -> Vec<String> {
+        super::model::transcript(&std::mem::take(&mut self.to_client))
+    }
+
+    /// The reason that the last rewritten error gives for not having been run again.
+    pub(super) fn last_refusal(&self) -> Option<NotRetried> {
+        self.events.iter().rev().find_map(|event| match event {
+            Event::ErrorRewritten { not_retried, .. } => *not_retried,
+            _ => None,
+        })
+    }
+}
+
+/// Frames, for clients.
+pub(super) mod msg {
+    use crate::wire::compose;
+
+    fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        compose::frame(&mut out, tag, |out| out.extend_from_slice(body));
+        out
+    }
+
+    pub(in super::super) fn query(sql: &str) -> Vec<u8> {
+        frame(b'Q', format!("{sql}\0").as_bytes())
+    }
+
+    pub(in super::super) fn parse(name: &str, sql: &str) -> Vec<u8> {
+        frame(b'P', format!("{name}\0{sql}\0\0\0").as_bytes())
+    }
+
+    pub(in super::super) fn bind(portal: &str, statement: &str) -> Vec<u8> {
+        frame(b'B', format!("{portal}\0{statement}\0\0\0\0\0\0\0").as_bytes())
+    }
+
+    pub(in super::super) fn execute(portal: &str, rows: u32) -> Vec<u8> {
+        let mut body = format!("{portal}\0").into_bytes();
+        body.extend_from_slice(&rows.to_be_bytes());
+        frame(b'E', &body)
+    }
+
+    pub(in super::super) fn describe(kind: char, name: &str) -> Vec<u8> {
+        frame(b'D', format!("{kind}{name}\0").as_bytes())
+    }
+
+    pub(in super::super) fn close(kind: char, name: &str) -> Vec<u8> {
+        frame(b'C', format!("{kind}{name}\0").as_bytes())
+    }
+
+    pub(in super::super) fn sync() -> Vec<u8> {
+        frame(b'S', b"")
+    }
+
+    pub(in super::super) fn copy_data(data: &str) -> Vec<u8> {
+        frame(b'd', data.as_bytes())
+    }
+
+    pub(in super::super) fn copy_done() -> Vec<u8> {
+        frame(b'c', b"")
+    }
+
+    /// Parse, Bind, Execute of the unnamed statement.
+    pub(in super::super) fn extended(sql: &str) -> Vec<u8> {
+        [parse("", sql), bind("", ""), execute("", 0)].concat()
+    }
+}

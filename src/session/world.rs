@@ -1,0 +1,186 @@
+//! What the core asks of the world, answered from the snapshots at hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::advice::{self, AdviceContext};
+use crate::config::{Override, RouteKind, Scope, Settings};
+use crate::core::{Advised, Commands, ErrorContext, Policy, World};
+use crate::protection::knowledge::{DatabaseKnowledge, Knowledge};
+use crate::protection::{Decision, NameContext};
+use crate::sql::ROUTE_SETTINGS;
+use crate::wire::backend::ErrorFields;
+use crate::wire::compose;
+use crate::wire::startup::Startup;
+
+use super::Context;
+
+/// How long the first session of a database waits for its catalogs to be read, so that its first
+/// statement is decided by knowledge and not by luck. Statements themselves never wait.
+const FIRST_READING: Duration = Duration::from_secs(5);
+
+/// The older of its two names: every version of Hologres takes it.
+const ORC_VIA_HOLO: &str = ROUTE_SETTINGS[0];
+const CATALOG_ROUTING: &str = ROUTE_SETTINGS[2];
+
+/// One session's view of what is known.
+pub(super) struct SessionWorld {
+    knowledge: Arc<Knowledge>,
+    database: Arc<DatabaseKnowledge>,
+    names: NameContext,
+    /// The same, for when the search path is no longer certain.
+    names_uncertain: NameContext,
+    redact: bool,
+    pub(super) cancel_orphans: bool,
+}
+
+impl SessionWorld {
+    pub(super) fn new(startup: Startup<'_>, context: &Context, settings: &Settings) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let knowledge = Arc::clone(&context.shared.knowledge);
+        let database = knowledge.database(&text(startup.database()));
+        let user = text(startup.user());
+        let names_uncertain = NameContext {
+            user,
+            search_path: None,
+        };
+        Self {
+            names: names_uncertain.clone(),
+            names_uncertain,
+            knowledge,
+            database,
+            redact: settings.observe.redact_paths,
+            cancel_orphans: settings.limits.cancel_orphans,
+        }
+    }
+
+    /// Waits, at most a little, until there is something to decide by.
+    pub(super) async fn ready(&mut self, startup: Startup<'_>) {
+        let _ = tokio::time::timeout(FIRST_READING, self.database.ready()).await;
+        let at_startup = startup
+            .settings()
+            .into_iter()
+            .rev()
+            .find_map(|(name, value)| (name == "search_path").then_some(value));
+        let path = at_startup.unwrap_or_else(|| self.database.snapshot().search_path().to_owned());
+        self.names = NameContext::new(&self.names.user, &path);
+    }
+
+    pub(super) fn user(&self) -> &str {
+        &self.names.user
+    }
+
+    pub(super) fn proven(&self) {
+        self.knowledge.set_proven(&self.names.user);
+    }
+
+    pub(super) fn catalog_changed(&self) {
+        self.database.catalog_changed();
+    }
+}
+
+impl World for SessionWorld {
+    fn decide(&self, text: &[u8], whole: bool, path_certain: bool) -> Arc<Decision> {
+        let names = if path_certain {
+            &self.names
+        } else {
+            &self.names_uncertain
+        };
+        let snapshot = self.database.snapshot();
+        if whole {
+            snapshot.decide(text, names)
+        } else {
+            snapshot.decide_prefix(text, names)
+        }
+    }
+
+    fn generation(&self) -> u64 {
+        self.database.snapshot().generation()
+    }
+
+    fn has_protected(&self) -> bool {
+        self.database.snapshot().protected_count() > 0
+    }
+
+    fn reads_encrypted_already(&self) -> bool {
+        self.database.snapshot().route().reads_encrypted_already()
+    }
+
+    fn may_need_retry(&self) -> bool {
+        self.database.snapshot().foreign_count() > 0
+    }
+
+    fn is_proven(&self) -> bool {
+        self.database.snapshot().route().user_may_set || self.knowledge.is_proven(&self.names.user)
+    }
+
+    fn advise(&self, error: ErrorFields<'_>, context: &ErrorContext<'_>) -> Option<Advised> {
+        let fault = advice::recognize(error.message(), error.get(b'D'), error.get(b'W'))?;
+        let snapshot = self.database.snapshot();
+        let original = String::from_utf8_lossy(error.message());
+        let advice = advice::advise(
+            &fault,
+            &original,
+            &AdviceContext {
+                database: snapshot.database(),
+                reason: context
+                    .decision
+                    .and_then(|decision| decision.protected.as_deref()),
+                client_set_route: context.client_owns_route,
+                route_was_set: context.route_was_set || snapshot.route().reads_encrypted_already(),
+                version: snapshot.version(),
+                not_retried: context.not_retried,
+                redact: self.redact,
+                ..AdviceContext::default()
+            },
+        );
+        // Severity, SQLSTATE, position, file, line and routine stay as Hologres sent them.
+        let replaced = [
+            (b'M', advice.message.as_bytes()),
+            (b'D', advice.detail.as_bytes()),
+            (b'H', advice.hint.as_bytes()),
+        ];
+        let kept = error
+            .iter()
+            .filter(|(code, _)| !matches!(code, b'M' | b'D' | b'H'));
+        let mut frame = Vec::new();
+        let (before, after): (Vec<_>, Vec<_>) =
+            kept.partition(|(code, _)| matches!(code, b'S' | b'V' | b'C'));
+        compose::error(&mut frame, before.into_iter().chain(replaced).chain(after));
+        Some(Advised {
+            frame,
+            code: advice.code,
+            curable: fault.is_curable(),
+        })
+    }
+}
+
+/// What the settings, the startup packet and the upstream's version make of a session.
+pub(super) fn policy(startup: Startup<'_>, settings: &Settings, world: &SessionWorld) -> Policy {
+    let common_table = match settings.route.kind {
+        RouteKind::Sqe => false,
+        RouteKind::CommonTable => true,
+        RouteKind::Auto => world
+            .database
+            .snapshot()
+            .version()
+            .is_some_and(|version| version >= crate::catalog::HologresVersion::COMMON_TABLE),
+    };
+    let commands = if common_table {
+        Commands::new(CATALOG_ROUTING, "'odps:common_table,dlf:hqe'")
+    } else {
+        Commands::new(ORC_VIA_HOLO, "false")
+    };
+    Policy {
+        commands: Arc::new(commands),
+        per_statement: settings.route.scope == Scope::Statement,
+        enforce: settings.route.override_client == Override::Enforce,
+        retry_buffer: settings.route.retry.then_some(settings.route.retry_buffer),
+        inspect: settings.limits.inspect_bytes,
+        relay_only: startup.is_replication() || startup.is_fixed_front_end(),
+        client_owns_route: startup
+            .settings()
+            .iter()
+            .any(|(name, _)| ROUTE_SETTINGS.contains(&name.as_str())),
+    }
+}

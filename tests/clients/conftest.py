@@ -1,0 +1,72 @@
+"""Fixtures: one cluster for the run, an Osprey in front of it, a new database for each test."""
+
+import itertools
+import subprocess
+
+import pytest
+
+import harness
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def extension():
+    """The stand-in, built."""
+    done = subprocess.run(
+        ["make", "-s", "-C", harness.EXTENSION], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "warning" not in done.stderr, done.stderr
+
+
+@pytest.fixture(scope="session")
+def cluster(extension):
+    with harness.Cluster() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def tls_cluster(extension):
+    with harness.Cluster(tls=True) as running:
+        yield running
+
+
+def need_osprey():
+    if harness.osprey_binary() is None:
+        pytest.skip("target/release/osprey is not built")
+
+
+@pytest.fixture(scope="session")
+def osprey(cluster):
+    """The Osprey that tests share; those that change its configuration start their own."""
+    need_osprey()
+    with harness.Osprey.in_front_of(cluster) as running:
+        yield running
+
+
+@pytest.fixture
+def database(cluster):
+    """A new database with the tables of schema.sql."""
+    name = cluster.create_database(f"test_{next(_numbers)}")
+    yield name
+    cluster.query("postgres", f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(params=["direct", "osprey"])
+def endpoint(request, cluster, database):
+    """Where the client connects: each test runs against both, and knows which by `endpoint.via`."""
+    if request.param == "direct":
+        return cluster.endpoint(database)
+    osprey = request.getfixturevalue("osprey")
+    osprey.wait_until_known(database)
+    cluster.reset_counters(database)
+    return osprey.endpoint(database)
+
+
+@pytest.fixture
+def through_osprey(cluster, database, osprey):
+    """Osprey's address alone, for tests that have no direct counterpart."""
+    osprey.wait_until_known(database)
+    cluster.reset_counters(database)
+    return osprey.endpoint(database)

@@ -1,0 +1,472 @@
+"""What the client tests stand on: a PostgreSQL cluster with the stand-in for Hologres, an Osprey in
+front of it, and the address that a client is given.
+
+Every cluster and every Osprey listens on a free loopback port and dies with its test run. Nothing is
+installed: the extension is loaded from the cluster's own directory, into which it is copied.
+"""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.request
+
+import psycopg
+import psycopg.conninfo
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+EXTENSION = HERE.parent / "hologres"
+PG_BIN = pathlib.Path(
+    os.environ.get("PG_BIN", "/usr/lib/postgresql/15/bin")
+)
+
+ENCRYPTED_PROJECTS = "finance_byok:kms, learned_byok:kms, legacy_default:default"
+
+# One password for every role: what is tested is the way it travels.
+PASSWORD = "correct horse"
+
+# Roles by the authentication method that pg_hba.conf demands of them over TCP.
+ROLES = {
+    "app": "scram-sha-256",
+    "app_md5": "md5",
+    "app_password": "password",
+    "app_trust": "trust",
+    "osprey_catalog": "scram-sha-256",
+}
+
+ORC = "hg_experimental_enable_access_odps_orc_via_holo"
+ORC_NEW_NAME = "hg_enable_access_odps_orc_via_holo"
+ROUTING = "hg_experimental_external_catalog_routing"
+
+# The start of the error that HQE gives for encrypted data.
+PANGU = "hos_exception: IO error: Failed to execute pangu open normal file pangu://"
+
+
+def free_port():
+    """A TCP port on 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def wait_for(condition, what, seconds=20.0):
+    """Asks `condition` until it is true; fails, naming `what`, when it is not in time."""
+    end = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {seconds} s for {what}")
+        time.sleep(0.02)
+
+
+def run(command, **options):
+    """Runs a command to its end; its output is in the error if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    if done.returncode != 0:
+        raise RuntimeError(
+            f"{command} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+        )
+    return done.stdout
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoint:
+    """Where a client connects, and what it may expect there."""
+
+    host: str
+    port: int
+    dbname: str
+    # "direct": the stand-in itself; "osprey": an Osprey in front of it
+    via: str
+    user: str = "app"
+    password: str = PASSWORD
+
+    @property
+    def direct(self):
+        return self.via == "direct"
+
+    def conninfo(self, **changes):
+        """libpq's connection string."""
+        fields = {
+            "host": self.host,
+            "port": self.port,
+            "dbname": self.dbname,
+            "user": self.user,
+            "password": self.password,
+            "sslmode": "disable",
+            **changes,
+        }
+        return psycopg.conninfo.make_conninfo(**fields)
+
+    def connect(self, autocommit=True, **changes):
+        """A psycopg 3 connection."""
+        return psycopg.connect(self.conninfo(**changes), autocommit=autocommit)
+
+    def environment(self):
+        """libpq's variables, for psql, pgbench and their like."""
+        return {
+            **os.environ,
+            "PGHOST": self.host,
+            "PGPORT": str(self.port),
+            "PGDATABASE": self.dbname,
+            "PGUSER": self.user,
+            "PGPASSWORD": self.password,
+            "PGSSLMODE": "disable",
+        }
+
+    def psql(self, *arguments, options=None, stdin=None):
+        """Runs psql; returns its exit status and standard output and error as one text."""
+        environment = self.environment()
+        if options:
+            environment["PGOPTIONS"] = options
+        done = subprocess.run(
+            [PG_BIN / "psql", "-X", *arguments],
+            env=environment,
+            cwd=HERE,
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
+        return done.returncode, done.stdout
+
+
+class Cluster:
+    """A PostgreSQL 15 with the stand-in for Hologres preloaded and in every database.
+
+    Its superuser is `postgres`, over a private Unix socket, without a password. Over TCP the roles
+    in ROLES exist, each with its own authentication method; `tls` turns TLS on, with a certificate
+    for localhost signed by a CA of its own.
+    """
+
+    def __init__(self, tls=False, settings=None):
+        self.tls = tls
+        self.settings = settings or {}
+        self.port = free_port()
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="osprey-pg-"))
+        self.data = self.directory / "data"
+        self.log_path = self.directory / "postgres.log"
+        self.ca = self.directory / "ca.crt"
+        self.process = None
+        # PostgreSQL refuses to run as root.
+        self.owner = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+
+    def _as_owner(self):
+        if self.owner is None:
+            return {"cwd": self.directory}
+        return {
+            "cwd": self.directory,
+            "user": self.owner.pw_uid,
+            "group": self.owner.pw_gid,
+            "extra_groups": [],
+        }
+
+    def _give(self, path, mode=None):
+        """Gives a file to the owner of the cluster."""
+        if mode is not None:
+            path.chmod(mode)
+        if self.owner is not None:
+            os.chown(path, self.owner.pw_uid, self.owner.pw_gid)
+        return path
+
+    def start(self):
+        self._give(self.directory, 0o755)
+        library = self.directory / "hologres.so"
+        shutil.copy(EXTENSION / "hologres.so", library)
+        self._give(library)
+        run(
+            [PG_BIN / "initdb", "-D", self.data, "-U", "postgres", "-A", "trust"]
+            + ["-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"],
+            **self._as_owner(),
+        )
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "unix_socket_directories": self.directory,
+            "shared_preload_libraries": library,
+            "hologres.encrypted_projects": ENCRYPTED_PROJECTS,
+            "fsync": "off",
+            "full_page_writes": "off",
+            "max_connections": 200,
+            "log_line_prefix": "%m [%p] %u@%d ",
+            "timezone": "UTC",
+            **self.settings,
+        }
+        if self.tls:
+            self._make_certificates()
+            settings |= {
+                "ssl": "on",
+                "ssl_cert_file": self.directory / "server.crt",
+                "ssl_key_file": self.directory / "server.key",
+            }
+        with open(self.data / "postgresql.conf", "a") as conf:
+            for name, value in settings.items():
+                conf.write(f"{name} = '{value}'\n")
+        hba = ["local all postgres trust"]
+        hba += [f"host all {role} 127.0.0.1/32 {how}" for role, how in ROLES.items()]
+        (self.data / "pg_hba.conf").write_text("\n".join(hba) + "\n")
+        self.launch()
+        self._prepare(library)
+        return self
+
+    def launch(self):
+        """Starts the server process on what is in the directory."""
+        log = open(self.log_path, "ab")
+        self.process = subprocess.Popen(
+            [PG_BIN / "postgres", "-D", self.data],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            **self._as_owner(),
+        )
+        log.close()
+        wait_for(self._answers, f"PostgreSQL to start; see {self.log_path}")
+
+    def _answers(self):
+        if self.process.poll() is not None:
+            raise RuntimeError(self.log_path.read_text())
+        # Over TCP, because a client that comes too early is refused there as well.
+        ready = [PG_BIN / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(ready).returncode == 0
+
+    def _make_certificates(self):
+        certificate = self.directory / "server.crt"
+        key = self.directory / "server.key"
+        ca_key = self.directory / "ca.key"
+        request = self.directory / "server.csr"
+        extensions = self.directory / "extensions"
+        extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        run(
+            ["openssl", "req", "-x509", *curve, "-days", "2", "-subj", "/CN=Test CA"]
+            + ["-keyout", ca_key, "-out", self.ca]
+        )
+        run(
+            ["openssl", "req", *curve, "-subj", "/CN=localhost", "-keyout", key]
+            + ["-out", request]
+        )
+        run(
+            ["openssl", "x509", "-req", "-days", "2", "-in", request, "-CA", self.ca]
+            + ["-CAkey", ca_key, "-CAcreateserial", "-extfile", extensions]
+            + ["-out", certificate]
+        )
+        self._give(certificate)
+        self._give(key, 0o600)
+
+    def _prepare(self, library):
+        script = (EXTENSION / "hologres--1.0.sql").read_text()
+        # Outside CREATE EXTENSION: the guard against psql goes, the library's path comes.
+        script = re.sub(r"(?m)^\\echo .*$", "", script)
+        script = script.replace("MODULE_PATHNAME", str(library))
+        with self.admin("template1") as connection:
+            connection.execute(script)
+        with self.admin("postgres") as connection:
+            for role, how in ROLES.items():
+                encryption = "md5" if how == "md5" else "scram-sha-256"
+                connection.execute(f"SET password_encryption = '{encryption}'")
+                connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
+
+    def admin(self, dbname):
+        """A superuser's connection, past every Osprey."""
+        return psycopg.connect(
+            host=str(self.directory),
+            port=self.port,
+            user="postgres",
+            dbname=dbname,
+            autocommit=True,
+        )
+
+    def create_database(self, name, script=HERE / "schema.sql"):
+        """A new database with the tests' tables; one of that name is dropped."""
+        quoted = '"' + name.replace('"', '""') + '"'
+        with self.admin("postgres") as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {quoted} WITH (FORCE)")
+            connection.execute(f"CREATE DATABASE {quoted}")
+        if script is not None:
+            with self.admin(name) as connection:
+                connection.execute(script.read_text())
+        return name
+
+    def query(self, dbname, statement, *values):
+        """One statement as superuser; its rows."""
+        with self.admin(dbname) as connection:
+            cursor = connection.execute(statement, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def scans(self, dbname):
+        """Scans per engine in a database: {"HQE": (scans, failures), ...}."""
+        rows = self.query(dbname, "SELECT engine, scans, failures FROM hologres.scans()")
+        return {engine: (scans, failures) for engine, scans, failures in rows}
+
+    def setting_changes(self, dbname):
+        """How often sessions of a database have set or reset a route setting."""
+        return self.query(dbname, "SELECT hologres.setting_changes()")[0][0]
+
+    def reset_counters(self, dbname):
+        self.query(dbname, "SELECT hologres.reset_scans()")
+
+    def alter_system(self, name, value):
+        """Changes a setting of the running server; returns once new sessions have it."""
+        with self.admin("postgres") as connection:
+            connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+            connection.execute("SELECT pg_reload_conf()")
+        wait_for(
+            lambda: self.query("postgres", f"SHOW {name}")[0][0] == str(value),
+            f"{name} = {value}",
+        )
+
+    def endpoint(self, dbname, **changes):
+        """The address of the stand-in itself."""
+        return Endpoint("127.0.0.1", self.port, dbname, "direct", **changes)
+
+    def shut_down(self):
+        """Fast shutdown; the directory stays."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.send_signal(signal.SIGQUIT)
+                self.process.wait(30)
+
+    def stop(self):
+        self.shut_down()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+def osprey_binary():
+    """The binary under test; None: it has not been built."""
+    named = os.environ.get("OSPREY_BIN")
+    if named is not None and not os.access(named, os.X_OK):
+        raise RuntimeError(f"OSPREY_BIN={named} is not an executable file")
+    path = pathlib.Path(named) if named else ROOT / "target/release/osprey"
+    return path if path.exists() else None
+
+
+class Osprey:
+    """An `osprey serve` in front of an upstream, with a log that tests can read."""
+
+    def __init__(self, upstream_port, arguments=(), config=None, environment=None):
+        self.port = free_port()
+        self.metrics_port = free_port()
+        self.log_lines = []
+        self.process = None
+        self.command = [osprey_binary(), "serve"]
+        if config is not None:
+            self.command += ["--config", config]
+        self.command += ["--upstream", f"127.0.0.1:{upstream_port}"]
+        self.command += ["--listen", f"127.0.0.1:{self.port}"]
+        self.command += ["--metrics", f"127.0.0.1:{self.metrics_port}"]
+        self.command += list(arguments)
+        self.environment = {**os.environ, **(environment or {})}
+
+    @classmethod
+    def in_front_of(cls, cluster, *arguments, **options):
+        """An Osprey that knows finance_byok from its flags and may read the catalogs."""
+        usual = ["--encrypted-project", "finance_byok", "--catalog-user", "osprey_catalog"]
+        options.setdefault("environment", {"OSPREY_CATALOG_PASSWORD": PASSWORD})
+        return cls(cluster.port, usual + list(arguments), **options)
+
+    def start(self):
+        self.process = subprocess.Popen(
+            self.command,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
+        wait_for(self._accepts, "osprey's line that it accepts connections")
+        return self
+
+    def _read_log(self):
+        for line in self.process.stderr:
+            self.log_lines.append(line)
+
+    def log(self):
+        """Everything on standard error so far."""
+        return "".join(self.log_lines)
+
+    def _accepts(self):
+        if self.process.poll() is not None:
+            self._reader.join(5)
+            raise RuntimeError(f"osprey ended: {self.process.returncode}\n{self.log()}")
+        return re.search(r"accepting connections|accepts connections", self.log())
+
+    def scrape(self):
+        """The metrics: {"name{labels}": value}."""
+        address = f"http://127.0.0.1:{self.metrics_port}/metrics"
+        with urllib.request.urlopen(address, timeout=10) as response:
+            text = response.read().decode()
+        samples = (line.rsplit(" ", 1) for line in text.splitlines() if line[:1] != "#")
+        return {name: float(value) for name, value in samples}
+
+    def peak_memory(self):
+        """The most that the process has ever held in memory, in bytes."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) << 10
+
+    def endpoint(self, dbname, **changes):
+        return Endpoint("127.0.0.1", self.port, dbname, "osprey", **changes)
+
+    def wait_until_known(self, dbname):
+        """Waits until Osprey has read the catalog of a database.
+
+        The view's text names no encrypted project and no protected table: that a read of it is
+        given the route shows that the catalog is known.
+        """
+
+        def engine():
+            with self.endpoint(dbname).connect() as connection:
+                plan = connection.execute("EXPLAIN SELECT * FROM salary_names").fetchall()
+            return "Engine: SQE" in "\n".join(row[0] for row in plan)
+
+        wait_for(engine, f"Osprey to read the catalog of {dbname}\n{self.log()}")
+
+    def stop(self):
+        """SIGTERM; returns the exit status."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(45)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self._reader.join(5)
+        return self.process.returncode
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+@contextlib.contextmanager
+def silent_listener():
+    """A port that accepts connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]

@@ -1,0 +1,78 @@
+"""The PostgreSQL JDBC driver: each query mode, with and without autocommit, with fetch sizes 1 to 1000."""
+
+import subprocess
+
+import pytest
+
+import harness
+import tasks
+
+DRIVER = "/usr/share/java/postgresql.jar"
+
+# name: (kind, statement, rows)
+TASKS = {
+    **{name: ("read", *task) for name, task in tasks.READS.items()},
+    "write": ("write", tasks.WRITE, tasks.WRITTEN),
+    "prepared": ("prepared", "SELECT name FROM salaries WHERE id <= ?", 28),
+    "batch": (
+        "batch",
+        "INSERT INTO copied SELECT id, name, amount FROM salary_names WHERE id <= ?",
+        28,
+    ),
+    "plain": ("read", "SELECT team FROM people", 100),
+}
+
+MODES = ["simple", "extended", "extendedForPrepared"]
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory):
+    """java/Tasks.java, compiled."""
+    output = tmp_path_factory.mktemp("classes")
+    source = harness.HERE / "java/Tasks.java"
+    harness.run(["javac", "-Xlint:all", "-Werror", "-d", output, source])
+    return output
+
+
+@pytest.fixture(scope="module", params=["direct", "osprey"])
+def outcomes(request, cluster, classes, tmp_path_factory):
+    """What each run gave: {(mode, commit, task): {fetch size: outcome}}, and who was in between."""
+    database = cluster.create_database("jdbc")
+    if request.param == "direct":
+        endpoint = cluster.endpoint(database)
+    else:
+        osprey = request.getfixturevalue("osprey")
+        osprey.wait_until_known(database)
+        endpoint = osprey.endpoint(database)
+    listing = tmp_path_factory.mktemp("tasks") / "tasks.tsv"
+    lines = [f"{name}\t{kind}\t{statement}\n" for name, (kind, statement, _) in TASKS.items()]
+    listing.write_text("".join(lines))
+    url = f"jdbc:postgresql://{endpoint.host}:{endpoint.port}/{database}?sslmode=disable"
+    done = subprocess.run(
+        ["java", "-cp", f"{classes}:{DRIVER}", "Tasks", url]
+        + [endpoint.user, endpoint.password, listing],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = {}
+    for line in done.stdout.splitlines():
+        mode, commit, fetch_size, task, outcome = line.split("\t", 4)
+        result.setdefault((mode, commit, task), {})[int(fetch_size)] = outcome
+    return endpoint, result
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("commit", ["autocommit", "transaction"])
+@pytest.mark.parametrize("mode", MODES)
+def test_jdbc(outcomes, mode, commit, task):
+    endpoint, result = outcomes
+    by_fetch_size = result[mode, commit, task]
+    assert sorted(by_fetch_size) == [1, 2, 100, 1000]
+    for fetch_size, outcome in by_fetch_size.items():
+        if endpoint.direct and task != "plain":
+            assert outcome.startswith("XX000 "), (fetch_size, outcome)
+            assert tasks.is_pangu(outcome), (fetch_size, outcome)
+        else:
+            assert outcome == str(TASKS[task][2]), (fetch_size, outcome)

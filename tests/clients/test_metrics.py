@@ -1,0 +1,52 @@
+"""/metrics and /healthz: what moved when something happened."""
+
+import re
+import urllib.request
+
+import psycopg
+
+import conftest
+import harness
+
+
+def total(samples, family):
+    """The sum of a family over its labels."""
+    name = re.compile(rf"^{family}(\{{|$)")
+    return sum(value for sample, value in samples.items() if name.match(sample))
+
+
+def test_metrics_move(cluster, database):
+    conftest.need_osprey()
+    with harness.Osprey.in_front_of(cluster) as osprey:
+        osprey.wait_until_known(database)
+        before = osprey.scrape()
+        with osprey.endpoint(database).connect() as connection:
+            during = osprey.scrape()
+            connection.execute("SELECT count(*) FROM salaries")
+            connection.execute(f"SET {harness.ORC} = on")
+            try:
+                connection.execute("SELECT count(*) FROM salaries")
+                raise AssertionError("HQE read encrypted data")
+            except psycopg.errors.InternalError_:
+                pass
+        after = harness.wait_for(
+            lambda: (now := osprey.scrape())
+            and total(now, "osprey_sessions") < total(during, "osprey_sessions")
+            and now,
+            "the session to be counted as closed",
+        )
+
+    def moved(family):
+        return total(after, family) - total(before, family)
+
+    assert moved("osprey_sessions_opened_total") == 1
+    assert moved("osprey_injections_total") == 1
+    assert moved("osprey_errors_rewritten_total") == 1
+    assert moved("osprey_statements_total") >= 3
+    assert moved("osprey_bytes_total") > 0
+
+
+def test_health(osprey):
+    address = f"http://127.0.0.1:{osprey.metrics_port}"
+    with urllib.request.urlopen(f"{address}/healthz", timeout=10) as response:
+        assert response.status == 200

@@ -1,0 +1,133 @@
+"""Which route is set, for how long, and who is the master: by the server's own counts."""
+
+import psycopg
+import pytest
+
+import conftest
+import harness
+import tasks
+
+ENCRYPTED = "SELECT count(*) FROM salaries"
+OPEN = "SELECT count(*) FROM items"
+
+
+@pytest.fixture
+def started(cluster, database):
+    """Starts an Osprey with further flags or a file; its endpoint."""
+    conftest.need_osprey()
+    running = []
+
+    def start(*flags, config=None):
+        osprey = harness.Osprey.in_front_of(cluster, *flags, config=config).start()
+        running.append(osprey)
+        if config is None and "common-table" not in flags:
+            osprey.wait_until_known(database)
+        cluster.reset_counters(database)
+        return osprey.endpoint(database)
+
+    yield start
+    for osprey in running:
+        osprey.stop()
+
+
+def test_scope_session(started, cluster):
+    endpoint = started("--scope", "session")
+    with endpoint.connect() as connection:
+        for _ in range(5):
+            connection.execute(ENCRYPTED)
+            connection.execute(OPEN)
+    assert cluster.setting_changes(endpoint.dbname) == 1
+    assert cluster.scans(endpoint.dbname)["HQE"] == (0, 0)
+    assert cluster.scans(endpoint.dbname)["SQE"] == (10, 0)
+
+
+def test_scope_statement(started, cluster):
+    """What is not encrypted keeps the fast engine, before and after."""
+    endpoint = started("--scope", "statement")
+    with endpoint.connect() as connection:
+        for _ in range(3):
+            for send in (connection.execute, psycopg.ClientCursor(connection).execute):
+                assert send(OPEN).fetchone() == (50,)
+                assert send(ENCRYPTED).fetchone() == (1000,)
+                assert send(ENCRYPTED).fetchone() == (1000,)
+    assert cluster.scans(endpoint.dbname)["HQE"] == (6, 0)
+    assert cluster.scans(endpoint.dbname)["SQE"] == (12, 0)
+
+
+def test_common_table(started, cluster):
+    """The Common Table path reads what the default key encrypted as well."""
+    endpoint = started("--route", "common-table", "--encrypted-project", "legacy_default")
+    with endpoint.connect() as connection:
+        assert connection.execute("SELECT count(*) FROM ledger").fetchone() == (2,)
+        assert connection.execute(ENCRYPTED).fetchone() == (1000,)
+        shown = connection.execute(f"SHOW {harness.ROUTING}").fetchone()[0]
+        assert "odps:common_table" in shown
+        assert connection.execute(f"SHOW {harness.ORC}").fetchone() == ("on",)
+    assert cluster.scans(endpoint.dbname)["COMMON_TABLE"] == (2, 0)
+
+
+@pytest.mark.parametrize("name", [harness.ORC, harness.ORC_NEW_NAME])
+@pytest.mark.parametrize("form", ["SET {} = on", "SELECT set_config('{}', 'on', false)"])
+def test_client_is_the_master(through_osprey, cluster, name, form):
+    """Once the client has set the route's setting itself, Osprey leaves it alone."""
+    with through_osprey.connect() as connection:
+        connection.execute(form.format(name))
+        with pytest.raises(psycopg.errors.InternalError_):
+            connection.execute(ENCRYPTED)
+    assert cluster.setting_changes(through_osprey.dbname) == 1
+    assert cluster.scans(through_osprey.dbname)["HQE"] == (1, 1)
+
+
+def test_client_sets_it_at_startup(through_osprey, cluster):
+    options = f"-c {harness.ORC_NEW_NAME}=on"
+    with through_osprey.connect(options=options) as connection:
+        with pytest.raises(psycopg.errors.InternalError_):
+            connection.execute(ENCRYPTED)
+    assert cluster.setting_changes(through_osprey.dbname) == 0
+
+
+def test_override_enforce(started, cluster, tmp_path):
+    config = tmp_path / "osprey.toml"
+    config.write_text('[route]\noverride = "enforce"\n')
+    endpoint = started(config=config)
+    with endpoint.connect() as connection:
+        connection.execute(f"SET {harness.ORC} = on")
+        assert connection.execute(ENCRYPTED).fetchone() == (1000,)
+
+
+def test_reset_and_discard(through_osprey):
+    """What takes the route away is noticed: a pool's reset does not end in an error."""
+    with through_osprey.connect() as connection:
+        for reset in (
+            f"RESET {harness.ORC}",
+            "RESET ALL",
+            "DISCARD ALL",
+            "SELECT 1; RESET ALL; SELECT 2",
+            "DO $$ BEGIN EXECUTE 'RESET ALL'; END $$",
+            "BEGIN; SELECT count(*) FROM salaries; ROLLBACK",
+        ):
+            # ClientCursor: the simple protocol, and no prepared statement for DISCARD to take away.
+            cursor = psycopg.ClientCursor(connection)
+            assert cursor.execute(ENCRYPTED).fetchone() == (1000,), reset
+            cursor.execute(reset)
+            assert cursor.execute(ENCRYPTED).fetchone() == (1000,), reset
+
+
+def test_ddl_through_osprey_is_noticed(through_osprey):
+    """A view that is made through Osprey is known as soon as it is there."""
+    with through_osprey.connect() as connection:
+        connection.execute("CREATE VIEW made_now AS SELECT id, amount FROM salary_names")
+        assert connection.execute("SELECT count(*) FROM made_now").fetchone() == (1000,)
+
+
+def test_refused_set_does_no_harm(through_osprey, cluster):
+    """On a version without the setting, the client's statement runs as if nobody had tried."""
+    database = through_osprey.dbname
+    cluster.query(database, f"ALTER DATABASE {database} SET hologres.refuse_set = on")
+    with through_osprey.connect() as connection:
+        for _ in range(2):
+            with pytest.raises(psycopg.errors.InternalError_) as caught:
+                connection.execute(ENCRYPTED)
+            diagnostics = caught.value.diag
+            assert tasks.is_pangu(f"{diagnostics.message_primary} {diagnostics.message_detail}")
+        assert connection.execute("SELECT count(*) FROM people").fetchone() == (100,)
