@@ -5,12 +5,13 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::postgres::{self, Cluster, PASSWORD};
 use osprey::catalog::{Contents, Failure, HologresVersion, ReadError, Service};
-use osprey::config::{Secret, Settings};
+use osprey::config::{Secret, Settings, TlsMode};
 use tokio_postgres::Client;
 
 const SERVERS: &str = "
@@ -268,7 +269,7 @@ async fn failures_say_what_kind_they_are() {
 async fn tls_as_the_mode_says() {
     let cluster = postgres::shared();
     let mut settings = settings(&cluster);
-    settings.upstream.tls.mode = osprey::config::TlsMode::Require;
+    settings.upstream.tls.mode = TlsMode::Require;
     let error = read_with(&settings, "postgres").await.unwrap_err();
     assert_eq!(error.failure, Failure::Tls, "no configuration: {error}");
 
@@ -286,9 +287,66 @@ async fn tls_as_the_mode_says() {
         Failure::Tls,
         "the server has no TLS: {error}"
     );
-    settings.upstream.tls.mode = osprey::config::TlsMode::Prefer;
+    settings.upstream.tls.mode = TlsMode::Prefer;
     let service = Service::new(&settings.upstream, &settings.catalog, tls).unwrap();
     service.read("postgres").await.unwrap();
+}
+
+/// A CA, and a certificate from it for `localhost`; PEM.
+fn identity() -> (String, String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority_pem = authority.self_signed(&key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(authority, key);
+    let server_key = rcgen::KeyPair::generate().unwrap();
+    let server = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+    let server = server.signed_by(&server_key, &issuer).unwrap();
+    (authority_pem, server.pem(), server_key.serialize_pem())
+}
+
+#[tokio::test]
+async fn every_tls_mode_against_a_server_that_requires_tls_and_scram() {
+    let (authority, certificate, key) = identity();
+    let cluster = Cluster::with_tls((&certificate, &key));
+    let files = tempfile::tempdir().unwrap();
+    let ca = files.path().join("ca.pem");
+    std::fs::write(&ca, authority).unwrap();
+    let other_ca = files.path().join("other.pem");
+    std::fs::write(&other_ca, identity().0).unwrap();
+
+    let read = async |mode: TlsMode, ca: Option<&Path>, name: &str| {
+        let mut settings = settings(&cluster);
+        settings.upstream.tls.mode = mode;
+        settings.upstream.tls.ca = ca.map(Into::into);
+        settings.upstream.tls.server_name = Some(name.into());
+        let tls = osprey::session::tls::client_config(&settings.upstream.tls).unwrap();
+        let service = Service::new(&settings.upstream, &settings.catalog, tls).unwrap();
+        service.read("postgres").await
+    };
+    for (mode, ca, name) in [
+        (TlsMode::Prefer, None, "localhost"),
+        (TlsMode::Require, None, "other.example"),
+        (TlsMode::VerifyCa, Some(&*ca), "other.example"),
+        (TlsMode::VerifyFull, Some(&*ca), "localhost"),
+    ] {
+        let contents = read(mode, ca, name).await;
+        assert!(contents.is_ok(), "{mode:?}: {contents:?}");
+    }
+    for (mode, ca, name) in [
+        (TlsMode::VerifyCa, &other_ca, "localhost"),
+        (TlsMode::VerifyFull, &other_ca, "localhost"),
+        (TlsMode::VerifyFull, &ca, "other.example"),
+    ] {
+        let error = read(mode, Some(ca), name).await.unwrap_err();
+        assert_eq!(error.failure, Failure::Tls, "{mode:?}: {error}");
+    }
+    let error = read(TlsMode::Disable, None, "localhost").await.unwrap_err();
+    assert_eq!(
+        error.failure,
+        Failure::Login,
+        "pg_hba has no line for it: {error}"
+    );
 }
 
 #[tokio::test]
