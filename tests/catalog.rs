@@ -206,6 +206,48 @@ async fn nothing_in_public_answers_in_the_catalogs_place() {
 }
 
 #[tokio::test]
+async fn what_roles_bring_along() {
+    let cluster = postgres::shared();
+    let client = database(
+        &cluster,
+        "roles",
+        &format!(
+            "CREATE ROLE bi; CREATE ROLE own LOGIN PASSWORD '{PASSWORD}';
+             ALTER ROLE bi SET search_path = reports, public;
+             ALTER ROLE bi SET work_mem = '8MB';
+             ALTER ROLE bi IN DATABASE roles SET search_path = here;
+             ALTER ROLE own SET search_path = mine;"
+        ),
+    )
+    .await;
+    let brought = |contents: &Contents| {
+        let settings = contents.role_settings.iter();
+        let told = settings.filter(|setting| setting.role == "bi" || setting.role == "own");
+        told.map(|setting| format!("{}: {}={}", setting.role, setting.name, setting.value))
+            .collect::<Vec<_>>()
+    };
+    let contents = read(&cluster, "roles").await;
+    assert_eq!(
+        brought(&contents),
+        ["bi: search_path=here", "own: search_path=mine"]
+    );
+    let elsewhere = read(&cluster, "postgres").await;
+    assert!(brought(&elsewhere).contains(&"bi: search_path=reports, public".to_owned()));
+
+    // The service account's own setting is not taken for everyone's.
+    let mut account = settings(&cluster);
+    account.catalog.user = Some("own".into());
+    let contents = read_with(&account, "roles").await.unwrap();
+    assert_eq!(contents.search_path, r#""$user", public"#);
+    client
+        .batch_execute("ALTER DATABASE roles SET search_path = shared")
+        .await
+        .unwrap();
+    let contents = read_with(&account, "roles").await.unwrap();
+    assert_eq!(contents.search_path, "shared");
+}
+
+#[tokio::test]
 async fn failures_say_what_kind_they_are() {
     let cluster = postgres::shared();
     let error = read_with(&settings(&cluster), "no_such_database")

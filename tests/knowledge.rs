@@ -81,6 +81,10 @@ async fn the_first_reading_is_waited_for_and_ddl_seen_passing_is_followed() {
     assert_eq!(reason(&database, "report").unwrap().via, ["public.orders"]);
     assert_eq!(reason(&database, "staff"), None);
 
+    client
+        .batch_execute("CREATE ROLE analyst; ALTER ROLE analyst SET search_path = reports")
+        .await
+        .unwrap();
     let before = database.generation();
     client
         .batch_execute("CREATE VIEW fresh AS SELECT * FROM report")
