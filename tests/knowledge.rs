@@ -300,6 +300,23 @@ async fn a_lesson_that_the_operator_contradicts_is_dropped() {
 }
 
 #[tokio::test]
+async fn a_lesson_does_not_wait_for_a_slow_server() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut settings = Settings::for_upstream("127.0.0.1", silent.local_addr().unwrap().port());
+    settings.catalog.user = Some("anyone".into());
+    let database = knowledge(&settings).database("slow");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    database.learn_relation(Some("public"), "orders", None);
+    let took = until("the lesson", || reason(&database, "orders").is_some()).await;
+    assert!(took < settings.upstream.connect_timeout / 2, "{took:?}");
+    assert_eq!(
+        database.counts().reading_failures.get(),
+        0,
+        "the reading still goes on"
+    );
+}
+
+#[tokio::test]
 async fn users_are_proven_one_by_one() {
     let knowledge = knowledge(&Settings::for_upstream("127.0.0.1", 1));
     assert!(!knowledge.is_proven("ann"));

@@ -135,7 +135,18 @@ impl Task {
             return;
         };
         let start = Instant::now();
-        let outcome = service.read(database.name()).await;
+        let mut reading = std::pin::pin!(service.read(database.name()));
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut reading => break outcome,
+                // Lessons do not wait for a slow server.
+                () = self.signals.wake.notified() => self.take_in(database).await,
+            }
+        };
+        if self.signals.catalog_changed.load(Ordering::Acquire) {
+            // DDL passed meanwhile: what was read may be older. The wake was used up above.
+            self.signals.wake.notify_one();
+        }
         self.last_end = Instant::now();
         self.last_took = self.last_end - start;
         let wait = match outcome {
