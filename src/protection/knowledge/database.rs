@@ -41,7 +41,8 @@ pub struct DatabaseCounts {
     pub reading_failures: Counter,
     /// Snapshots swapped in.
     pub snapshots: Counter,
-    /// Relations learned to be encrypted from a failure.
+    /// Relations learned to be encrypted from a failure, where the project was not known; lessons
+    /// about projects are counted by the key cache.
     pub lessons: Counter,
     /// Of these, the ones that a key record contradicted.
     pub lessons_contradicted: Counter,
