@@ -1,14 +1,17 @@
 //! The catalog reader against a real PostgreSQL whose foreign tables look like Hologres'.
 
+#![allow(clippy::unwrap_used)] // a panic is the failure's report
+
 mod common;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::postgres::{self, Cluster, PASSWORD};
 use osprey::catalog::{Contents, Failure, HologresVersion, ReadError, Service};
-use osprey::config::{Secret, Settings};
+use osprey::config::{Secret, Settings, TlsMode};
 use tokio_postgres::Client;
 
 const SERVERS: &str = "
@@ -109,7 +112,9 @@ async fn what_leads_to_maxcompute_is_found_and_nothing_else() {
         ("public.v3", &["Mixed.v2"]),
     ];
     let mut found = summary(&contents);
-    found.values_mut().for_each(|reads| reads.sort());
+    for reads in found.values_mut() {
+        reads.sort();
+    }
     let expected: BTreeMap<String, Vec<String>> = expected
         .iter()
         .map(|(name, reads)| {
@@ -201,6 +206,48 @@ async fn nothing_in_public_answers_in_the_catalogs_place() {
 }
 
 #[tokio::test]
+async fn what_roles_bring_along() {
+    let cluster = postgres::shared();
+    let client = database(
+        &cluster,
+        "roles",
+        &format!(
+            "CREATE ROLE bi; CREATE ROLE own LOGIN PASSWORD '{PASSWORD}';
+             ALTER ROLE bi SET search_path = reports, public;
+             ALTER ROLE bi SET work_mem = '8MB';
+             ALTER ROLE bi IN DATABASE roles SET search_path = here;
+             ALTER ROLE own SET search_path = mine;"
+        ),
+    )
+    .await;
+    let brought = |contents: &Contents| {
+        let settings = contents.role_settings.iter();
+        let told = settings.filter(|setting| setting.role == "bi" || setting.role == "own");
+        told.map(|setting| format!("{}: {}={}", setting.role, setting.name, setting.value))
+            .collect::<Vec<_>>()
+    };
+    let contents = read(&cluster, "roles").await;
+    assert_eq!(
+        brought(&contents),
+        ["bi: search_path=here", "own: search_path=mine"]
+    );
+    let elsewhere = read(&cluster, "postgres").await;
+    assert!(brought(&elsewhere).contains(&"bi: search_path=reports, public".to_owned()));
+
+    // The service account's own setting is not taken for everyone's.
+    let mut account = settings(&cluster);
+    account.catalog.user = Some("own".into());
+    let contents = read_with(&account, "roles").await.unwrap();
+    assert_eq!(contents.search_path, r#""$user", public"#);
+    client
+        .batch_execute("ALTER DATABASE roles SET search_path = shared")
+        .await
+        .unwrap();
+    let contents = read_with(&account, "roles").await.unwrap();
+    assert_eq!(contents.search_path, "shared");
+}
+
+#[tokio::test]
 async fn failures_say_what_kind_they_are() {
     let cluster = postgres::shared();
     let error = read_with(&settings(&cluster), "no_such_database")
@@ -264,7 +311,7 @@ async fn failures_say_what_kind_they_are() {
 async fn tls_as_the_mode_says() {
     let cluster = postgres::shared();
     let mut settings = settings(&cluster);
-    settings.upstream.tls.mode = osprey::config::TlsMode::Require;
+    settings.upstream.tls.mode = TlsMode::Require;
     let error = read_with(&settings, "postgres").await.unwrap_err();
     assert_eq!(error.failure, Failure::Tls, "no configuration: {error}");
 
@@ -282,9 +329,66 @@ async fn tls_as_the_mode_says() {
         Failure::Tls,
         "the server has no TLS: {error}"
     );
-    settings.upstream.tls.mode = osprey::config::TlsMode::Prefer;
+    settings.upstream.tls.mode = TlsMode::Prefer;
     let service = Service::new(&settings.upstream, &settings.catalog, tls).unwrap();
     service.read("postgres").await.unwrap();
+}
+
+/// A CA, and a certificate from it for `localhost`; PEM.
+fn identity() -> (String, String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority_pem = authority.self_signed(&key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(authority, key);
+    let server_key = rcgen::KeyPair::generate().unwrap();
+    let server = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+    let server = server.signed_by(&server_key, &issuer).unwrap();
+    (authority_pem, server.pem(), server_key.serialize_pem())
+}
+
+#[tokio::test]
+async fn every_tls_mode_against_a_server_that_requires_tls_and_scram() {
+    let (authority, certificate, key) = identity();
+    let cluster = Cluster::with_tls((&certificate, &key));
+    let files = tempfile::tempdir().unwrap();
+    let ca = files.path().join("ca.pem");
+    std::fs::write(&ca, authority).unwrap();
+    let other_ca = files.path().join("other.pem");
+    std::fs::write(&other_ca, identity().0).unwrap();
+
+    let read = async |mode: TlsMode, ca: Option<&Path>, name: &str| {
+        let mut settings = settings(&cluster);
+        settings.upstream.tls.mode = mode;
+        settings.upstream.tls.ca = ca.map(Into::into);
+        settings.upstream.tls.server_name = Some(name.into());
+        let tls = osprey::session::tls::client_config(&settings.upstream.tls).unwrap();
+        let service = Service::new(&settings.upstream, &settings.catalog, tls).unwrap();
+        service.read("postgres").await
+    };
+    for (mode, ca, name) in [
+        (TlsMode::Prefer, None, "localhost"),
+        (TlsMode::Require, None, "other.example"),
+        (TlsMode::VerifyCa, Some(&*ca), "other.example"),
+        (TlsMode::VerifyFull, Some(&*ca), "localhost"),
+    ] {
+        let contents = read(mode, ca, name).await;
+        assert!(contents.is_ok(), "{mode:?}: {contents:?}");
+    }
+    for (mode, ca, name) in [
+        (TlsMode::VerifyCa, &other_ca, "localhost"),
+        (TlsMode::VerifyFull, &other_ca, "localhost"),
+        (TlsMode::VerifyFull, &ca, "other.example"),
+    ] {
+        let error = read(mode, Some(ca), name).await.unwrap_err();
+        assert_eq!(error.failure, Failure::Tls, "{mode:?}: {error}");
+    }
+    let error = read(TlsMode::Disable, None, "localhost").await.unwrap_err();
+    assert_eq!(
+        error.failure,
+        Failure::Login,
+        "pg_hba has no line for it: {error}"
+    );
 }
 
 #[tokio::test]

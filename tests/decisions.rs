@@ -1,5 +1,6 @@
-//! Every statement of `corpus/decisions.txt` is decided as its label says. The format is described
-//! at the head of that file.
+//! Every statement of `corpus/decisions.txt` is decided as its label says, and in those of
+//! `corpus/relations.txt` exactly the relations are found that PostgreSQL found. The formats are
+//! described at the head of each file.
 
 use std::sync::Arc;
 
@@ -9,6 +10,8 @@ use osprey::protection::{
 };
 
 const CORPUS: &str = include_str!("corpus/decisions.txt");
+
+const RELATIONS: &str = include_str!("corpus/relations.txt");
 
 const EFFECTS: [(&str, Effects); 13] = [
     ("SETS_ROUTE", Effects::SETS_ROUTE),
@@ -181,6 +184,54 @@ fn the_corpus_is_decided_as_labelled() {
 #[test]
 fn the_corpus_is_decided_alike_among_many_names() {
     check(&snapshot(2_000));
+}
+
+#[test]
+fn relations_are_found_as_postgresql_finds_them() {
+    let relations = [
+        ("ext", "Mixed Case"),
+        ("ext", "orders"),
+        ("ext", "secret"),
+        ("other", "secret"),
+        ("public", "events"),
+        ("public", "orders"),
+        ("public", "plain"),
+        ("public", "u"),
+    ];
+    // A decision names one relation; so each is protected in a snapshot of its own.
+    let snapshots = relations.map(|(schema, name)| {
+        let reason = reason(&format!("{schema}.{name}"), Source::Key);
+        let builder = Snapshot::builder("shop").protect(schema, name, reason);
+        relations
+            .iter()
+            .filter(|other| other.1 == name && other.0 != schema)
+            .fold(builder, |builder, other| builder.homonym(other.0, other.1))
+            .build(1)
+    });
+    let path = ["$user", "ext", "public"].map(String::from).to_vec();
+    let names = NameContext {
+        user: "app".into(),
+        search_path: Some(path),
+    };
+    let mut checked = 0;
+    for line in RELATIONS.lines().filter(|line| !line.starts_with('#')) {
+        let (expected, sql) = line.split_once(" | ").expect("two parts");
+        let sql = sql.replace('⏎', "\n");
+        let mut found: Vec<String> = snapshots
+            .iter()
+            .filter_map(|snapshot| snapshot.decide(sql.as_bytes(), &names).protected.clone())
+            .map(|reason| reason.relation.clone())
+            .collect();
+        found.sort_unstable();
+        let found = if found.is_empty() {
+            "-".into()
+        } else {
+            found.join(", ")
+        };
+        assert_eq!(found, expected, "{sql}");
+        checked += 1;
+    }
+    assert_eq!(checked, 500);
 }
 
 #[test]

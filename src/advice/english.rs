@@ -15,7 +15,7 @@ pub(super) fn detail(case: Case, not_retried: Option<NotRetried>, original: &str
     }
 }
 
-fn why(not_retried: NotRetried) -> &'static str {
+pub(super) fn why(not_retried: NotRetried) -> &'static str {
     match not_retried {
         NotRetried::SwitchedOff => "running again is switched off in Osprey's configuration",
         NotRetried::InTransaction => "it ran inside a transaction that was already open",

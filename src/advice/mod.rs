@@ -120,6 +120,10 @@ pub struct AdviceContext<'a> {
     pub version: Option<HologresVersion>,
     /// Why it was not run again; `None`: nothing to say about that.
     pub not_retried: Option<NotRetried>,
+    /// The DETAIL that Hologres sent with the error; empty if none.
+    pub original_detail: &'a str,
+    /// The HINT that Hologres sent with it; empty if none.
+    pub original_hint: &'a str,
     /// Replace the pangu path in what Hologres said.
     pub redact: bool,
     /// The language of the texts.
@@ -174,11 +178,23 @@ pub fn advise(fault: &Fault, original_message: &str, context: &AdviceContext<'_>
         version: context.version,
         database: quote_identifier(context.database),
     };
-    let original = if context.redact {
-        redact_path(original_message)
-    } else {
-        original_message.into()
-    };
+    let said = [
+        ("", original_message),
+        ("\nDETAIL: ", context.original_detail),
+        ("\nHINT: ", context.original_hint),
+    ];
+    let original: String = said
+        .into_iter()
+        .filter(|(_, text)| !text.is_empty())
+        .flat_map(|(name, text)| {
+            let text = if context.redact {
+                redact_path(text)
+            } else {
+                text.into()
+            };
+            [name.into(), text]
+        })
+        .collect();
     let (text, detail) = match context.language {
         Language::English => (
             english::text(case, &facts),

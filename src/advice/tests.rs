@@ -430,6 +430,32 @@ fn the_path_is_taken_out_on_request() {
 }
 
 #[test]
+fn hologres_own_detail_and_hint_are_kept() {
+    let context = AdviceContext {
+        original_detail: "at pangu://h/product/odps/p/data/x",
+        original_hint: "ask",
+        redact: true,
+        ..context()
+    };
+    let advice = advise(&pangu(), "what happened", &context);
+    assert_eq!(
+        advice.detail,
+        "OSP-1001. Hologres said: what happened\nDETAIL: at pangu://[redacted]\nHINT: ask"
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in ".*", bytes: Vec<u8>) {
+        let mixed = format!("{text}pangu://{text}/product/odps/{text}/data/, errorcode: 9{text}");
+        proptest::prop_assert!(!redact_path(&mixed).to_lowercase().contains("/product/odps/"));
+        for candidate in [mixed.as_bytes(), text.as_bytes(), &bytes] {
+            recognize(candidate, &bytes, text.as_bytes());
+        }
+    }
+}
+
+#[test]
 fn both_languages_fill_every_case_and_every_reason_why_not() {
     let reason = reason(kms(KeyState::Enabled));
     for case in Case::ALL {
@@ -479,4 +505,8 @@ fn every_code_has_its_page() {
         assert_eq!(page.matches(&heading).count(), 1, "{}", case.code());
     }
     assert_eq!(page.matches("\n## OSP-").count(), Case::ALL.len());
+    for why in NotRetried::ALL {
+        let row = format!("| {} | `{}` |", english::why(why), why.label());
+        assert!(page.contains(&row), "{row}");
+    }
 }

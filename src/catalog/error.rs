@@ -29,9 +29,7 @@ impl Failure {
     /// What the operator can do about it.
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::Unreachable => {
-                "check upstream.host and upstream.port, and that the instance runs"
-            }
+            Self::Unreachable => "check upstream.address, and that the instance runs",
             Self::Tls => "check upstream.tls: its mode, its CA file and its server name",
             Self::Login => {
                 "check catalog.user and its password (OSPREY_CATALOG_PASSWORD or \

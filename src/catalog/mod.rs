@@ -7,11 +7,21 @@
 mod error;
 pub mod lineage;
 mod read;
+mod roles;
 mod service;
 mod version;
 
 pub use error::{Failure, ReadError};
+pub use roles::RoleSetting;
 pub use service::{APPLICATION_NAME, Service};
+
+/// The names of the setting that chooses the engine, in the order in which they are asked for. The
+/// second is the newer spelling; servers keep the older one.
+const ORC_VIA_HOLO: [&str; 2] = [
+    "hg_experimental_enable_access_odps_orc_via_holo",
+    "hg_enable_access_odps_orc_via_holo",
+];
+const CATALOG_ROUTING: &str = "hg_experimental_external_catalog_routing";
 
 /// A relation that reads MaxCompute: a foreign table on MaxCompute's server, or a view, rule,
 /// materialized view, or partition/inheritance parent that leads to one.
@@ -51,6 +61,18 @@ pub struct RouteSettings {
 }
 
 impl RouteSettings {
+    /// The same for a session whose role brings along `name = value`; other settings than these
+    /// change nothing.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        if ORC_VIA_HOLO.contains(&name) {
+            self.orc_via_holo = boolean(value);
+        } else if name == CATALOG_ROUTING {
+            self.catalog_routing = Some(value.to_owned());
+        }
+        self
+    }
+
     /// True if a fresh session of this database reads encrypted data without any SET of ours.
     pub fn reads_encrypted_already(&self) -> bool {
         self.orc_via_holo == Some(false)
@@ -94,6 +116,8 @@ pub struct Contents {
     pub version: Option<HologresVersion>,
     /// The search_path a fresh session of this database has, e.g. `"$user", public`.
     pub search_path: String,
+    /// What roles bring along instead, of search_path and the settings in `route`.
+    pub role_settings: Vec<RoleSetting>,
 }
 
 /// The name under which a MaxCompute project's key record is kept: without `#schema`, in lower
@@ -114,9 +138,41 @@ pub fn database_name(startup: &str) -> &str {
     }
 }
 
+/// A boolean setting as SHOW may print it: PostgreSQL says `on`, the vendor's page `false`.
+fn boolean(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "on" | "true" | "yes" | "1" | "t" => Some(true),
+        "off" | "false" | "no" | "0" | "f" => Some(false),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_boolean_setting_in_either_spelling() {
+        assert_eq!(boolean("off"), Some(false));
+        assert_eq!(boolean("FALSE"), Some(false));
+        assert_eq!(boolean("on"), Some(true));
+        assert_eq!(boolean(""), None);
+    }
+
+    #[test]
+    fn what_a_role_brings_along_changes_its_route() {
+        let route = RouteSettings {
+            orc_via_holo: Some(true),
+            ..RouteSettings::default()
+        };
+        let same = route.clone().with("work_mem", "4MB");
+        assert_eq!(same, route);
+        for name in ORC_VIA_HOLO {
+            assert!(route.clone().with(name, "off").reads_encrypted_already());
+        }
+        let routed = route.with(CATALOG_ROUTING, "odps:common_table,dlf:hqe");
+        assert!(routed.reads_encrypted_already());
+    }
 
     #[test]
     fn a_project_is_compared_without_its_schema_and_case() {

@@ -2,25 +2,24 @@
 //! `pg_catalog` alone, so that nothing a user of the database creates can answer in the catalog's
 //! place. Joins on OIDs stay inside one statement: Hologres' front ends number differently.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
 use super::lineage::{self, ForeignTable, Name};
-use super::{Contents, HologresVersion, RouteSettings, version};
+use super::roles::{self, Row};
+use super::{
+    CATALOG_ROUTING, Contents, HologresVersion, ORC_VIA_HOLO, RoleSetting, RouteSettings, boolean,
+    version,
+};
 
 /// The longest one of the questions may take.
 const STATEMENT_TIMEOUT: &str = "60s";
 
-/// The names of the setting that chooses the engine, in the order in which they are asked for.
-/// The second is the newer spelling; servers keep the older one.
-const ORC_VIA_HOLO: [&str; 2] = [
-    "hg_experimental_enable_access_odps_orc_via_holo",
-    "hg_enable_access_odps_orc_via_holo",
-];
-const CATALOG_ROUTING: &str = "hg_experimental_external_catalog_routing";
+/// A fresh session's search_path where nobody has said anything.
+const DEFAULT_SEARCH_PATH: &str = "\"$user\", public";
 
 /// `$1`: names of MaxCompute's foreign servers.
 const FOREIGN_TABLES: &str = "\
@@ -83,14 +82,35 @@ const VERSION_SCHEMA: &str = "\
        AND (o.rolsuper OR n.nspname = 'pg_catalog') \
      ORDER BY n.nspname <> 'pg_catalog' LIMIT 1";
 
-/// Asks everything.
-pub(super) async fn contents(client: &Client, servers: &[String]) -> Result<Contents, Error> {
+/// What roles bring along: `setrole` 0 is all roles, `setdatabase` 0 all databases.
+const ROLE_SETTINGS: &str = "\
+    SELECT r.rolname::pg_catalog.text, s.setdatabase <> 0, s.setconfig::pg_catalog.text[] \
+      FROM pg_catalog.pg_db_role_setting s \
+      LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole \
+      LEFT JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase \
+     WHERE (s.setdatabase = 0 OR d.datname = pg_catalog.current_database()) \
+       AND (s.setrole = 0 OR r.rolname IS NOT NULL)";
+
+/// Asks everything, as `user`.
+pub(super) async fn contents(
+    client: &Client,
+    user: &str,
+    servers: &[String],
+) -> Result<Contents, Error> {
     // What a fresh session has is asked before anything is set.
-    let search_path = show(client, "search_path").await?.unwrap_or_default();
+    let mut search_path = show(client, "search_path").await?.unwrap_or_default();
     client.batch_execute("SET search_path = pg_catalog").await?;
     client
         .batch_execute(&format!("SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
         .await?;
+    let (role_settings, mut of_all) = role_settings(client).await?;
+    if role_settings
+        .iter()
+        .any(|own| own.role == user && own.name == "search_path")
+    {
+        let others = of_all.remove("search_path");
+        search_path = others.unwrap_or_else(|| DEFAULT_SEARCH_PATH.to_owned());
+    }
     let route = route(client).await?;
     let version = hologres_version(client).await?;
 
@@ -100,6 +120,7 @@ pub(super) async fn contents(client: &Client, servers: &[String]) -> Result<Cont
             route,
             version,
             search_path,
+            role_settings,
             ..Contents::default()
         });
     }
@@ -120,7 +141,34 @@ pub(super) async fn contents(client: &Client, servers: &[String]) -> Result<Cont
         route,
         version,
         search_path,
+        role_settings,
     })
+}
+
+async fn role_settings(
+    client: &Client,
+) -> Result<(Vec<RoleSetting>, BTreeMap<String, String>), Error> {
+    let answer = match client.query_typed(ROLE_SETTINGS, &[]).await {
+        // Not every account may see them; then no role is known to bring anything along.
+        Err(error) if error.as_db_error().is_some() => Vec::new(),
+        answer => answer?,
+    };
+    let rows: Result<Vec<Row>, Error> = answer
+        .iter()
+        .map(|row| {
+            let settings: Option<Vec<String>> = row.try_get(2)?;
+            Ok(Row {
+                role: row.try_get(0)?,
+                here_only: row.try_get(1)?,
+                settings: settings.unwrap_or_default(),
+            })
+        })
+        .collect();
+    let [old, new] = ORC_VIA_HOLO;
+    Ok(roles::resolve(
+        rows?,
+        &["search_path", old, new, CATALOG_ROUTING],
+    ))
 }
 
 async fn foreign_tables(client: &Client, servers: &[String]) -> Result<Vec<ForeignTable>, Error> {
@@ -231,26 +279,4 @@ fn first_value(messages: &[SimpleQueryMessage]) -> Option<String> {
         SimpleQueryMessage::Row(row) => row.get(0).map(ToOwned::to_owned),
         _ => None,
     })
-}
-
-/// A boolean setting as SHOW may print it: PostgreSQL says `on`, the vendor's page `false`.
-fn boolean(text: &str) -> Option<bool> {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "on" | "true" | "yes" | "1" | "t" => Some(true),
-        "off" | "false" | "no" | "0" | "f" => Some(false),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::boolean;
-
-    #[test]
-    fn a_boolean_setting_in_either_spelling() {
-        assert_eq!(boolean("off"), Some(false));
-        assert_eq!(boolean("FALSE"), Some(false));
-        assert_eq!(boolean("on"), Some(true));
-        assert_eq!(boolean(""), None);
-    }
 }

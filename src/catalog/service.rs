@@ -146,7 +146,7 @@ impl Service {
         let questions = async move {
             // Dropping the client, at the end of this block, lets the driver say Terminate.
             let client = client;
-            read::contents(&client, &self.servers).await
+            read::contents(&client, &self.user, &self.servers).await
         };
         match tokio::join!(questions, connection) {
             (Ok(contents), _) => Ok(contents),

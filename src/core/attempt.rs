@@ -224,6 +224,10 @@ impl Core {
                 true
             }
             Phase::Differs => {
+                self.events.push_back(Event::ErrorRewritten {
+                    code: attempt.code,
+                    not_retried: Some(NotRetried::DescribedDifferently),
+                });
                 out.to_client.own(attempt.error.into());
                 false
             }

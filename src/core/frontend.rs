@@ -95,7 +95,6 @@ impl Core {
     /// How many bytes of a message must be in hand before it can be looked at.
     fn wanted(&self, header: Header, rest: &[u8]) -> usize {
         let head = match header.tag {
-            tag::QUERY | tag::PARSE => HEADER + self.policy.inspect,
             // The names come first; what follows them may be a gigabyte.
             tag::BIND => {
                 let body = &rest[HEADER..rest.len().min(header.frame)];
@@ -104,7 +103,9 @@ impl Core {
                 }
                 rest.len().max(64) * 2
             }
-            tag::DESCRIBE | tag::CLOSE | tag::EXECUTE => HEADER + self.policy.inspect,
+            tag::QUERY | tag::PARSE | tag::DESCRIBE | tag::CLOSE | tag::EXECUTE => {
+                HEADER + self.policy.inspect
+            }
             _ => return 0,
         };
         header.frame.min(head)
@@ -156,13 +157,8 @@ impl Core {
             }
             _ => {}
         }
-        if extended && !self.open {
-            self.open = true;
-            self.anchor.get_or_insert(Anchor {
-                offset: at,
-                ledger: self.ledger.len(),
-            });
-        }
+        self.open |= extended;
+        self.unsynced |= extended;
         self.note(look, world);
     }
 
@@ -170,7 +166,8 @@ impl Core {
     fn cycle_begins(&mut self, at: usize, world: &impl World) {
         self.cycle_sending = self.sending();
         self.cycle_effects = Effects::default();
-        self.anchor = Some(Anchor {
+        // While the server may be skipping, a Sync of ours would wake it.
+        self.anchor = (!self.unsynced).then(|| Anchor {
             offset: at,
             ledger: self.ledger.len(),
         });
@@ -178,13 +175,20 @@ impl Core {
     }
 
     /// The message that ends a cycle was sent.
-    fn cycle_sent(&mut self, tag: u8) {
+    fn cycle_sent(&mut self, kind: u8) {
         if self.skipping || (self.copy_in && !self.copy_ended) {
             return;
         }
+        if self.open && kind != tag::SYNC {
+            // A Query destroys the unnamed statement and portal that the messages before it may
+            // have come to use.
+            self.refuse_attempt(NotRetried::CycleNotComplete);
+        }
         self.open = false;
+        self.route.pipeline_sent();
+        self.unsynced &= kind != tag::SYNC;
         self.anchor = None;
-        if tag == tag::FUNCTION_CALL {
+        if kind == tag::FUNCTION_CALL {
             self.refuse_attempt(NotRetried::Writes);
         }
         self.end_attempt();

@@ -39,7 +39,7 @@ pub(super) enum Expect {
     Close,
     /// CloseComplete; the next entry of the pending names becomes invalid.
     CloseNamed,
-    /// ParameterDescription (statements only), then RowDescription or NoData.
+    /// `ParameterDescription` (statements only), then RowDescription or NoData.
     Describe,
     /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute(Arc<Decision>),

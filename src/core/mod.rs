@@ -262,6 +262,8 @@ pub struct Core {
     status: Status,
     /// Messages of the extended protocol were sent since the last Sync or Query.
     open: bool,
+    /// The same since the last Sync alone: if one of them fails, a Query behind it is skipped.
+    unsynced: bool,
     /// Where the present cycle begins, if that is within the present call.
     anchor: Option<steer::Anchor>,
     /// What the statements of the present cycle do, together.
@@ -314,6 +316,7 @@ impl Core {
             statements: Statements::default(),
             status: Status::Idle,
             open: false,
+            unsynced: false,
             anchor: None,
             cycle_effects: Effects::default(),
             cycle_sending: steer::Sending::default(),

@@ -117,12 +117,11 @@ impl Core {
             offset,
             ledger: self.ledger.len(),
         };
-        if !self.open {
-            return Some(if simple {
-                Place::Query
-            } else {
-                Place::Cycle(here)
-            });
+        if !self.open && simple {
+            return Some(Place::Query);
+        }
+        if !self.open && !self.unsynced {
+            return Some(Place::Cycle(here));
         }
         match self.anchor {
             Some(anchor) if !self.cycle_effects.has(CHANGES_ROUTE) => Some(Place::Cycle(anchor)),

@@ -218,6 +218,15 @@ impl KeyCache {
         self.0.settings.load().negative_ttl
     }
 
+    /// How many projects have a record.
+    pub fn records(&self) -> usize {
+        self.0
+            .entries
+            .iter()
+            .filter(|entry| entry.known.is_some())
+            .count()
+    }
+
     /// All records, for people; in no order.
     pub fn list(&self) -> Vec<Listed> {
         let now = self.0.clock.monotonic();

@@ -21,6 +21,7 @@ pub use database::{DatabaseCounts, DatabaseKnowledge};
 use crate::catalog::{Service, database_name};
 use crate::config::{Keys, ProjectRule, Settings, TablePattern};
 use crate::keys::{KeyCache, KeyProvider, Lesson, StaticProvider, SystemClock};
+use crate::observe::export;
 
 /// Databases kept in mind at a time. Their names come from clients, which may make them up; beyond
 /// this, those that no session uses are forgotten.
@@ -128,41 +129,6 @@ impl Knowledge {
             .collect()
     }
 
-    /// What a scrape of the metrics is told.
-    pub fn measure(&self) -> crate::observe::export::Knowledge {
-        let keys = self.common.keys.metrics();
-        let databases = self.databases();
-        let lessons: u64 = databases
-            .iter()
-            .map(|database| database.counts().lessons.get())
-            .sum();
-        let contradicted: u64 = databases
-            .iter()
-            .map(|database| database.counts().lessons_contradicted.get())
-            .sum();
-        crate::observe::export::Knowledge {
-            key_lookups: keys.lookups.get(),
-            key_lookup_failures: keys.failures.get(),
-            key_cache_hits: keys.hits.get(),
-            key_cache_misses: keys.misses.get(),
-            key_records: self.common.keys.list().len() as u64,
-            key_stale_answers: keys.stale.get(),
-            key_evictions: keys.evictions.get(),
-            lessons_learned: keys.learned.get() + lessons,
-            lessons_contradicted: keys.contradicted.get() + contradicted,
-            databases: databases
-                .iter()
-                .map(|database| crate::observe::export::Database {
-                    name: database.name().to_owned(),
-                    snapshot_age: database.reading_age(),
-                    protected_relations: database.snapshot().protected_count() as u64,
-                    refreshes: database.counts().readings.get(),
-                    refresh_failures: database.counts().reading_failures.get(),
-                })
-                .collect(),
-        }
-    }
-
     /// The key cache, for the console and for metrics.
     pub fn keys(&self) -> &KeyCache {
         &self.common.keys
@@ -172,6 +138,38 @@ impl Knowledge {
     /// until a lookup says otherwise or the lesson is a day old.
     pub fn learn_project(&self, project: &str) -> Lesson {
         self.common.keys.learn(project)
+    }
+
+    /// What the metrics say of all this, now.
+    pub fn measure(&self) -> export::Knowledge {
+        let keys = &self.common.keys;
+        let counted = keys.metrics();
+        let mut lessons = (counted.learned.get(), counted.contradicted.get());
+        let databases = self.databases().into_iter().map(|database| {
+            let counts = database.counts();
+            lessons.0 += counts.lessons.get();
+            lessons.1 += counts.lessons_contradicted.get();
+            export::Database {
+                name: database.name().to_owned(),
+                snapshot_age: database.reading_age(),
+                protected_relations: database.snapshot().protected_count() as u64,
+                refreshes: counts.readings.get(),
+                refresh_failures: counts.reading_failures.get(),
+            }
+        });
+        let databases = databases.collect();
+        export::Knowledge {
+            key_lookups: counted.lookups.get(),
+            key_lookup_failures: counted.failures.get(),
+            key_cache_hits: counted.hits.get(),
+            key_cache_misses: counted.misses.get(),
+            key_records: keys.records() as u64,
+            key_stale_answers: counted.stale.get(),
+            key_evictions: counted.evictions.get(),
+            lessons_learned: lessons.0,
+            lessons_contradicted: lessons.1,
+            databases,
+        }
     }
 
     /// Other settings from now on; every database is read again and its snapshot made anew. Key

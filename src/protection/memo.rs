@@ -70,13 +70,15 @@ impl Memo {
             names: names.clone(),
             decision,
         };
+        // Declared before the lock is taken: what is thrown out is freed after it is released.
+        let mut thrown_out = HashMap::default();
         let mut shard = self
             .shard(hash)
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let cost = text.len() + ENTRY_BYTES;
         if shard.bytes + cost > SHARD_BYTES {
-            shard.entries.clear();
+            std::mem::swap(&mut shard.entries, &mut thrown_out);
             shard.bytes = 0;
         }
         shard.bytes += cost;
@@ -117,7 +119,7 @@ mod tests {
             memo.insert(hash, &text, &names, Arc::clone(&decision));
         }
         for shard in &memo.shards {
-            let shard = shard.lock().unwrap();
+            let shard = shard.lock().expect("not poisoned");
             let held: usize = shard.entries.values().map(|entry| entry.text.len()).sum();
             assert!(held <= SHARD_BYTES && !shard.entries.is_empty());
         }

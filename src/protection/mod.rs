@@ -175,7 +175,7 @@ impl Effects {
     /// that changes how unqualified names resolve.
     pub const CHANGES_NAMES: Self = Self(1 << 9);
     /// It reads a MaxCompute foreign table (or what leads to one) whose project is not known to be
-    /// encrypted, or names that the snapshot does not know at all.
+    /// encrypted, or a table of an external database (`extdb.schema.table`).
     pub const READS_FOREIGN: Self = Self(1 << 10);
     /// COPY … FROM STDIN: the server will ask for data.
     pub const COPY_IN: Self = Self(1 << 11);

@@ -31,6 +31,8 @@ pub(super) struct Quick {
     words: Option<AhoCorasick>,
     /// A pattern may match any name: every statement that may name a relation is read.
     read_all: bool,
+    /// A name may stand in a text in other bytes than here: what is not UTF-8 is read.
+    read_other_encodings: bool,
     reads: Arc<Decision>,
     writes: Arc<Decision>,
     begins: Arc<Decision>,
@@ -71,6 +73,7 @@ impl Quick {
             names: matcher(&names),
             words: matcher(&NOT_PLAINLY_READING),
             read_all,
+            read_other_encodings: relations.has_names_beyond_ascii(),
             reads: answer(Effects::default()),
             writes: answer(Effects::WRITES),
             begins: answer(Effects::BEGINS),
@@ -145,6 +148,7 @@ impl Quick {
 
     fn holds_name(&self, text: &[u8]) -> bool {
         matches(self.names.as_ref(), text)
+            || self.read_other_encodings && std::str::from_utf8(text).is_err()
     }
 }
 

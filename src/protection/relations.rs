@@ -46,6 +46,8 @@ pub(super) struct Relations {
     database: String,
     by_name: HashMap<Box<[u8]>, Vec<Entry>, RandomState>,
     patterns: Vec<Pattern>,
+    /// Some protected relation whose name is not ASCII, if there is one.
+    not_ascii: Option<Arc<Reason>>,
 }
 
 impl Relations {
@@ -54,6 +56,7 @@ impl Relations {
             database: database.to_owned(),
             by_name: HashMap::default(),
             patterns: Vec::new(),
+            not_ascii: None,
         }
     }
 
@@ -63,6 +66,11 @@ impl Relations {
 
     /// Of two statements about one relation the graver counts.
     pub(super) fn insert(&mut self, schema: &str, name: &str, standing: Standing) {
+        if let Standing::Protected(reason) = &standing
+            && !name.is_ascii()
+        {
+            self.not_ascii.get_or_insert_with(|| Arc::clone(reason));
+        }
         let entries = self.by_name.entry(name.as_bytes().into()).or_default();
         let Some(entry) = entries.iter_mut().find(|entry| *entry.schema == *schema) else {
             entries.push(Entry {
@@ -82,6 +90,9 @@ impl Relations {
     }
 
     pub(super) fn add_pattern(&mut self, pattern: &TablePattern, reason: Arc<Reason>) {
+        if !pattern.table.is_ascii() {
+            self.not_ascii.get_or_insert_with(|| Arc::clone(&reason));
+        }
         let database = Glob::new(&pattern.database);
         self.patterns.push(Pattern {
             here: database.matches(self.database.as_bytes()),
@@ -90,6 +101,12 @@ impl Relations {
             table: Glob::new(&pattern.table),
             reason,
         });
+    }
+
+    /// True if a protected relation may be spelled in bytes that only its client's encoding explains:
+    /// names here are UTF-8, those in a text of a GBK client are not.
+    pub(super) fn has_names_beyond_ascii(&self) -> bool {
+        self.not_ascii.is_some()
     }
 
     /// Names of relations that are not plain, for the matcher.
@@ -123,6 +140,12 @@ impl Relations {
     /// How the relation that a query names stands.
     pub(super) fn resolve(&self, relation: &RelationName<'_>, names: &NameContext) -> Standing {
         let name = &*relation.name;
+        if let Some(reason) = &self.not_ascii
+            && std::str::from_utf8(name).is_err()
+        {
+            // Which one it is cannot be told without the client's encoding: the safe side.
+            return Standing::Protected(Arc::clone(reason));
+        }
         match (&relation.database, &relation.schema) {
             (Some(database), Some(schema)) if **database != *self.database.as_bytes() => {
                 self.external(database, schema, name)
@@ -137,10 +160,7 @@ impl Relations {
 
     /// How an identifier stands that may or may not be a relation: the safe side.
     pub(super) fn resolve_mention(&self, relation: &RelationName<'_>) -> Standing {
-        match (&relation.database, &relation.schema) {
-            (None, None) => self.anywhere(&relation.name),
-            _ => self.resolve(relation, &NameContext::default()),
-        }
+        self.resolve(relation, &NameContext::default())
     }
 
     fn entries(&self, name: &[u8]) -> &[Entry] {
@@ -215,12 +235,13 @@ impl Relations {
         {
             return standing;
         }
-        match entries
+        let foreign = entries
             .iter()
-            .any(|entry| matches!(entry.standing, Standing::Foreign))
-        {
-            true => Standing::Foreign,
-            false => Standing::Plain,
+            .any(|entry| matches!(entry.standing, Standing::Foreign));
+        if foreign {
+            Standing::Foreign
+        } else {
+            Standing::Plain
         }
     }
 

@@ -131,6 +131,14 @@ impl Snapshot {
     }
 
     fn read(&self, analysis: Analysis<'_>, names: &NameContext) -> Decision {
+        // `SET search_path TO ext; SELECT …`: how the later statements' names resolve is not known.
+        let changes_within = Effects::MULTIPLE.0 | Effects::CHANGES_NAMES.0;
+        let uncertain = NameContext::default();
+        let names = if analysis.effects.0 & changes_within == changes_within {
+            &uncertain
+        } else {
+            names
+        };
         let mut decision = Decision {
             protected: None,
             effects: analysis.effects,
@@ -234,3 +242,6 @@ impl SnapshotBuilder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,8 +96,8 @@ impl Refusal {
 /// Reads exactly one packet without a type byte: not a byte more, so that nothing stuffed behind
 /// it is taken for something else.
 async fn packet(stream: &mut Stream) -> Result<Vec<u8>, Refusal> {
-    let mut packet = Vec::with_capacity(8);
-    read_exactly(stream, &mut packet, 8).await?;
+    let mut packet = Vec::with_capacity(64);
+    read_exactly(stream, &mut packet, 4).await?;
     let length = Packet::length(&packet).map_err(bad)?.unwrap_or_default();
     read_exactly(stream, &mut packet, length).await?;
     Ok(packet)

@@ -216,14 +216,14 @@ async fn session(
     let registry = &context.shared.sessions;
     let shard = context.shard();
     let Some(view) = startup.view() else { return };
-    let refusal = if registry.drain() != Drain::No {
+    let refusal = if registry.drain() == Drain::No {
+        None
+    } else {
         Some(Refusal::Own {
             sqlstate: "57P03",
             message: "Osprey is shutting down".into(),
             hint: Some("Connect again: another instance may take over.".into()),
         })
-    } else {
-        None
     };
     let place = match refusal {
         None => Place::take(registry, settings.limits.max_sessions).ok_or_else(|| Refusal::Own {
@@ -295,7 +295,7 @@ async fn admitted(
         client,
         server,
         &from_client,
-        &from_server,
+        from_server,
         key,
         policy,
         world,

@@ -11,7 +11,7 @@ use crate::core::{Core, End, Event, Outbox, Policy};
 use crate::observe::metrics::{CloseReason, Direction as Way, Injection, Protocol, Shard};
 use crate::wire::startup::cancel_request;
 
-use super::pump::{Direction, Lane, Turn};
+use super::pump::{Direction, Lane, Mind, Turn};
 use super::stream::Stream;
 use super::world::SessionWorld;
 use super::{Context, Drain, linger, shutdown_notice};
@@ -88,23 +88,24 @@ impl Running {
             self.registered = Some(cx.waker().clone());
         }
         for _ in 0..ROUNDS {
+            let mut mind = Mind {
+                core: &mut self.core,
+                world: &self.world,
+                out: &mut self.out,
+            };
             let front = self.front.poll(
                 cx,
                 Direction::Frontend,
                 &mut self.client,
                 &mut self.server,
-                &mut self.core,
-                &self.world,
-                &mut self.out,
+                &mut mind,
             );
             let back = self.back.poll(
                 cx,
                 Direction::Backend,
                 &mut self.server,
                 &mut self.client,
-                &mut self.core,
-                &self.world,
-                &mut self.out,
+                &mut mind,
             );
             self.after_turn(context);
             if let Some(reason) = self.ended(cx, context) {
@@ -234,7 +235,7 @@ impl Running {
                 tracing::info!(
                     session,
                     code,
-                    not_retried = not_retried.map(|why| why.label()),
+                    not_retried = not_retried.map(super::super::advice::NotRetried::label),
                     "an error about encrypted data was rewritten"
                 );
             }

@@ -2,7 +2,8 @@
 //! begin and end.
 //!
 //! Bytes, not text: the client's encoding may be GBK, and no byte of a multibyte character is ever
-//! a quote there. Every byte of the input belongs to exactly one token, nothing panics, and the
+//! a quote there. (It may be a backslash: `E'…'` strings of such clients can be taken for longer
+//! than they are, which leaves the text unterminated and so read on the safe side.) Every byte of the input belongs to exactly one token, nothing panics, and the
 //! time is linear in the length. `standard_conforming_strings` is taken to be on (Hologres and
 //! PostgreSQL since 9.1): a backslash matters in `E'…'` only.
 //!

@@ -1,17 +1,20 @@
 //! What a statement touches: the relations it names, whether it only reads, and what it does to
 //! settings, transactions and SQL-level names.
 //!
-//! [`lexer`] knows where tokens begin and end, [`token`] groups them into statements, [`statement`]
-//! tells what each statement is, and [`relations`] walks through its queries to find the relations
+//! `lexer` knows where tokens begin and end, `token` groups them into statements, `statement` tells
+//! what each statement is, and `relations` walks through its queries to find the relations
 //! that they read. The walk is tolerant: it needs to recognise where relations stand (behind FROM,
 //! JOIN, a comma of a FROM list, …), not to know the grammar, so that syntax of Hologres' own does
 //! not blind it. Where it can err, it errs towards naming too much. What it cannot read at all
-//! (DO bodies, functions, unknown statements) is answered by [`Analysis::mentions`]: every
+//! (DO bodies, functions, unknown statements) is answered by `Analysis::mentions`: every
 //! identifier counts.
 
+mod definition;
 mod function;
 mod keyword;
 pub(crate) mod lexer;
+mod mention;
+mod name;
 mod relations;
 mod setting;
 mod statement;
@@ -83,7 +86,7 @@ fn read(text: &[u8], cut: bool) -> Analysis<'_> {
     for (index, statement) in script.statements().enumerate() {
         let cut = cut && index + 1 == script.len();
         if cut || statement.broken {
-            statement::mention_all(&statement, !cut, &mut analysis);
+            mention::mention_all(&statement, !cut, &mut analysis);
         }
         statement::classify(&statement, &mut analysis);
     }

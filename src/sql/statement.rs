@@ -1,15 +1,14 @@
 //! What kind of statement a statement is, and what that means for a session.
 
+use super::Analysis;
+use super::definition::{define, is_beside_relations};
 use super::keyword::Keyword as K;
 use super::lexer::Kind;
+use super::mention::{mention_all, mention_strings};
 use super::relations::{last_part, relation_name, walk};
 use super::setting;
-use super::token::{Script, Statement, string_body};
-use super::{Analysis, RelationName};
+use super::token::Statement;
 use crate::protection::{Effects, NameUse};
-
-/// How deep strings inside strings are read: a DO body, the text that it runs, a text in that.
-const MAX_QUOTING: usize = 3;
 
 /// Adds what one statement does and reads to the analysis.
 pub(super) fn classify<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
@@ -45,9 +44,8 @@ fn explain<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
     let before = analysis.effects;
     classify_from(statement, index, analysis);
     if !analyze {
-        let kept = Effects::SETS_ROUTE
-            .with(Effects::CALLS_UNKNOWN)
-            .with(Effects::ROUTE_DOUBT);
+        // Planning may still run what it takes for constant.
+        let kept = Effects::CALLS_UNKNOWN.with(Effects::ROUTE_DOUBT);
         analysis.effects = before.with(Effects(analysis.effects.0 & kept.0));
     }
 }
@@ -166,7 +164,7 @@ const HARMLESS_TO_READ: [&str; 9] = [
     "unlisten",
 ];
 
-fn query<'a>(statement: &Statement<'_, 'a>, from: usize, analysis: &mut Analysis<'a>) {
+pub(super) fn query<'a>(statement: &Statement<'_, 'a>, from: usize, analysis: &mut Analysis<'a>) {
     if !walk(statement, from..statement.len(), analysis) {
         mention_strings(statement, analysis);
     }
@@ -176,7 +174,7 @@ fn unless_all(statement: &Statement<'_, '_>, index: usize) -> Option<String> {
     (statement.keyword(index) != K::All).then(|| statement.folded_text(index))
 }
 
-fn execute<'a>(statement: &Statement<'_, 'a>, name: usize, analysis: &mut Analysis<'a>) {
+pub(super) fn execute<'a>(statement: &Statement<'_, 'a>, name: usize, analysis: &mut Analysis<'a>) {
     // What it runs is known by name only.
     analysis.add(Effects::WRITES.with(Effects::CALLS_UNKNOWN));
     analysis
@@ -254,87 +252,6 @@ fn call<'a>(statement: &Statement<'_, 'a>, name: usize, analysis: &mut Analysis<
     }
 }
 
-/// CREATE and ALTER. The only part that reads is a query behind AS.
-fn define<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut Analysis<'a>) {
-    analysis.add(Effects::WRITES);
-    let object = (start + 1..statement.len())
-        .find(|index| !is_modifier(statement, *index))
-        .unwrap_or(statement.len());
-    let modifiers = start + 1..object;
-    let is_temporary = |index| matches!(statement.keyword(index), K::Temp | K::Temporary);
-    let temporary = modifiers.clone().any(is_temporary) || in_temporary_schema(statement, object);
-    if temporary {
-        analysis.add(Effects::CHANGES_NAMES);
-    } else if !is_beside_relations(statement.keyword(object)) {
-        analysis.add(Effects::CHANGES_CATALOG);
-    }
-    match statement.keyword(object) {
-        K::Function | K::Procedure | K::Routine | K::Rule | K::Do => {
-            unreadable(statement, Effects::default(), analysis);
-            return;
-        }
-        _ => {}
-    }
-    let mut from = object;
-    while let Some(behind) = statement.find_outside(from, K::As).map(|index| index + 1) {
-        match statement.keyword(behind) {
-            K::Select | K::With | K::Values | K::Table => {
-                return query(statement, behind, analysis);
-            }
-            K::Execute => return execute(statement, behind + 1, analysis),
-            _ if statement.is_open(behind) => return query(statement, behind, analysis),
-            _ => from = behind,
-        }
-    }
-}
-
-/// Words between CREATE or ALTER and the kind of object.
-fn is_modifier(statement: &Statement<'_, '_>, index: usize) -> bool {
-    matches!(
-        statement.keyword(index),
-        K::Or | K::Temp | K::Temporary | K::Local | K::Unlogged
-    ) || matches!(
-        statement.keyword(index),
-        K::Recursive | K::Materialized | K::Default
-    ) || [
-        "replace",
-        "global",
-        "foreign",
-        "external",
-        "dynamic",
-        "unique",
-        "constraint",
-        "event",
-    ]
-    .iter()
-    .any(|word| statement.is_word(index, word))
-}
-
-/// `TABLE [IF NOT EXISTS] pg_temp.name`
-fn in_temporary_schema(statement: &Statement<'_, '_>, object: usize) -> bool {
-    let mut name = object + 1;
-    if statement.keyword(name) == K::If {
-        name += 3;
-    }
-    statement.kind(name + 1) == Some(Kind::Dot) && *statement.folded(name) == *b"pg_temp"
-}
-
-/// Kinds of object whose DDL changes nothing about which relation leads where.
-fn is_beside_relations(object: K) -> bool {
-    matches!(
-        object,
-        K::Index
-            | K::Sequence
-            | K::Type
-            | K::Statistics
-            | K::Publication
-            | K::Subscription
-            | K::Tablespace
-            | K::Policy
-            | K::Trigger
-    )
-}
-
 /// `ANALYZE [VERBOSE] [(options)] [table [(columns)], …]`, and VACUUM: both may read the tables.
 fn sample<'a>(statement: &Statement<'_, 'a>, mut index: usize, analysis: &mut Analysis<'a>) {
     analysis.add(Effects::WRITES);
@@ -365,71 +282,14 @@ fn read_all<'a>(statement: &Statement<'_, 'a>, mut index: usize, analysis: &mut 
 }
 
 /// A statement whose effect cannot be read from its text.
-fn unreadable<'a>(statement: &Statement<'_, 'a>, effects: Effects, analysis: &mut Analysis<'a>) {
+pub(super) fn unreadable<'a>(
+    statement: &Statement<'_, 'a>,
+    effects: Effects,
+    analysis: &mut Analysis<'a>,
+) {
     analysis.add(Effects::WRITES.with(Effects::CALLS_UNKNOWN).with(effects));
     if effects.has(Effects::ROUTE_DOUBT) {
         analysis.add(Effects::CHANGES_NAMES);
     }
     mention_all(statement, true, analysis);
-}
-
-/// Every identifier may be a relation that is read; so may those in strings, if asked.
-pub(super) fn mention_all<'a>(
-    statement: &Statement<'_, 'a>,
-    in_strings: bool,
-    analysis: &mut Analysis<'a>,
-) {
-    mention_names(statement, analysis);
-    if in_strings {
-        mention_strings(statement, analysis);
-    }
-}
-
-fn mention_names<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
-    let mut index = 0;
-    while index < statement.len() {
-        if statement.is_name(index) {
-            let last = last_part(statement, index);
-            // `schema.table`, but also `table.column`: each part counts.
-            analysis
-                .mentions
-                .extend(relation_name(statement, index, last));
-            for part in (index..last).step_by(2) {
-                analysis.mentions.push(RelationName {
-                    database: None,
-                    schema: None,
-                    name: statement.folded(part),
-                });
-            }
-            index = last;
-        }
-        index += 1;
-    }
-}
-
-fn mention_strings<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
-    let mut texts = strings_of(statement);
-    for _ in 0..MAX_QUOTING {
-        let mut inner = Vec::new();
-        for text in texts {
-            let script = Script::read(text);
-            for statement in script.statements() {
-                mention_names(&statement, analysis);
-                inner.extend(strings_of(&statement));
-            }
-        }
-        texts = inner;
-    }
-}
-
-fn strings_of<'a>(statement: &Statement<'_, 'a>) -> Vec<&'a [u8]> {
-    (0..statement.len())
-        .filter(|index| {
-            matches!(
-                statement.kind(*index),
-                Some(Kind::String | Kind::EscapeString | Kind::DollarString)
-            )
-        })
-        .map(|index| string_body(statement.bytes(index)))
-        .collect()
 }

@@ -25,14 +25,20 @@ pub(crate) fn shared() -> Arc<Cluster> {
     static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     shared.upgrade().unwrap_or_else(|| {
-        let cluster = Arc::new(Cluster::start());
+        let cluster = Arc::new(Cluster::start(None));
         *shared = Arc::downgrade(&cluster);
         cluster
     })
 }
 
 impl Cluster {
-    fn start() -> Self {
+    /// One that refuses every connection without TLS. `identity`: certificate and key in PEM.
+    #[allow(dead_code)] // not every test binary that shares this module needs it
+    pub(crate) fn with_tls(identity: (&str, &str)) -> Self {
+        Self::start(Some(identity))
+    }
+
+    fn start(identity: Option<(&str, &str)>) -> Self {
         let binaries = binaries();
         let directory = tempfile::tempdir().unwrap();
         // PostgreSQL refuses to run as root, so the directory is handed to its user.
@@ -72,9 +78,27 @@ impl Cluster {
                 .arg("-D")
                 .arg(cluster.data()),
         );
-        let options = format!(
+        let mut options = format!(
             "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
         );
+        if let Some((certificate, key)) = identity {
+            options.push_str(" -c ssl=on");
+            for (name, text) in [
+                ("server.crt", certificate),
+                ("server.key", key),
+                (
+                    "pg_hba.conf",
+                    "hostssl all all 127.0.0.1/32 scram-sha-256\n",
+                ),
+            ] {
+                let path = cluster.data().join(name);
+                std::fs::write(&path, text).unwrap();
+                std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+                if is_root() {
+                    succeed(Command::new("chown").arg(SUPERUSER).arg(&path));
+                }
+            }
+        }
         succeed(
             cluster
                 .command("pg_ctl")

@@ -230,3 +230,6 @@ fn teach(builder: SnapshotBuilder, lesson: &Lesson) -> SnapshotBuilder {
     };
     builder.pattern(&anywhere, reason)
 }
+
+#[cfg(test)]
+mod tests;

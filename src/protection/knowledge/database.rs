@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use super::super::Snapshot;
 use super::assemble::{Ingredients, Lesson};
 use super::{Common, refresh};
+use crate::catalog::{RoleSetting, RouteSettings};
 use crate::observe::metrics::Counter;
 
 /// Lessons that wait to be taken in; more are dropped, for the same failures will teach them again.
@@ -22,6 +23,7 @@ pub struct DatabaseKnowledge {
     name: String,
     pub(super) common: Arc<Common>,
     snapshot: ArcSwap<Snapshot>,
+    role_settings: ArcSwap<Vec<RoleSetting>>,
     generation: AtomicU64,
     ready: watch::Sender<bool>,
     pub(super) signals: Arc<Signals>,
@@ -39,7 +41,8 @@ pub struct DatabaseCounts {
     pub reading_failures: Counter,
     /// Snapshots swapped in.
     pub snapshots: Counter,
-    /// Relations learned to be encrypted from a failure.
+    /// Relations learned to be encrypted from a failure, where the project was not known; lessons
+    /// about projects are counted by the key cache.
     pub lessons: Counter,
     /// Of these, the ones that a key record contradicted.
     pub lessons_contradicted: Counter,
@@ -64,6 +67,7 @@ impl DatabaseKnowledge {
         let database = Arc::new(Self {
             name: name.to_owned(),
             snapshot: ArcSwap::from_pointee(ingredients.snapshot(name, 1)),
+            role_settings: ArcSwap::default(),
             generation: AtomicU64::new(1),
             ready: watch::Sender::new(rules.service.is_none()),
             signals: Arc::default(),
@@ -94,6 +98,28 @@ impl DatabaseKnowledge {
     /// The present snapshot's generation: one load tells a session that its own is out of date.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// The search_path that a fresh session of `user` has, as SHOW prints it.
+    pub fn search_path(&self, user: &str) -> String {
+        let brought = self.role_settings.load();
+        let own = brought
+            .iter()
+            .find(|own| own.role == user && own.name == "search_path");
+        own.map_or_else(
+            || self.snapshot().search_path().to_owned(),
+            |own| own.value.clone(),
+        )
+    }
+
+    /// The settings that choose the engine, in a fresh session of `user`.
+    pub fn route(&self, user: &str) -> RouteSettings {
+        let brought = self.role_settings.load();
+        let route = self.snapshot().route().clone();
+        brought
+            .iter()
+            .filter(|own| own.role == user)
+            .fold(route, |route, own| route.with(&own.name, &own.value))
     }
 
     /// Resolves once the first reading of the catalogs has ended, well or not; at once if there is
@@ -156,6 +182,12 @@ impl DatabaseKnowledge {
     /// Swaps in what `ingredients` make. Called by the background task alone.
     pub(super) fn publish(&self, ingredients: &Ingredients) {
         let generation = self.generation() + 1;
+        let brought = ingredients
+            .contents
+            .as_ref()
+            .map(|contents| contents.role_settings.clone());
+        self.role_settings
+            .store(Arc::new(brought.unwrap_or_default()));
         self.snapshot
             .store(Arc::new(ingredients.snapshot(&self.name, generation)));
         self.generation.store(generation, Ordering::Release);

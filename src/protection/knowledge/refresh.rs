@@ -26,8 +26,9 @@ const REST_PER_WORK: u32 = 4;
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// Key lookups waited for at a time.
 const LOOKUPS_AT_A_TIME: usize = 16;
-/// Relations kept in mind as learned; the oldest lessons go first.
-const MAX_LESSONS: usize = 10_000;
+/// Relations kept in mind as learned; the oldest lessons go first. Each is compared with every
+/// relation of the catalog when a snapshot is made.
+const MAX_LESSONS: usize = 1_000;
 
 /// Keeps `database` up to date until nobody has it any more.
 pub(super) async fn run(database: Weak<DatabaseKnowledge>, first: Ingredients) {
@@ -135,7 +136,18 @@ impl Task {
             return;
         };
         let start = Instant::now();
-        let outcome = service.read(database.name()).await;
+        let mut reading = std::pin::pin!(service.read(database.name()));
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut reading => break outcome,
+                // Lessons do not wait for a slow server.
+                () = self.signals.wake.notified() => self.take_in(database).await,
+            }
+        };
+        if self.signals.catalog_changed.load(Ordering::Acquire) {
+            // DDL passed meanwhile: what was read may be older. The wake was used up above.
+            self.signals.wake.notify_one();
+        }
         self.last_end = Instant::now();
         self.last_took = self.last_end - start;
         let wait = match outcome {
@@ -236,21 +248,22 @@ impl Task {
             let taken = project
                 .as_deref()
                 .map(|project| database.common.keys.learn(project));
-            let relation = match taken {
-                Some(keys::Lesson::Contradicted) => {
-                    database.counts.lessons_contradicted.inc();
-                    false
-                }
-                // The project's record protects it, if the catalog leads from it to the project.
-                Some(_) => behind.is_empty(),
+            // The project's record protects the relation, if the catalog leads from one to the
+            // other; the key cache counts such lessons, and contradicts them.
+            let keep = match taken {
+                Some(keys::Lesson::Contradicted) => false,
+                Some(keys::Lesson::Taken | keys::Lesson::Known) => behind.is_empty(),
                 None => true,
             };
-            if relation {
-                if self.lessons.len() >= MAX_LESSONS {
-                    self.forget_oldest_lesson();
-                }
+            if !keep {
+                continue;
+            }
+            if self.lessons.len() >= MAX_LESSONS {
+                self.forget_oldest_lesson();
+            }
+            let before = self.lessons.insert(lesson, Instant::now());
+            if taken.is_none() && before.is_none() {
                 database.counts.lessons.inc();
-                self.lessons.insert(lesson, Instant::now());
             }
         }
     }

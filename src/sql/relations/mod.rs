@@ -6,6 +6,8 @@
 //! PostgreSQL lets them: behind their own body (WITH), in the whole list (WITH RECURSIVE), never
 //! beyond the query that the WITH belongs to, never for a qualified name, never for a target.
 
+mod cte;
+
 use std::borrow::Cow;
 
 use super::keyword::Keyword as K;
@@ -385,9 +387,8 @@ impl Walk<'_, '_, '_> {
         let Some(relation) = relation_name(self.statement, first, last) else {
             return;
         };
-        let hidden = relation.schema.is_none()
-            && !self.too_many_ctes
-            && self.ctes.iter().any(|cte| *cte == relation.name);
+        let hidden =
+            relation.schema.is_none() && !self.too_many_ctes && self.ctes.contains(&relation.name);
         if !hidden {
             self.analysis.reads.push(relation);
         }
@@ -399,82 +400,6 @@ impl Walk<'_, '_, '_> {
             self.only_known_functions &= function::call(self.statement, index, self.analysis);
         }
     }
-
-    /// `WITH [RECURSIVE] name … AS … (`; any other WITH (ORDINALITY, TIES, …) is not acted on.
-    fn with(&mut self, index: usize) -> Option<usize> {
-        let recursive = self.statement.keyword(index + 1) == K::Recursive;
-        let name = index + 1 + usize::from(recursive);
-        let open = self.cte_body(name)?;
-        self.frame.recursive = recursive;
-        if recursive {
-            self.remember_all_ctes(name, open);
-        }
-        Some(self.enter_cte(name, open))
-    }
-
-    /// The bracket of the body, if `name [(columns)] AS [[NOT] MATERIALIZED] (` is at `name`.
-    fn cte_body(&self, name: usize) -> Option<usize> {
-        let statement = self.statement;
-        if !statement.is_name(name) {
-            return None;
-        }
-        let mut index = name + 1;
-        if statement.is_open(index) {
-            index = statement.after(index);
-        }
-        if statement.keyword(index) != K::As {
-            return None;
-        }
-        index += 1;
-        while matches!(statement.keyword(index), K::Not | K::Materialized) {
-            index += 1;
-        }
-        statement.is_open(index).then_some(index)
-    }
-
-    fn enter_cte(&mut self, name: usize, open: usize) -> usize {
-        self.frame.state = State::Await;
-        let mut body = Frame::new(State::Start, self.ctes.len());
-        body.body = true;
-        body.cte = Some(name);
-        self.push(body);
-        open + 1
-    }
-
-    /// All names of a WITH RECURSIVE are in sight in all of its bodies.
-    fn remember_all_ctes(&mut self, name: usize, open: usize) {
-        self.remember_cte(name);
-        let mut index = self.statement.after(open);
-        // SEARCH and CYCLE clauses may stand between the body and the comma.
-        while index < self.statement.len() && !starts_statement(self.statement.keyword(index)) {
-            let next = self.statement.after(index);
-            if self.statement.kind(index) == Some(Kind::Comma)
-                && let Some(open) = self.cte_body(next)
-            {
-                self.remember_cte(next);
-                index = self.statement.after(open);
-            } else if self.statement.is_open(index) {
-                return;
-            } else {
-                index = next;
-            }
-        }
-    }
-
-    fn remember_cte(&mut self, name: usize) {
-        if self.ctes.len() < MAX_CTES {
-            self.ctes.push(self.statement.folded(name));
-        } else {
-            self.too_many_ctes = true;
-        }
-    }
-}
-
-fn starts_statement(keyword: K) -> bool {
-    matches!(
-        keyword,
-        K::Select | K::Insert | K::Update | K::Delete | K::Merge | K::Values | K::Table | K::With
-    )
 }
 
 /// The last part of the dotted name that begins at `first`.

@@ -1,0 +1,210 @@
+//! What is protected, why, and through what.
+
+use std::time::SystemTime;
+
+use super::super::super::NameContext;
+use super::*;
+use crate::keys::{Encryption, KmsKey};
+
+fn foreign(name: &str, project: &str) -> Relation {
+    Relation {
+        schema: "public".into(),
+        name: name.into(),
+        project: Some(project.into()),
+        reads: Vec::new(),
+    }
+}
+
+fn view(name: &str, reads: &[usize]) -> Relation {
+    Relation {
+        schema: "public".into(),
+        name: name.into(),
+        project: None,
+        reads: reads.to_vec(),
+    }
+}
+
+fn record(project: &str, encryption: Encryption, origin: Origin) -> (String, Arc<KeyRecord>) {
+    let record = KeyRecord {
+        project: project.into(),
+        encryption,
+        origin,
+        looked_up: SystemTime::UNIX_EPOCH,
+    };
+    (project.into(), Arc::new(record))
+}
+
+fn kms() -> Encryption {
+    Encryption::Kms(KmsKey::default())
+}
+
+fn ingredients(relations: Vec<Relation>) -> Ingredients {
+    let contents = Contents {
+        relations,
+        search_path: "public".into(),
+        ..Contents::default()
+    };
+    Ingredients {
+        contents: Some(Arc::new(contents)),
+        records: HashMap::from([
+            record("secret", kms(), Origin::Cloud),
+            record("default", Encryption::DefaultKey, Origin::Configured),
+            record("open", Encryption::None, Origin::Configured),
+            record("burnt", kms(), Origin::Learned),
+        ]),
+        ..Ingredients::default()
+    }
+}
+
+fn pattern(database: &str, schema: &str, table: &str) -> TablePattern {
+    TablePattern {
+        database: database.into(),
+        schema: schema.into(),
+        table: table.into(),
+    }
+}
+
+fn lesson(schema: Option<&str>, name: &str) -> Lesson {
+    Lesson {
+        schema: schema.map(Into::into),
+        name: name.into(),
+    }
+}
+
+/// Whether `SELECT` from it is protected, as a session on search path `public` sees it.
+fn protected(ingredients: &Ingredients, relation: &str) -> Option<Arc<Reason>> {
+    let names = NameContext {
+        user: "u".into(),
+        search_path: Some(vec!["public".into()]),
+    };
+    let snapshot = ingredients.snapshot("db", 7);
+    assert_eq!(snapshot.generation(), 7);
+    let sql = format!("SELECT * FROM {relation}");
+    snapshot.decide(sql.as_bytes(), &names).protected.clone()
+}
+
+#[test]
+fn encryption_is_the_projects() {
+    let known = ingredients(vec![
+        foreign("a", "Secret#default"),
+        foreign("b", "default"),
+        foreign("c", "open"),
+        foreign("d", "unheard_of"),
+        foreign("e", "burnt"),
+    ]);
+    let reason = protected(&known, "a").unwrap();
+    assert_eq!(
+        (reason.relation.as_str(), reason.source),
+        ("public.a", Source::Key)
+    );
+    assert_eq!(reason.project.as_deref(), Some("secret"));
+    assert_eq!(reason.key.as_ref().unwrap().encryption, kms());
+    assert!(reason.via.is_empty());
+    assert_eq!(protected(&known, "b").unwrap().source, Source::Key);
+    assert_eq!(protected(&known, "c"), None);
+    assert_eq!(protected(&known, "d"), None);
+    assert_eq!(protected(&known, "e").unwrap().source, Source::Learned);
+    let snapshot = known.snapshot("db", 1);
+    assert_eq!(
+        (snapshot.protected_count(), snapshot.foreign_count()),
+        (3, 2)
+    );
+    assert_eq!(snapshot.search_path(), "public");
+    let projects = known.projects();
+    assert_eq!(projects.len(), 5);
+    assert!(projects.contains("secret"));
+}
+
+#[test]
+fn the_chain_leads_to_the_encrypted_table_not_to_the_plain_one() {
+    let known = ingredients(vec![
+        foreign("plain", "open"),
+        foreign("secret", "secret"),
+        view("v1", &[0, 1]),
+        view("v2", &[0, 2]),
+        view("harmless", &[0]),
+    ]);
+    let reason = protected(&known, "v2").unwrap();
+    assert_eq!(reason.relation, "public.v2");
+    assert_eq!(reason.via, ["public.v1", "public.secret"]);
+    assert_eq!(reason.project.as_deref(), Some("secret"));
+    assert_eq!(protected(&known, "harmless"), None);
+}
+
+#[test]
+fn a_cycle_of_rules_ends() {
+    let known = ingredients(vec![
+        foreign("f", "secret"),
+        view("a", &[2, 0]),
+        view("b", &[1]),
+    ]);
+    assert_eq!(
+        protected(&known, "b").unwrap().via,
+        ["public.a", "public.f"]
+    );
+    assert_eq!(
+        known.projects_behind(2),
+        HashSet::from(["secret".to_owned()])
+    );
+}
+
+#[test]
+fn a_pattern_protects_what_it_names_and_all_that_reads_it() {
+    let mut known = ingredients(vec![foreign("f", "open"), view("v", &[0])]);
+    known.patterns = vec![pattern("other", "*", "f")];
+    assert_eq!(protected(&known, "f"), None, "it is for another database");
+    known.patterns = vec![pattern("d?", "public", "f")];
+    let reason = protected(&known, "v").unwrap();
+    assert_eq!(
+        (reason.source, reason.via.as_slice()),
+        (Source::Pattern, &["public.f".to_owned()][..])
+    );
+    assert!(
+        reason.key.is_some(),
+        "what is known of the key is told all the same"
+    );
+
+    let without_catalog = Ingredients {
+        patterns: vec![pattern("*", "*", "secret_*")],
+        ..Ingredients::default()
+    };
+    assert_eq!(
+        protected(&without_catalog, "secret_x").unwrap().source,
+        Source::Pattern
+    );
+    assert_eq!(protected(&without_catalog, "open_x"), None);
+}
+
+#[test]
+fn a_lesson_protects_its_relation_and_all_that_reads_it() {
+    let mut known = ingredients(vec![foreign("f", "unheard_of"), view("v", &[0])]);
+    known.lessons = vec![lesson(Some("public"), "f"), lesson(None, "unread")];
+    assert_eq!(protected(&known, "f").unwrap().source, Source::Learned);
+    assert_eq!(protected(&known, "v").unwrap().via, ["public.f"]);
+    assert_eq!(protected(&known, "unread").unwrap().source, Source::Learned);
+    assert_eq!(
+        protected(&known, "anywhere.unread").unwrap().relation,
+        "unread"
+    );
+    known.lessons = vec![lesson(Some("elsewhere"), "f")];
+    assert_eq!(protected(&known, "f"), None);
+    assert_eq!(
+        protected(&known, "elsewhere.f").unwrap().source,
+        Source::Learned
+    );
+}
+
+#[test]
+fn only_knowing_every_project_to_be_open_contradicts_a_lesson() {
+    let known = ingredients(vec![
+        foreign("open", "open"),
+        foreign("unknown", "unheard_of"),
+        view("both", &[0, 1]),
+        view("open_view", &[0]),
+    ]);
+    assert!(known.contradicts(&lesson(Some("public"), "open")));
+    assert!(known.contradicts(&lesson(None, "open_view")));
+    assert!(!known.contradicts(&lesson(None, "unknown")));
+    assert!(!known.contradicts(&lesson(None, "both")));
+    assert!(!known.contradicts(&lesson(None, "not_in_the_catalog")));
+}

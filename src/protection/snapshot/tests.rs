@@ -1,0 +1,216 @@
+//! Snapshots: quick answers are those of reading, and no text is too much.
+
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::protection::Source;
+
+static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
+    let reason = Reason {
+        relation: "ext.secret".into(),
+        via: Vec::new(),
+        project: None,
+        key: None,
+        source: Source::Key,
+    };
+    Snapshot::builder("shop")
+        .protect("ext", "secret", Arc::new(reason))
+        .foreign("ext", "open_data")
+        .build(1)
+});
+
+const GAPS: &[&[u8]] = &[b" ", b" ", b"", b"\n"];
+
+/// Text of the kind that SQL is made of, most of it nonsense.
+fn soup() -> impl Strategy<Value = Vec<u8>> {
+    const WORDS: &[&[u8]] = &[
+        b"SELECT",
+        b"select",
+        b"from",
+        b"secret",
+        b"ext",
+        b"open_data",
+        b"plain",
+        b"with",
+        b"as",
+        b"insert",
+        b"into",
+        b"update",
+        b"set",
+        b"delete",
+        b"using",
+        b"join",
+        b"on",
+        b"where",
+        b"union",
+        b"table",
+        b"values",
+        b"for",
+        b"share",
+        b"only",
+        b"lateral",
+        b"recursive",
+        b"explain",
+        b"analyze",
+        b"prepare",
+        b"execute",
+        b"declare",
+        b"copy",
+        b"to",
+        b"stdin",
+        b"create",
+        b"begin",
+        b"commit",
+        b"prepared",
+        b"do",
+        b"call",
+        b"reset",
+        b"all",
+        b"set_config",
+        b"nextval",
+        b"lower",
+        b"hg_enable_access_odps_orc_via_holo",
+        b"x",
+        b"(",
+        b"(",
+        b")",
+        b")",
+        b"[",
+        b"]",
+        b",",
+        b".",
+        b";",
+        b"*",
+        b"=",
+        b"1",
+        b"$1",
+        b"'",
+        b"''",
+        b"'secret'",
+        b"\"",
+        b"\"secret\"",
+        b"U&\"s\\0065cret\"",
+        b"$$",
+        b"$a$",
+        b"--",
+        b"/*",
+        b"*/",
+        b"\n",
+        b"E'\\",
+        b"\xb6\xa9",
+        b"\xff",
+        b"\0",
+    ];
+    let word = proptest::sample::select(WORDS);
+    let gap = proptest::sample::select(GAPS);
+    proptest::collection::vec((word, gap), 0..24).prop_map(|parts| {
+        parts
+            .into_iter()
+            .flat_map(|(word, gap)| [word, gap].concat())
+            .collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+    /// What needs no reading is decided as reading would decide it. (For a statement that
+    /// writes, nobody asks what it calls.)
+    #[test]
+    fn quick_answers_are_those_of_reading(text in soup()) {
+        let snapshot = &*SNAPSHOT;
+        let names = NameContext::default();
+        let read = snapshot.read(sql::analyze(&text), &names);
+        let quick = snapshot.quick.transaction(&text).or_else(|| snapshot.quick.decide(&text));
+        if let Some(quick) = quick {
+            let seen = if quick.effects.has(Effects::WRITES) { Effects::WRITES.0 } else { !0 };
+            prop_assert_eq!(quick.effects.0, read.effects.0 & seen);
+            prop_assert_eq!(&quick.protected, &read.protected);
+            prop_assert_eq!(&quick.names, &read.names);
+            prop_assert_eq!(quick.hint, read.hint);
+        }
+    }
+
+    /// What a head leaves unseen is taken to write.
+    #[test]
+    fn heads_cut_anywhere_are_taken_to_write(text in soup(), cut in 0_usize..200) {
+        let head = &text[..cut.min(text.len())];
+        let decision = SNAPSHOT.decide_prefix(head, &NameContext::default());
+        prop_assert!(decision.effects.has(Effects::WRITES));
+    }
+}
+
+#[test]
+fn a_name_in_another_encoding_may_be_any_that_is_not_ascii() {
+    let reason = Reason {
+        relation: "ext.订单".into(),
+        via: Vec::new(),
+        project: None,
+        key: None,
+        source: Source::Key,
+    };
+    let snapshot = Snapshot::builder("shop")
+        .protect("ext", "订单", Arc::new(reason))
+        .build(1);
+    let protected = |text: &[u8]| {
+        snapshot
+            .decide(text, &NameContext::default())
+            .protected
+            .is_some()
+    };
+    // 订单 and 客户 in GBK.
+    assert!(protected(b"select * from \xb6\xa9\xb5\xa5"));
+    assert!(protected(b"select * from ext.\"\xbf\xcd\xbb\xa7\""));
+    assert!(!protected(b"select '\xb6\xa9\xb5\xa5' from plain"));
+    assert!(!protected("select * from 客户".as_bytes()));
+    // Without such names it matters to nobody.
+    let decision = SNAPSHOT.decide(b"select * from \xb6\xa9", &NameContext::default());
+    assert!(decision.protected.is_none());
+}
+
+/// Deep and long texts: no stack to overflow, no step that looks at everything again.
+#[test]
+fn hostile_texts_are_read_in_linear_time() {
+    let snapshot = &*SNAPSHOT;
+    let names = NameContext::default();
+    for unit in [
+        "(",
+        "[",
+        "((secret",
+        "select(",
+        "with secret as (",
+        "with recursive secret as (",
+        "with recursive a as (x) ",
+        ", secret as (x)",
+        "select * from (",
+        "'",
+        "$a",
+        "$$",
+        "/*",
+        "--",
+        "\"",
+        "U&\"",
+        "E'\\",
+        "secret.",
+        "secret,",
+        "from secret join ",
+        ";",
+        "do 'secret",
+        "call f('secret')",
+        "union all ",
+        "explain ",
+        "insert into secret ",
+    ] {
+        let text = format!(
+            "with x as (select 1){}",
+            unit.repeat((256 << 10) / unit.len())
+        );
+        let start = std::time::Instant::now();
+        snapshot.decide(text.as_bytes(), &names);
+        snapshot.decide(unit.repeat((256 << 10) / unit.len()).as_bytes(), &names);
+        // Quadratic work on 256 KiB takes minutes, linear work well under a second.
+        assert!(start.elapsed().as_secs() < 10, "{unit}");
+    }
+}

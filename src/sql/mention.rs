@@ -1,0 +1,71 @@
+//! The safe side: every identifier of what cannot be read exactly, also in strings that may be run.
+
+use super::lexer::Kind;
+use super::name::string_body;
+use super::relations::{last_part, relation_name};
+use super::token::{Script, Statement};
+use super::{Analysis, RelationName};
+
+/// How deep strings inside strings are read: a DO body, the text that it runs, a text in that.
+const MAX_QUOTING: usize = 3;
+
+/// Every identifier may be a relation that is read; so may those in strings, if asked.
+pub(super) fn mention_all<'a>(
+    statement: &Statement<'_, 'a>,
+    in_strings: bool,
+    analysis: &mut Analysis<'a>,
+) {
+    mention_names(statement, analysis);
+    if in_strings {
+        mention_strings(statement, analysis);
+    }
+}
+
+fn mention_names<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
+    let mut index = 0;
+    while index < statement.len() {
+        if statement.is_name(index) {
+            let last = last_part(statement, index);
+            // `schema.table`, but also `table.column`: each part counts.
+            analysis
+                .mentions
+                .extend(relation_name(statement, index, last));
+            for part in (index..last).step_by(2) {
+                analysis.mentions.push(RelationName {
+                    database: None,
+                    schema: None,
+                    name: statement.folded(part),
+                });
+            }
+            index = last;
+        }
+        index += 1;
+    }
+}
+
+pub(super) fn mention_strings<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
+    let mut texts = strings_of(statement);
+    for _ in 0..MAX_QUOTING {
+        let mut inner = Vec::new();
+        for text in texts {
+            let script = Script::read(text);
+            for statement in script.statements() {
+                mention_names(&statement, analysis);
+                inner.extend(strings_of(&statement));
+            }
+        }
+        texts = inner;
+    }
+}
+
+fn strings_of<'a>(statement: &Statement<'_, 'a>) -> Vec<&'a [u8]> {
+    (0..statement.len())
+        .filter(|index| {
+            matches!(
+                statement.kind(*index),
+                Some(Kind::String | Kind::EscapeString | Kind::DollarString)
+            )
+        })
+        .map(|index| string_body(statement.bytes(index)))
+        .collect()
+}

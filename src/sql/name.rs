@@ -1,0 +1,97 @@
+//! What stands between quotes: identifiers, and strings that are read for identifiers.
+
+use std::borrow::Cow;
+
+/// What lies between the quotes of a string of any kind, escapes left as they are.
+pub(super) fn string_body(bytes: &[u8]) -> &[u8] {
+    let quote = |byte: &u8| matches!(byte, b'\'' | b'$');
+    let Some(open) = bytes.iter().position(quote) else {
+        return bytes;
+    };
+    let delimiter = match bytes[open] {
+        b'$' => bytes[open + 1..]
+            .iter()
+            .position(|byte| *byte == b'$')
+            .map_or(1, |end| end + 2),
+        _ => 1,
+    };
+    let end = bytes.len().saturating_sub(delimiter).max(open + delimiter);
+    bytes.get(open + delimiter..end).unwrap_or_default()
+}
+
+/// A quoted identifier's name: without `prefix` bytes and the closing quote, doubled quotes single.
+pub(super) fn unquote(bytes: &[u8], prefix: usize) -> Cow<'_, [u8]> {
+    let inner = bytes.get(prefix..).unwrap_or_default();
+    let inner = inner.strip_suffix(b"\"").unwrap_or(inner);
+    if memchr::memchr(b'"', inner).is_none() {
+        return Cow::Borrowed(inner);
+    }
+    let mut name = Vec::with_capacity(inner.len());
+    let mut bytes = inner.iter();
+    while let Some(&byte) = bytes.next() {
+        name.push(byte);
+        if byte == b'"' {
+            bytes.next();
+        }
+    }
+    Cow::Owned(name)
+}
+
+/// `\XXXX` and `\+XXXXXX`, with any escape character; surrogate pairs make one character. What is
+/// not an escape stays as it is (PostgreSQL refuses such a text).
+pub(super) fn decode_unicode(name: &[u8], escape: u8) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(name.len());
+    let mut high: Option<u32> = None;
+    let mut rest = name;
+    while let Some((&byte, tail)) = rest.split_first() {
+        if byte != escape {
+            decoded.push(byte);
+            rest = tail;
+            continue;
+        }
+        if tail.first() == Some(&escape) {
+            decoded.push(escape);
+            rest = &tail[1..];
+            continue;
+        }
+        let digits = match tail.first() {
+            Some(b'+') => tail.get(1..7),
+            _ => tail.get(..4),
+        };
+        let code = digits
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let (Some(code), Some(digits)) = (code, digits) else {
+            decoded.push(byte);
+            rest = tail;
+            continue;
+        };
+        rest = &tail[digits.len() + usize::from(tail[0] == b'+')..];
+        let code = match (high.take(), code) {
+            (_, 0xd800..=0xdbff) => {
+                high = Some(code);
+                continue;
+            }
+            (Some(high), 0xdc00..=0xdfff) => 0x10000 + ((high - 0xd800) << 10) + (code - 0xdc00),
+            (_, code) => code,
+        };
+        let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+        decoded.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+    decoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn string_bodies() {
+        assert_eq!(string_body(b"'a'"), b"a");
+        assert_eq!(string_body(b"E'a'"), b"a");
+        assert_eq!(string_body(b"$x$a$x$"), b"a");
+        assert_eq!(string_body(b"$$"), b"");
+        assert_eq!(string_body(b"'"), b"");
+        assert_eq!(string_body(b"$$a"), b"");
+    }
+}

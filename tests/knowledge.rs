@@ -1,0 +1,344 @@
+//! Knowledge of a database kept up to date against a real PostgreSQL.
+
+#![allow(clippy::unwrap_used)] // a panic is the failure's report
+
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::postgres::{self, Cluster, PASSWORD};
+use osprey::config::{ConfiguredEncryption, ProjectRule, Secret, Settings, TablePattern};
+use osprey::protection::knowledge::{DatabaseKnowledge, Knowledge};
+use osprey::protection::{NameContext, Reason, Source};
+use tokio::runtime::Handle;
+
+const FOREIGN: &str = "
+    CREATE FOREIGN DATA WRAPPER odps_fdw;
+    CREATE SERVER odps_server FOREIGN DATA WRAPPER odps_fdw;
+    CREATE FOREIGN TABLE orders (id int) SERVER odps_server OPTIONS (project_name 'sales');
+    CREATE FOREIGN TABLE staff (id int) SERVER odps_server OPTIONS (project_name 'hr');
+    CREATE VIEW report AS SELECT * FROM orders;
+";
+
+fn settings(cluster: &Cluster) -> Settings {
+    let mut settings = Settings::for_upstream("127.0.0.1", cluster.port);
+    settings.catalog.user = Some(postgres::SUPERUSER.into());
+    settings.catalog.password = Some(Secret(PASSWORD.into()));
+    settings.protect.projects = vec![encrypted("sales")];
+    settings
+}
+
+fn encrypted(project: &str) -> ProjectRule {
+    ProjectRule {
+        name: project.into(),
+        encryption: ConfiguredEncryption::Kms,
+        key_id: None,
+    }
+}
+
+fn knowledge(settings: &Settings) -> Arc<Knowledge> {
+    Knowledge::new(settings, None, Handle::current())
+}
+
+fn reason(database: &DatabaseKnowledge, relation: &str) -> Option<Arc<Reason>> {
+    let names = NameContext {
+        user: "u".into(),
+        search_path: Some(vec!["public".into()]),
+    };
+    let sql = format!("SELECT * FROM {relation}");
+    database
+        .snapshot()
+        .decide(sql.as_bytes(), &names)
+        .protected
+        .clone()
+}
+
+/// Waits until `met` is, and says how long that took.
+async fn until(what: &str, mut met: impl FnMut() -> bool) -> Duration {
+    let start = Instant::now();
+    while !met() {
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "{what}: not within 20 s"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    start.elapsed()
+}
+
+#[tokio::test]
+async fn the_first_reading_is_waited_for_and_ddl_seen_passing_is_followed() {
+    let cluster = postgres::shared();
+    let client = cluster.database("followed").await;
+    client.batch_execute(FOREIGN).await.unwrap();
+    let knowledge = knowledge(&settings(&cluster));
+    let database = knowledge.database("followed@warehouse");
+    database.ready().await;
+    assert_eq!(database.name(), "followed");
+    assert!(Arc::ptr_eq(&database, &knowledge.database("followed")));
+    assert_eq!(reason(&database, "orders").unwrap().source, Source::Key);
+    assert_eq!(reason(&database, "report").unwrap().via, ["public.orders"]);
+    assert_eq!(reason(&database, "staff"), None);
+
+    client
+        .batch_execute("CREATE ROLE analyst; ALTER ROLE analyst SET search_path = reports")
+        .await
+        .unwrap();
+    let before = database.generation();
+    client
+        .batch_execute("CREATE VIEW fresh AS SELECT * FROM report")
+        .await
+        .unwrap();
+    for _ in 0..50 {
+        database.catalog_changed();
+    }
+    let took = until("the new view", || reason(&database, "fresh").is_some()).await;
+    assert!(
+        took < Duration::from_millis(900),
+        "it did not wait for the second reading: {took:?}"
+    );
+    assert!(database.generation() > before);
+    let readings = database.counts().readings.get();
+    assert_eq!(readings, 2, "fifty changes at once are one reading");
+
+    // A change that the first reading came too early to see, as behind a lagging front end.
+    client
+        .batch_execute("CREATE VIEW late AS SELECT * FROM report")
+        .await
+        .unwrap();
+    until("the reading a second later", || {
+        reason(&database, "late").is_some()
+    })
+    .await;
+    let settled = database.generation();
+    database.catalog_changed();
+    until("a reading", || database.counts().readings.get() > 3).await;
+    assert_eq!(
+        database.generation(),
+        settled,
+        "what reads the same makes no new snapshot"
+    );
+}
+
+#[tokio::test]
+async fn a_large_database_is_known_in_seconds() {
+    let cluster = postgres::shared();
+    let client = cluster.database("large").await;
+    client.batch_execute(FOREIGN).await.unwrap();
+    client
+        .batch_execute(
+            "DO $$ BEGIN
+               FOR i IN 1..10000 LOOP
+                 EXECUTE format('CREATE FOREIGN TABLE t%s (id int) SERVER odps_server
+                   OPTIONS (project_name ''project_%s'', table_name ''t'')', i, i % 20);
+                 IF i % 1000 = 0 THEN COMMIT; END IF;
+               END LOOP;
+               FOR i IN 1..500 LOOP
+                 EXECUTE format('CREATE VIEW a%s AS SELECT * FROM t%s', i, i);
+                 EXECUTE format('CREATE VIEW b%s AS SELECT * FROM a%s', i, i);
+                 EXECUTE format('CREATE VIEW c%s AS SELECT * FROM b%s', i, i);
+               END LOOP;
+             END $$",
+        )
+        .await
+        .unwrap();
+    let mut settings = settings(&cluster);
+    settings.protect.projects = (0..5).map(|n| encrypted(&format!("project_{n}"))).collect();
+    let knowledge = knowledge(&settings);
+    let start = Instant::now();
+    let database = knowledge.database("large");
+    database.ready().await;
+    let took = start.elapsed();
+    eprintln!("10,000 foreign tables and 1,500 views known after {took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(database.snapshot().protected_count(), 2_500 + 3 * 125);
+    let reason = reason(&database, "c21").unwrap();
+    assert_eq!(reason.via, ["public.b21", "public.a21", "public.t21"]);
+    assert_eq!(reason.project.as_deref(), Some("project_1"));
+}
+
+#[tokio::test]
+async fn without_a_catalog_the_patterns_are_in_place_at_once() {
+    let mut settings = Settings::for_upstream("127.0.0.1", 1);
+    let nothing = knowledge(&settings).database("db");
+    assert!(!nothing.names_configured());
+    settings.protect.tables = vec![TablePattern {
+        database: "*".into(),
+        schema: "*".into(),
+        table: "secret_*".into(),
+    }];
+    let knowledge = knowledge(&settings);
+    let database = knowledge.database("db");
+    assert!(database.names_configured());
+    assert_eq!(
+        reason(&database, "secret_x").unwrap().source,
+        Source::Pattern
+    );
+    database.ready().await;
+    assert_eq!(database.counts().reading_failures.get(), 0);
+}
+
+#[tokio::test]
+async fn a_failing_reading_makes_ready_and_keeps_what_was_known() {
+    let cluster = postgres::shared();
+    let client = cluster.database("renamed").await;
+    client.batch_execute(FOREIGN).await.unwrap();
+    drop(client);
+    let knowledge = knowledge(&settings(&cluster));
+    let database = knowledge.database("renamed");
+    database.ready().await;
+    assert!(reason(&database, "orders").is_some());
+
+    let client = cluster.connect("postgres").await;
+    client
+        .batch_execute("ALTER DATABASE renamed RENAME TO elsewhere")
+        .await
+        .unwrap();
+    database.catalog_changed();
+    until("a failure", || database.counts().reading_failures.get() > 0).await;
+    assert!(reason(&database, "orders").is_some());
+    client
+        .batch_execute("ALTER DATABASE elsewhere RENAME TO renamed")
+        .await
+        .unwrap();
+    until("it is tried again by itself", || {
+        database.counts().readings.get() > 1
+    })
+    .await;
+
+    let absent = knowledge.database("no_such_database");
+    absent.ready().await;
+    assert_eq!(absent.counts().readings.get(), 0);
+    let measure = knowledge.measure();
+    assert_eq!(measure.databases.len(), 2);
+    assert_eq!(measure.key_records, 1);
+}
+
+#[tokio::test]
+async fn other_rules_apply_to_what_is_open() {
+    let cluster = postgres::shared();
+    let client = cluster.database("reloaded").await;
+    client.batch_execute(FOREIGN).await.unwrap();
+    let mut settings = settings(&cluster);
+    let knowledge = knowledge(&settings);
+    let database = knowledge.database("reloaded");
+    database.ready().await;
+    assert!(reason(&database, "orders").is_some());
+    settings.protect.projects = vec![encrypted("h*")];
+    knowledge.apply(&settings);
+    until("the new rules", || reason(&database, "staff").is_some()).await;
+    assert_eq!(reason(&database, "orders"), None);
+    settings.catalog.user = None;
+    knowledge.apply(&settings);
+    until("the catalog is left", || {
+        reason(&database, "staff").is_none()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lesson_about_a_relation_reaches_its_whole_project_in_every_database() {
+    let cluster = postgres::shared();
+    let client = cluster.database("taught").await;
+    client.batch_execute(FOREIGN).await.unwrap();
+    client
+        .batch_execute(
+            "CREATE FOREIGN TABLE more (id int) SERVER odps_server OPTIONS (project_name 'hr')",
+        )
+        .await
+        .unwrap();
+    let client = cluster.database("taught_too").await;
+    client.batch_execute(FOREIGN).await.unwrap();
+    let knowledge = knowledge(&settings(&cluster));
+    let (here, there) = (
+        knowledge.database("taught"),
+        knowledge.database("taught_too"),
+    );
+    here.ready().await;
+    there.ready().await;
+
+    here.learn_relation(None, "staff", None);
+    until("the lesson", || reason(&here, "staff").is_some()).await;
+    assert_eq!(reason(&here, "staff").unwrap().source, Source::Learned);
+    assert_eq!(
+        reason(&here, "more").unwrap().project.as_deref(),
+        Some("hr")
+    );
+    until("it is known elsewhere", || {
+        reason(&there, "staff").is_some()
+    })
+    .await;
+
+    here.learn_relation(Some("public"), "made_later", Some("unheard_of"));
+    until("a relation that nobody has read", || {
+        reason(&here, "made_later").is_some()
+    })
+    .await;
+    assert_eq!(knowledge.measure().lessons_learned, 2);
+    here.learn_relation(None, "made_later_still", None);
+    until("the third lesson", || {
+        knowledge.measure().lessons_learned == 3
+    })
+    .await;
+    assert!(reason(&here, "made_later_still").is_some());
+}
+
+#[tokio::test]
+async fn a_lesson_that_the_operator_contradicts_is_dropped() {
+    let cluster = postgres::shared();
+    let client = cluster.database("contradicted").await;
+    client.batch_execute(FOREIGN).await.unwrap();
+    let mut settings = settings(&cluster);
+    let mut open = encrypted("hr");
+    open.encryption = ConfiguredEncryption::None;
+    settings.protect.projects.push(open);
+    let knowledge = knowledge(&settings);
+    let database = knowledge.database("contradicted");
+    database.ready().await;
+    database.learn_relation(Some("public"), "staff", None);
+    until("the contradiction", || {
+        knowledge.measure().lessons_contradicted > 0
+    })
+    .await;
+    assert_eq!(reason(&database, "staff"), None);
+}
+
+#[tokio::test]
+async fn a_lesson_does_not_wait_for_a_slow_server() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut settings = Settings::for_upstream("127.0.0.1", silent.local_addr().unwrap().port());
+    settings.catalog.user = Some("anyone".into());
+    let database = knowledge(&settings).database("slow");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    database.learn_relation(Some("public"), "orders", None);
+    let took = until("the lesson", || reason(&database, "orders").is_some()).await;
+    assert!(took < settings.upstream.connect_timeout / 2, "{took:?}");
+    assert_eq!(
+        database.counts().reading_failures.get(),
+        0,
+        "the reading still goes on"
+    );
+}
+
+#[tokio::test]
+async fn users_are_proven_one_by_one() {
+    let knowledge = knowledge(&Settings::for_upstream("127.0.0.1", 1));
+    assert!(!knowledge.is_proven("ann"));
+    knowledge.set_proven("ann");
+    assert!(knowledge.is_proven("ann"));
+    assert!(!knowledge.is_proven("bob"));
+}
+
+#[tokio::test]
+async fn made_up_databases_are_forgotten_and_their_tasks_end() {
+    let knowledge = knowledge(&Settings::for_upstream("127.0.0.1", 1));
+    let kept = knowledge.database("kept");
+    for number in 0..2_500 {
+        knowledge.database(&format!("made_up_{number}"));
+    }
+    assert!(knowledge.databases().len() <= 1_000);
+    assert!(Arc::ptr_eq(&kept, &knowledge.database("kept")));
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    until("their tasks end", || tasks() <= 1_000).await;
+}
