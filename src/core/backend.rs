@@ -434,6 +434,11 @@ impl Core {
                 self.events.push_back(Event::CatalogChanged);
             }
         }
+        let begins = |entry: &Expect| {
+            matches!(entry, Expect::Query(decision) | Expect::Execute(decision)
+                if decision.effects.has(Effects::BEGINS))
+        };
+        self.may_begin = self.may_begin && self.ledger.iter().any(begins);
         self.unsynced &= self.open || !self.ledger.is_empty();
         self.ledger.rest();
         if self.attempt_ready(world, out) {

@@ -354,12 +354,13 @@ impl Core {
         if effects == Effects::default() {
             return;
         }
+        self.may_begin |= effects.has(Effects::BEGINS);
         if effects.has(Effects::SETS_ROUTE) {
             if !self.policy.enforce && !self.route.client_owns {
                 self.route.client_owns = true;
                 self.events.push_back(Event::ClientOwnsRoute);
             }
-            self.route.client_changed();
+            self.route.unknown();
         }
         if effects.has(Effects::RESETS_ROUTE.with(Effects::RESETS_ALL)) {
             self.route.doubt();

@@ -282,6 +282,8 @@ pub struct Core {
     copy_pending: u32,
     /// Entries in the ledger whose decision has names.
     names_pending: u32,
+    /// A statement that begins a transaction may be among what is not answered yet.
+    may_begin: bool,
     /// DDL was sent that may change what is protected; it shows once the transaction is over.
     catalog_changed: bool,
     /// The simple Query in front has failed.
@@ -326,12 +328,16 @@ impl Core {
             copy_sync: false,
             copy_pending: 0,
             names_pending: 0,
+            may_begin: false,
             catalog_changed: false,
             query_failed: false,
             attempt: None,
             refusal: None,
             unknown: Arc::new(Decision {
-                effects: Effects::WRITES,
+                effects: Effects::WRITES
+                    .with(Effects::BEGINS)
+                    .with(Effects::ENDS)
+                    .with(Effects::ROUTE_DOUBT),
                 ..Decision::default()
             }),
             proven: false,

@@ -88,8 +88,9 @@ impl Route {
         self.at_sync = None;
     }
 
-    /// The client changed the setting itself: even the default is no longer known.
-    pub(super) fn client_changed(&mut self) {
+    /// The client changed the setting itself, or a change of ours may be skipped: not even the
+    /// default is known.
+    pub(super) fn unknown(&mut self) {
         self.state = State::Unknown;
         self.at_end = None;
         self.at_sync = None;

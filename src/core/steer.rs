@@ -61,7 +61,8 @@ const CHANGES_ROUTE: Effects = Effects::SETS_ROUTE
 impl Core {
     /// See [`Sending`].
     pub(super) fn sending(&self) -> Sending {
-        if !self.ledger.is_empty() {
+        // From idle, what is on its way leads back to idle unless it begins a transaction.
+        if !self.ledger.is_empty() && (self.status != Status::Idle || self.may_begin) {
             return Sending::Uncertain;
         }
         match self.status {
@@ -125,7 +126,8 @@ impl Core {
         }
         match self.anchor {
             Some(anchor) if !self.cycle_effects.has(CHANGES_ROUTE) => Some(Place::Cycle(anchor)),
-            _ => proven.then_some(Place::Inline),
+            // In a failed transaction ours would be the error that the client's pipeline stops at.
+            _ => (proven && sending != Sending::Uncertain).then_some(Place::Inline),
         }
     }
 
@@ -221,6 +223,8 @@ impl Core {
         match (own, place) {
             (Own::Proof | Own::Rollback, _) => {}
             (_, Place::Inline) => self.route.changed_inline(target),
+            // It may be skipped together with the Query that it is for.
+            (_, Place::Query) if self.unsynced => self.route.unknown(),
             _ => self.route.changed(target, sending != Sending::Idle),
         }
     }

@@ -348,6 +348,9 @@ impl Backend {
                 self.at_begin = self.session;
                 Ok(Outcome::Tag(if commits { "COMMIT" } else { "ROLLBACK" }))
             }
+            "savepoint" | "rollback to" if self.block == Block::None => {
+                Err(("25P01", "only in transaction blocks".into()))
+            }
             "savepoint" => {
                 self.at_savepoint = Some(self.session);
                 Ok(Outcome::Tag("SAVEPOINT"))
