@@ -248,10 +248,10 @@ impl Core {
             }
             (tag::COPY_IN, Some(Expect::Execute(_) | Expect::Query(_))) => {
                 self.copy_in = true;
-                self.copy_ended = false;
                 self.copy_sync = false;
-                if !self.ledger.eat_syncs_behind_front() {
-                    self.give_up("messages were sent behind a COPY FROM STDIN", out);
+                match self.ledger.enter_copy() {
+                    Some(ended) => self.copy_ended = ended,
+                    None => self.give_up("messages were sent within a COPY FROM STDIN", out),
                 }
             }
             (tag::COPY_BOTH, _) => self.give_up("replication", out),

@@ -72,7 +72,10 @@ impl Core {
             }
             wanted = 0;
             let step = header.frame.min(rest.len());
-            self.frame(header, &rest[..step], at, world, out);
+            if !self.frame(header, &rest[..step], at, world, out) {
+                blocked = true;
+                break;
+            }
             if self.relay_only {
                 // The frame gave the session up: it is still forwarded, with all that follows.
                 continue;
@@ -112,7 +115,7 @@ impl Core {
     }
 
     /// Looks at one message, of which at least the interesting part is in `frame`, puts in front
-    /// of it what belongs there, and notes what will be answered.
+    /// of it what belongs there, and notes what will be answered. False: it has to wait.
     fn frame(
         &mut self,
         header: Header,
@@ -120,17 +123,23 @@ impl Core {
         at: usize,
         world: &impl World,
         out: &mut Outbox,
-    ) {
+    ) -> bool {
         let look = self.look(header, frame, world);
+        if self.waits_for_copy(&look, world) {
+            return false;
+        }
         if self.copy_in && !self.copy_ended {
             match look {
                 Look::Sync => {
                     // The server eats it, unless it has just refused the data.
                     self.copy_sync = true;
-                    return;
+                    return true;
                 }
                 Look::CopyEnd | Look::Other | Look::Terminate => {}
-                _ => return self.give_up("a message other than data within COPY", out),
+                _ => {
+                    self.give_up("a message other than data within COPY", out);
+                    return true;
+                }
             }
         }
         let simple = matches!(look, Look::Query(..));
@@ -160,6 +169,22 @@ impl Core {
         self.open |= extended;
         self.unsynced |= extended;
         self.note(look, world);
+        true
+    }
+
+    /// Nothing is injected while a COPY is on its way, so a statement that needs it waits for the
+    /// COPY's answer, once the client has said that its data are complete.
+    fn waits_for_copy(&self, look: &Look<'_>, world: &impl World) -> bool {
+        if !self.copy_end_sent || (self.copy_pending == 0 && !self.copy_in) || self.skipping {
+            return false;
+        }
+        match look {
+            Look::Query(decision)
+            | Look::Parse(_, _, decision)
+            | Look::Bind(_, decision)
+            | Look::Execute(decision) => self.needs_set(decision, world),
+            _ => false,
+        }
     }
 
     /// A cycle begins with the message at `at`.
@@ -338,7 +363,14 @@ impl Core {
             Look::Malformed(_) => self.ledger.push(Expect::Parse),
             Look::Sync => self.ledger.push(Expect::Sync),
             Look::FunctionCall => self.ledger.push(Expect::FunctionCall),
-            Look::CopyEnd => self.copy_ended |= self.copy_in,
+            Look::CopyEnd => {
+                if self.copy_in {
+                    self.copy_ended = true;
+                } else if self.copy_pending > 0 {
+                    self.ledger.push(Expect::CopyEnd);
+                }
+                self.copy_end_sent = true;
+            }
             Look::Terminate => self.ended = Some(End::Terminate),
             Look::Other => {}
         }
@@ -350,7 +382,10 @@ impl Core {
         self.cycle_effects = self.cycle_effects.with(effects);
         self.tally.protected += u64::from(decision.protected.is_some());
         self.names_pending += u32::from(!decision.names.is_empty());
-        self.copy_pending += u32::from(effects.has(Effects::COPY_IN));
+        if effects.has(Effects::COPY_IN) {
+            self.copy_pending += 1;
+            self.copy_end_sent = false;
+        }
         if effects == Effects::default() {
             return;
         }

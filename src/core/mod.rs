@@ -274,8 +274,11 @@ pub struct Core {
     skipping: bool,
     /// Between CopyInResponse and the end of the COPY, as the server said it.
     copy_in: bool,
-    /// The client sent CopyDone or CopyFail.
+    /// The client sent CopyDone or CopyFail for it.
     copy_ended: bool,
+    /// The client sent CopyDone or CopyFail for the last COPY that it sent, whether or not the
+    /// server has asked for data yet.
+    copy_end_sent: bool,
     /// A Sync was sent within the COPY: whether it is answered depends on the server's haste.
     copy_sync: bool,
     /// Statements in flight that will, or may, enter COPY IN.
@@ -325,6 +328,7 @@ impl Core {
             skipping: false,
             copy_in: false,
             copy_ended: false,
+            copy_end_sent: false,
             copy_sync: false,
             copy_pending: 0,
             names_pending: 0,
@@ -378,9 +382,9 @@ impl Core {
             && !self.relay_only
     }
 
-    /// True if the server is working on something that the client sent.
+    /// True if the server is, or may be, working on something that the client sent.
     pub fn is_busy(&self) -> bool {
-        !self.ledger.is_empty() || self.open || self.copy_in
+        self.relay_only || !self.ledger.is_empty() || self.open || self.copy_in
     }
 
     /// True if a message towards the client is only half forwarded: nothing of our own may be put

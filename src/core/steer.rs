@@ -99,6 +99,11 @@ impl Core {
         }
     }
 
+    /// True if the statement needs our SET.
+    pub(super) fn needs_set(&self, decision: &Decision, world: &impl World) -> bool {
+        self.route.state != State::Set && self.need(decision, world) == Need::Encrypted
+    }
+
     /// Where something of ours could be put now. `simple`: in front of a simple Query.
     fn place(&self, simple: bool, offset: usize, proven: bool) -> Option<Place> {
         if self.skipping || self.copy_in || self.copy_pending > 0 {

@@ -147,6 +147,10 @@ impl Running {
         if !self.server_shut && self.front.is_finished(&self.out.to_server) && self.front.ended {
             if self.server.poll_shutdown(cx).is_ready() {
                 self.server_shut = true;
+                if !self.core.is_busy() && self.back.is_drained(&self.out.to_client) {
+                    // Nothing is owed to anyone: not every gateway closes because its peer did.
+                    return Some(CloseReason::Client);
+                }
             }
             let lost = self.core.ended().is_none() && self.core.is_busy();
             if lost && self.world.cancel_orphans && self.orphaned.is_none() {

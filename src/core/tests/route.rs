@@ -301,6 +301,41 @@ fn within_copy_nothing_is_injected_and_its_syncs_are_eaten() {
 }
 
 #[test]
+fn a_read_behind_a_copy_waits_for_its_answer() {
+    let mut trio = trio();
+    let seen =
+        trio.exchange(&[query("copyin"), copy_data("x"), copy_done(), query("enc")].concat());
+    assert_eq!(
+        seen,
+        ["G", "C COPY 1", "Z I", "T", "D row 0", "C SELECT 1", "Z I"]
+    );
+}
+
+#[test]
+fn data_may_come_before_the_server_has_asked_for_them() {
+    for data in ["x", "bad"] {
+        let mut trio = trio();
+        let bytes = [
+            query("copyin"),
+            copy_data(data),
+            copy_done(),
+            query("plain"),
+            extended("copyin"),
+            sync(),
+            copy_data(data),
+            copy_done(),
+            sync(),
+            query("enc"),
+        ];
+        let mut direct = super::model::Backend::new(true);
+        direct.send(&bytes.concat());
+        while direct.step() {}
+        let expected = super::model::transcript(&direct.take());
+        assert_eq!(trio.exchange(&bytes.concat()), expected);
+    }
+}
+
+#[test]
 fn a_copy_that_fails_late_in_the_extended_protocol_answers_once() {
     // [6b]: one error and one ReadyForQuery, since the first Sync was eaten.
     let mut trio = trio();
