@@ -101,6 +101,8 @@ fn fixture(capacity: usize) -> Fixture {
         ttl: 24 * HOUR,
         negative_ttl: Duration::from_mins(1),
         capacity,
+        snapshot: None,
+        cloud: None,
     };
     let cache = KeyCache::new(settings, provider.clone(), clock.clone(), Handle::current());
     Fixture {
@@ -423,6 +425,8 @@ async fn another_configuration_is_looked_up_anew() {
         ttl: HOUR,
         negative_ttl: HOUR,
         capacity: 10,
+        snapshot: None,
+        cloud: None,
     };
     f.cache.reconfigure(settings, other);
     assert_eq!(f.encryption("sales").await, Some(Encryption::DefaultKey));

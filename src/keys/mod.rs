@@ -6,6 +6,7 @@
 
 mod cache;
 mod clock;
+pub mod cloud;
 mod entry;
 mod provider;
 
