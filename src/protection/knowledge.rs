@@ -98,6 +98,10 @@ impl Knowledge {
             Arc::new(SystemClock::default()),
             runtime.clone(),
         );
+        keys.keep(format!(
+            "{}:{}",
+            settings.upstream.host, settings.upstream.port
+        ));
         Arc::new(Self {
             common: Arc::new(Common {
                 rules: ArcSwap::from_pointee(rules),

@@ -34,10 +34,12 @@ impl fmt::Debug for Credentials {
     }
 }
 
+type Variable = dyn Fn(&str) -> Option<String> + Send + Sync;
+
 /// What the process finds around it: variables, a home directory, the machine's metadata service.
 pub struct Surroundings {
     /// An environment variable; an empty one counts as not set.
-    pub(super) variable: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub(super) variable: Box<Variable>,
     /// Where `.aliyun/config.json` and `.alibabacloud/credentials.ini` are.
     pub(super) home: Option<PathBuf>,
     /// The ECS instance's metadata service.

@@ -1,5 +1,5 @@
-//! Temporary credentials: the role of an ECS instance, from its metadata service (IMDSv2: a token
-//! first), and a role assumed with a Kubernetes service account's token (RRSA, OIDC).
+//! Temporary credentials: the role of an ECS instance, from its metadata service (version 2: a
+//! token first), and a role assumed with a Kubernetes service account's token (RRSA, OIDC).
 
 use hyper::body::Bytes;
 use hyper::{Method, Response};
