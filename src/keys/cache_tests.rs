@@ -534,7 +534,7 @@ async fn after_a_restart_nothing_fresh_is_looked_up() {
     assert!(third.cache.list().iter().any(|listed| listed.stale));
 
     // The clock was put back by days: what is known stays in use, and is looked up in the background.
-    let fourth = kept(&path, "holo:80", LATE - 72 * HOUR);
+    let fourth = kept(&path, "holo:80", 28 * 72 * HOUR);
     assert_eq!(fourth.encryption("hr").await, Some(Encryption::DefaultKey));
     fourth.settle().await;
     assert_eq!(fourth.provider.lookups(), 1);

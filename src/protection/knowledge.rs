@@ -20,8 +20,7 @@ pub use database::{DatabaseCounts, DatabaseKnowledge};
 
 use crate::catalog::{Service, database_name};
 use crate::config::{Keys, ProjectRule, Settings, TablePattern};
-use crate::keys::cloud::{AlibabaCloud, Surroundings};
-use crate::keys::{Chain, KeyCache, KeyProvider, Lesson, StaticProvider, SystemClock};
+use crate::keys::{self, KeyCache, KeyProvider, Lesson, SystemClock};
 use crate::observe::export;
 
 /// Databases kept in mind at a time. Their names come from clients, which may make them up; beyond
@@ -71,15 +70,7 @@ impl Rules {
     }
 
     fn provider(&self) -> Arc<dyn KeyProvider> {
-        let configured = StaticProvider::new(&self.projects);
-        match &self.keys.cloud {
-            None => Arc::new(configured),
-            Some(cloud) => {
-                let cloud = AlibabaCloud::new(cloud.clone(), Surroundings::of_process());
-                // The operator's word goes before the cloud's.
-                Arc::new(Chain(vec![Arc::new(configured), Arc::new(cloud)]))
-            }
-        }
+        keys::configured(&self.projects, self.keys.cloud.as_ref())
     }
 }
 

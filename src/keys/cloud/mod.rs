@@ -7,6 +7,8 @@
 
 mod api;
 mod credentials;
+#[cfg(test)]
+pub(crate) mod fake;
 mod files;
 mod http;
 mod ram;
