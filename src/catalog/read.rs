@@ -91,6 +91,19 @@ const ROLE_SETTINGS: &str = "\
      WHERE (s.setdatabase = 0 OR d.datname = pg_catalog.current_database()) \
        AND (s.setrole = 0 OR r.rolname IS NOT NULL)";
 
+/// Databases that people use and that this account may connect to.
+const DATABASES: &str = "\
+    SELECT d.datname::pg_catalog.text FROM pg_catalog.pg_database d \
+     WHERE d.datallowconn AND NOT d.datistemplate \
+       AND pg_catalog.has_database_privilege(d.oid, 'CONNECT') \
+     ORDER BY 1";
+
+/// The databases that this account may connect to.
+pub(super) async fn databases(client: &Client) -> Result<Vec<String>, Error> {
+    let rows = client.query_typed(DATABASES, &[]).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
+}
+
 /// Asks everything, as `user`.
 pub(super) async fn contents(
     client: &Client,

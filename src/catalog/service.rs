@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use tokio_postgres::{Client, Connection, NoTls};
+use tokio_postgres::{Client, Connection, Error, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{Contents, Failure, ReadError, read};
@@ -66,6 +66,25 @@ impl Service {
     /// [`ReadError`] says what kind of failure it was; what was known before stays true enough to
     /// go on with.
     pub async fn read(&self, database: &str) -> Result<Contents, ReadError> {
+        self.asking(database, async |client| {
+            read::contents(client, &self.user, &self.servers).await
+        })
+        .await
+    }
+
+    /// The databases that the service account may connect to, as `database` lists them.
+    ///
+    /// # Errors
+    /// See [`Service::read`].
+    pub async fn databases(&self, database: &str) -> Result<Vec<String>, ReadError> {
+        self.asking(database, read::databases).await
+    }
+
+    async fn asking<R>(
+        &self,
+        database: &str,
+        questions: impl AsyncFnOnce(&Client) -> Result<R, Error>,
+    ) -> Result<R, ReadError> {
         let connecting = async {
             let address = (self.host.as_str(), self.port);
             let stream = TcpStream::connect(address)
@@ -83,7 +102,7 @@ impl Service {
 
         match (&self.tls, self.tls_mode) {
             (_, TlsMode::Disable) | (None, TlsMode::Prefer) => {
-                self.read_over(stream, NoTls, SslMode::Disable, database)
+                self.ask_over(stream, NoTls, SslMode::Disable, database, questions)
                     .await
             }
             (Some(tls), mode) => {
@@ -94,7 +113,8 @@ impl Service {
                     TlsMode::Prefer => SslMode::Prefer,
                     _ => SslMode::Require,
                 };
-                self.read_over(stream, connect, ssl_mode, database).await
+                self.ask_over(stream, connect, ssl_mode, database, questions)
+                    .await
             }
             (None, _) => Err(ReadError {
                 failure: Failure::Tls,
@@ -103,13 +123,14 @@ impl Service {
         }
     }
 
-    async fn read_over<T>(
+    async fn ask_over<R, T>(
         &self,
         stream: TcpStream,
         tls: T,
         ssl_mode: SslMode,
         database: &str,
-    ) -> Result<Contents, ReadError>
+        questions: impl AsyncFnOnce(&Client) -> Result<R, Error>,
+    ) -> Result<R, ReadError>
     where
         T: TlsConnect<TcpStream>,
     {
@@ -127,32 +148,32 @@ impl Service {
                 .await
                 .map_err(|_| ReadError::timeout("logging in", self.connect_timeout))?
                 .map_err(|error| ReadError::from(&error))?;
-        tokio::time::timeout(READING_DEADLINE, self.ask(client, connection))
+        tokio::time::timeout(READING_DEADLINE, ask(client, connection, questions))
             .await
             .map_err(|_| ReadError::timeout("reading the catalogs", READING_DEADLINE))?
     }
+}
 
-    /// Runs the questions and the connection in one future, so that giving up on it leaves no
-    /// task behind.
-    async fn ask<S, T>(
-        &self,
-        client: Client,
-        connection: Connection<S, T>,
-    ) -> Result<Contents, ReadError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-        T: AsyncRead + AsyncWrite + Unpin,
-    {
-        let questions = async move {
-            // Dropping the client, at the end of this block, lets the driver say Terminate.
-            let client = client;
-            read::contents(&client, &self.user, &self.servers).await
-        };
-        match tokio::join!(questions, connection) {
-            (Ok(contents), _) => Ok(contents),
-            // The driver knows what the server said last; the client knows only "closed".
-            (Err(error), Err(last)) if error.is_closed() => Err(ReadError::from(&last)),
-            (Err(error), _) => Err(ReadError::from(&error)),
-        }
+/// Runs the questions and the connection in one future, so that giving up on it leaves no task
+/// behind.
+async fn ask<R, S, T>(
+    client: Client,
+    connection: Connection<S, T>,
+    questions: impl AsyncFnOnce(&Client) -> Result<R, Error>,
+) -> Result<R, ReadError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let questions = async move {
+        // Dropping the client, at the end of this block, lets the driver say Terminate.
+        let client = client;
+        questions(&client).await
+    };
+    match tokio::join!(questions, connection) {
+        (Ok(answer), _) => Ok(answer),
+        // The driver knows what the server said last; the client knows only "closed".
+        (Err(error), Err(last)) if error.is_closed() => Err(ReadError::from(&last)),
+        (Err(error), _) => Err(ReadError::from(&error)),
     }
 }

@@ -1,11 +1,14 @@
 //! The command line. Exit status: 0 fine, 1 it failed while running, 2 the command line or the
-//! configuration is wrong.
+//! configuration is wrong. (`doctor` has its own: 0 healthy, 1 warnings, 2 broken.)
 
 mod check_config;
 mod demo;
 mod descriptors;
+mod doctor;
+mod explain;
 mod serve;
 mod settings;
+mod words;
 
 use std::process::ExitCode;
 
@@ -24,6 +27,10 @@ Examples:
       then connect clients to 127.0.0.1:6432 instead, with the same user, password and database
   osprey check-config --config /etc/osprey/osprey.toml
       check a configuration and show what it comes to
+  osprey explain --config /etc/osprey/osprey.toml --database dw 'SELECT * FROM orders'
+      is it protected, through what, and what would be sent?
+  osprey doctor --config /etc/osprey/osprey.toml --database dw
+      check the whole set-up, the cloud's side included
 
 Without a command, osprey serves. `osprey serve --help` lists the settings.";
 
@@ -59,6 +66,17 @@ enum Command {
         verbatim_doc_comment
     )]
     CheckConfig(settings::Args),
+    /// Say whether Osprey takes a statement to read encrypted data, why, and what it would send
+    ///
+    /// Reads the database's catalogs with the catalog account and asks who knows the projects' keys.
+    /// Exits with 0 whatever the answer, and with 1 if there is none.
+    #[command(next_line_help = true)]
+    Explain(explain::Args),
+    /// Check a whole set-up: upstream, databases, projects, keys, roles; and say what mends it
+    ///
+    /// Exits with 0 if all is well, with 1 if there are warnings, and with 2 if something is broken.
+    #[command(next_line_help = true)]
+    Doctor(doctor::Args),
     /// Tell the story of one encrypted table: the error without Osprey, the rows with it
     Demo(demo::Args),
 }
@@ -70,6 +88,8 @@ pub fn run() -> ExitCode {
         None => serve::run(cli.settings),
         Some(Command::Serve(settings)) => serve::run(settings),
         Some(Command::CheckConfig(settings)) => check_config::run(settings),
+        Some(Command::Explain(args)) => explain::run(args),
+        Some(Command::Doctor(args)) => doctor::run(args),
         Some(Command::Demo(args)) => demo::run(&args),
     }
 }

@@ -22,7 +22,7 @@ fn the_promised_flags_are_taken_with_and_without_the_command() {
         let cli = parse(&format!("osprey {command} {flags}")).unwrap();
         let settings = match cli.command {
             Some(Command::Serve(settings) | Command::CheckConfig(settings)) => settings,
-            Some(Command::Demo(_)) => unreachable!("not asked for"),
+            Some(_) => unreachable!("not asked for"),
             None => cli.settings,
         };
         let loaded = settings.load(&Environment::default()).unwrap().settings;

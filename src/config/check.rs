@@ -247,6 +247,13 @@ fn quantities(settings: &Settings, notes: &mut Notes) {
             notes.wrong(key, "must be longer than 0");
         }
     }
+    if keys
+        .cloud
+        .as_ref()
+        .is_some_and(|cloud| cloud.timeout.is_zero())
+    {
+        notes.wrong("keys.cloud.timeout", "must be longer than 0");
+    }
     if limits.inspect_bytes == 0 {
         notes.wrong(
             "limits.inspect_bytes",

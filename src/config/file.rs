@@ -9,7 +9,7 @@ use toml::de::DeTable;
 
 use super::problem::Place;
 use super::reader::{Reader, Section};
-use super::{Draft, ListenTls, PasswordSource, ProjectRule, values};
+use super::{Cloud, Draft, ListenTls, PasswordSource, ProjectRule, values};
 
 /// Reads `path` (which was named at `place`) into the draft.
 pub(super) fn read(path: &Path, place: &Place, draft: &mut Draft) {
@@ -224,6 +224,13 @@ fn walk(
         &mut settings.keys.negative_ttl,
     );
     reader.count(&mut keys, "capacity", &mut settings.keys.capacity);
+    reader.text(
+        &mut keys,
+        "snapshot",
+        some(values::path),
+        &mut settings.keys.snapshot,
+    );
+    cloud(reader, &mut keys, &mut settings.keys);
     reader.end(&keys);
 
     let mut observe = reader.section(root, "observe");
@@ -266,6 +273,38 @@ fn walk(
     reader.end(&limits);
 
     reader.end(root);
+}
+
+/// `[keys.cloud]`
+fn cloud(reader: &mut Reader<'_>, keys: &mut Section<'_>, settings: &mut super::Keys) {
+    let mut section = reader.section(keys, "cloud");
+    let mut cloud = Cloud::in_region("");
+    reader.text(&mut section, "region", values::region, &mut cloud.region);
+    reader.text(
+        &mut section,
+        "credentials",
+        values::one_of(values::CREDENTIALS),
+        &mut cloud.credentials,
+    );
+    for (key, target) in [
+        ("maxcompute_endpoint", &mut cloud.maxcompute_endpoint),
+        ("kms_endpoint", &mut cloud.kms_endpoint),
+        ("sts_endpoint", &mut cloud.sts_endpoint),
+        ("ram_endpoint", &mut cloud.ram_endpoint),
+    ] {
+        reader.text(&mut section, key, some(values::endpoint), target);
+    }
+    reader.text(
+        &mut section,
+        "timeout",
+        values::duration,
+        &mut cloud.timeout,
+    );
+    if section.exists() {
+        reader.require(&section, "region", "the region, such as \"cn-shanghai\"");
+        settings.cloud = Some(cloud);
+    }
+    reader.end(&section);
 }
 
 /// A parser of `T` as a parser of `Option<T>`.

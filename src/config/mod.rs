@@ -6,6 +6,7 @@
 //! notes every mistake it finds with its place, so that one run shows them all.
 
 mod check;
+mod cloud;
 mod file;
 mod given;
 mod problem;
@@ -13,6 +14,7 @@ mod reader;
 mod show;
 mod values;
 
+pub use cloud::{Cloud, CredentialSource, Endpoint};
 pub use given::{Environment, Given, Key, VARIABLES};
 pub use problem::{Place, Problem};
 
@@ -229,6 +231,10 @@ pub struct Keys {
     pub negative_ttl: Duration,
     /// At most this many records. Default 10,000.
     pub capacity: usize,
+    /// The file that keeps the records over a restart; `None`: nothing does.
+    pub snapshot: Option<PathBuf>,
+    /// The cloud to ask about projects and keys; `None`: nobody is asked.
+    pub cloud: Option<Cloud>,
 }
 
 /// `[observe]`
@@ -299,6 +305,8 @@ impl Settings {
                 ttl: Duration::from_hours(24),
                 negative_ttl: Duration::from_mins(1),
                 capacity: 10_000,
+                snapshot: None,
+                cloud: None,
             },
             observe: Observe {
                 metrics: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),

@@ -98,6 +98,22 @@ impl Display for Settings {
         writeln!(f, "ttl = \"{}\"", show_duration(keys.ttl))?;
         writeln!(f, "negative_ttl = \"{}\"", show_duration(keys.negative_ttl))?;
         writeln!(f, "capacity = {}", keys.capacity)?;
+        file(f, "snapshot", keys.snapshot.as_deref())?;
+        if let Some(cloud) = &keys.cloud {
+            writeln!(f, "\n[keys.cloud]")?;
+            writeln!(f, "region = {}", quote(&cloud.region))?;
+            let credentials = values::word(values::CREDENTIALS, &cloud.credentials);
+            writeln!(f, "credentials = \"{credentials}\"")?;
+            for (key, endpoint) in [
+                ("maxcompute_endpoint", cloud.maxcompute()),
+                ("kms_endpoint", cloud.kms()),
+                ("sts_endpoint", cloud.sts()),
+                ("ram_endpoint", cloud.ram()),
+            ] {
+                writeln!(f, "{key} = \"{endpoint}\"")?;
+            }
+            writeln!(f, "timeout = \"{}\"", show_duration(cloud.timeout))?;
+        }
 
         let metrics = observe
             .metrics

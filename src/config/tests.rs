@@ -310,6 +310,18 @@ fn contradictions_are_named() {
     );
     one("[listen]\naddresses = []", "is empty; name at least one");
     one(
+        "[keys.cloud]\ncredentials = 'file'",
+        ":1: keys.cloud.region: is missing",
+    );
+    one(
+        "[keys.cloud]\nregion = 'r'\nkms_endpoint = 'http://kms.example.com'",
+        "must be https",
+    );
+    one(
+        "[keys.cloud]\nregion = 'r'\ntimeout = '0s'",
+        ":3: keys.cloud.timeout: must be longer",
+    );
+    one(
         "[keys]\nttl = '1s'",
         "keys.negative_ttl: is longer than keys.ttl",
     );
@@ -394,6 +406,14 @@ fn settings_shown_are_a_file_that_gives_the_same_settings() {
         key_id: Some("a 'quoted' \"id\"".into()),
     });
     settings.catalog.user = Some("svc".into());
+    settings.keys.snapshot = Some("/var/lib/osprey/keys.json".into());
+    let mut cloud = Cloud::in_region("cn-shanghai");
+    cloud.credentials = CredentialSource::EcsRole;
+    cloud.maxcompute_endpoint = Some(cloud.maxcompute());
+    cloud.kms_endpoint = Some(values::endpoint("http://127.0.0.1:8080").unwrap());
+    cloud.sts_endpoint = Some(cloud.sts());
+    cloud.ram_endpoint = Some(cloud.ram());
+    settings.keys.cloud = Some(cloud);
     settings.observe.metrics = None;
     settings.observe.json_logs = true;
     settings.limits.workers = 3;

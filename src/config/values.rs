@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::problem::nearest;
-use super::{ConfiguredEncryption, Override, ProjectRule, RouteKind, Scope, TablePattern, TlsMode};
+use super::{
+    ConfiguredEncryption, CredentialSource, Endpoint, Override, ProjectRule, RouteKind, Scope,
+    TablePattern, TlsMode,
+};
 
 /// The port of a Hologres endpoint that names none (Hologres, *Endpoints*).
 pub(super) const HOLOGRES_PORT: u16 = 80;
@@ -233,6 +236,55 @@ pub(super) fn table(text: &str) -> Result<TablePattern, String> {
     })
 }
 
+/// A region of Alibaba Cloud's, such as `cn-shanghai`.
+pub(super) fn region(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.is_empty() || !text.chars().all(plain) {
+        return Err(format!(
+            "{text:?} is not a region; write its id, such as \"cn-shanghai\""
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// An endpoint of Alibaba Cloud's API: `HOST`, `HOST:PORT`, or the same behind `https://`;
+/// `http://` only to this machine, since requests carry tokens.
+pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
+    let wrong = || {
+        "is not an endpoint; write its host, such as \"kms-vpc.cn-shanghai.aliyuncs.com\", with \
+         :PORT if it is not 443"
+            .to_owned()
+    };
+    let text = text.trim();
+    let (tls, rest) = match text.split_once("://") {
+        None => (true, text),
+        Some(("https", rest)) => (true, rest),
+        Some(("http", rest)) => (false, rest),
+        Some(_) => return Err(wrong()),
+    };
+    let (host, port) = match rest.split_once(':') {
+        None => (rest, if tls { 443 } else { 80 }),
+        Some((host, port)) => (host, port.parse().map_err(|_| wrong())?),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    if host.is_empty() || port == 0 || !host.chars().all(plain) {
+        return Err(wrong());
+    }
+    let loopback = host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+    if !tls && !loopback {
+        return Err("must be https: requests carry tokens".into());
+    }
+    Ok(Endpoint {
+        tls,
+        host: host.to_owned(),
+        port,
+    })
+}
+
 /// A name that must not be empty.
 pub(super) fn name(text: &str) -> Result<String, String> {
     let text = text.trim();
@@ -289,6 +341,14 @@ pub(super) const ENCRYPTIONS: Choices<ConfiguredEncryption> = &[
     ("kms", ConfiguredEncryption::Kms),
     ("default-key", ConfiguredEncryption::DefaultKey),
     ("none", ConfiguredEncryption::None),
+];
+/// `[keys.cloud] credentials`
+pub(super) const CREDENTIALS: Choices<CredentialSource> = &[
+    ("auto", CredentialSource::Auto),
+    ("environment", CredentialSource::Environment),
+    ("oidc", CredentialSource::Oidc),
+    ("file", CredentialSource::File),
+    ("ecs-role", CredentialSource::EcsRole),
 ];
 /// `[observe] log_format`; true is JSON.
 pub(super) const LOG_FORMATS: Choices<bool> = &[("text", false), ("json", true)];

@@ -5,6 +5,8 @@
 //! No reference into the map is ever held across an await, nor while the map is asked for
 //! anything else.
 
+mod kept;
+
 use std::hash::BuildHasher;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -85,6 +87,8 @@ struct Inner {
     runtime: Handle,
     metrics: KeyMetrics,
     changes: watch::Sender<u64>,
+    /// Moves whenever the records are not what they were, if only newer: for the snapshot file.
+    landings: watch::Sender<u64>,
     flights: AtomicU64,
 }
 
@@ -105,6 +109,7 @@ impl KeyCache {
             runtime,
             metrics: KeyMetrics::default(),
             changes: watch::Sender::new(0),
+            landings: watch::Sender::new(0),
             flights: AtomicU64::new(0),
         }))
     }
@@ -298,6 +303,8 @@ impl KeyCache {
         };
         if changed {
             self.changed();
+        } else {
+            self.0.landings.send_modify(|landings| *landings += 1);
         }
         answer
     }
@@ -358,6 +365,7 @@ impl KeyCache {
 
     fn changed(&self) {
         self.0.changes.send_modify(|changes| *changes += 1);
+        self.0.landings.send_modify(|landings| *landings += 1);
     }
 
     /// Keeps the bound; the records that would expire first go first, a sixteenth at a time, so

@@ -12,6 +12,9 @@ pub trait Clock: Send + Sync {
     fn wall(&self) -> SystemTime;
 }
 
+/// What `monotonic` begins with, so that a record from before this process has its age.
+const BEFORE: Duration = Duration::from_hours(24 * 3650);
+
 /// The machine's clocks.
 #[derive(Debug)]
 pub struct SystemClock(Instant);
@@ -24,7 +27,7 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn monotonic(&self) -> Duration {
-        self.0.elapsed()
+        BEFORE + self.0.elapsed()
     }
 
     fn wall(&self) -> SystemTime {

@@ -6,6 +6,7 @@
 
 mod cache;
 mod clock;
+pub mod cloud;
 mod entry;
 mod provider;
 
@@ -14,7 +15,9 @@ use std::time::SystemTime;
 pub use cache::{KeyCache, KeyMetrics, Lesson, Listed};
 pub use clock::{Clock, SystemClock};
 pub use entry::Answer;
-pub use provider::{Chain, KeyProvider, LookupError, LookupFuture, StaticProvider, glob_matches};
+pub use provider::{
+    Chain, KeyProvider, LookupError, LookupFuture, StaticProvider, configured, glob_matches,
+};
 
 /// How the data of a MaxCompute project is encrypted at rest.
 #[derive(Debug, Clone, PartialEq, Eq)]

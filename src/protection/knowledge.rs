@@ -20,7 +20,7 @@ pub use database::{DatabaseCounts, DatabaseKnowledge};
 
 use crate::catalog::{Service, database_name};
 use crate::config::{Keys, ProjectRule, Settings, TablePattern};
-use crate::keys::{KeyCache, KeyProvider, Lesson, StaticProvider, SystemClock};
+use crate::keys::{self, KeyCache, KeyProvider, Lesson, SystemClock};
 use crate::observe::export;
 
 /// Databases kept in mind at a time. Their names come from clients, which may make them up; beyond
@@ -70,7 +70,7 @@ impl Rules {
     }
 
     fn provider(&self) -> Arc<dyn KeyProvider> {
-        Arc::new(StaticProvider::new(&self.projects))
+        keys::configured(&self.projects, self.keys.cloud.as_ref())
     }
 }
 
@@ -89,6 +89,10 @@ impl Knowledge {
             Arc::new(SystemClock::default()),
             runtime.clone(),
         );
+        keys.keep(format!(
+            "{}:{}",
+            settings.upstream.host, settings.upstream.port
+        ));
         Arc::new(Self {
             common: Arc::new(Common {
                 rules: ArcSwap::from_pointee(rules),

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use super::super::Snapshot;
 use super::assemble::{Ingredients, Lesson};
 use super::{Common, refresh};
-use crate::catalog::{RoleSetting, RouteSettings};
+use crate::catalog::{ReadError, RoleSetting, RouteSettings};
 use crate::observe::metrics::Counter;
 
 /// Lessons that wait to be taken in; more are dropped, for the same failures will teach them again.
@@ -30,6 +30,7 @@ pub struct DatabaseKnowledge {
     lessons: Mutex<Vec<(Lesson, Option<String>)>>,
     pub(super) counts: DatabaseCounts,
     read_at: Mutex<Option<Instant>>,
+    failure: Mutex<Option<ReadError>>,
 }
 
 /// Counters of one database, for metrics.
@@ -74,6 +75,7 @@ impl DatabaseKnowledge {
             lessons: Mutex::default(),
             counts: DatabaseCounts::default(),
             read_at: Mutex::default(),
+            failure: Mutex::default(),
             common,
         });
         runtime.spawn(refresh::run(Arc::downgrade(&database), ingredients));
@@ -171,11 +173,22 @@ impl DatabaseKnowledge {
         read_at.map(|at| at.elapsed())
     }
 
+    /// What the last reading of its catalogs failed with, if it did.
+    pub fn reading_failure(&self) -> Option<ReadError> {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.clone()
+    }
+
     pub(super) fn take_lessons(&self) -> Vec<(Lesson, Option<String>)> {
         std::mem::take(&mut *self.lessons.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    pub(super) fn has_failed(&self, error: ReadError) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
     pub(super) fn has_been_read(&self) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 

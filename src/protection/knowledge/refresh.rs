@@ -162,6 +162,7 @@ impl Task {
             Err(error) => {
                 database.counts.reading_failures.inc();
                 self.log_failure(database, &error);
+                database.has_failed(error);
                 let wait = self.backoff.min(rules.refresh);
                 self.backoff = (self.backoff * 2).min(rules.refresh);
                 wait

@@ -1,0 +1,189 @@
+//! `osprey doctor`: the whole set-up, checked from here: the upstream, each database, each project
+//! and its key, the RAM role. Each finding that is not well says what mends it.
+
+mod keys;
+mod ram;
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::{settings, words};
+use crate::config::{Environment, Settings};
+
+/// The flags.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(super) struct Args {
+    #[command(flatten)]
+    settings: settings::Args,
+
+    /// A database to check; may be repeated [default: all that the catalog account may connect to]
+    #[arg(long, value_name = "NAME")]
+    database: Vec<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Level {
+    Ok,
+    Warning,
+    Broken,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Finding {
+    level: Level,
+    /// `upstream`, `database NAME`, `project NAME`, `role`, `vendor`.
+    subject: String,
+    /// What was found.
+    found: String,
+    /// The exact statement or console step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mend: Option<String>,
+}
+
+impl Finding {
+    fn ok(subject: impl Into<String>, found: impl Into<String>) -> Self {
+        Self {
+            level: Level::Ok,
+            subject: subject.into(),
+            found: found.into(),
+            mend: None,
+        }
+    }
+
+    fn warning(
+        subject: impl Into<String>,
+        found: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Self {
+        Self {
+            level: Level::Warning,
+            mend: Some(mend.into()),
+            ..Self::ok(subject, found)
+        }
+    }
+
+    fn broken(
+        subject: impl Into<String>,
+        found: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Self {
+        Self {
+            level: Level::Broken,
+            ..Self::warning(subject, found, mend)
+        }
+    }
+}
+
+/// Runs the command.
+pub(super) fn run(args: Args) -> ExitCode {
+    let loaded = match args.settings.load(&Environment::of_process()) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    let mut findings: Vec<Finding> = loaded
+        .warnings
+        .iter()
+        .map(|warning| {
+            Finding::warning("configuration", warning.to_string(), "see the text beside")
+        })
+        .collect();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("osprey: cannot start the runtime: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let settings = words::asking_once(loaded.settings);
+    findings.extend(runtime.block_on(examine(&settings, args.database)));
+    let text = if args.json {
+        json(&findings)
+    } else {
+        text(&findings)
+    };
+    // A reader that has seen enough (`| head`) is no mistake.
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::from(worst(&findings) as u8)
+}
+
+/// Looks at everything; one thing that cannot be looked at keeps no other from it.
+async fn examine(settings: &Settings, databases: Vec<String>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let databases = upstream::examine(settings, databases, &mut findings).await;
+    // Foreign tables by project, over all databases.
+    let mut projects: BTreeMap<String, usize> = BTreeMap::new();
+    for (project, count) in databases.iter().flat_map(|database| &database.projects) {
+        *projects.entry(project.clone()).or_default() += count;
+    }
+    let version = databases.iter().find_map(|database| database.version);
+    let common_table = words::is_common_table(settings.route.kind, version);
+    let encrypted = keys::examine(settings, &projects, common_table, &mut findings).await;
+    for database in &databases {
+        database.itself(&encrypted, common_table, &mut findings);
+    }
+    ram::examine(settings, !encrypted.is_empty(), common_table, &mut findings).await;
+    findings
+}
+
+fn worst(findings: &[Finding]) -> Level {
+    let levels = findings.iter().map(|finding| finding.level);
+    levels.max().unwrap_or(Level::Ok)
+}
+
+fn count(findings: &[Finding], level: Level) -> usize {
+    findings.iter().filter(|f| f.level == level).count()
+}
+
+fn json(findings: &[Finding]) -> String {
+    let report = serde_json::json!({
+        "status": match worst(findings) {
+            Level::Ok => "healthy",
+            Level::Warning => "warnings",
+            Level::Broken => "broken",
+        },
+        "findings": findings,
+    });
+    format!("{report:#}\n")
+}
+
+fn text(findings: &[Finding]) -> String {
+    let mut lines = Vec::new();
+    for finding in findings {
+        let level = match finding.level {
+            Level::Ok => "ok     ",
+            Level::Warning => "WARNING",
+            Level::Broken => "BROKEN ",
+        };
+        lines.push(format!("{level}  {}: {}", finding.subject, finding.found));
+        if let Some(mend) = &finding.mend {
+            lines.push(format!("         -> {mend}"));
+        }
+    }
+    let (warnings, broken) = (
+        count(findings, Level::Warning),
+        count(findings, Level::Broken),
+    );
+    lines.push(match (warnings, broken) {
+        (0, 0) => "\nAll is well.\n".to_owned(),
+        _ => format!("\nWarnings: {warnings}. Broken: {broken}.\n"),
+    });
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests;

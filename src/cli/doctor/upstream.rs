@@ -1,0 +1,211 @@
+//! The upstream's side: is it there, which version is it, what do its databases say?
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::net::TcpStream;
+
+use super::super::words;
+use super::Finding;
+use crate::catalog::{Contents, HologresVersion, Service, project_key};
+use crate::config::Settings;
+use crate::session::tls;
+use crate::sql::ROUTE_SETTINGS;
+
+/// Every Hologres instance has this database.
+const DEFAULT_DATABASE: &str = "postgres";
+
+/// One database that could be read.
+pub(super) struct Database {
+    name: String,
+    pub(super) version: Option<HologresVersion>,
+    /// Foreign tables by project.
+    pub(super) projects: BTreeMap<String, usize>,
+    /// A fresh session reads encrypted data without any SET.
+    already: bool,
+}
+
+/// Reads the databases (all, if none is named) and says what it found of the upstream and them.
+pub(super) async fn examine(
+    settings: &Settings,
+    names: Vec<String>,
+    findings: &mut Vec<Finding>,
+) -> Vec<Database> {
+    let tls = match tls::client_config(&settings.upstream.tls) {
+        Ok(tls) => tls,
+        Err(error) => {
+            let mend = "check the files under [upstream.tls]";
+            findings.push(Finding::broken("upstream", error.to_string(), mend));
+            return Vec::new();
+        }
+    };
+    let Some(service) = Service::new(&settings.upstream, &settings.catalog, tls) else {
+        reach(settings, findings).await;
+        findings.push(Finding::warning(
+            "upstream",
+            "there is no catalog account, so that neither databases nor foreign tables can be \
+             looked at; Osprey knows what [protect] names, and what failures teach",
+            "set catalog.user (--catalog-user) and OSPREY_CATALOG_PASSWORD",
+        ));
+        return Vec::new();
+    };
+    let names = if names.is_empty() {
+        match service.databases(DEFAULT_DATABASE).await {
+            Ok(names) => names,
+            Err(error) => {
+                let found = format!("cannot list the databases: {error}");
+                let mend = format!("{}; or name them with --database", error.failure.remedy());
+                findings.push(Finding::broken("upstream", found, mend));
+                return Vec::new();
+            }
+        }
+    } else {
+        names
+    };
+    let mut databases: Vec<Database> = Vec::new();
+    for name in names {
+        match service.read(&name).await {
+            Ok(contents) => {
+                if databases.is_empty() {
+                    gates(settings, contents.version, findings);
+                }
+                databases.push(database(name, &contents, findings));
+            }
+            Err(error) => {
+                let found = format!("cannot be read: {error}");
+                let mend = error.failure.remedy();
+                findings.push(Finding::broken(format!("database {name}"), found, mend));
+            }
+        }
+    }
+    databases
+}
+
+async fn reach(settings: &Settings, findings: &mut Vec<Finding>) {
+    let upstream = &settings.upstream;
+    let connecting = TcpStream::connect((upstream.host.as_str(), upstream.port));
+    let subject = "upstream";
+    let mend = "check upstream.address, and that the instance runs";
+    findings.push(
+        match tokio::time::timeout(upstream.connect_timeout, connecting).await {
+            Ok(Ok(_)) => Finding::ok(subject, "it accepts connections"),
+            Ok(Err(error)) => Finding::broken(subject, format!("cannot connect: {error}"), mend),
+            Err(_) => Finding::broken(subject, "cannot connect: no answer", mend),
+        },
+    );
+}
+
+/// The vendor's page, *Limits*.
+fn gates(settings: &Settings, version: Option<HologresVersion>, findings: &mut Vec<Finding>) {
+    let subject = "upstream";
+    let upgrade = "upgrade the instance: Hologres console, Instances, Upgrade";
+    let Some(version) = version else {
+        findings.push(Finding::warning(
+            subject,
+            "its version cannot be read",
+            "run SELECT hg_version(); as the catalog account, and grant what it lacks",
+        ));
+        return;
+    };
+    let common_table = words::is_common_table(settings.route.kind, Some(version));
+    findings.push(if version < HologresVersion::READS_ENCRYPTED {
+        let found = format!("it is Hologres {version}, which reads no encrypted data (V1.1 does)");
+        Finding::broken(subject, found, upgrade)
+    } else if common_table && version < HologresVersion::COMMON_TABLE {
+        let found = format!(
+            "it is Hologres {version}, and route \"common-table\" reads encrypted data from V3.2 on"
+        );
+        let mend = format!("set route.kind = \"auto\" (--route auto), or {upgrade}");
+        Finding::broken(subject, found, mend)
+    } else if version < HologresVersion::NEEDS_NO_BACKEND_CONFIGURATION {
+        let found = format!(
+            "it is Hologres {version}; before V1.3.31 the back end must be configured for \
+             encrypted data"
+        );
+        let mend = format!("ask Alibaba Cloud's support for that, or {upgrade}");
+        Finding::warning(subject, found, mend)
+    } else {
+        Finding::ok(subject, format!("it is Hologres {version}"))
+    });
+}
+
+fn database(name: String, contents: &Contents, findings: &mut Vec<Finding>) -> Database {
+    let subject = format!("database {name}");
+    let route = &contents.route;
+    let orc = match route.orc_via_holo {
+        Some(true) => "on (HQE)",
+        Some(false) => "off (SQE)",
+        None => "not there",
+    };
+    let routing = route.catalog_routing.as_deref().unwrap_or("not there");
+    let found = format!(
+        "{} is {orc}, {} is {routing}",
+        ROUTE_SETTINGS[0], ROUTE_SETTINGS[2]
+    );
+    findings.push(
+        if route.orc_via_holo.is_none() && !route.reads_encrypted_already() {
+            let mend = format!(
+                "run SHOW {}; in it, and see what it answers",
+                ROUTE_SETTINGS[0]
+            );
+            Finding::warning(&subject, found, mend)
+        } else if route.reads_encrypted_already() {
+            let found = format!("{found}: encrypted data can be read, and Osprey sets nothing");
+            Finding::ok(&subject, found)
+        } else {
+            Finding::ok(
+                &subject,
+                format!("{found}: Osprey makes the setting for sessions that need it"),
+            )
+        },
+    );
+    let mut projects: BTreeMap<String, usize> = BTreeMap::new();
+    for project in contents
+        .relations
+        .iter()
+        .filter_map(|r| r.project.as_deref())
+    {
+        *projects.entry(project_key(project)).or_default() += 1;
+    }
+    let tables: usize = projects.values().sum();
+    let counts: Vec<_> = projects
+        .iter()
+        .map(|(project, count)| format!("{project} {count}"))
+        .collect();
+    findings.push(Finding::ok(
+        &subject,
+        format!(
+            "{tables} foreign tables of MaxCompute, by project: {}",
+            counts.join(", ")
+        ),
+    ));
+    Database {
+        name,
+        version: contents.version,
+        projects,
+        already: route.reads_encrypted_already(),
+    }
+}
+
+impl Database {
+    /// What Hologres runs by itself never passes through Osprey.
+    pub(super) fn itself(
+        &self,
+        encrypted: &BTreeSet<String>,
+        common_table: bool,
+        findings: &mut Vec<Finding>,
+    ) {
+        let reads = self.projects.keys().any(|name| encrypted.contains(name));
+        if !reads || self.already {
+            return;
+        }
+        let (name, value) = words::route_setting(common_table);
+        let database = self.name.replace('"', "\"\"");
+        findings.push(Finding::warning(
+            format!("database {}", self.name),
+            "it has foreign tables of encrypted projects, and what Hologres runs by itself (Auto \
+             Analyze, the refresh of dynamic tables) passes no proxy: there it fails, unless the \
+             database has the setting",
+            format!("ALTER DATABASE \"{database}\" SET {name} = {value};"),
+        ));
+    }
+}

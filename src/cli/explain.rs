@@ -1,0 +1,330 @@
+//! `osprey explain`: one statement, as a session would decide it.
+
+use std::io::{self, Read as _, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{settings, words};
+use crate::config::{Environment, Scope, Settings};
+use crate::protection::knowledge::{DatabaseKnowledge, Knowledge};
+use crate::protection::{Decision, Effects, NameContext, Reason, RouteHint, Source};
+use crate::session::tls;
+
+/// The flags.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(super) struct Args {
+    #[command(flatten)]
+    settings: settings::Args,
+
+    /// The database that the statement is for
+    #[arg(long, value_name = "NAME")]
+    database: String,
+
+    /// Whose search path resolves names [default: the catalog account's]
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+
+    /// The statement; standard input if it is left away
+    statement: Option<String>,
+}
+
+/// What there is to say.
+pub(super) struct Explanation {
+    database: String,
+    decision: Arc<Decision>,
+    scope: Scope,
+    /// The setting that would be made: name and value.
+    setting: (&'static str, &'static str),
+    /// A fresh session reads encrypted data without it.
+    already: bool,
+}
+
+/// Runs the command.
+pub(super) fn run(args: Args) -> ExitCode {
+    let loaded = match args.settings.load(&Environment::of_process()) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    let outcome = statement(args.statement).and_then(|statement| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(|error| error.to_string())?;
+        let settings = words::asking_once(loaded.settings);
+        let explaining = explain(&settings, &args.database, args.user.as_deref(), &statement);
+        runtime.block_on(explaining)
+    });
+    match outcome {
+        Ok(explanation) => {
+            let text = if args.json {
+                format!("{:#}\n", explanation.json())
+            } else {
+                explanation.text()
+            };
+            // A reader that has seen enough (`| head`) is no mistake.
+            let _ = io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("osprey: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn statement(given: Option<String>) -> Result<String, String> {
+    let statement = match given {
+        Some(statement) => statement,
+        None => io::read_to_string(io::stdin().take(64 << 20))
+            .map_err(|error| format!("cannot read the statement: {error}"))?,
+    };
+    if statement.trim().is_empty() {
+        return Err("there is no statement; give it as an argument or on standard input".into());
+    }
+    Ok(statement)
+}
+
+/// Decides `statement` as a session of `user` on `database` would.
+///
+/// # Errors
+/// The catalogs cannot be read, in words.
+pub(super) async fn explain(
+    settings: &Settings,
+    database: &str,
+    user: Option<&str>,
+    statement: &str,
+) -> Result<Explanation, String> {
+    let tls = tls::client_config(&settings.upstream.tls).map_err(|error| error.to_string())?;
+    let knowledge = Knowledge::new(settings, tls, tokio::runtime::Handle::current());
+    let database = knowledge.database(database);
+    database.ready().await;
+    if let Some(error) = database.reading_failure() {
+        return Err(format!(
+            "cannot read the catalogs of {}: {error}; {}",
+            database.name(),
+            error.failure.remedy()
+        ));
+    }
+    let user = user
+        .or(settings.catalog.user.as_deref())
+        .unwrap_or_default();
+    Ok(decide(settings, &database, user, statement))
+}
+
+fn decide(
+    settings: &Settings,
+    database: &DatabaseKnowledge,
+    user: &str,
+    statement: &str,
+) -> Explanation {
+    let snapshot = database.load_full();
+    let names = NameContext::new(user, &database.search_path(user));
+    let text = statement.as_bytes();
+    let decision = match text.get(..settings.limits.inspect_bytes) {
+        Some(head) if head.len() < text.len() => snapshot.decide_prefix(head, &names),
+        _ => snapshot.decide(text, &names),
+    };
+    let common_table = words::is_common_table(settings.route.kind, snapshot.version());
+    Explanation {
+        database: database.name().to_owned(),
+        decision,
+        scope: settings.route.scope,
+        setting: words::route_setting(common_table),
+        already: database.route(user).reads_encrypted_already(),
+    }
+}
+
+impl Explanation {
+    /// The statement that a session which has not had it yet would get in front.
+    fn sent(&self) -> Option<String> {
+        let wanted = match self.decision.hint {
+            Some(RouteHint::Sqe) => true,
+            Some(RouteHint::Hqe | RouteHint::Off) => false,
+            None => self.decision.protected.is_some(),
+        };
+        let (name, value) = self.setting;
+        (wanted && !self.already).then(|| format!("SET {name} = {value}"))
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let reason = self.decision.protected.as_deref().map(|reason| {
+            json!({
+                "relation": reason.relation,
+                "via": reason.via,
+                "project": reason.project,
+                "source": source(reason.source),
+                "record": reason.key.as_deref().map(words::record),
+            })
+        });
+        json!({
+            "database": self.database,
+            "protected": self.decision.protected.is_some(),
+            "reason": reason,
+            "reads_foreign": self.decision.effects.has(Effects::READS_FOREIGN),
+            "hint": self.decision.hint.map(hint),
+            "reads_encrypted_already": self.already,
+            "sends": self.sent(),
+        })
+    }
+
+    fn text(&self) -> String {
+        let mut lines = Vec::new();
+        if let Some(reason) = &self.decision.protected {
+            lines.push("protected: yes".into());
+            told(reason, &mut lines);
+        } else {
+            lines.push("protected: no".to_owned());
+            if self.decision.effects.has(Effects::READS_FOREIGN) {
+                lines.push(
+                    "  it reads MaxCompute data that is not known to be encrypted; should HQE fail \
+                     on it, Osprey learns from that"
+                        .into(),
+                );
+            }
+        }
+        if let Some(asked) = self.decision.hint {
+            lines.push(format!("comment:   osprey: route={}", hint(asked)));
+        }
+        let sent = match self.sent() {
+            Some(sent) => {
+                let lasts = match self.scope {
+                    Scope::Session => "once, for the rest of the session",
+                    Scope::Statement => "for this statement alone",
+                };
+                format!("{sent}\n           {lasts}")
+            }
+            None if self.already => {
+                format!("nothing: sessions of {} start with it", self.database)
+            }
+            None => "nothing".into(),
+        };
+        lines.push(format!("sends:     {sent}\n"));
+        lines.join("\n")
+    }
+}
+
+fn told(reason: &Reason, lines: &mut Vec<String>) {
+    lines.push(format!("relation:  {}", reason.relation));
+    for via in &reason.via {
+        lines.push(format!("  reads    {via}"));
+    }
+    if let Some(project) = &reason.project {
+        lines.push(format!("project:   {project}"));
+    }
+    if let Some(record) = &reason.key {
+        lines.push(format!("key:       {}", words::encryption(record)));
+    }
+    let known = match (reason.source, &reason.key) {
+        (Source::Key, Some(record)) => words::origin(record.origin),
+        (Source::Pattern, _) => "a pattern under [protect] matches it",
+        (Source::Key | Source::Learned, _) => "HQE failed on it",
+    };
+    lines.push(format!("known:     {known}"));
+}
+
+fn source(source: Source) -> &'static str {
+    match source {
+        Source::Pattern => "pattern",
+        Source::Key => "key",
+        Source::Learned => "learned",
+    }
+}
+
+fn hint(hint: RouteHint) -> &'static str {
+    match hint {
+        RouteHint::Sqe => "sqe",
+        RouteHint::Hqe => "hqe",
+        RouteHint::Off => "off",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ConfiguredEncryption, ProjectRule};
+    use crate::simulator::demo::{DATABASE, ENCRYPTED_PROJECT};
+    use crate::simulator::{Options, Simulator};
+
+    fn settings(simulator: &Simulator) -> Settings {
+        let address = simulator.address();
+        let mut settings = Settings::for_upstream(address.ip().to_string(), address.port());
+        settings.catalog.user = Some("svc".into());
+        settings.protect.projects.push(ProjectRule {
+            name: ENCRYPTED_PROJECT.into(),
+            encryption: ConfiguredEncryption::Kms,
+            key_id: Some("key-1".into()),
+        });
+        settings
+    }
+
+    #[tokio::test]
+    async fn a_view_is_explained_down_to_its_key() {
+        let simulator = Simulator::start(Options::default()).await.unwrap();
+        let settings = settings(&simulator);
+        let said = explain(&settings, DATABASE, None, "SELECT * FROM revenue")
+            .await
+            .unwrap();
+        let text = said.text();
+        for line in [
+            "protected: yes",
+            "relation:  public.revenue",
+            "  reads    public.sales_encrypted",
+            "a KMS key (BYOK), key-1",
+            "known:     the configuration says so",
+            "sends:     SET hg_experimental_enable_access_odps_orc_via_holo = false",
+            "once, for the rest of the session",
+        ] {
+            assert!(text.contains(line), "{line} in:\n{text}");
+        }
+        let json = said.json();
+        assert_eq!(json["reason"]["via"][0], "public.sales_encrypted");
+        assert_eq!(json["reason"]["record"]["key"]["id"], "key-1");
+        assert_eq!(
+            json["sends"],
+            "SET hg_experimental_enable_access_odps_orc_via_holo = false"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_not_protected_sends_nothing() {
+        let simulator = Simulator::start(Options::default()).await.unwrap();
+        let mut settings = settings(&simulator);
+        for (statement, foreign) in [
+            ("SELECT * FROM customers", false),
+            ("SELECT * FROM sales_plain", true),
+        ] {
+            let said = explain(&settings, DATABASE, None, statement).await.unwrap();
+            assert_eq!(said.json()["protected"], false);
+            assert_eq!(said.json()["reads_foreign"], foreign, "{statement}");
+            assert!(said.text().contains("sends:     nothing\n"));
+        }
+        let asked = "/* osprey: route=hqe */ SELECT * FROM sales_encrypted";
+        let said = explain(&settings, DATABASE, None, asked).await.unwrap();
+        assert_eq!(said.sent(), None);
+        assert!(said.text().contains("route=hqe"), "{}", said.text());
+
+        settings.catalog.user = None;
+        let said = explain(&settings, DATABASE, None, "SELECT * FROM sales_encrypted");
+        assert_eq!(said.await.unwrap().json()["protected"], false);
+    }
+
+    #[tokio::test]
+    async fn an_upstream_that_is_away_is_told() {
+        let simulator = Simulator::start(Options::default()).await.unwrap();
+        let settings = settings(&simulator);
+        drop(simulator);
+        let mut settings = settings;
+        settings.upstream.port = 1;
+        let told = explain(&settings, DATABASE, None, "SELECT 1").await;
+        let why = told.err().unwrap();
+        assert!(why.contains("check upstream.address"), "{why}");
+    }
+}

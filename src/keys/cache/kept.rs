@@ -1,0 +1,266 @@
+//! The cache's snapshot file: what was looked up outlives a restart.
+//!
+//! It is written as a whole to a file beside it, readable for its owner alone, and moved into
+//! place. A file that cannot be used (corrupt, of another version, of another upstream or region) is
+//! set aside with a warning, never overwritten: the cache then starts empty.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Entry, Inner, KeyCache};
+use crate::config::Keys;
+use crate::keys::cloud::timestamp;
+use crate::keys::{Encryption, KeyRecord, KeyState, KmsKey, Origin};
+
+const FORMAT: &str = "osprey key records";
+const VERSION: u32 = 1;
+/// How long after a lookup the file is written: those that come together are written together.
+const DELAY: Duration = Duration::from_secs(1);
+
+#[derive(Serialize, Deserialize)]
+struct File {
+    format: String,
+    version: u32,
+    upstream: String,
+    region: Option<String>,
+    records: Vec<Kept>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    project: String,
+    encryption: Kind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<Key>,
+    learned: bool,
+    looked_up: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    None,
+    DefaultKey,
+    Kms,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Key {
+    id: Option<String>,
+    algorithm: Option<String>,
+    state: State,
+    origin: Option<String>,
+    material_expires: Option<String>,
+    deletion: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "KeyState")]
+enum StateText {
+    Unknown,
+    Enabled,
+    Disabled,
+    PendingDeletion,
+    PendingImport,
+}
+
+#[derive(Serialize, Deserialize)]
+struct State(#[serde(with = "StateText")] KeyState);
+
+impl KeyCache {
+    /// Takes in the records of `[keys] snapshot`, if there is such a file, and keeps it up to date
+    /// from now on for as long as the cache lives. `upstream` is what it must be about.
+    pub fn keep(&self, upstream: String) {
+        let settings = self.0.settings.load_full();
+        if let Some(path) = &settings.snapshot {
+            match load(path, &upstream, &settings) {
+                Ok(records) => self.restore(records),
+                Err(why) => set_aside(path, &why),
+            }
+        }
+        let mut landings = self.0.landings.subscribe();
+        let cache = Arc::downgrade(&self.0);
+        self.0.runtime.spawn(async move {
+            while landings.changed().await.is_ok() {
+                tokio::time::sleep(DELAY).await;
+                landings.mark_unchanged();
+                if !write(&cache, &upstream).await {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Enters records looked up before this process: as old as they say, so that a fresh one is not
+    /// looked up again, and one past its time serves only while the cloud is away.
+    fn restore(&self, records: Vec<KeyRecord>) {
+        let (now, wall) = (self.0.clock.monotonic(), self.0.clock.wall());
+        let settings = self.0.settings.load();
+        let count = records.len();
+        for record in records.into_iter().take(settings.capacity) {
+            // The clock was put back since: how old it is cannot be told, so it is looked up soon.
+            let age = wall.duration_since(record.looked_up);
+            let since = age.map_or(now.saturating_sub(settings.ttl.mul_f64(0.9)), |age| {
+                now.saturating_sub(age)
+            });
+            let mut entry = self.0.entries.entry(record.project.clone()).or_default();
+            *entry = Entry {
+                known: Some(self.known(record, since)),
+                settled: true,
+                ..Entry::default()
+            };
+        }
+        tracing::info!(
+            records = count,
+            "key records of before the restart are in use"
+        );
+    }
+}
+
+/// False once the cache is gone.
+async fn write(cache: &Weak<Inner>, upstream: &str) -> bool {
+    let Some(inner) = cache.upgrade() else {
+        return false;
+    };
+    let settings = inner.settings.load_full();
+    let Some(path) = settings.snapshot.clone() else {
+        return true;
+    };
+    let records = inner.entries.iter().filter_map(|entry| {
+        let record = &entry.known.as_ref()?.record;
+        // The configuration itself is at hand after a restart.
+        (record.origin != Origin::Configured).then(|| keep(record))
+    });
+    let mut records: Vec<Kept> = records.collect();
+    drop(inner);
+    records.sort_unstable_by(|a, b| a.project.cmp(&b.project));
+    let file = File {
+        format: FORMAT.into(),
+        version: VERSION,
+        upstream: upstream.to_owned(),
+        region: region(&settings),
+        records,
+    };
+    let written = tokio::task::spawn_blocking({
+        let path = path.clone();
+        move || replace(&path, &serde_json::to_vec_pretty(&file)?)
+    });
+    if let Ok(Err(error)) = written.await {
+        tracing::warn!(path = %path.display(), %error, "cannot write keys.snapshot");
+    }
+    true
+}
+
+fn region(settings: &Keys) -> Option<String> {
+    settings.cloud.as_ref().map(|cloud| cloud.region.clone())
+}
+
+fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    let beside = with_suffix(path, "new");
+    // What an earlier process left there, with whatever permissions.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)
+}
+
+fn load(path: &Path, upstream: &str, settings: &Keys) -> Result<Vec<KeyRecord>, String> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(format!("cannot be read: {error}")),
+    };
+    let file: File =
+        serde_json::from_slice(&text).map_err(|error| format!("is not whole: {error}"))?;
+    if file.format != FORMAT || file.version != VERSION {
+        return Err(format!("is of version {}, not {VERSION}", file.version));
+    }
+    if file.upstream != upstream || file.region != region(settings) {
+        let region = file.region.as_deref().unwrap_or("none");
+        return Err(format!("is about {} (region {region})", file.upstream));
+    }
+    file.records
+        .into_iter()
+        .map(|kept| record(kept).ok_or_else(|| "has a record without a time".to_owned()))
+        .collect()
+}
+
+fn set_aside(path: &Path, why: &str) {
+    let aside = with_suffix(path, "set-aside");
+    let moved = fs::rename(path, &aside);
+    tracing::warn!(
+        path = %path.display(),
+        aside = %aside.display(),
+        error = moved.err().map(tracing::field::display),
+        "keys.snapshot {why}; it is set aside, and projects are looked up again"
+    );
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    name.into()
+}
+
+fn keep(record: &KeyRecord) -> Kept {
+    let (encryption, key) = match &record.encryption {
+        Encryption::None => (Kind::None, None),
+        Encryption::DefaultKey => (Kind::DefaultKey, None),
+        Encryption::Kms(key) => (Kind::Kms, Some(key)),
+    };
+    Kept {
+        project: record.project.clone(),
+        encryption,
+        key: key.map(|key| Key {
+            id: key.id.clone(),
+            algorithm: key.algorithm.clone(),
+            state: State(key.state),
+            origin: key.origin.clone(),
+            material_expires: key.material_expires.map(timestamp::format),
+            deletion: key.deletion.map(timestamp::format),
+        }),
+        learned: record.origin == Origin::Learned,
+        looked_up: timestamp::format(record.looked_up),
+    }
+}
+
+fn record(kept: Kept) -> Option<KeyRecord> {
+    let time = |text: Option<String>| -> Option<SystemTime> { timestamp::parse(&text?) };
+    let encryption = match kept.encryption {
+        Kind::None => Encryption::None,
+        Kind::DefaultKey => Encryption::DefaultKey,
+        Kind::Kms => Encryption::Kms(kept.key.map_or_else(KmsKey::default, |key| KmsKey {
+            id: key.id,
+            algorithm: key.algorithm,
+            state: key.state.0,
+            origin: key.origin,
+            material_expires: time(key.material_expires),
+            deletion: time(key.deletion),
+        })),
+    };
+    Some(KeyRecord {
+        project: kept.project,
+        encryption,
+        origin: if kept.learned {
+            Origin::Learned
+        } else {
+            Origin::Cloud
+        },
+        looked_up: timestamp::parse(&kept.looked_up)?,
+    })
+}

@@ -1,0 +1,147 @@
+//! Temporary credentials: the role of an ECS instance, from its metadata service (version 2: a
+//! token first), and a role assumed with a Kubernetes service account's token (RRSA, OIDC).
+
+use hyper::body::Bytes;
+use hyper::{Method, Response};
+use serde::Deserialize;
+use std::time::SystemTime;
+
+use super::api::{self, CloudError};
+use super::credentials::{Credentials, Sources};
+use super::sign::canonical_query;
+use super::{http, sign, timestamp};
+use crate::config::{Endpoint, Secret};
+
+/// Where an instance's role is found.
+const ROLES: &str = "/latest/meta-data/ram/security-credentials/";
+/// How long the metadata service's own token may be used; it is used at once.
+const METADATA_TOKEN_SECONDS: &str = "60";
+/// How long an assumed role lasts.
+const SESSION_SECONDS: &str = "3600";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Issued {
+    access_key_id: String,
+    access_key_secret: String,
+    security_token: String,
+    expiration: String,
+}
+
+impl Issued {
+    fn credentials(self) -> Result<Credentials, CloudError> {
+        let expires = timestamp::parse(&self.expiration)
+            .ok_or_else(|| CloudError::Malformed("Expiration is not a time".into()))?;
+        Ok(Credentials {
+            id: self.access_key_id,
+            secret: Secret(self.access_key_secret),
+            token: Some(Secret(self.security_token)),
+            expires: Some(expires),
+        })
+    }
+}
+
+/// The role of this instance; `role`, else `ALIBABA_CLOUD_ECS_METADATA`, else the one it has.
+pub(super) async fn ecs_role(
+    sources: &Sources,
+    role: Option<String>,
+) -> Result<Credentials, CloudError> {
+    let surroundings = &sources.surroundings;
+    let disabled = surroundings.own("ECS_METADATA_DISABLED");
+    if disabled.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return Err(CloudError::Credentials(
+            "none in the environment and in files, and ALIBABA_CLOUD_ECS_METADATA_DISABLED is set"
+                .into(),
+        ));
+    }
+    let ask = async |method, path: &str, header| {
+        let what = "the instance's metadata service";
+        let answer = send(
+            &surroundings.metadata,
+            method,
+            path,
+            header,
+            String::new(),
+            sources,
+        );
+        let answer = answer
+            .await
+            .map_err(|error| CloudError::Credentials(format!("{what}: {error}")))?;
+        String::from_utf8(answer.into_body().to_vec())
+            .map_err(|_| CloudError::Malformed(format!("{what}: not UTF-8")))
+    };
+    let lifetime = (
+        "x-aliyun-ecs-metadata-token-ttl-seconds",
+        METADATA_TOKEN_SECONDS.to_owned(),
+    );
+    let token = ask(Method::PUT, "/latest/api/token", lifetime).await?;
+    let token = ("x-aliyun-ecs-metadata-token", token.trim().to_owned());
+    let role = match role.or_else(|| surroundings.own("ECS_METADATA")) {
+        Some(role) => role,
+        None => ask(Method::GET, ROLES, token.clone()).await?,
+    };
+    let path = format!("{ROLES}{}", sign::encode(role.trim()));
+    let issued = ask(Method::GET, &path, token).await?;
+    let issued: Issued = serde_json::from_str(&issued)
+        .map_err(|_| CloudError::Malformed("the instance role's credentials".into()))?;
+    issued.credentials()
+}
+
+/// The role that this pod's service account may assume; `None`: the variables are not set.
+pub(super) async fn oidc(sources: &Sources) -> Result<Option<Credentials>, CloudError> {
+    #[derive(Deserialize)]
+    struct Assumed {
+        #[serde(rename = "Credentials")]
+        issued: Issued,
+    }
+    let own = |name| sources.surroundings.own(name);
+    let (Some(role), Some(provider), Some(file)) = (
+        own("ROLE_ARN"),
+        own("OIDC_PROVIDER_ARN"),
+        own("OIDC_TOKEN_FILE"),
+    ) else {
+        return Ok(None);
+    };
+    // Kubernetes replaces the file long before the token in it ends.
+    let token = std::fs::read_to_string(&file)
+        .map_err(|error| CloudError::Credentials(format!("cannot read {file}: {error}")))?;
+    let session = own("ROLE_SESSION_NAME").unwrap_or_else(|| "osprey".into());
+    let query = canonical_query(&[
+        ("Action", "AssumeRoleWithOIDC"),
+        ("Version", "2015-04-01"),
+        ("Format", "JSON"),
+        ("Timestamp", &timestamp::format(SystemTime::now())),
+        ("SignatureNonce", &api::nonce()),
+    ]);
+    let body = canonical_query(&[
+        ("RoleArn", &role),
+        ("OIDCProviderArn", &provider),
+        ("OIDCToken", token.trim()),
+        ("RoleSessionName", &session),
+        ("DurationSeconds", SESSION_SECONDS),
+    ]);
+    let form = (
+        "content-type",
+        "application/x-www-form-urlencoded".to_owned(),
+    );
+    let target = format!("/?{query}");
+    let answer = send(&sources.sts, Method::POST, &target, form, body, sources).await?;
+    let assumed: Assumed = serde_json::from_slice(answer.body())
+        .map_err(|_| CloudError::Malformed("AssumeRoleWithOIDC".into()))?;
+    assumed.issued.credentials().map(Some)
+}
+
+async fn send(
+    endpoint: &Endpoint,
+    method: Method,
+    target: &str,
+    header: (&'static str, String),
+    body: String,
+    sources: &Sources,
+) -> Result<Response<Bytes>, CloudError> {
+    let answer = http::send(endpoint, method, target, &[header], body, sources.timeout)
+        .await
+        .map_err(|error| CloudError::Unavailable(error.to_string()))?;
+    api::read(&answer)?;
+    Ok(answer)
+}
