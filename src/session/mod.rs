@@ -8,7 +8,7 @@ mod scram;
 pub mod stream;
 pub mod tls;
 pub mod upstream;
-mod world;
+pub mod world;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,6 +50,8 @@ pub struct Shared {
     pub knowledge: Arc<Knowledge>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What is sent to change the engine.
+    pub routes: world::Routes,
     /// The sessions that are open.
     pub sessions: Registry,
 }
@@ -290,7 +292,7 @@ async fn admitted(
     if client.send(ready).await.is_err() {
         return CloseReason::Client;
     }
-    let policy = world::policy(view, settings, &world);
+    let policy = world::policy(view, settings, &world, &context.shared.routes);
     let mut running = Running::new(
         client,
         server,

@@ -310,3 +310,14 @@ impl Running {
         linger(client).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Running;
+
+    #[test]
+    fn an_idle_session_is_small() {
+        let size = size_of::<Running>();
+        assert!(size <= 1536, "a session's state has grown to {size} bytes");
+    }
+}

@@ -175,8 +175,30 @@ impl World for SessionWorld {
     }
 }
 
+/// The messages that change the engine, by route; composed once for all sessions.
+#[derive(Debug)]
+pub struct Routes {
+    sqe: Arc<Commands>,
+    common_table: Arc<Commands>,
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        let common_table = "'odps:common_table,dlf:hqe'";
+        Self {
+            sqe: Arc::new(Commands::new(ORC_VIA_HOLO, "false")),
+            common_table: Arc::new(Commands::new(CATALOG_ROUTING, common_table)),
+        }
+    }
+}
+
 /// What the settings, the startup packet and the upstream's version make of a session.
-pub(super) fn policy(startup: Startup<'_>, settings: &Settings, world: &SessionWorld) -> Policy {
+pub(super) fn policy(
+    startup: Startup<'_>,
+    settings: &Settings,
+    world: &SessionWorld,
+    routes: &Routes,
+) -> Policy {
     let common_table = match settings.route.kind {
         RouteKind::Sqe => false,
         RouteKind::CommonTable => true,
@@ -187,12 +209,12 @@ pub(super) fn policy(startup: Startup<'_>, settings: &Settings, world: &SessionW
             .is_some_and(|version| version >= crate::catalog::HologresVersion::COMMON_TABLE),
     };
     let commands = if common_table {
-        Commands::new(CATALOG_ROUTING, "'odps:common_table,dlf:hqe'")
+        &routes.common_table
     } else {
-        Commands::new(ORC_VIA_HOLO, "false")
+        &routes.sqe
     };
     Policy {
-        commands: Arc::new(commands),
+        commands: Arc::clone(commands),
         per_statement: settings.route.scope == Scope::Statement,
         enforce: settings.route.override_client == Override::Enforce,
         retry_buffer: settings.route.retry.then_some(settings.route.retry_buffer),
