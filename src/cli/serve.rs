@@ -9,7 +9,7 @@ use crate::config::Environment;
 use crate::observe::logs;
 
 pub(super) fn run(args: Args) -> ExitCode {
-    let loaded = match args.load(&Environment::of_process()) {
+    let loaded = match args.clone().load(&Environment::of_process()) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
@@ -22,7 +22,14 @@ pub(super) fn run(args: Args) -> ExitCode {
     if let Some(warning) = descriptors::raise_limit(loaded.settings.limits.max_sessions) {
         tracing::warn!("{warning}");
     }
-    match crate::server::run(loaded.settings) {
+    let read_again = move || {
+        let loaded = args.clone().load(&Environment::of_process()).ok()?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        Some(loaded.settings)
+    };
+    match crate::server::run(loaded.settings, read_again) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }

@@ -22,7 +22,7 @@ Examples:
 
 /// The flags. Values are checked with those of the other sources, so that all mistakes show at
 /// once and each is named by where it was made.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct Args {
     /// The Hologres endpoint to pass clients on to; port 80 if none is given
     #[arg(long, value_name = "HOST:PORT")]

@@ -248,16 +248,32 @@ async fn wait_for_sessions(shared: &Shared, limit: Duration) -> bool {
     tokio::time::timeout(limit, gone).await.is_ok()
 }
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT. At SIGHUP `read_again` reads the configuration; `None`: it has
+/// mistakes, which have been shown, and what was in force stays in force.
 ///
 /// # Errors
 ///
 /// See [`Error`].
-pub fn run(settings: Settings) -> Result<(), Error> {
+pub fn run(
+    settings: Settings,
+    read_again: impl Fn() -> Option<Settings> + Send + 'static,
+) -> Result<(), Error> {
     let mut server = Server::bind(settings)?;
     server.announce = true;
+    let shared = Arc::clone(&server.shared);
+    let reload = move || {
+        let Some(settings) = read_again() else {
+            tracing::error!("the new configuration has mistakes and is not in force");
+            return;
+        };
+        match shared.apply(settings) {
+            Ok(()) => tracing::info!("the configuration was read again and is in force"),
+            Err(error) => tracing::error!(%error, "the new configuration is not in force"),
+        }
+    };
     let shutdown = {
         let _runtime = server.background.enter();
+        tokio::spawn(signals::on_hangup(reload).map_err(Error::Runtime)?);
         signals::shutdown().map_err(Error::Runtime)?
     };
     server.run(shutdown)

@@ -1,4 +1,4 @@
-//! The signals that end the process.
+//! The signals: SIGTERM and SIGINT end the process, SIGHUP has it read its configuration again.
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -12,5 +12,17 @@ pub(super) fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send + 's
             _ = interrupt.recv() => "SIGINT",
         };
         tracing::info!(signal = name, "shutting down");
+    })
+}
+
+/// Calls `reload` at every SIGHUP. Must be called within a runtime.
+pub(super) fn on_hangup(
+    reload: impl Fn() + Send + 'static,
+) -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        while hangup.recv().await.is_some() {
+            reload();
+        }
     })
 }

@@ -56,6 +56,41 @@ pub struct Shared {
     pub sessions: Registry,
 }
 
+impl Shared {
+    /// Puts other settings in force. Open sessions keep those they began with; addresses, workers
+    /// and logs stay as they are until the next start, and a warning says so.
+    ///
+    /// # Errors
+    ///
+    /// If a TLS file cannot be used; nothing has changed then.
+    pub fn apply(&self, settings: Settings) -> Result<(), tls::TlsError> {
+        let upstream_tls = tls::client_config(&settings.upstream.tls)?;
+        let listen_tls = settings.listen.tls.as_ref().map(tls::server_config);
+        let listen_tls = listen_tls.transpose()?;
+        let before = self.settings.load();
+        let needs_restart = [
+            (
+                "listen.addresses",
+                before.listen.addresses != settings.listen.addresses,
+            ),
+            (
+                "limits.workers",
+                before.limits.workers != settings.limits.workers,
+            ),
+            ("observe", before.observe != settings.observe),
+        ];
+        for (key, _) in needs_restart.iter().filter(|(_, changed)| *changed) {
+            tracing::warn!(key, "this change takes effect at the next start");
+        }
+        self.knowledge.apply(&settings);
+        self.target
+            .store(Arc::new(Target::new(&settings.upstream, upstream_tls)));
+        self.listen_tls.store(listen_tls);
+        self.settings.store(Arc::new(settings));
+        Ok(())
+    }
+}
+
 /// The open sessions, for drain and for operators.
 #[derive(Debug, Default)]
 pub struct Registry {

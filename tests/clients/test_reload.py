@@ -1,0 +1,100 @@
+"""SIGHUP: the configuration is read again, and no session notices."""
+
+import shutil
+import signal
+import socket
+import ssl
+import struct
+
+import psycopg
+import pytest
+
+import conftest
+import harness
+
+SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+
+
+def certificate_shown(port):
+    """The certificate that a new client is shown."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", port)) as plain:
+        plain.sendall(SSL_REQUEST)
+        assert plain.recv(1) == b"S"
+        with context.wrap_socket(plain) as encrypted:
+            return encrypted.getpeercert(binary_form=True)
+
+
+def other_certificate(folder):
+    harness.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+        + ["-nodes", "-days", "2", "-subj", "/CN=renewed"]
+        + ["-keyout", folder / "new.key", "-out", folder / "new.crt"]
+    )
+
+
+@pytest.fixture
+def reloadable(cluster, database, tls_cluster, tmp_path):
+    conftest.need_osprey()
+    for name in ("server.crt", "server.key"):
+        shutil.copy(tls_cluster.directory / name, tmp_path / name)
+    config = tmp_path / "osprey.toml"
+    config.write_text(
+        f"""
+[catalog]
+user = "osprey_catalog"
+
+[route]
+retry = false
+
+[listen.tls]
+certificate = "{tmp_path}/server.crt"
+key = "{tmp_path}/server.key"
+"""
+    )
+    environment = {"OSPREY_CATALOG_PASSWORD": harness.PASSWORD}
+    with harness.Osprey(cluster.port, config=config, environment=environment) as osprey:
+        yield osprey
+
+
+def hang_up(osprey, words):
+    before = len(osprey.log())
+    osprey.process.send_signal(signal.SIGHUP)
+    harness.wait_for(lambda: words in osprey.log()[before:], f"the log to say {words!r}")
+
+
+def test_reload(reloadable, database, tmp_path):
+    osprey = reloadable
+    endpoint = osprey.endpoint(database)
+    config = tmp_path / "osprey.toml"
+    with endpoint.connect() as old:
+        with pytest.raises(psycopg.Error, match="HQE"):
+            old.execute("SELECT count(*) FROM salaries")
+
+        shown = certificate_shown(osprey.port)
+        other_certificate(tmp_path)
+        (tmp_path / "new.crt").replace(tmp_path / "server.crt")
+        (tmp_path / "new.key").replace(tmp_path / "server.key")
+        config.write_text(config.read_text() + '\n[protect]\nprojects = ["finance_byok"]\n')
+        hang_up(osprey, "read again and is in force")
+        assert certificate_shown(osprey.port) != shown
+
+        def reads():
+            try:
+                return old.execute("SELECT count(*) FROM salaries").fetchone() == (1000,)
+            except psycopg.Error:
+                return False
+
+        harness.wait_for(reads, "the session to know of the project")
+
+
+def test_a_mistake_changes_nothing(reloadable, database, tmp_path):
+    osprey = reloadable
+    config = tmp_path / "osprey.toml"
+    config.write_text(config.read_text() + "\n[limits]\nmax_sesions = 1\n")
+    hang_up(osprey, "has mistakes and is not in force")
+    assert "max_sesions" in osprey.log()
+    with osprey.endpoint(database).connect() as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
