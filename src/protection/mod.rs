@@ -26,6 +26,9 @@ pub struct Decision {
     pub names: Vec<NameUse>,
     /// A `/* osprey: route=… */` comment.
     pub hint: Option<RouteHint>,
+    /// The relations for which [`Effects::READS_FOREIGN`] is set: schema, if the text names one, and
+    /// name. Should HQE fail on the statement, it failed on one of these.
+    pub suspects: Vec<(Option<String>, String)>,
 }
 
 /// What a session knows of how names resolve in it.

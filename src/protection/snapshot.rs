@@ -26,6 +26,7 @@ pub struct Snapshot {
     route: RouteSettings,
     version: Option<HologresVersion>,
     search_path: String,
+    blind: bool,
     quick: Quick,
     memo: Memo,
 }
@@ -37,6 +38,7 @@ pub struct SnapshotBuilder {
     route: RouteSettings,
     version: Option<HologresVersion>,
     search_path: String,
+    blind: bool,
 }
 
 impl Snapshot {
@@ -52,6 +54,7 @@ impl Snapshot {
             route: RouteSettings::default(),
             version: None,
             search_path: "\"$user\", public".to_owned(),
+            blind: false,
         }
     }
 
@@ -107,14 +110,14 @@ impl Snapshot {
             return decision;
         }
         if sql.len() > MAX_TEXT {
-            let quick = self.quick.decide(sql);
+            let quick = self.quick(sql);
             return quick.unwrap_or_else(|| Arc::new(self.read(sql::analyze(sql), names)));
         }
         let hash = self.memo.hash(sql, names);
         if let Some(decision) = self.memo.get(hash, sql, names) {
             return decision;
         }
-        if let Some(decision) = self.quick.decide(sql) {
+        if let Some(decision) = self.quick(sql) {
             return decision;
         }
         let decision = Arc::new(self.read(sql::analyze(sql), names));
@@ -128,6 +131,19 @@ impl Snapshot {
     pub fn decide_prefix(&self, head: &[u8], names: &NameContext) -> Arc<Decision> {
         let quick = self.quick.decide_prefix(head);
         quick.unwrap_or_else(|| Arc::new(self.read(sql::analyze_prefix(head), names)))
+    }
+
+    /// Without parsing; while the catalogs are not known, any name may be one that matters.
+    fn quick(&self, sql: &[u8]) -> Option<Arc<Decision>> {
+        if self.blind {
+            return None;
+        }
+        self.quick.decide(sql)
+    }
+
+    /// True if statements may read MaxCompute data of which it is not known whether HQE can.
+    pub fn has_suspects(&self) -> bool {
+        self.blind || self.foreign > 0
     }
 
     fn read(&self, analysis: Analysis<'_>, names: &NameContext) -> Decision {
@@ -144,27 +160,42 @@ impl Snapshot {
             effects: analysis.effects,
             names: analysis.names,
             hint: analysis.hint,
+            suspects: Vec::new(),
         };
         let reads = analysis
             .reads
             .iter()
-            .map(|relation| self.relations.resolve(relation, names));
+            .map(|relation| (relation, self.relations.resolve(relation, names)));
         let mentions = analysis
             .mentions
             .iter()
-            .map(|relation| self.relations.resolve_mention(relation));
-        for standing in reads.chain(mentions) {
+            .map(|relation| (relation, self.relations.resolve_mention(relation)));
+        for (relation, standing) in reads.chain(mentions) {
             match standing {
                 Standing::Protected(reason) => {
                     decision.protected.get_or_insert(reason);
+                    continue;
                 }
-                Standing::Foreign => {
-                    decision.effects = decision.effects.with(Effects::READS_FOREIGN);
-                }
-                Standing::Plain => {}
+                Standing::Foreign => {}
+                Standing::Plain if self.blind && !is_system(relation) => {}
+                Standing::Plain => continue,
+            }
+            decision.effects = decision.effects.with(Effects::READS_FOREIGN);
+            let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+            let suspect = (relation.schema.as_deref().map(text), text(&relation.name));
+            if !decision.suspects.contains(&suspect) {
+                decision.suspects.push(suspect);
             }
         }
         decision
+    }
+}
+
+/// True for what never leads to MaxCompute.
+fn is_system(relation: &sql::RelationName<'_>) -> bool {
+    match relation.schema.as_deref() {
+        Some(schema) => matches!(schema, b"pg_catalog" | b"information_schema" | b"hologres"),
+        None => relation.name.starts_with(b"pg_"),
     }
 }
 
@@ -221,6 +252,13 @@ impl SnapshotBuilder {
         self
     }
 
+    /// The catalogs are not known: any relation may lead to MaxCompute.
+    #[must_use]
+    pub fn blind(mut self) -> Self {
+        self.blind = true;
+        self
+    }
+
     /// Builds the matcher; about 50 ms for 10,000 names.
     pub fn build(self, generation: u64) -> Snapshot {
         let count = |wanted: fn(&Standing) -> bool| {
@@ -238,6 +276,7 @@ impl SnapshotBuilder {
             route: self.route,
             version: self.version,
             search_path: self.search_path,
+            blind: self.blind,
             memo: Memo::default(),
         }
     }

@@ -79,6 +79,22 @@ impl SessionWorld {
         &self.names.user
     }
 
+    /// HQE failed on a statement. Where it reads one relation that may be the cause, that is the one;
+    /// among several it is not known which, and only the project that the error names is believed.
+    fn learn(&self, project: Option<&str>, decision: Option<&Decision>) {
+        match decision.map(|decision| decision.suspects.as_slice()) {
+            Some([(schema, name)]) => {
+                self.database
+                    .learn_relation(schema.as_deref(), name, project);
+            }
+            _ => {
+                if let Some(project) = project {
+                    self.knowledge.learn_project(project);
+                }
+            }
+        }
+    }
+
     pub(super) fn proven(&self) {
         self.knowledge.set_proven(&self.names.user);
     }
@@ -116,7 +132,7 @@ impl World for SessionWorld {
     }
 
     fn may_need_retry(&self) -> bool {
-        self.database.snapshot().foreign_count() > 0
+        self.database.snapshot().has_suspects()
     }
 
     fn is_proven(&self) -> bool {
@@ -128,13 +144,9 @@ impl World for SessionWorld {
         let snapshot = self.database.snapshot();
         let text = |bytes| String::from_utf8_lossy(bytes);
         let original = text(error.message());
-        if fault.is_curable()
-            && !context.client_owns_route
-            && !context.route_was_set
-            && let Some(project) = &fault.project
-        {
+        if fault.is_curable() && !context.client_owns_route && !context.route_was_set {
             // The next session needs no failure.
-            self.knowledge.learn_project(project);
+            self.learn(fault.project.as_deref(), context.decision);
         }
         let advice = advice::advise(
             &fault,

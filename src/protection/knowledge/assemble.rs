@@ -156,6 +156,8 @@ impl Ingredients {
                     None => builder.foreign(&relation.schema, &relation.name),
                 };
             }
+        } else {
+            builder = builder.blind();
         }
         for lesson in &self.lessons {
             if self.about(lesson).next().is_none() {
