@@ -75,6 +75,7 @@ impl Core {
         self.refusal = None;
         if self.attempt.is_some()
             || self.policy.retry_buffer.is_none()
+            || !self.ledger.is_empty()
             || self.cycle_sending != Sending::Idle
             || self.route.state == State::Set
             || self.route.client_owns
@@ -224,6 +225,10 @@ impl Core {
                 true
             }
             Phase::Differs => {
+                self.events.push_back(Event::ErrorRewritten {
+                    code: attempt.code,
+                    not_retried: Some(NotRetried::DescribedDifferently),
+                });
                 out.to_client.own(attempt.error.into());
                 false
             }
@@ -249,14 +254,19 @@ impl Core {
         let frames = std::mem::take(&mut attempt.frames);
         let mut again = Vec::with_capacity(frames.len());
         let mut rest = frames.as_slice();
+        let delivered = attempt.delivered.iter();
+        let mut parsed = delivered
+            .filter(|(tag, _)| *tag == tag::PARSE_COMPLETE)
+            .count();
         while let Ok(Some(header)) = Header::read(rest) {
             let (frame, behind) = rest.split_at(header.frame.min(rest.len()));
             rest = behind;
             if header.tag == frontend::tag::PARSE
+                && parsed > 0
                 && let Some(parse) = frontend::Parse::read(&frame[crate::wire::HEADER..])
-                && !parse.name.is_empty()
             {
                 // A prepared statement outlives the failure of its cycle.
+                parsed -= 1;
                 compose::close_statement(&mut again, parse.name);
                 self.ledger.push(Expect::OwnClose);
             }

@@ -157,12 +157,12 @@ impl Core {
                     if *own == Own::Set {
                         self.route.disabled = true;
                     }
-                    self.route.failed();
                     self.events.push_back(Event::SetFailed {
                         sqlstate,
                         message,
                         aborted_transaction: true,
                     });
+                    self.route.pipeline_failed();
                     self.skip_to_sync();
                     // It has ended the client's pipeline: the client must know.
                     return Fate::Forward;
@@ -170,6 +170,7 @@ impl Core {
                 *left -= 1;
                 if *left == 0 {
                     self.ledger.pop();
+                    self.route.inline_answered();
                 }
             }
             _ => {
@@ -247,10 +248,10 @@ impl Core {
             }
             (tag::COPY_IN, Some(Expect::Execute(_) | Expect::Query(_))) => {
                 self.copy_in = true;
-                self.copy_ended = false;
                 self.copy_sync = false;
-                if !self.ledger.eat_syncs_behind_front() {
-                    self.give_up("messages were sent behind a COPY FROM STDIN", out);
+                match self.ledger.enter_copy() {
+                    Some(ended) => self.copy_ended = ended,
+                    None => self.give_up("messages were sent within a COPY FROM STDIN", out),
                 }
             }
             (tag::COPY_BOTH, _) => self.give_up("replication", out),
@@ -293,10 +294,6 @@ impl Core {
                 self.statements.resolve(succeeded);
                 return;
             }
-            Some(Expect::OwnInline(..)) => {
-                self.route.failed();
-                return;
-            }
             _ => return,
         };
         if !decision.names.is_empty() {
@@ -331,9 +328,8 @@ impl Core {
                 self.copy_pending -= u32::from(decision.effects.has(Effects::COPY_IN));
             }
             Some(Expect::ParseNamed | Expect::CloseNamed) => self.statements.resolve(false),
-            Some(Expect::OwnInline(..) | Expect::OwnCycle(Own::Set | Own::Restore)) => {
-                self.route.failed();
-            }
+            Some(Expect::OwnInline(..)) => self.route.inline_failed(),
+            Some(Expect::OwnCycle(Own::Set | Own::Restore)) => self.route.failed(),
             _ => {}
         }
     }
@@ -349,7 +345,7 @@ impl Core {
             Some(Expect::Bind) => self.next_executed(),
             _ => None,
         };
-        let not_retried = self.why_not_again();
+        let not_retried = self.why_not_again().or_else(|| self.waits_for_sync());
         let fields = ErrorFields::new(body);
         let advised = world.advise(
             fields,
@@ -378,6 +374,18 @@ impl Core {
             not_retried,
         });
         Fate::Replace(advised.frame)
+    }
+
+    /// An error of the extended protocol is answered by ReadyForQuery only once a Sync is there: a
+    /// Query behind it is skipped, and ends nothing.
+    fn waits_for_sync(&self) -> Option<NotRetried> {
+        let simple = matches!(self.ledger.front(), Some(Expect::Query(_)));
+        let synced = || {
+            self.ledger
+                .iter()
+                .any(|entry| matches!(entry, Expect::Sync))
+        };
+        (!simple && !synced()).then_some(NotRetried::CycleNotComplete)
     }
 
     /// The decision of the statement that the Bind in front belongs to.
@@ -426,6 +434,12 @@ impl Core {
                 self.events.push_back(Event::CatalogChanged);
             }
         }
+        let begins = |entry: &Expect| {
+            matches!(entry, Expect::Query(decision) | Expect::Execute(decision)
+                if decision.effects.has(Effects::BEGINS))
+        };
+        self.may_begin = self.may_begin && self.ledger.iter().any(begins);
+        self.unsynced &= self.open || !self.ledger.is_empty();
         self.ledger.rest();
         if self.attempt_ready(world, out) {
             Fate::Drop

@@ -72,7 +72,10 @@ impl Core {
             }
             wanted = 0;
             let step = header.frame.min(rest.len());
-            self.frame(header, &rest[..step], at, world, out);
+            if !self.frame(header, &rest[..step], at, world, out) {
+                blocked = true;
+                break;
+            }
             if self.relay_only {
                 // The frame gave the session up: it is still forwarded, with all that follows.
                 continue;
@@ -95,7 +98,6 @@ impl Core {
     /// How many bytes of a message must be in hand before it can be looked at.
     fn wanted(&self, header: Header, rest: &[u8]) -> usize {
         let head = match header.tag {
-            tag::QUERY | tag::PARSE => HEADER + self.policy.inspect,
             // The names come first; what follows them may be a gigabyte.
             tag::BIND => {
                 let body = &rest[HEADER..rest.len().min(header.frame)];
@@ -104,14 +106,16 @@ impl Core {
                 }
                 rest.len().max(64) * 2
             }
-            tag::DESCRIBE | tag::CLOSE | tag::EXECUTE => HEADER + self.policy.inspect,
+            tag::QUERY | tag::PARSE | tag::DESCRIBE | tag::CLOSE | tag::EXECUTE => {
+                HEADER + self.policy.inspect
+            }
             _ => return 0,
         };
         header.frame.min(head)
     }
 
     /// Looks at one message, of which at least the interesting part is in `frame`, puts in front
-    /// of it what belongs there, and notes what will be answered.
+    /// of it what belongs there, and notes what will be answered. False: it has to wait.
     fn frame(
         &mut self,
         header: Header,
@@ -119,17 +123,23 @@ impl Core {
         at: usize,
         world: &impl World,
         out: &mut Outbox,
-    ) {
+    ) -> bool {
         let look = self.look(header, frame, world);
+        if self.waits_for_copy(&look, world) {
+            return false;
+        }
         if self.copy_in && !self.copy_ended {
             match look {
                 Look::Sync => {
                     // The server eats it, unless it has just refused the data.
                     self.copy_sync = true;
-                    return;
+                    return true;
                 }
                 Look::CopyEnd | Look::Other | Look::Terminate => {}
-                _ => return self.give_up("a message other than data within COPY", out),
+                _ => {
+                    self.give_up("a message other than data within COPY", out);
+                    return true;
+                }
             }
         }
         let simple = matches!(look, Look::Query(..));
@@ -156,21 +166,33 @@ impl Core {
             }
             _ => {}
         }
-        if extended && !self.open {
-            self.open = true;
-            self.anchor.get_or_insert(Anchor {
-                offset: at,
-                ledger: self.ledger.len(),
-            });
-        }
+        self.open |= extended;
+        self.unsynced |= extended;
         self.note(look, world);
+        true
+    }
+
+    /// Nothing is injected while a COPY is on its way, so a statement that needs it waits for the
+    /// COPY's answer, once the client has said that its data are complete.
+    fn waits_for_copy(&self, look: &Look<'_>, world: &impl World) -> bool {
+        if !self.copy_end_sent || (self.copy_pending == 0 && !self.copy_in) || self.skipping {
+            return false;
+        }
+        match look {
+            Look::Query(decision)
+            | Look::Parse(_, _, decision)
+            | Look::Bind(_, decision)
+            | Look::Execute(decision) => self.needs_set(decision, world),
+            _ => false,
+        }
     }
 
     /// A cycle begins with the message at `at`.
     fn cycle_begins(&mut self, at: usize, world: &impl World) {
         self.cycle_sending = self.sending();
         self.cycle_effects = Effects::default();
-        self.anchor = Some(Anchor {
+        // While the server may be skipping, a Sync of ours would wake it.
+        self.anchor = (!self.unsynced).then(|| Anchor {
             offset: at,
             ledger: self.ledger.len(),
         });
@@ -178,13 +200,20 @@ impl Core {
     }
 
     /// The message that ends a cycle was sent.
-    fn cycle_sent(&mut self, tag: u8) {
+    fn cycle_sent(&mut self, kind: u8) {
         if self.skipping || (self.copy_in && !self.copy_ended) {
             return;
         }
+        if self.open && kind != tag::SYNC {
+            // A Query destroys the unnamed statement and portal that the messages before it may
+            // have come to use.
+            self.refuse_attempt(NotRetried::CycleNotComplete);
+        }
         self.open = false;
+        self.route.pipeline_sent();
+        self.unsynced &= kind != tag::SYNC;
         self.anchor = None;
-        if tag == tag::FUNCTION_CALL {
+        if kind == tag::FUNCTION_CALL {
             self.refuse_attempt(NotRetried::Writes);
         }
         self.end_attempt();
@@ -334,7 +363,14 @@ impl Core {
             Look::Malformed(_) => self.ledger.push(Expect::Parse),
             Look::Sync => self.ledger.push(Expect::Sync),
             Look::FunctionCall => self.ledger.push(Expect::FunctionCall),
-            Look::CopyEnd => self.copy_ended |= self.copy_in,
+            Look::CopyEnd => {
+                if self.copy_in {
+                    self.copy_ended = true;
+                } else if self.copy_pending > 0 {
+                    self.ledger.push(Expect::CopyEnd);
+                }
+                self.copy_end_sent = true;
+            }
             Look::Terminate => self.ended = Some(End::Terminate),
             Look::Other => {}
         }
@@ -346,16 +382,20 @@ impl Core {
         self.cycle_effects = self.cycle_effects.with(effects);
         self.tally.protected += u64::from(decision.protected.is_some());
         self.names_pending += u32::from(!decision.names.is_empty());
-        self.copy_pending += u32::from(effects.has(Effects::COPY_IN));
+        if effects.has(Effects::COPY_IN) {
+            self.copy_pending += 1;
+            self.copy_end_sent = false;
+        }
         if effects == Effects::default() {
             return;
         }
+        self.may_begin |= effects.has(Effects::BEGINS);
         if effects.has(Effects::SETS_ROUTE) {
             if !self.policy.enforce && !self.route.client_owns {
                 self.route.client_owns = true;
                 self.events.push_back(Event::ClientOwnsRoute);
             }
-            self.route.client_changed();
+            self.route.unknown();
         }
         if effects.has(Effects::RESETS_ROUTE.with(Effects::RESETS_ALL)) {
             self.route.doubt();

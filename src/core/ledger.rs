@@ -39,7 +39,7 @@ pub(super) enum Expect {
     Close,
     /// CloseComplete; the next entry of the pending names becomes invalid.
     CloseNamed,
-    /// ParameterDescription (statements only), then RowDescription or NoData.
+    /// `ParameterDescription` (statements only), then RowDescription or NoData.
     Describe,
     /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute(Arc<Decision>),
@@ -47,6 +47,9 @@ pub(super) enum Expect {
     OwnCycle(Own),
     /// Our SET within a client's pipeline: this many of its six answers are still to come.
     OwnInline(Own, u8),
+    /// Nothing: CopyDone or CopyFail, sent before the server had asked for data. What is behind it
+    /// is not within the COPY.
+    CopyEnd,
     /// CloseComplete for a Close of ours in front of a statement that is parsed again.
     OwnClose,
 }
@@ -56,7 +59,7 @@ impl Expect {
     pub(super) fn is_extended(&self) -> bool {
         !matches!(
             self,
-            Self::Query(_) | Self::FunctionCall | Self::Sync | Self::OwnCycle(_)
+            Self::Query(_) | Self::FunctionCall | Self::Sync | Self::CopyEnd | Self::OwnCycle(_)
         )
     }
 
@@ -93,7 +96,11 @@ impl Ledger {
     }
 
     pub(super) fn pop(&mut self) -> Option<Expect> {
-        self.entries.pop_front()
+        let popped = self.entries.pop_front();
+        while let Some(Expect::CopyEnd) = self.entries.front() {
+            self.entries.pop_front();
+        }
+        popped
     }
 
     pub(super) fn len(&self) -> usize {
@@ -119,17 +126,20 @@ impl Ledger {
         }
     }
 
-    /// Removes the entries behind the front one if all of them are Syncs: a server in COPY IN has
-    /// eaten them. False if there are others.
-    pub(super) fn eat_syncs_behind_front(&mut self) -> bool {
-        let only_syncs = self
-            .entries
-            .iter()
-            .skip(1)
-            .all(|entry| matches!(entry, Expect::Sync));
-        if only_syncs {
-            self.entries.truncate(1);
-        }
-        only_syncs
+    /// The server asks for the data of the COPY in front: removes the Syncs sent within it, which
+    /// it eats. Says whether the end of the data was sent, too; `None`: something else was sent
+    /// within it.
+    pub(super) fn enter_copy(&mut self) -> Option<bool> {
+        let behind = self.entries.iter().skip(1);
+        let syncs = behind
+            .take_while(|entry| matches!(entry, Expect::Sync))
+            .count();
+        let ended = match self.entries.get(1 + syncs) {
+            None => false,
+            Some(Expect::CopyEnd) => true,
+            Some(_) => return None,
+        };
+        self.entries.drain(1..1 + syncs + usize::from(ended));
+        Some(ended)
     }
 }

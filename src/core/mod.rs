@@ -262,6 +262,8 @@ pub struct Core {
     status: Status,
     /// Messages of the extended protocol were sent since the last Sync or Query.
     open: bool,
+    /// The same since the last Sync alone: if one of them fails, a Query behind it is skipped.
+    unsynced: bool,
     /// Where the present cycle begins, if that is within the present call.
     anchor: Option<steer::Anchor>,
     /// What the statements of the present cycle do, together.
@@ -272,14 +274,19 @@ pub struct Core {
     skipping: bool,
     /// Between CopyInResponse and the end of the COPY, as the server said it.
     copy_in: bool,
-    /// The client sent CopyDone or CopyFail.
+    /// The client sent CopyDone or CopyFail for it.
     copy_ended: bool,
+    /// The client sent CopyDone or CopyFail for the last COPY that it sent, whether or not the
+    /// server has asked for data yet.
+    copy_end_sent: bool,
     /// A Sync was sent within the COPY: whether it is answered depends on the server's haste.
     copy_sync: bool,
     /// Statements in flight that will, or may, enter COPY IN.
     copy_pending: u32,
     /// Entries in the ledger whose decision has names.
     names_pending: u32,
+    /// A statement that begins a transaction may be among what is not answered yet.
+    may_begin: bool,
     /// DDL was sent that may change what is protected; it shows once the transaction is over.
     catalog_changed: bool,
     /// The simple Query in front has failed.
@@ -314,21 +321,27 @@ impl Core {
             statements: Statements::default(),
             status: Status::Idle,
             open: false,
+            unsynced: false,
             anchor: None,
             cycle_effects: Effects::default(),
             cycle_sending: steer::Sending::default(),
             skipping: false,
             copy_in: false,
             copy_ended: false,
+            copy_end_sent: false,
             copy_sync: false,
             copy_pending: 0,
             names_pending: 0,
+            may_begin: false,
             catalog_changed: false,
             query_failed: false,
             attempt: None,
             refusal: None,
             unknown: Arc::new(Decision {
-                effects: Effects::WRITES,
+                effects: Effects::WRITES
+                    .with(Effects::BEGINS)
+                    .with(Effects::ENDS)
+                    .with(Effects::ROUTE_DOUBT),
                 ..Decision::default()
             }),
             proven: false,
@@ -369,9 +382,9 @@ impl Core {
             && !self.relay_only
     }
 
-    /// True if the server is working on something that the client sent.
+    /// True if the server is, or may be, working on something that the client sent.
     pub fn is_busy(&self) -> bool {
-        !self.ledger.is_empty() || self.open || self.copy_in
+        self.relay_only || !self.ledger.is_empty() || self.open || self.copy_in
     }
 
     /// True if a message towards the client is only half forwarded: nothing of our own may be put

@@ -28,8 +28,12 @@ pub(super) struct Route {
     /// A statement that ends the transaction was sent while `in_transaction`: what the state was,
     /// should it turn out to be a COMMIT.
     at_end: Option<State>,
-    /// A change of ours was sent within the present, unfinished pipeline.
-    inline: bool,
+    /// Changes of ours within pipelines that are not answered in full yet.
+    inline: u32,
+    /// Of these, the ones in the pipeline that is being answered, whose own answer has come.
+    answered: u32,
+    /// The end of that pipeline was sent: what the state is, should all of it succeed.
+    at_sync: Option<State>,
 }
 
 impl Route {
@@ -46,12 +50,33 @@ impl Route {
         self.state = to;
         self.in_transaction |= transaction;
         self.at_end = None;
+        self.at_sync = None;
     }
 
     /// We sent a change within a client's pipeline.
     pub(super) fn changed_inline(&mut self, to: State) {
         self.changed(to, true);
-        self.inline = true;
+        self.inline += 1;
+    }
+
+    /// A change within a pipeline was answered; the rest of the pipeline was not yet.
+    pub(super) fn inline_answered(&mut self) {
+        self.answered += 1;
+    }
+
+    /// A change within a pipeline failed, or was skipped.
+    pub(super) fn inline_failed(&mut self) {
+        self.inline = self.inline.saturating_sub(1);
+        self.failed();
+    }
+
+    /// The end of a pipeline was sent. What was changed within it may yet be skipped or undone, so
+    /// what comes behind does not rely on it.
+    pub(super) fn pipeline_sent(&mut self) {
+        if self.inline > 0 && self.state != State::Unknown {
+            self.at_sync = Some(self.state);
+            self.state = State::Unknown;
+        }
     }
 
     /// Anything may have happened to the setting.
@@ -60,12 +85,15 @@ impl Route {
             self.state = State::Unknown;
         }
         self.at_end = None;
+        self.at_sync = None;
     }
 
-    /// The client changed the setting itself: even the default is no longer known.
-    pub(super) fn client_changed(&mut self) {
+    /// The client changed the setting itself, or a change of ours may be skipped: not even the
+    /// default is known.
+    pub(super) fn unknown(&mut self) {
         self.state = State::Unknown;
         self.at_end = None;
+        self.at_sync = None;
     }
 
     /// A statement that may end the transaction was sent.
@@ -74,6 +102,7 @@ impl Route {
             self.at_end = Some(self.state);
             self.state = State::Unknown;
             self.in_transaction = false;
+            self.at_sync = None;
         }
     }
 
@@ -88,7 +117,7 @@ impl Route {
 
     /// Our own cycle was answered; `transaction` says what its ReadyForQuery said.
     pub(super) fn settled(&mut self, transaction: bool, last: bool) {
-        if last && !transaction && !self.inline {
+        if last && !transaction && self.inline == 0 {
             self.in_transaction = false;
         } else if transaction && self.state != State::Unknown {
             self.in_transaction = true;
@@ -99,19 +128,29 @@ impl Route {
     pub(super) fn failed(&mut self) {
         self.state = State::Unknown;
         self.at_end = None;
-        self.inline = false;
+        self.at_sync = None;
     }
 
     /// An ErrorResponse to the client's cycle: what was set within its pipeline is undone.
     pub(super) fn pipeline_failed(&mut self) {
-        if self.inline {
+        if self.answered > 0 {
+            self.inline = self
+                .inline
+                .saturating_sub(std::mem::take(&mut self.answered));
             self.failed();
         }
     }
 
     /// A cycle of the client's ended with this status.
     pub(super) fn cycle_ended(&mut self, idle: bool) {
-        if std::mem::take(&mut self.inline) && idle && self.state != State::Unknown {
+        self.inline = self.inline.saturating_sub(self.answered);
+        if std::mem::take(&mut self.answered) == 0 || self.inline > 0 {
+            return;
+        }
+        if let Some(state) = self.at_sync.take() {
+            self.state = state;
+        }
+        if idle && self.state != State::Unknown {
             self.in_transaction = false;
         }
     }
@@ -148,6 +187,7 @@ mod tests {
     fn a_failed_pipeline_undoes_what_was_set_within_it() {
         let mut route = Route::default();
         route.changed_inline(State::Set);
+        route.inline_answered();
         route.pipeline_failed();
         route.cycle_ended(true);
         assert_eq!(route.state, State::Unknown);
@@ -157,6 +197,8 @@ mod tests {
     fn a_pipeline_that_commits_keeps_it() {
         let mut route = Route::default();
         route.changed_inline(State::Set);
+        route.inline_answered();
+        route.pipeline_sent();
         route.cycle_ended(true);
         route.transaction_ends();
         assert_eq!(route.state, State::Set);

@@ -61,7 +61,8 @@ const CHANGES_ROUTE: Effects = Effects::SETS_ROUTE
 impl Core {
     /// See [`Sending`].
     pub(super) fn sending(&self) -> Sending {
-        if !self.ledger.is_empty() {
+        // From idle, what is on its way leads back to idle unless it begins a transaction.
+        if !self.ledger.is_empty() && (self.status != Status::Idle || self.may_begin) {
             return Sending::Uncertain;
         }
         match self.status {
@@ -98,6 +99,11 @@ impl Core {
         }
     }
 
+    /// True if the statement needs our SET.
+    pub(super) fn needs_set(&self, decision: &Decision, world: &impl World) -> bool {
+        self.route.state != State::Set && self.need(decision, world) == Need::Encrypted
+    }
+
     /// Where something of ours could be put now. `simple`: in front of a simple Query.
     fn place(&self, simple: bool, offset: usize, proven: bool) -> Option<Place> {
         if self.skipping || self.copy_in || self.copy_pending > 0 {
@@ -117,16 +123,16 @@ impl Core {
             offset,
             ledger: self.ledger.len(),
         };
-        if !self.open {
-            return Some(if simple {
-                Place::Query
-            } else {
-                Place::Cycle(here)
-            });
+        if !self.open && simple {
+            return Some(Place::Query);
+        }
+        if !self.open && !self.unsynced {
+            return Some(Place::Cycle(here));
         }
         match self.anchor {
             Some(anchor) if !self.cycle_effects.has(CHANGES_ROUTE) => Some(Place::Cycle(anchor)),
-            _ => proven.then_some(Place::Inline),
+            // In a failed transaction ours would be the error that the client's pipeline stops at.
+            _ => (proven && sending != Sending::Uncertain).then_some(Place::Inline),
         }
     }
 
@@ -222,6 +228,8 @@ impl Core {
         match (own, place) {
             (Own::Proof | Own::Rollback, _) => {}
             (_, Place::Inline) => self.route.changed_inline(target),
+            // It may be skipped together with the Query that it is for.
+            (_, Place::Query) if self.unsynced => self.route.unknown(),
             _ => self.route.changed(target, sending != Sending::Idle),
         }
     }

@@ -20,6 +20,7 @@ use crate::config::Settings;
 use crate::observe::{Health, Metrics, http};
 use crate::protection::knowledge::Knowledge;
 use crate::session::upstream::Target;
+use crate::session::world::Routes;
 use crate::session::{Drain, Registry, Shared, tls};
 
 use worker::Workers;
@@ -133,6 +134,7 @@ impl Server {
             settings: ArcSwap::from_pointee(settings),
             knowledge,
             metrics,
+            routes: Routes::default(),
             sessions: Registry::default(),
         };
         Ok(Self {

@@ -8,7 +8,7 @@ mod scram;
 pub mod stream;
 pub mod tls;
 pub mod upstream;
-mod world;
+pub mod world;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,6 +50,8 @@ pub struct Shared {
     pub knowledge: Arc<Knowledge>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What is sent to change the engine.
+    pub routes: world::Routes,
     /// The sessions that are open.
     pub sessions: Registry,
 }
@@ -216,14 +218,14 @@ async fn session(
     let registry = &context.shared.sessions;
     let shard = context.shard();
     let Some(view) = startup.view() else { return };
-    let refusal = if registry.drain() != Drain::No {
+    let refusal = if registry.drain() == Drain::No {
+        None
+    } else {
         Some(Refusal::Own {
             sqlstate: "57P03",
             message: "Osprey is shutting down".into(),
             hint: Some("Connect again: another instance may take over.".into()),
         })
-    } else {
-        None
     };
     let place = match refusal {
         None => Place::take(registry, settings.limits.max_sessions).ok_or_else(|| Refusal::Own {
@@ -290,12 +292,12 @@ async fn admitted(
     if client.send(ready).await.is_err() {
         return CloseReason::Client;
     }
-    let policy = world::policy(view, settings, &world);
+    let policy = world::policy(view, settings, &world, &context.shared.routes);
     let mut running = Running::new(
         client,
         server,
         &from_client,
-        &from_server,
+        from_server,
         key,
         policy,
         world,

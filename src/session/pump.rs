@@ -75,6 +75,13 @@ pub(super) struct Lane {
     pub(super) bytes: u64,
 }
 
+/// What decides about the bytes of both lanes.
+pub(super) struct Mind<'a, W> {
+    pub(super) core: &'a mut Core,
+    pub(super) world: &'a W,
+    pub(super) out: &'a mut Outbox,
+}
+
 /// What a lane did in its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
@@ -115,17 +122,15 @@ impl Lane {
         direction: Direction,
         from: &mut Stream,
         to: &mut Stream,
-        core: &mut Core,
-        world: &impl World,
-        out: &mut Outbox,
+        mind: &mut Mind<'_, impl World>,
     ) -> Turn {
         let mut turn = Turn::Waits;
         for _ in 0..TURNS {
-            if self.walk(direction, core, world, out) {
+            if self.walk(direction, mind) {
                 turn = Turn::Moved;
             }
             if self
-                .write(context, to, queue_of(direction, out))
+                .write(context, to, queue_of(direction, mind.out))
                 .is_pending()
             {
                 return turn;
@@ -178,13 +183,7 @@ impl Lane {
     }
 
     /// Lets the core look at what was read. True if it got any further.
-    fn walk(
-        &mut self,
-        direction: Direction,
-        core: &mut Core,
-        world: &impl World,
-        out: &mut Outbox,
-    ) -> bool {
+    fn walk(&mut self, direction: Direction, mind: &mut Mind<'_, impl World>) -> bool {
         let unseen = self.tail - self.seen;
         let Some(buffer) = self.buffer.as_deref() else {
             return false;
@@ -198,15 +197,15 @@ impl Lane {
             wanted,
             blocked,
         } = match direction {
-            Direction::Frontend => core.on_frontend(input, world, out),
-            Direction::Backend => core.on_backend(input, world, out),
+            Direction::Frontend => mind.core.on_frontend(input, mind.world, mind.out),
+            Direction::Backend => mind.core.on_backend(input, mind.world, mind.out),
         };
         self.seen += consumed;
         self.wanted = wanted;
         self.blocked = blocked;
         if self.broken {
             // Nobody takes it any more; it is read so that the other side can finish.
-            self.discard(queue_of(direction, out));
+            self.discard(queue_of(direction, mind.out));
         }
         consumed > 0
     }

@@ -11,7 +11,7 @@ use crate::core::{Core, End, Event, Outbox, Policy};
 use crate::observe::metrics::{CloseReason, Direction as Way, Injection, Protocol, Shard};
 use crate::wire::startup::cancel_request;
 
-use super::pump::{Direction, Lane, Turn};
+use super::pump::{Direction, Lane, Mind, Turn};
 use super::stream::Stream;
 use super::world::SessionWorld;
 use super::{Context, Drain, linger, shutdown_notice};
@@ -88,23 +88,24 @@ impl Running {
             self.registered = Some(cx.waker().clone());
         }
         for _ in 0..ROUNDS {
+            let mut mind = Mind {
+                core: &mut self.core,
+                world: &self.world,
+                out: &mut self.out,
+            };
             let front = self.front.poll(
                 cx,
                 Direction::Frontend,
                 &mut self.client,
                 &mut self.server,
-                &mut self.core,
-                &self.world,
-                &mut self.out,
+                &mut mind,
             );
             let back = self.back.poll(
                 cx,
                 Direction::Backend,
                 &mut self.server,
                 &mut self.client,
-                &mut self.core,
-                &self.world,
-                &mut self.out,
+                &mut mind,
             );
             self.after_turn(context);
             if let Some(reason) = self.ended(cx, context) {
@@ -146,6 +147,10 @@ impl Running {
         if !self.server_shut && self.front.is_finished(&self.out.to_server) && self.front.ended {
             if self.server.poll_shutdown(cx).is_ready() {
                 self.server_shut = true;
+                if !self.core.is_busy() && self.back.is_drained(&self.out.to_client) {
+                    // Nothing is owed to anyone: not every gateway closes because its peer did.
+                    return Some(CloseReason::Client);
+                }
             }
             let lost = self.core.ended().is_none() && self.core.is_busy();
             if lost && self.world.cancel_orphans && self.orphaned.is_none() {
@@ -234,7 +239,7 @@ impl Running {
                 tracing::info!(
                     session,
                     code,
-                    not_retried = not_retried.map(|why| why.label()),
+                    not_retried = not_retried.map(super::super::advice::NotRetried::label),
                     "an error about encrypted data was rewritten"
                 );
             }
@@ -303,5 +308,16 @@ impl Running {
         let _ = server.shut_down().await;
         drop(server);
         linger(client).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Running;
+
+    #[test]
+    fn an_idle_session_is_small() {
+        let size = size_of::<Running>();
+        assert!(size <= 1536, "a session's state has grown to {size} bytes");
     }
 }

@@ -33,7 +33,7 @@ pub(super) enum Plan {
     Terminate,
 }
 
-/// Decides by the code at the start of the body (PostgreSQL, *AuthenticationSASL* and others).
+/// Decides by the code at the start of the body (PostgreSQL, *`AuthenticationSASL`* and others).
 pub(super) fn plan(body: &[u8], client: &Stream, server: &Stream) -> Plan {
     plan_for(body, client.is_tls(), server.is_tls())
 }
@@ -81,7 +81,7 @@ fn failed(error: impl std::fmt::Display) -> Refusal {
 }
 
 /// Performs SCRAM-SHA-256 with the server. What the server sends behind its last SASL message,
-/// AuthenticationOk first, is left in `from_server`; so is an ErrorResponse.
+/// `AuthenticationOk` first, is left in `from_server`; so is an ErrorResponse.
 pub(super) async fn authenticate(
     server: &mut Stream,
     from_server: &mut Vec<u8>,
@@ -105,7 +105,7 @@ pub(super) async fn authenticate(
     scram.update(&body).map_err(failed)?;
     message.clear();
     compose::frame(&mut message, b'p', |out| {
-        out.extend_from_slice(scram.message())
+        out.extend_from_slice(scram.message());
     });
     server.send(&message).await?;
 

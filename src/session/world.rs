@@ -30,6 +30,10 @@ pub(super) struct SessionWorld {
     names: NameContext,
     /// The same, for when the search path is no longer certain.
     names_uncertain: NameContext,
+    /// A fresh session of this user reads encrypted data without a SET.
+    reads_encrypted: bool,
+    /// Any user may set the route.
+    user_may_set: bool,
     redact: bool,
     pub(super) cancel_orphans: bool,
 }
@@ -49,6 +53,8 @@ impl SessionWorld {
             names_uncertain,
             knowledge,
             database,
+            reads_encrypted: false,
+            user_may_set: false,
             redact: settings.observe.redact_paths,
             cancel_orphans: settings.limits.cancel_orphans,
         }
@@ -62,8 +68,11 @@ impl SessionWorld {
             .into_iter()
             .rev()
             .find_map(|(name, value)| (name == "search_path").then_some(value));
-        let path = at_startup.unwrap_or_else(|| self.database.snapshot().search_path().to_owned());
+        let path = at_startup.unwrap_or_else(|| self.database.search_path(&self.names.user));
         self.names = NameContext::new(&self.names.user, &path);
+        let route = self.database.route(&self.names.user);
+        self.reads_encrypted = route.reads_encrypted_already();
+        self.user_may_set = route.user_may_set;
     }
 
     pub(super) fn user(&self) -> &str {
@@ -103,7 +112,7 @@ impl World for SessionWorld {
     }
 
     fn reads_encrypted_already(&self) -> bool {
-        self.database.snapshot().route().reads_encrypted_already()
+        self.reads_encrypted
     }
 
     fn may_need_retry(&self) -> bool {
@@ -111,13 +120,22 @@ impl World for SessionWorld {
     }
 
     fn is_proven(&self) -> bool {
-        self.database.snapshot().route().user_may_set || self.knowledge.is_proven(&self.names.user)
+        self.user_may_set || self.knowledge.is_proven(&self.names.user)
     }
 
     fn advise(&self, error: ErrorFields<'_>, context: &ErrorContext<'_>) -> Option<Advised> {
         let fault = advice::recognize(error.message(), error.get(b'D'), error.get(b'W'))?;
         let snapshot = self.database.snapshot();
-        let original = String::from_utf8_lossy(error.message());
+        let text = |bytes| String::from_utf8_lossy(bytes);
+        let original = text(error.message());
+        if fault.is_curable()
+            && !context.client_owns_route
+            && !context.route_was_set
+            && let Some(project) = &fault.project
+        {
+            // The next session needs no failure.
+            self.knowledge.learn_project(project);
+        }
         let advice = advice::advise(
             &fault,
             &original,
@@ -127,10 +145,12 @@ impl World for SessionWorld {
                     .decision
                     .and_then(|decision| decision.protected.as_deref()),
                 client_set_route: context.client_owns_route,
-                route_was_set: context.route_was_set || snapshot.route().reads_encrypted_already(),
+                route_was_set: context.route_was_set || self.reads_encrypted,
                 version: snapshot.version(),
                 not_retried: context.not_retried,
                 redact: self.redact,
+                original_detail: &text(error.get(b'D')),
+                original_hint: &text(error.get(b'H')),
                 ..AdviceContext::default()
             },
         );
@@ -155,8 +175,30 @@ impl World for SessionWorld {
     }
 }
 
+/// The messages that change the engine, by route; composed once for all sessions.
+#[derive(Debug)]
+pub struct Routes {
+    sqe: Arc<Commands>,
+    common_table: Arc<Commands>,
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        let common_table = "'odps:common_table,dlf:hqe'";
+        Self {
+            sqe: Arc::new(Commands::new(ORC_VIA_HOLO, "false")),
+            common_table: Arc::new(Commands::new(CATALOG_ROUTING, common_table)),
+        }
+    }
+}
+
 /// What the settings, the startup packet and the upstream's version make of a session.
-pub(super) fn policy(startup: Startup<'_>, settings: &Settings, world: &SessionWorld) -> Policy {
+pub(super) fn policy(
+    startup: Startup<'_>,
+    settings: &Settings,
+    world: &SessionWorld,
+    routes: &Routes,
+) -> Policy {
     let common_table = match settings.route.kind {
         RouteKind::Sqe => false,
         RouteKind::CommonTable => true,
@@ -167,12 +209,12 @@ pub(super) fn policy(startup: Startup<'_>, settings: &Settings, world: &SessionW
             .is_some_and(|version| version >= crate::catalog::HologresVersion::COMMON_TABLE),
     };
     let commands = if common_table {
-        Commands::new(CATALOG_ROUTING, "'odps:common_table,dlf:hqe'")
+        &routes.common_table
     } else {
-        Commands::new(ORC_VIA_HOLO, "false")
+        &routes.sqe
     };
     Policy {
-        commands: Arc::new(commands),
+        commands: Arc::clone(commands),
         per_statement: settings.route.scope == Scope::Statement,
         enforce: settings.route.override_client == Override::Enforce,
         retry_buffer: settings.route.retry.then_some(settings.route.retry_buffer),

@@ -36,7 +36,7 @@ pub mod tag {
     pub const NOTICE: u8 = b'N';
     /// NotificationResponse
     pub const NOTIFICATION: u8 = b'A';
-    /// ParameterDescription
+    /// `ParameterDescription`
     pub const PARAMETER_DESCRIPTION: u8 = b't';
     /// ParameterStatus
     pub const PARAMETER_STATUS: u8 = b'S';

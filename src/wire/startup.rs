@@ -183,7 +183,7 @@ impl<'a> Startup<'a> {
         while let Some(word) = words.next() {
             let assignment = match word.as_slice() {
                 b"-c" => words.next(),
-                [b'-', b'c', rest @ ..] | [b'-', b'-', rest @ ..] => Some(rest.to_vec()),
+                [b'-', b'c' | b'-', rest @ ..] => Some(rest.to_vec()),
                 _ => None,
             };
             if let Some((name, value)) = assignment

@@ -1,1 +1,7 @@
-//! Tests.
+//! The core between a client and a model of a backend, with every interleaving that matters.
+
+mod model;
+mod property;
+mod retry;
+mod route;
+mod trio;

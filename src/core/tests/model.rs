@@ -184,7 +184,9 @@ impl Backend {
             }
             b'E' => {
                 let name = execute_portal(body).expect("well formed");
-                let limit = body[name.len() + 1..].try_into().map_or(0, u32::from_be_bytes);
+                let limit = body[name.len() + 1..]
+                    .try_into()
+                    .map_or(0, u32::from_be_bytes);
                 self.begin_implicit();
                 let Some((text, done)) = self.portals.get(name).cloned() else {
                     return Err(("34000", "portal does not exist".into()));
@@ -197,7 +199,11 @@ impl Backend {
                 match rows {
                     Outcome::Tag(command) => self.put(b'C', format!("{command}\0").as_bytes()),
                     Outcome::Rows(rows) => {
-                        let end = if limit == 0 { rows.len() } else { rows.len().min(done + limit as usize) };
+                        let end = if limit == 0 {
+                            rows.len()
+                        } else {
+                            rows.len().min(done + limit as usize)
+                        };
                         for row in &rows[done.min(end)..end] {
                             self.put(b'D', row.as_bytes());
                         }
@@ -223,7 +229,9 @@ impl Backend {
                         }
                         text
                     }
-                    Some(Target::Portal(name)) => self.portals.get(name).map(|(text, _)| text.clone()),
+                    Some(Target::Portal(name)) => {
+                        self.portals.get(name).map(|(text, _)| text.clone())
+                    }
                     None => None,
                 };
                 let Some(text) = text else {
@@ -252,7 +260,12 @@ impl Backend {
     }
 
     fn refuse_in_failed(&self, text: &str) -> Result<(), Failure> {
-        if self.block == Block::Failed && !matches!(own(text), "commit" | "rollback" | "rollback to" | "ROLLBACK") {
+        if self.block == Block::Failed
+            && !matches!(
+                own(text),
+                "commit" | "rollback" | "rollback to" | "ROLLBACK"
+            )
+        {
             return Err(("25P02", "current transaction is aborted".into()));
         }
         Ok(())
@@ -308,7 +321,9 @@ impl Backend {
                 return Err(("XX000", PANGU.into()));
             }
             let count = count.trim().parse().unwrap_or(1);
-            return Ok(Outcome::Rows((0..count).map(|row| format!("row {row}")).collect()));
+            return Ok(Outcome::Rows(
+                (0..count).map(|row| format!("row {row}")).collect(),
+            ));
         }
         match text {
             "" => Ok(Outcome::Empty),
@@ -333,6 +348,9 @@ impl Backend {
                 self.at_begin = self.session;
                 Ok(Outcome::Tag(if commits { "COMMIT" } else { "ROLLBACK" }))
             }
+            "savepoint" | "rollback to" if self.block == Block::None => {
+                Err(("25P01", "only in transaction blocks".into()))
+            }
             "savepoint" => {
                 self.at_savepoint = Some(self.session);
                 Ok(Outcome::Tag("SAVEPOINT"))
@@ -350,9 +368,10 @@ impl Backend {
                 self.session = true;
                 Ok(Outcome::Tag("DISCARD ALL"))
             }
-            "vacuum" if self.block == Block::Open => {
-                Err(("25001", "VACUUM cannot run inside a transaction block".into()))
-            }
+            "vacuum" if self.block == Block::Open => Err((
+                "25001",
+                "VACUUM cannot run inside a transaction block".into(),
+            )),
             "vacuum" => Ok(Outcome::Tag("VACUUM")),
             "copyin" => {
                 self.copy = Some(simple);
@@ -434,8 +453,14 @@ pub(super) fn transcript(mut bytes: &[u8]) -> Vec<String> {
         let body = &bytes[HEADER..header.frame];
         let tag = char::from(header.tag);
         seen.push(match tag {
-            'E' => format!("E {}", String::from_utf8_lossy(ErrorFields::new(body).sqlstate())),
-            'Z' | 'C' | 'D' => format!("{tag} {}", String::from_utf8_lossy(body).trim_end_matches('\0')),
+            'E' => format!(
+                "E {}",
+                String::from_utf8_lossy(ErrorFields::new(body).sqlstate())
+            ),
+            'Z' | 'C' | 'D' => format!(
+                "{tag} {}",
+                String::from_utf8_lossy(body).trim_end_matches('\0')
+            ),
             _ => tag.to_string(),
         });
         bytes = &bytes[header.frame..];

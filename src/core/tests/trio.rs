@@ -4,9 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::advice::NotRetried;
-use crate::core::{
-    Advised, Commands, Core, ErrorContext, Event, Op, Outbox, Policy, Queue, World,
-};
+use crate::core::{Advised, Commands, Core, ErrorContext, Event, Op, Outbox, Policy, Queue, World};
 use crate::protection::{Decision, Effects, NameUse, Reason, Source};
 use crate::wire::backend::ErrorFields;
 use crate::wire::compose;
@@ -88,7 +86,11 @@ impl World for FakeWorld {
             let mut frame = Vec::new();
             compose::error(
                 &mut frame,
-                [(b'S', b"ERROR".as_slice()), (b'C', b"XX000"), (b'M', b"advice")],
+                [
+                    (b'S', b"ERROR".as_slice()),
+                    (b'C', b"XX000"),
+                    (b'M', b"advice"),
+                ],
             );
             Advised {
                 frame,
@@ -207,11 +209,16 @@ impl Trio {
             .core
             .on_frontend(&self.from_client[..take], &self.world, &mut self.out);
         self.client_wanted = progress.wanted;
-        if progress.consumed == 0 && !progress.blocked && take < self.from_client.len() && progress.wanted == 0 {
+        if progress.consumed == 0
+            && !progress.blocked
+            && take < self.from_client.len()
+            && progress.wanted == 0
+        {
             // A header in pieces: look again with a byte more.
             self.client_wanted = take + 1;
         }
-        self.client_staged.extend(self.from_client.drain(..progress.consumed));
+        self.client_staged
+            .extend(self.from_client.drain(..progress.consumed));
         let before = self.to_server.len();
         self.flush();
         progress.consumed > 0 || self.to_server.len() > before || self.client_wanted > take
@@ -238,15 +245,24 @@ impl Trio {
         if progress.consumed == 0 && take < self.from_server.len() && progress.wanted == 0 {
             self.server_wanted = take + 1;
         }
-        self.server_staged.extend(self.from_server.drain(..progress.consumed));
+        self.server_staged
+            .extend(self.from_server.drain(..progress.consumed));
         self.flush();
         progress.consumed > 0 || self.server_wanted > take
     }
 
     fn flush(&mut self) {
         let mut to_server = Vec::new();
-        perform(&mut self.out.to_server, &mut self.client_staged, &mut to_server);
-        perform(&mut self.out.to_client, &mut self.server_staged, &mut self.to_client);
+        perform(
+            &mut self.out.to_server,
+            &mut self.client_staged,
+            &mut to_server,
+        );
+        perform(
+            &mut self.out.to_client,
+            &mut self.server_staged,
+            &mut self.to_client,
+        );
         if !to_server.is_empty() {
             self.backend.send(&to_server);
             self.to_server.extend_from_slice(&to_server);
@@ -269,7 +285,10 @@ impl Trio {
             }
         }
         assert!(
-            !self.events.iter().any(|event| matches!(event, Event::RelayOnly(_))),
+            !self
+                .events
+                .iter()
+                .any(|event| matches!(event, Event::RelayOnly(_))),
             "the core lost track: {:?}",
             self.events
         );
@@ -315,7 +334,10 @@ pub(super) mod msg {
     }
 
     pub(in super::super) fn bind(portal: &str, statement: &str) -> Vec<u8> {
-        frame(b'B', format!("{portal}\0{statement}\0\0\0\0\0\0\0").as_bytes())
+        frame(
+            b'B',
+            format!("{portal}\0{statement}\0\0\0\0\0\0\0").as_bytes(),
+        )
     }
 
     pub(in super::super) fn execute(portal: &str, rows: u32) -> Vec<u8> {

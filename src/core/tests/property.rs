@@ -1,0 +1,230 @@
+//! Random client programs, cut into random pieces, with the server ahead or behind: what the client
+//! sees is what it would see of a server on which the route had been right from the start.
+
+use proptest::prelude::*;
+
+use super::model::{Backend, transcript};
+use super::trio::msg::{
+    bind, close, copy_data, copy_done, describe, execute, extended, parse, query, sync,
+};
+use super::trio::{FakeWorld, Trio, known, policy, unknown};
+use crate::core::{Event, Policy};
+use crate::wire::Header;
+
+/// What a client sends in one go, readable where a test fails.
+#[derive(Clone)]
+struct Sent(Vec<u8>);
+
+impl std::fmt::Debug for Sent {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut rest = self.0.as_slice();
+        while let Ok(Some(header)) = Header::read(rest) {
+            let body = String::from_utf8_lossy(&rest[5..header.frame]);
+            write!(formatter, "{}{body:?} ", char::from(header.tag))?;
+            rest = &rest[header.frame..];
+        }
+        Ok(())
+    }
+}
+
+/// One thing that a client sends.
+fn step() -> impl Strategy<Value = Sent> {
+    message().prop_map(Sent)
+}
+
+/// Two statements in one Query. Not an end of a transaction in front of an encrypted read: a SET
+/// in front of both would be undone with the transaction, and between them none can be put.
+fn two(first: &str, second: &str) -> String {
+    let ends = matches!(first, "commit" | "rollback" | "rollback to");
+    if ends && second.starts_with("enc") {
+        first.to_owned()
+    } else {
+        format!("{first}; {second}")
+    }
+}
+
+fn message() -> impl Strategy<Value = Vec<u8>> {
+    let text = || {
+        prop::sample::select(vec![
+            "enc",
+            "enc 3",
+            "plain",
+            "fail",
+            "write",
+            "begin",
+            "commit",
+            "rollback",
+            "savepoint",
+            "rollback to",
+            "",
+            "vacuum",
+        ])
+    };
+    let name = || prop::sample::select(vec!["", "a", "b"]);
+    prop_oneof![
+        4 => text().prop_map(query),
+        1 => (text(), text()).prop_map(|(a, b)| query(&two(a, b))),
+        4 => text().prop_map(|text| [extended(text), sync()].concat()),
+        2 => text().prop_map(extended),
+        2 => (name(), text()).prop_map(|(name, text)| parse(name, text)),
+        2 => (name(), name()).prop_map(|(portal, name)| bind(portal, name)),
+        2 => (name(), 0..3_u32).prop_map(|(portal, rows)| execute(portal, rows)),
+        1 => (prop::sample::select(vec!['S', 'P']), name()).prop_map(|(kind, name)| describe(kind, name)),
+        1 => (prop::sample::select(vec!['S', 'P']), name()).prop_map(|(kind, name)| close(kind, name)),
+        3 => Just(sync()),
+        1 => Just(query("discard all")),
+    ]
+}
+
+/// What moves next: a piece from the client of so many bytes, the server, or a piece from it.
+#[derive(Debug, Clone, Copy)]
+enum Move {
+    Client(usize),
+    Server,
+    Back(usize),
+    All,
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let piece = || prop_oneof![Just(1_usize), 1..40_usize, Just(usize::MAX)];
+    let one = prop_oneof![
+        3 => piece().prop_map(Move::Client),
+        2 => Just(Move::Server),
+        2 => piece().prop_map(Move::Back),
+        1 => Just(Move::All),
+    ];
+    prop::collection::vec(one, 1..60)
+}
+
+fn ideal(program: &[Sent]) -> Vec<String> {
+    let mut backend = Backend::new(true);
+    for sent in program {
+        backend.send(&sent.0);
+    }
+    backend.send(&sync());
+    while backend.step() {}
+    transcript(&backend.take())
+}
+
+/// Runs a program with everything delayed as `moves` says.
+fn through(trio: &mut Trio, program: &[Sent], moves: &[Move]) -> Vec<String> {
+    let mut moves = moves.iter().cycle();
+    for sent in program {
+        trio.client(&sent.0);
+        for _ in 0..3 {
+            match moves.next().copied().unwrap_or(Move::All) {
+                Move::Client(count) => {
+                    trio.frontend(count);
+                }
+                Move::Server => {
+                    trio.server();
+                }
+                Move::Back(count) => {
+                    trio.backward(count);
+                }
+                Move::All => trio.settle(),
+            }
+        }
+    }
+    trio.client(&sync());
+    trio.settle();
+    trio.seen()
+}
+
+fn check(
+    program: &[Sent],
+    moves: &[Move],
+    policy: Policy,
+    world: FakeWorld,
+) -> Result<(), TestCaseError> {
+    let retries = policy.retry_buffer.is_some();
+    let mut trio = Trio::new(policy, world);
+    let seen = through(&mut trio, program, moves);
+    let expected = ideal(program);
+    // Where nothing could be put in front, or run again, the error comes with its reason; the rest
+    // of such a program differs by what the error did to its transaction.
+    let explained = trio
+        .events
+        .iter()
+        .any(|event| matches!(event, Event::ErrorRewritten { .. }));
+    if explained {
+        let missed = trio.core.tally().not_steered > 0;
+        prop_assert!(
+            missed || retries,
+            "an error that nothing explains: {:?}",
+            trio.events
+        );
+        let same = seen
+            .iter()
+            .zip(&expected)
+            .take_while(|(a, b)| a == b)
+            .count();
+        prop_assert_eq!(
+            seen.get(same).map(String::as_str),
+            Some("E XX000"),
+            "{:?}",
+            seen
+        );
+        return Ok(());
+    }
+    prop_assert_eq!(seen, expected);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn known_tables_read_as_if_the_route_had_always_been_right(
+        program in prop::collection::vec(step(), 1..12),
+        moves in moves(),
+    ) {
+        check(&program, &moves, policy(), known())?;
+    }
+
+    #[test]
+    fn statement_scope_too(
+        program in prop::collection::vec(step(), 1..12),
+        moves in moves(),
+    ) {
+        let policy = Policy { per_statement: true, ..policy() };
+        check(&program, &moves, policy, known())?;
+    }
+
+    #[test]
+    fn unknown_tables_are_run_again_or_explained(
+        program in prop::collection::vec(step(), 1..12),
+        moves in moves(),
+    ) {
+        let policy = Policy { retry_buffer: Some(1 << 16), ..policy() };
+        check(&program, &moves, policy, unknown())?;
+    }
+
+    #[test]
+    fn a_user_not_proven_yet_never_loses_a_transaction(
+        program in prop::collection::vec(step(), 1..12),
+        moves in moves(),
+    ) {
+        let world = FakeWorld { proven: false, ..known() };
+        let mut trio = Trio::new(policy(), world);
+        trio.backend.refuse_set = true;
+        let seen = through(&mut trio, &program, &moves);
+        let aborted = trio.events.iter().any(|event| {
+            matches!(event, Event::SetFailed { aborted_transaction: true, .. })
+        });
+        prop_assert!(!aborted, "{:?}", seen);
+    }
+}
+
+#[test]
+fn copy_within_random_neighbours() {
+    let mut trio = Trio::new(policy(), known());
+    for _ in 0..3 {
+        trio.exchange(&[extended("copyin"), sync()].concat());
+        trio.exchange(&[copy_data("x"), copy_done(), sync()].concat());
+        assert_eq!(
+            trio.exchange(&query("enc")),
+            ["T", "D row 0", "C SELECT 1", "Z I"]
+        );
+    }
+}

@@ -1,0 +1,191 @@
+//! Running a statement again: the client sees one clean result, or the error with its reason.
+
+use super::trio::msg::{bind, describe, execute, extended, parse, query, sync};
+use super::trio::{Trio, policy, unknown};
+use crate::advice::NotRetried;
+use crate::core::{Event, Policy};
+
+fn trio() -> Trio {
+    let retry = Policy {
+        retry_buffer: Some(1 << 16),
+        ..policy()
+    };
+    Trio::new(retry, unknown())
+}
+
+fn retried(trio: &Trio) -> usize {
+    let retried = |event: &&Event| matches!(event, Event::Retried { .. });
+    trio.events.iter().filter(retried).count()
+}
+
+#[test]
+fn a_simple_query_is_run_again() {
+    let mut trio = trio();
+    assert_eq!(
+        trio.exchange(&query("enc 2")),
+        ["T", "D row 0", "D row 1", "C SELECT 2", "Z I"]
+    );
+    assert_eq!(retried(&trio), 1);
+}
+
+#[test]
+fn what_the_client_already_has_is_not_sent_twice() {
+    let mut trio = trio();
+    let bytes = [
+        parse("s", "enc"),
+        describe('S', "s"),
+        bind("c", "s"),
+        describe('P', "c"),
+        execute("c", 0),
+        sync(),
+    ];
+    let seen = trio.exchange(&bytes.concat());
+    assert_eq!(
+        seen,
+        ["1", "t", "T", "2", "T", "D row 0", "C SELECT 1", "Z I"]
+    );
+    assert_eq!(retried(&trio), 1);
+    // The named statement is still there, once.
+    let seen = trio.exchange(&[bind("", "s"), execute("", 0), sync()].concat());
+    assert_eq!(seen, ["2", "D row 0", "C SELECT 1", "Z I"]);
+}
+
+#[test]
+fn a_transaction_that_the_cycle_opened_is_begun_again() {
+    // JDBC with autocommit off and a fetch size.
+    let mut trio = trio();
+    let bytes = [
+        extended("begin"),
+        parse("", "enc 3"),
+        bind("c", ""),
+        describe('P', "c"),
+        execute("c", 2),
+        sync(),
+    ];
+    let seen = trio.exchange(&bytes.concat());
+    assert_eq!(
+        seen,
+        [
+            "1", "2", "C BEGIN", "1", "2", "T", "D row 0", "D row 1", "s", "Z T"
+        ]
+    );
+    let seen = trio.exchange(&[execute("c", 2), sync()].concat());
+    assert_eq!(seen, ["D row 2", "C SELECT 1", "Z T"]);
+}
+
+#[test]
+fn a_pipelined_successor_waits_and_is_answered_in_order() {
+    let mut trio = trio();
+    let bytes = [query("enc"), query("write"), extended("plain"), sync()];
+    let seen = trio.exchange(&bytes.concat());
+    assert_eq!(
+        seen,
+        [
+            "T",
+            "D row 0",
+            "C SELECT 1",
+            "Z I",
+            "C INSERT 0 1",
+            "Z I",
+            "1",
+            "2",
+            "D plain",
+            "C SELECT 1",
+            "Z I"
+        ]
+    );
+    assert_eq!(retried(&trio), 1);
+}
+
+#[test]
+fn several_reads_in_one_query_are_run_again_together() {
+    let mut trio = trio();
+    assert_eq!(
+        trio.exchange(&query("begin; enc; commit")),
+        ["C BEGIN", "T", "D row 0", "C SELECT 1", "C COMMIT", "Z I"]
+    );
+}
+
+#[test]
+fn after_a_row_has_left_it_is_not_run_again() {
+    let mut trio = trio();
+    let seen = trio.exchange(&query("plain; enc"));
+    assert_eq!(seen, ["T", "D plain", "C SELECT 1", "E XX000", "Z I"]);
+    assert_eq!(trio.last_refusal(), Some(NotRetried::RowsSent));
+}
+
+#[test]
+fn what_writes_is_not_run_again() {
+    let mut trio = trio();
+    let seen = trio.exchange(&query("write; enc"));
+    assert_eq!(seen, ["C INSERT 0 1", "E XX000", "Z I"]);
+    assert_eq!(trio.last_refusal(), Some(NotRetried::Writes));
+    assert_eq!(
+        trio.backend
+            .ran
+            .iter()
+            .filter(|ran| *ran == "write")
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn inside_a_transaction_it_is_not_run_again() {
+    let mut trio = trio();
+    trio.exchange(&query("begin"));
+    assert_eq!(trio.exchange(&query("enc")), ["E XX000", "Z E"]);
+    assert_eq!(trio.last_refusal(), Some(NotRetried::InTransaction));
+}
+
+#[test]
+fn an_error_is_not_held_while_the_client_may_wait_for_it() {
+    // [2]: without Sync in hand, holding it would be a deadlock.
+    let mut trio = trio();
+    trio.client(&extended("enc"));
+    trio.settle();
+    assert_eq!(trio.seen(), ["1", "2", "E XX000"]);
+    assert_eq!(trio.last_refusal(), Some(NotRetried::CycleNotComplete));
+    assert_eq!(trio.exchange(&sync()), ["Z I"]);
+}
+
+#[test]
+fn at_most_once() {
+    let mut trio = trio();
+    trio.backend.refuse_set = true;
+    assert_eq!(trio.exchange(&query("enc")), ["E XX000", "Z I"]);
+    assert_eq!(trio.last_refusal(), Some(NotRetried::FailedAgain));
+    let enc = trio.backend.ran.iter().filter(|ran| *ran == "enc").count();
+    assert_eq!(enc, 2);
+}
+
+#[test]
+fn a_cycle_that_is_too_large_is_not_run_again() {
+    let small = Policy {
+        retry_buffer: Some(16),
+        ..policy()
+    };
+    let mut trio = Trio::new(small, unknown());
+    assert_eq!(
+        trio.exchange(&query("enc 111111111111111")),
+        ["E XX000", "Z I"]
+    );
+    assert_eq!(trio.last_refusal(), Some(NotRetried::TooLarge));
+}
+
+#[test]
+fn switched_off_is_off() {
+    let mut trio = Trio::new(policy(), unknown());
+    assert_eq!(trio.exchange(&query("enc")), ["E XX000", "Z I"]);
+    assert_eq!(trio.last_refusal(), Some(NotRetried::SwitchedOff));
+}
+
+#[test]
+fn other_errors_pass() {
+    let mut trio = trio();
+    assert_eq!(
+        trio.exchange(&query("enc; fail")),
+        ["T", "D row 0", "C SELECT 1", "E 22012", "Z I"]
+    );
+    assert_eq!(trio.exchange(&query("fail")), ["E 22012", "Z I"]);
+}

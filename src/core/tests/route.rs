@@ -1,0 +1,509 @@
+//! The rules of setting the route, one test each. Numbers in brackets name the experiment on a
+//! real PostgreSQL 15 that the rule comes from.
+
+use super::trio::msg::{
+    bind, close, copy_data, copy_done, describe, execute, extended, parse, query, sync,
+};
+use super::trio::{FakeWorld, Trio, known, policy};
+use crate::core::{Event, Policy};
+
+fn trio() -> Trio {
+    Trio::new(policy(), known())
+}
+
+fn unproven() -> FakeWorld {
+    FakeWorld {
+        proven: false,
+        ..known()
+    }
+}
+
+/// How often our SET went to the server.
+fn sets(trio: &Trio) -> usize {
+    ran(trio, "/* osprey */ SET route = false")
+}
+
+fn ran(trio: &Trio, text: &str) -> usize {
+    trio.backend.ran.iter().filter(|ran| *ran == text).count()
+}
+
+#[test]
+fn a_simple_query_gets_a_set_of_its_own_in_the_same_write() {
+    let mut trio = trio();
+    assert_eq!(
+        trio.exchange(&query("enc")),
+        ["T", "D row 0", "C SELECT 1", "Z I"]
+    );
+    assert_eq!(trio.writes.len(), 1, "an injection costs no round trip");
+    assert_eq!(sets(&trio), 1);
+    assert_eq!(
+        trio.exchange(&query("enc")),
+        ["T", "D row 0", "C SELECT 1", "Z I"]
+    );
+    assert_eq!(sets(&trio), 1, "once set, it stays set");
+}
+
+#[test]
+fn what_is_not_protected_passes_untouched() {
+    let mut trio = trio();
+    let bytes = [query("plain"), query("write"), extended("plain"), sync()].concat();
+    trio.exchange(&bytes);
+    assert_eq!(trio.to_server, bytes);
+}
+
+#[test]
+fn an_extended_cycle_gets_a_cycle_of_ours_in_front() {
+    let mut trio = trio();
+    let seen = trio.exchange(&[extended("enc"), sync()].concat());
+    assert_eq!(seen, ["1", "2", "D row 0", "C SELECT 1", "Z I"]);
+    assert_eq!((trio.writes.len(), sets(&trio)), (1, 1));
+}
+
+#[test]
+fn the_unnamed_statement_survives_our_set() {
+    // [1]: a simple SET between Parse and Bind would destroy it.
+    let mut trio = trio();
+    trio.exchange(&[parse("", "enc"), describe('S', ""), sync()].concat());
+    trio.exchange(&query("reset"));
+    trio.exchange(&[parse("", "enc"), sync()].concat());
+    let seen = trio.exchange(&[bind("", ""), execute("", 0), sync()].concat());
+    assert_eq!(seen, ["2", "D row 0", "C SELECT 1", "Z I"]);
+}
+
+#[test]
+fn a_suspended_portal_survives_our_set() {
+    // [1e, 17]
+    let mut trio = trio();
+    trio.exchange(&query("begin"));
+    trio.exchange(&[parse("p", "plain"), bind("c", "p"), sync()].concat());
+    let seen = trio.exchange(&[extended("enc 2"), sync()].concat());
+    assert_eq!(seen, ["1", "2", "D row 0", "D row 1", "C SELECT 2", "Z T"]);
+    let seen = trio.exchange(&[execute("c", 0), sync()].concat());
+    assert_eq!(seen, ["D plain", "C SELECT 1", "Z T"]);
+}
+
+#[test]
+fn our_cycle_commits_by_itself_and_outlives_a_failing_statement() {
+    // [3b]
+    let mut trio = trio();
+    let seen = trio.exchange(&[extended("enc"), extended("fail"), sync()].concat());
+    assert_eq!(seen.last().map(String::as_str), Some("Z I"));
+    assert!(seen.contains(&"E 22012".to_owned()));
+    trio.exchange(&query("enc"));
+    assert_eq!(sets(&trio), 1);
+}
+
+#[test]
+fn a_statement_late_in_a_pipeline_puts_the_set_in_front_of_it_all() {
+    let mut trio = trio();
+    let seen = trio.exchange(&[extended("begin"), extended("enc"), sync()].concat());
+    assert_eq!(
+        seen,
+        [
+            "1",
+            "2",
+            "C BEGIN",
+            "1",
+            "2",
+            "D row 0",
+            "C SELECT 1",
+            "Z T"
+        ]
+    );
+    assert_eq!(trio.exchange(&query("rollback")), ["C ROLLBACK", "Z I"]);
+    trio.exchange(&query("enc"));
+    assert_eq!(
+        sets(&trio),
+        1,
+        "it was set before BEGIN: ROLLBACK does not touch it"
+    );
+}
+
+#[test]
+fn within_a_begun_pipeline_there_is_never_a_sync_of_ours() {
+    // [14b]
+    let mut trio = trio();
+    trio.client(&extended("plain"));
+    trio.settle();
+    trio.client(&extended("enc"));
+    trio.settle();
+    let seen = trio.exchange(&sync());
+    assert_eq!(
+        seen,
+        [
+            "1",
+            "2",
+            "D plain",
+            "C SELECT 1",
+            "1",
+            "2",
+            "D row 0",
+            "C SELECT 1",
+            "Z I"
+        ]
+    );
+    let syncs = trio
+        .to_server
+        .windows(5)
+        .filter(|bytes| *bytes == sync())
+        .count();
+    assert_eq!((syncs, sets(&trio)), (1, 1));
+    trio.exchange(&query("enc"));
+    assert_eq!(sets(&trio), 1, "the pipeline committed, so it stays");
+}
+
+#[test]
+fn a_failed_pipeline_undoes_what_was_set_within_it() {
+    // [3, 25]
+    let mut trio = trio();
+    trio.client(&extended("plain"));
+    trio.settle();
+    trio.client(&extended("enc"));
+    trio.settle();
+    trio.exchange(&[extended("fail"), sync()].concat());
+    let seen = trio.exchange(&query("enc"));
+    assert_eq!(seen, ["T", "D row 0", "C SELECT 1", "Z I"]);
+    assert_eq!(sets(&trio), 2);
+}
+
+#[test]
+fn vacuum_behind_our_cycle_runs() {
+    // [21]
+    let mut trio = trio();
+    trio.exchange(&[extended("enc"), sync()].concat());
+    assert_eq!(trio.exchange(&query("vacuum")), ["C VACUUM", "Z I"]);
+}
+
+#[test]
+fn rollback_takes_a_set_made_inside_away_and_commit_keeps_it() {
+    // [22, 10b]
+    for (end, expected) in [("rollback", 2), ("commit", 1)] {
+        let mut trio = trio();
+        trio.exchange(&query("begin"));
+        trio.exchange(&query("enc"));
+        trio.exchange(&query(end));
+        let seen = trio.exchange(&query("enc"));
+        assert_eq!(seen, ["T", "D row 0", "C SELECT 1", "Z I"]);
+        assert_eq!(sets(&trio), expected, "{end}");
+    }
+}
+
+#[test]
+fn the_commit_of_a_failed_block_is_a_rollback() {
+    // [10b]
+    let mut trio = trio();
+    trio.exchange(&query("begin"));
+    trio.exchange(&query("enc"));
+    trio.exchange(&query("fail"));
+    assert_eq!(trio.exchange(&query("commit")), ["C ROLLBACK", "Z I"]);
+    let seen = trio.exchange(&query("enc"));
+    assert_eq!(seen, ["T", "D row 0", "C SELECT 1", "Z I"]);
+    assert_eq!(sets(&trio), 2);
+}
+
+#[test]
+fn rollback_to_a_savepoint_makes_the_route_unknown() {
+    // [5]
+    let mut trio = trio();
+    trio.exchange(&query("begin"));
+    trio.exchange(&query("savepoint"));
+    trio.exchange(&query("enc"));
+    trio.exchange(&query("rollback to"));
+    let seen = trio.exchange(&query("enc"));
+    assert_eq!(seen, ["T", "D row 0", "C SELECT 1", "Z T"]);
+}
+
+#[test]
+fn pipelined_transactions_are_followed_without_waiting_for_answers() {
+    let mut trio = trio();
+    let bytes = [
+        query("begin"),
+        query("enc"),
+        query("rollback"),
+        query("enc"),
+        extended("enc"),
+        sync(),
+    ];
+    let seen = trio.exchange(&bytes.concat());
+    assert!(!seen.iter().any(|seen| seen.starts_with('E')), "{seen:?}");
+}
+
+#[test]
+fn in_a_failed_transaction_nothing_is_injected() {
+    // [10, 23]
+    let mut trio = trio();
+    trio.exchange(&query("begin"));
+    trio.exchange(&query("fail"));
+    for bytes in [query("enc"), [extended("enc"), sync()].concat()] {
+        let before = trio.to_server.len();
+        trio.exchange(&bytes);
+        assert_eq!(trio.to_server[before..], bytes);
+    }
+}
+
+#[test]
+fn in_a_skipped_pipeline_nothing_is_injected_and_a_query_gets_no_answer() {
+    // [7b, 14]
+    let mut trio = trio();
+    trio.client(&parse("", "selekt"));
+    trio.settle();
+    assert_eq!(trio.seen(), ["E 42601"]);
+    assert_eq!(trio.exchange(&query("enc")), [""; 0]);
+    assert_eq!(trio.exchange(&sync()), ["Z I"]);
+    assert_eq!(sets(&trio), 0);
+    assert_eq!(
+        trio.exchange(&query("enc")),
+        ["T", "D row 0", "C SELECT 1", "Z I"]
+    );
+}
+
+#[test]
+fn our_set_may_be_skipped_together_with_the_clients_pipeline() {
+    let mut trio = trio();
+    trio.client(&parse("", "selekt"));
+    trio.frontend(usize::MAX);
+    // The server has not answered yet: the SET goes inline, and is skipped.
+    let seen = trio.exchange(&[extended("enc"), sync()].concat());
+    assert_eq!(seen, ["E 42601", "Z I"]);
+    assert_eq!(
+        trio.exchange(&query("enc")),
+        ["T", "D row 0", "C SELECT 1", "Z I"]
+    );
+}
+
+#[test]
+fn within_copy_nothing_is_injected_and_its_syncs_are_eaten() {
+    // [6, 6b]
+    let mut trio = trio();
+    let seen = trio.exchange(&[extended("copyin"), sync()].concat());
+    assert_eq!(seen, ["1", "2", "G"]);
+    let seen = trio.exchange(&[copy_data("x"), copy_done(), sync()].concat());
+    assert_eq!(seen, ["C COPY 1", "Z I"]);
+    let seen = trio.exchange(&query("copyin"));
+    assert_eq!(seen, ["G"]);
+    let seen = trio.exchange(
+        &[
+            copy_data("bad"),
+            copy_data("y"),
+            copy_done(),
+            query("plain"),
+        ]
+        .concat(),
+    );
+    assert_eq!(
+        seen,
+        ["E 22P02", "Z I", "T", "D plain", "C SELECT 1", "Z I"]
+    );
+    assert_eq!(
+        trio.exchange(&query("enc")),
+        ["T", "D row 0", "C SELECT 1", "Z I"]
+    );
+}
+
+#[test]
+fn a_read_behind_a_copy_waits_for_its_answer() {
+    let mut trio = trio();
+    let seen =
+        trio.exchange(&[query("copyin"), copy_data("x"), copy_done(), query("enc")].concat());
+    assert_eq!(
+        seen,
+        ["G", "C COPY 1", "Z I", "T", "D row 0", "C SELECT 1", "Z I"]
+    );
+}
+
+#[test]
+fn data_may_come_before_the_server_has_asked_for_them() {
+    for data in ["x", "bad"] {
+        let mut trio = trio();
+        let bytes = [
+            query("copyin"),
+            copy_data(data),
+            copy_done(),
+            query("plain"),
+            extended("copyin"),
+            sync(),
+            copy_data(data),
+            copy_done(),
+            sync(),
+            query("enc"),
+        ];
+        let mut direct = super::model::Backend::new(true);
+        direct.send(&bytes.concat());
+        while direct.step() {}
+        let expected = super::model::transcript(&direct.take());
+        assert_eq!(trio.exchange(&bytes.concat()), expected);
+    }
+}
+
+#[test]
+fn a_copy_that_fails_late_in_the_extended_protocol_answers_once() {
+    // [6b]: one error and one ReadyForQuery, since the first Sync was eaten.
+    let mut trio = trio();
+    assert_eq!(
+        trio.exchange(&[extended("copyin"), sync()].concat()),
+        ["1", "2", "G"]
+    );
+    let seen = trio.exchange(&[copy_data("bad"), copy_done(), sync()].concat());
+    assert_eq!(seen, ["E 22P02", "Z I"]);
+    assert_eq!(
+        trio.exchange(&query("enc")),
+        ["T", "D row 0", "C SELECT 1", "Z I"]
+    );
+}
+
+#[test]
+fn a_decision_belongs_to_the_parse_that_succeeded() {
+    let mut trio = trio();
+    trio.exchange(&[parse("s", "plain"), sync()].concat());
+    // The name is taken: this Parse fails, and `s` stays what it was.
+    assert_eq!(
+        trio.exchange(&[parse("s", "fail"), sync()].concat()),
+        ["E 42P05", "Z I"]
+    );
+    trio.exchange(&[close('S', "s"), parse("s", "enc"), sync()].concat());
+    let seen = trio.exchange(&[bind("", "s"), execute("", 0), sync()].concat());
+    assert_eq!(seen, ["2", "D row 0", "C SELECT 1", "Z I"]);
+}
+
+#[test]
+fn the_first_set_of_a_user_is_never_made_inside_a_transaction() {
+    // [13b]: a SET that fails there would abort it. So BEGIN is preceded by a proof.
+    let mut trio = Trio::new(policy(), unproven());
+    assert_eq!(trio.exchange(&query("begin")), ["C BEGIN", "Z T"]);
+    assert!(trio.events.contains(&Event::Proven));
+    assert_eq!(
+        trio.exchange(&query("enc")),
+        ["T", "D row 0", "C SELECT 1", "Z T"]
+    );
+    assert_eq!(trio.exchange(&query("commit")), ["C COMMIT", "Z I"]);
+}
+
+#[test]
+fn the_proof_changes_nothing() {
+    let mut trio = Trio::new(policy(), unproven());
+    trio.exchange(&[extended("begin"), sync()].concat());
+    assert_eq!(
+        trio.exchange(&query("show")),
+        ["T", "D on", "C SELECT 1", "Z T"]
+    );
+}
+
+#[test]
+fn a_set_that_fails_outside_changes_nothing_and_is_not_tried_again() {
+    let mut trio = Trio::new(policy(), unproven());
+    trio.backend.refuse_set = true;
+    let seen = trio.exchange(&query("enc"));
+    assert_eq!(seen, ["E XX000", "Z I"], "the statement runs, on HQE");
+    trio.exchange(&query("enc"));
+    assert_eq!(sets(&trio), 1);
+    let failures = trio.events.iter().filter(|event| {
+        matches!(event, Event::SetFailed { sqlstate, aborted_transaction: false, .. } if sqlstate == "42501")
+    });
+    assert_eq!(failures.count(), 1);
+}
+
+#[test]
+fn a_user_who_may_not_set_keeps_its_transactions() {
+    let mut trio = Trio::new(policy(), unproven());
+    trio.backend.refuse_set = true;
+    assert_eq!(trio.exchange(&query("begin")), ["C BEGIN", "Z T"]);
+    assert_eq!(trio.exchange(&query("write")), ["C INSERT 0 1", "Z T"]);
+    assert_eq!(trio.exchange(&query("commit")), ["C COMMIT", "Z I"]);
+}
+
+#[test]
+fn the_client_is_the_master_of_the_setting() {
+    let mut trio = trio();
+    trio.exchange(&query("set on"));
+    assert!(trio.events.contains(&Event::ClientOwnsRoute));
+    assert_eq!(trio.exchange(&query("enc")), ["E XX000", "Z I"]);
+    assert_eq!(sets(&trio), 0);
+    // A pool that resets the session hands it back.
+    trio.exchange(&query("discard all"));
+    assert_eq!(
+        trio.exchange(&query("enc")),
+        ["T", "D row 0", "C SELECT 1", "Z I"]
+    );
+}
+
+#[test]
+fn enforce_sets_the_route_all_the_same() {
+    let enforce = Policy {
+        enforce: true,
+        ..policy()
+    };
+    let mut trio = Trio::new(enforce, known());
+    trio.exchange(&query("enc"));
+    trio.exchange(&query("set on"));
+    assert_eq!(
+        trio.exchange(&query("enc")),
+        ["T", "D row 0", "C SELECT 1", "Z I"]
+    );
+}
+
+#[test]
+fn a_reset_makes_it_be_set_again() {
+    let mut trio = trio();
+    for reset in ["reset", "discard all"] {
+        trio.exchange(&query("enc"));
+        trio.exchange(&query(reset));
+        assert_eq!(
+            trio.exchange(&query("enc")),
+            ["T", "D row 0", "C SELECT 1", "Z I"],
+            "{reset}"
+        );
+    }
+}
+
+#[test]
+fn where_encrypted_data_can_be_read_already_nothing_is_injected() {
+    let world = FakeWorld {
+        reads_encrypted: true,
+        ..known()
+    };
+    let mut trio = Trio::new(policy(), world);
+    let bytes = [query("begin"), query("enc")].concat();
+    trio.exchange(&bytes);
+    assert_eq!(trio.to_server, bytes);
+}
+
+#[test]
+fn replication_and_fixed_front_ends_are_relayed() {
+    let relay = Policy {
+        relay_only: true,
+        ..policy()
+    };
+    let mut trio = Trio::new(relay, known());
+    let bytes = query("enc");
+    trio.exchange(&bytes);
+    assert_eq!(trio.to_server, bytes);
+}
+
+#[test]
+fn statement_scope_puts_the_route_back_for_what_may_run_on_hqe() {
+    let per_statement = Policy {
+        per_statement: true,
+        ..policy()
+    };
+    // `enc` is read as a MaxCompute table that is not known to be encrypted once `known` is off.
+    let mut trio = Trio::new(per_statement, known());
+    trio.exchange(&query("enc"));
+    trio.exchange(&query("plain"));
+    assert_eq!(
+        ran(&trio, "/* osprey */ RESET route"),
+        0,
+        "it changes only when it must"
+    );
+    trio.world.known = false;
+    trio.exchange(&query("enc"));
+    assert_eq!(ran(&trio, "/* osprey */ RESET route"), 1);
+}
+
+#[test]
+fn a_broken_frame_ends_the_session_with_a_proper_error() {
+    let mut trio = trio();
+    trio.client(b"Q\0\0\0\x01");
+    trio.frontend(usize::MAX);
+    assert_eq!(trio.seen(), ["E 08P01"]);
+    assert_eq!(trio.core.ended(), Some(crate::core::End::Broken));
+}
