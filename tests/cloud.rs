@@ -263,8 +263,8 @@ async fn doctor_and_explain_tell_what_the_cloud_says() {
     let output = set_up.run("explain", &arguments).await;
     assert!(output.status.success(), "{output:?}");
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(said["reason"]["record"]["origin"], "cloud");
-    assert_eq!(said["reason"]["record"]["key"]["state"], "Disabled");
+    assert_eq!(said["reasons"][0]["record"]["origin"], "cloud");
+    assert_eq!(said["reasons"][0]["record"]["key"]["state"], "Disabled");
     assert!(
         !set_up.path("keys.json").exists(),
         "serve's file is its own"

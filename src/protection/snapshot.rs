@@ -130,7 +130,22 @@ impl Snapshot {
         quick.unwrap_or_else(|| Arc::new(self.read(sql::analyze_prefix(head), names)))
     }
 
-    fn read(&self, analysis: Analysis<'_>, names: &NameContext) -> Decision {
+    /// Why `sql` is protected, all of it: one reason for each protected relation that it names, in
+    /// no order. For people; [`Snapshot::decide`] keeps the first.
+    pub fn reasons(&self, sql: &[u8], names: &NameContext) -> Vec<Arc<Reason>> {
+        let mut reasons: Vec<Arc<Reason>> = Vec::new();
+        for standing in self.standings(&sql::analyze(sql), names) {
+            if let Standing::Protected(reason) = standing
+                && !reasons.contains(&reason)
+            {
+                reasons.push(reason);
+            }
+        }
+        reasons
+    }
+
+    /// How each relation that a text names stands.
+    fn standings(&self, analysis: &Analysis<'_>, names: &NameContext) -> Vec<Standing> {
         // `SET search_path TO ext; SELECT …`: how the later statements' names resolve is not known.
         let changes_within = Effects::MULTIPLE.0 | Effects::CHANGES_NAMES.0;
         let uncertain = NameContext::default();
@@ -138,12 +153,6 @@ impl Snapshot {
             &uncertain
         } else {
             names
-        };
-        let mut decision = Decision {
-            protected: None,
-            effects: analysis.effects,
-            names: analysis.names,
-            hint: analysis.hint,
         };
         let reads = analysis
             .reads
@@ -153,7 +162,18 @@ impl Snapshot {
             .mentions
             .iter()
             .map(|relation| self.relations.resolve_mention(relation));
-        for standing in reads.chain(mentions) {
+        reads.chain(mentions).collect()
+    }
+
+    fn read(&self, analysis: Analysis<'_>, names: &NameContext) -> Decision {
+        let standings = self.standings(&analysis, names);
+        let mut decision = Decision {
+            protected: None,
+            effects: analysis.effects,
+            names: analysis.names,
+            hint: analysis.hint,
+        };
+        for standing in standings {
             match standing {
                 Standing::Protected(reason) => {
                     decision.protected.get_or_insert(reason);
