@@ -17,10 +17,12 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use osprey::simulator::demo::{DATABASE, ENCRYPTED_PROJECT};
 use osprey::simulator::{Engine, Options, Simulator};
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_postgres::{Config, NoTls};
+use tokio_rustls::TlsAcceptor;
 
 const KEY: &str = "05754286-3ba2-4fa6-8d41-4323aca6a0b1";
 
@@ -29,7 +31,7 @@ type Asked = Arc<Mutex<Vec<String>>>;
 
 /// A cloud that keeps lists to itself and knows two projects. (What signatures must be like, the
 /// library's own tests check.)
-async fn cloud() -> (u16, Asked) {
+async fn cloud(tls: Option<TlsAcceptor>) -> (u16, Asked) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let asked: Asked = Arc::default();
@@ -41,10 +43,18 @@ async fn cloud() -> (u16, Asked) {
                 let answer = answer(&request, &all);
                 async { Ok::<_, Infallible>(answer) }
             });
-            tokio::spawn(
-                hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service),
-            );
+            let tls = tls.clone();
+            tokio::spawn(async move {
+                let http = hyper::server::conn::http1::Builder::new();
+                match tls {
+                    None => http.serve_connection(TokioIo::new(stream), service).await,
+                    Some(tls) => match tls.accept(stream).await {
+                        Ok(stream) => http.serve_connection(TokioIo::new(stream), service).await,
+                        // A client that does not trust the certificate goes away.
+                        Err(_) => Ok(()),
+                    },
+                }
+            });
         }
     });
     (port, asked)
@@ -103,10 +113,14 @@ struct SetUp {
 
 impl SetUp {
     async fn new() -> Self {
+        Self::with("http://127.0.0.1", None).await
+    }
+
+    async fn with(cloud_at: &str, tls: Option<TlsAcceptor>) -> Self {
         let simulator = Simulator::start(Options::default()).await.unwrap();
-        let (port, asked) = cloud().await;
+        let (port, asked) = cloud(tls).await;
         let directory = tempfile::tempdir().unwrap();
-        let endpoint = format!("\"http://127.0.0.1:{port}\"");
+        let endpoint = format!("\"{cloud_at}:{port}\"");
         let text = format!(
             "[listen]\naddresses = [\"127.0.0.1:0\"]\n[upstream]\naddress = \"{}\"\n\
              [catalog]\nuser = \"svc\"\n[observe]\nmetrics = \"off\"\n\
@@ -232,6 +246,40 @@ async fn each_project_is_looked_up_once_and_not_again_after_a_restart() {
     serving.reads_encrypted_data().await;
     assert_eq!(set_up.asked(), [""; 0], "all of it was known");
     assert_eq!(set_up.simulator.scans(Engine::Hqe, table).failed, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cloud_is_asked_over_tls_and_must_be_who_it_says() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let set_up = SetUp::with(
+        "https://localhost",
+        Some(TlsAcceptor::from(Arc::new(config))),
+    )
+    .await;
+    std::fs::write(set_up.path("ca.pem"), made.cert.pem()).unwrap();
+    for (trusted, expected) in [(true, true), (false, false)] {
+        let mut osprey = set_up.osprey("explain");
+        osprey.args(["--database", DATABASE, "--json", "SELECT * FROM revenue"]);
+        if trusted {
+            osprey.env("SSL_CERT_FILE", set_up.path("ca.pem"));
+        } else {
+            osprey.env_remove("SSL_CERT_FILE");
+        }
+        let output = tokio::task::spawn_blocking(move || osprey.output().unwrap())
+            .await
+            .unwrap();
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(said["protected"], expected, "{output:?}");
+        assert_eq!(!set_up.asked().is_empty(), expected);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
