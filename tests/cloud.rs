@@ -278,6 +278,10 @@ async fn the_cloud_is_asked_over_tls_and_must_be_who_it_says() {
             .unwrap();
         let said: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(said["protected"], expected, "{output:?}");
+        let not_known = said["not_looked_up"].as_array().unwrap();
+        let by_tls = |failed: &Value| failed["error"].as_str().unwrap().contains("TLS");
+        assert_eq!(not_known.len(), if trusted { 0 } else { 2 }, "{said:#}");
+        assert!(not_known.iter().all(by_tls), "{said:#}");
         assert_eq!(!set_up.asked().is_empty(), expected);
     }
 }

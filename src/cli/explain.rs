@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{settings, words};
 use crate::config::{Environment, Scope, Settings};
+use crate::keys::LookupError;
 use crate::protection::knowledge::{DatabaseKnowledge, Knowledge};
 use crate::protection::{Decision, Effects, NameContext, Reason, RouteHint, Source};
 use crate::session::tls;
@@ -40,6 +41,8 @@ pub(super) struct Explanation {
     database: String,
     decision: Arc<Decision>,
     reasons: Vec<Arc<Reason>>,
+    /// Projects that nobody could be asked about, and why.
+    not_known: Vec<(String, LookupError)>,
     scope: Scope,
     /// The setting that would be made: name and value.
     setting: (&'static str, &'static str),
@@ -117,7 +120,10 @@ pub(super) async fn explain(
     let user = user
         .or(settings.catalog.user.as_deref())
         .unwrap_or_default();
-    Ok(decide(settings, &database, user, statement))
+    let mut explanation = decide(settings, &database, user, statement);
+    explanation.not_known = knowledge.keys().failures();
+    explanation.not_known.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(explanation)
 }
 
 fn decide(
@@ -146,6 +152,7 @@ fn decide(
         database: database.name().to_owned(),
         decision,
         reasons,
+        not_known: Vec::new(),
         scope: settings.route.scope,
         setting: words::route_setting(common_table),
         already: database.route(user).reads_encrypted_already(),
@@ -178,6 +185,11 @@ impl Explanation {
             "database": self.database,
             "protected": self.decision.protected.is_some(),
             "reasons": reasons.collect::<Vec<_>>(),
+            "not_looked_up": self
+                .not_known
+                .iter()
+                .map(|(project, error)| json!({"project": project, "error": error.to_string()}))
+                .collect::<Vec<_>>(),
             "reads_foreign": self.decision.effects.has(Effects::READS_FOREIGN),
             "hint": self.decision.hint.map(hint),
             "reads_encrypted_already": self.already,
@@ -201,6 +213,9 @@ impl Explanation {
                         .into(),
                 );
             }
+        }
+        for (project, error) in &self.not_known {
+            lines.push(format!("not known: project {project}: {error}"));
         }
         if let Some(asked) = self.decision.hint {
             lines.push(format!("comment:   osprey: route={}", hint(asked)));
