@@ -43,6 +43,31 @@ async fn read(cluster: &Cluster, database: &str) -> Contents {
     read_with(&settings(cluster), database).await.unwrap()
 }
 
+#[tokio::test]
+async fn the_databases_that_the_account_may_connect_to() {
+    let cluster = postgres::shared();
+    let client = database(&cluster, "listed", "").await;
+    for statement in [
+        "CREATE ROLE lister LOGIN PASSWORD 'correct horse'",
+        "CREATE DATABASE \"Hidden\"",
+        "REVOKE CONNECT ON DATABASE \"Hidden\" FROM PUBLIC",
+    ] {
+        client.batch_execute(statement).await.unwrap();
+    }
+    let mut settings = settings(&cluster);
+    let listed = async |settings: &Settings| {
+        let service = Service::new(&settings.upstream, &settings.catalog, None).unwrap();
+        service.databases("postgres").await.unwrap()
+    };
+    let has = |all: &[String], name: &str| all.iter().any(|listed| listed == name);
+    let all = listed(&settings).await;
+    assert!(has(&all, "Hidden") && has(&all, "listed"), "{all:?}");
+    assert!(!has(&all, "template1"), "{all:?}");
+    settings.catalog.user = Some("lister".into());
+    let own = listed(&settings).await;
+    assert!(!has(&own, "Hidden") && has(&own, "listed"), "{own:?}");
+}
+
 /// Each relation with what it reads, or its project.
 fn summary(contents: &Contents) -> BTreeMap<String, Vec<String>> {
     let lines = contents.relations.iter().map(|relation| {

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{settings, words};
 use crate::config::{Environment, Scope, Settings};
+use crate::keys::LookupError;
 use crate::protection::knowledge::{DatabaseKnowledge, Knowledge};
 use crate::protection::{Decision, Effects, NameContext, Reason, RouteHint, Source};
 use crate::session::tls;
@@ -39,6 +40,9 @@ pub(super) struct Args {
 pub(super) struct Explanation {
     database: String,
     decision: Arc<Decision>,
+    reasons: Vec<Arc<Reason>>,
+    /// Projects that nobody could be asked about, and why.
+    not_known: Vec<(String, LookupError)>,
     scope: Scope,
     /// The setting that would be made: name and value.
     setting: (&'static str, &'static str),
@@ -116,7 +120,10 @@ pub(super) async fn explain(
     let user = user
         .or(settings.catalog.user.as_deref())
         .unwrap_or_default();
-    Ok(decide(settings, &database, user, statement))
+    let mut explanation = decide(settings, &database, user, statement);
+    explanation.not_known = knowledge.keys().failures();
+    explanation.not_known.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(explanation)
 }
 
 fn decide(
@@ -132,10 +139,20 @@ fn decide(
         Some(head) if head.len() < text.len() => snapshot.decide_prefix(head, &names),
         _ => snapshot.decide(text, &names),
     };
+    // Of a text that is cut off, the decision's own reason is all that is known.
+    let reasons = match &decision.protected {
+        None => Vec::new(),
+        Some(first) => match snapshot.reasons(text, &names) {
+            all if all.is_empty() => vec![Arc::clone(first)],
+            all => all,
+        },
+    };
     let common_table = words::is_common_table(settings.route.kind, snapshot.version());
     Explanation {
         database: database.name().to_owned(),
         decision,
+        reasons,
+        not_known: Vec::new(),
         scope: settings.route.scope,
         setting: words::route_setting(common_table),
         already: database.route(user).reads_encrypted_already(),
@@ -155,7 +172,7 @@ impl Explanation {
     }
 
     fn json(&self) -> serde_json::Value {
-        let reason = self.decision.protected.as_deref().map(|reason| {
+        let reasons = self.reasons.iter().map(|reason| {
             json!({
                 "relation": reason.relation,
                 "via": reason.via,
@@ -167,7 +184,12 @@ impl Explanation {
         json!({
             "database": self.database,
             "protected": self.decision.protected.is_some(),
-            "reason": reason,
+            "reasons": reasons.collect::<Vec<_>>(),
+            "not_looked_up": self
+                .not_known
+                .iter()
+                .map(|(project, error)| json!({"project": project, "error": error.to_string()}))
+                .collect::<Vec<_>>(),
             "reads_foreign": self.decision.effects.has(Effects::READS_FOREIGN),
             "hint": self.decision.hint.map(hint),
             "reads_encrypted_already": self.already,
@@ -177,9 +199,11 @@ impl Explanation {
 
     fn text(&self) -> String {
         let mut lines = Vec::new();
-        if let Some(reason) = &self.decision.protected {
+        if self.decision.protected.is_some() {
             lines.push("protected: yes".into());
-            told(reason, &mut lines);
+            self.reasons
+                .iter()
+                .for_each(|reason| told(reason, &mut lines));
         } else {
             lines.push("protected: no".to_owned());
             if self.decision.effects.has(Effects::READS_FOREIGN) {
@@ -189,6 +213,9 @@ impl Explanation {
                         .into(),
                 );
             }
+        }
+        for (project, error) in &self.not_known {
+            lines.push(format!("not known: project {project}: {error}"));
         }
         if let Some(asked) = self.decision.hint {
             lines.push(format!("comment:   osprey: route={}", hint(asked)));
@@ -285,12 +312,24 @@ mod tests {
             assert!(text.contains(line), "{line} in:\n{text}");
         }
         let json = said.json();
-        assert_eq!(json["reason"]["via"][0], "public.sales_encrypted");
-        assert_eq!(json["reason"]["record"]["key"]["id"], "key-1");
+        assert_eq!(json["reasons"][0]["via"][0], "public.sales_encrypted");
+        assert_eq!(json["reasons"][0]["record"]["key"]["id"], "key-1");
         assert_eq!(
             json["sends"],
             "SET hg_experimental_enable_access_odps_orc_via_holo = false"
         );
+    }
+
+    #[tokio::test]
+    async fn every_protected_relation_is_told_once() {
+        let simulator = Simulator::start(Options::default()).await.unwrap();
+        let statement = "SELECT * FROM revenue r, sales_encrypted s, sales_encrypted t, customers";
+        let said = explain(&settings(&simulator), DATABASE, None, statement)
+            .await
+            .unwrap();
+        let json = said.json();
+        assert_eq!(json["reasons"].as_array().unwrap().len(), 2, "{json:#}");
+        assert_eq!(said.text().matches("relation:").count(), 2);
     }
 
     #[tokio::test]

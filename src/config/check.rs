@@ -21,6 +21,28 @@ pub(super) fn check(draft: &mut Draft) {
     upstream_tls(settings, notes);
     protect(settings, notes);
     quantities(settings, notes);
+    snapshot(settings, notes);
+}
+
+/// The file itself need not exist yet.
+fn snapshot(settings: &Settings, notes: &mut Notes) {
+    let Some(path) = &settings.keys.snapshot else {
+        return;
+    };
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if path.is_dir() || !directory.is_dir() {
+        notes.warn(
+            "keys.snapshot",
+            format!(
+                "{} cannot be written; name a file in a directory that exists and that Osprey's \
+                 user may write to",
+                path.display()
+            ),
+        );
+    }
 }
 
 fn password(draft: &mut Draft) {

@@ -344,6 +344,22 @@ fn an_upstream_that_is_osprey_itself_is_refused() {
 }
 
 #[test]
+fn a_snapshot_file_needs_a_directory() {
+    let warned = |snapshot: &str| {
+        let (_directory, path) = file(&format!("[keys]\nsnapshot = '{snapshot}'\n"));
+        let loaded = load(Some(path), &Environment::default(), &[upstream_flag()]).unwrap();
+        let warnings: String = loaded.warnings.iter().map(Problem::to_string).collect();
+        warnings.contains("keys.snapshot")
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path().display();
+    assert!(!warned(&format!("{directory}/keys.json")));
+    assert!(!warned("keys.json"));
+    assert!(warned(&format!("{directory}/none/keys.json")));
+    assert!(warned(&directory.to_string()));
+}
+
+#[test]
 fn certificates_and_keys_are_read_and_must_belong_together() {
     let (directory, path) = file("");
     let name = |file: &str| directory.path().join(file).display().to_string();

@@ -247,6 +247,15 @@ impl KeyCache {
         listed.collect()
     }
 
+    /// The projects whose last lookup failed, with what it failed with; in no order.
+    pub fn failures(&self) -> Vec<(String, LookupError)> {
+        let failed = self.0.entries.iter().filter_map(|entry| {
+            let failure = entry.failure.clone()?;
+            Some((entry.key().clone(), failure))
+        });
+        failed.collect()
+    }
+
     /// Starts a lookup, for an entry that has none in flight.
     fn start(&self, key: &str) -> Flight {
         self.0.metrics.lookups.inc();

@@ -14,7 +14,7 @@ use super::relations::{Relations, Standing};
 use super::{Decision, Effects, NameContext, Reason};
 use crate::catalog::{HologresVersion, RouteSettings};
 use crate::config::TablePattern;
-use crate::sql::{self, Analysis};
+use crate::sql::{self, Analysis, RelationName};
 
 /// What is known of one database at one time.
 #[derive(Debug)]
@@ -146,7 +146,26 @@ impl Snapshot {
         self.blind || self.foreign > 0
     }
 
-    fn read(&self, analysis: Analysis<'_>, names: &NameContext) -> Decision {
+    /// Why `sql` is protected, all of it: one reason for each protected relation that it names, in
+    /// no order. For people; [`Snapshot::decide`] keeps the first.
+    pub fn reasons(&self, sql: &[u8], names: &NameContext) -> Vec<Arc<Reason>> {
+        let mut reasons: Vec<Arc<Reason>> = Vec::new();
+        for (_, standing) in self.standings(&sql::analyze(sql), names) {
+            if let Standing::Protected(reason) = standing
+                && !reasons.contains(&reason)
+            {
+                reasons.push(reason);
+            }
+        }
+        reasons
+    }
+
+    /// How each relation that a text names stands.
+    fn standings<'a, 'b>(
+        &self,
+        analysis: &'b Analysis<'a>,
+        names: &NameContext,
+    ) -> Vec<(&'b RelationName<'a>, Standing)> {
         // `SET search_path TO ext; SELECT …`: how the later statements' names resolve is not known.
         let changes_within = Effects::MULTIPLE.0 | Effects::CHANGES_NAMES.0;
         let uncertain = NameContext::default();
@@ -154,13 +173,6 @@ impl Snapshot {
             &uncertain
         } else {
             names
-        };
-        let mut decision = Decision {
-            protected: None,
-            effects: analysis.effects,
-            names: analysis.names,
-            hint: analysis.hint,
-            suspects: Vec::new(),
         };
         let reads = analysis
             .reads
@@ -170,7 +182,16 @@ impl Snapshot {
             .mentions
             .iter()
             .map(|relation| (relation, self.relations.resolve_mention(relation)));
-        for (relation, standing) in reads.chain(mentions) {
+        reads.chain(mentions).collect()
+    }
+
+    fn read(&self, analysis: Analysis<'_>, names: &NameContext) -> Decision {
+        let mut decision = Decision {
+            effects: analysis.effects,
+            hint: analysis.hint,
+            ..Decision::default()
+        };
+        for (relation, standing) in self.standings(&analysis, names) {
             match standing {
                 Standing::Protected(reason) => {
                     decision.protected.get_or_insert(reason);
@@ -187,12 +208,13 @@ impl Snapshot {
                 decision.suspects.push(suspect);
             }
         }
+        decision.names = analysis.names;
         decision
     }
 }
 
 /// True for what never leads to MaxCompute.
-fn is_system(relation: &sql::RelationName<'_>) -> bool {
+fn is_system(relation: &RelationName<'_>) -> bool {
     match relation.schema.as_deref() {
         Some(schema) => matches!(schema, b"pg_catalog" | b"information_schema" | b"hologres"),
         None => relation.name.starts_with(b"pg_"),

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Mutex;
 
@@ -14,8 +14,9 @@ use crate::config::{Cloud, CredentialSource, Endpoint, Secret};
 
 /// Temporary credentials are renewed this long before they end, as Alibaba Cloud's SDKs do.
 const RENEW_BEFORE: Duration = Duration::from_mins(15);
-/// After a renewal that failed, how long those at hand are used before the next try.
-const RENEW_AGAIN: Duration = Duration::from_secs(30);
+/// After a try that failed, how long until the next: those at hand are used meanwhile, and where there
+/// are none, all who ask are told the same at once.
+const TRY_AGAIN: Duration = Duration::from_secs(30);
 
 /// An access key, temporary if it has a token.
 #[derive(Clone)]
@@ -70,12 +71,19 @@ impl Surroundings {
 /// Credentials that are had once and renewed before they end.
 pub(super) struct Renewing {
     sources: Sources,
-    held: Mutex<Option<Held>>,
+    state: Mutex<State>,
 }
 
-struct Held {
-    credentials: Arc<Credentials>,
-    renew_at: Option<SystemTime>,
+enum State {
+    Nothing,
+    Held {
+        credentials: Arc<Credentials>,
+        renew_at: Option<SystemTime>,
+    },
+    Failed {
+        error: CloudError,
+        again: Instant,
+    },
 }
 
 impl Renewing {
@@ -87,42 +95,53 @@ impl Renewing {
                 timeout: cloud.timeout,
                 surroundings,
             },
-            held: Mutex::new(None),
+            state: Mutex::new(State::Nothing),
         }
     }
 
     /// Those to sign with now. Whoever comes while they are renewed waits for that.
     pub(super) async fn get(&self) -> Result<Arc<Credentials>, CloudError> {
-        let mut held = self.held.lock().await;
+        let mut state = self.state.lock().await;
         let now = SystemTime::now();
-        if let Some(held) = &*held
-            && held.renew_at.is_none_or(|at| now < at)
-        {
-            return Ok(Arc::clone(&held.credentials));
+        match &*state {
+            State::Held {
+                credentials,
+                renew_at,
+            } if renew_at.is_none_or(|at| now < at) => return Ok(Arc::clone(credentials)),
+            State::Failed { error, again } if Instant::now() < *again => return Err(error.clone()),
+            _ => {}
         }
-        match self.sources.find().await {
-            Ok(credentials) => {
-                let credentials = Arc::new(credentials);
-                *held = Some(Held {
+        let error = match self.sources.find().await {
+            Ok(found) => {
+                let credentials = Arc::new(found);
+                *state = State::Held {
                     credentials: Arc::clone(&credentials),
                     renew_at: credentials.expires.map(|at| at - RENEW_BEFORE),
-                });
-                Ok(credentials)
+                };
+                return Ok(credentials);
             }
-            Err(error) => match &mut *held {
-                Some(held) if held.credentials.expires.is_none_or(|at| now < at) => {
-                    tracing::warn!(%error, "cannot renew the cloud's credentials yet");
-                    held.renew_at = Some(now + RENEW_AGAIN);
-                    Ok(Arc::clone(&held.credentials))
-                }
-                _ => Err(error),
-            },
+            Err(error) => error,
+        };
+        if let State::Held {
+            credentials,
+            renew_at,
+        } = &mut *state
+            && credentials.expires.is_none_or(|at| now < at)
+        {
+            tracing::warn!(%error, "cannot renew the cloud's credentials yet");
+            *renew_at = Some(now + TRY_AGAIN);
+            return Ok(Arc::clone(credentials));
         }
+        *state = State::Failed {
+            error: error.clone(),
+            again: Instant::now() + TRY_AGAIN,
+        };
+        Err(error)
     }
 
     /// The cloud does not take them any more: the next one who asks gets others.
     pub(super) async fn forget(&self) {
-        *self.held.lock().await = None;
+        *self.state.lock().await = State::Nothing;
     }
 }
 

@@ -4,7 +4,7 @@
 use hyper::body::Bytes;
 use hyper::{Method, Response};
 use serde::Deserialize;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::api::{self, CloudError};
 use super::credentials::{Credentials, Sources};
@@ -16,6 +16,8 @@ use crate::config::{Endpoint, Secret};
 const ROLES: &str = "/latest/meta-data/ram/security-credentials/";
 /// How long the metadata service's own token may be used; it is used at once.
 const METADATA_TOKEN_SECONDS: &str = "60";
+/// The metadata service is on the instance's own host; elsewhere, nobody answers at all.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an assumed role lasts.
 const SESSION_SECONDS: &str = "3600";
 
@@ -62,7 +64,7 @@ pub(super) async fn ecs_role(
             path,
             header,
             String::new(),
-            sources,
+            METADATA_TIMEOUT.min(sources.timeout),
         );
         let answer = answer
             .await
@@ -125,7 +127,15 @@ pub(super) async fn oidc(sources: &Sources) -> Result<Option<Credentials>, Cloud
         "application/x-www-form-urlencoded".to_owned(),
     );
     let target = format!("/?{query}");
-    let answer = send(&sources.sts, Method::POST, &target, form, body, sources).await?;
+    let answer = send(
+        &sources.sts,
+        Method::POST,
+        &target,
+        form,
+        body,
+        sources.timeout,
+    )
+    .await?;
     let assumed: Assumed = serde_json::from_slice(answer.body())
         .map_err(|_| CloudError::Malformed("AssumeRoleWithOIDC".into()))?;
     assumed.issued.credentials().map(Some)
@@ -137,9 +147,9 @@ async fn send(
     target: &str,
     header: (&'static str, String),
     body: String,
-    sources: &Sources,
+    deadline: Duration,
 ) -> Result<Response<Bytes>, CloudError> {
-    let answer = http::send(endpoint, method, target, &[header], body, sources.timeout)
+    let answer = http::send(endpoint, method, target, &[header], body, deadline)
         .await
         .map_err(|error| CloudError::Unavailable(error.to_string()))?;
     api::read(&answer)?;

@@ -316,6 +316,17 @@ async fn credentials_that_are_not_there_are_asked_for_by_name() {
     assert_eq!(cloud.seen.lock().unwrap().len(), 0);
 }
 
+#[tokio::test]
+async fn nobody_waits_twice_for_credentials_that_cannot_be_had() {
+    let cloud = FakeCloud::start(|_, _| complaint(404, "NoRole")).await;
+    let provider = cloud.provider(CredentialSource::Auto, &[]);
+    for project in ["sales", "hr"] {
+        let error = provider.lookup(project).await.unwrap_err().to_string();
+        assert!(error.contains("metadata service"), "{error}");
+    }
+    assert_eq!(cloud.seen.lock().unwrap().len(), 1);
+}
+
 #[test]
 fn names_of_keys() {
     for key in [
