@@ -9,6 +9,7 @@ use crate::wire::{HEADER, Header};
 
 use super::attempt::Verdict;
 use super::ledger::{Expect, Own};
+use super::steer::Sending;
 use super::{Core, End, ErrorContext, Event, Outbox, Progress, World};
 use crate::advice::NotRetried;
 
@@ -440,6 +441,10 @@ impl Core {
         };
         self.may_begin = self.may_begin && self.ledger.iter().any(begins);
         self.unsynced &= self.open || !self.ledger.is_empty();
+        if self.open && self.ledger.iter().all(Expect::is_extended) {
+            // What the present cycle begins with is no longer a guess.
+            self.cycle_sending = Sending::of(self.status);
+        }
         self.ledger.rest();
         if self.attempt_ready(world, out) {
             Fate::Drop

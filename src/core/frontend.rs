@@ -173,9 +173,11 @@ impl Core {
     }
 
     /// Nothing is injected while a COPY is on its way, so a statement that needs it waits for the
-    /// COPY's answer, once the client has said that its data are complete.
+    /// COPY's answer, once the client has said that its data are complete, and has ended the cycle:
+    /// before a Sync the server keeps the answer to itself.
     fn waits_for_copy(&self, look: &Look<'_>, world: &impl World) -> bool {
-        if !self.copy_end_sent || (self.copy_pending == 0 && !self.copy_in) || self.skipping {
+        let answer_comes = self.copy_end_sent && !self.open && !self.skipping;
+        if !answer_comes || (self.copy_pending == 0 && !self.copy_in) {
             return false;
         }
         match look {

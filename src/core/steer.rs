@@ -28,6 +28,17 @@ pub(super) enum Sending {
     Uncertain,
 }
 
+impl Sending {
+    /// With nothing unanswered in front.
+    pub(super) fn of(status: Status) -> Self {
+        match status {
+            Status::Idle => Self::Idle,
+            Status::Transaction => Self::Transaction,
+            Status::Failed => Self::Failed,
+        }
+    }
+}
+
 /// The place in front of the present cycle, while nothing of it has left.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Anchor {
@@ -65,11 +76,7 @@ impl Core {
         if !self.ledger.is_empty() && (self.status != Status::Idle || self.may_begin) {
             return Sending::Uncertain;
         }
-        match self.status {
-            Status::Idle => Sending::Idle,
-            Status::Transaction => Sending::Transaction,
-            Status::Failed => Sending::Failed,
-        }
+        Sending::of(self.status)
     }
 
     fn need(&self, decision: &Decision, world: &impl World) -> Need {

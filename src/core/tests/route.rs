@@ -312,6 +312,23 @@ fn a_read_behind_a_copy_waits_for_its_answer() {
 }
 
 #[test]
+fn a_read_in_the_pipeline_of_a_copy_does_not_wait_for_what_the_server_keeps_to_itself() {
+    let mut trio = trio();
+    let bytes = [
+        extended("copyin"),
+        copy_data("x"),
+        copy_done(),
+        extended("enc"),
+        sync(),
+    ];
+    let seen = trio.exchange(&bytes.concat());
+    assert_eq!(
+        seen,
+        ["1", "2", "G", "C COPY 1", "1", "2", "E XX000", "Z I"]
+    );
+}
+
+#[test]
 fn data_may_come_before_the_server_has_asked_for_them() {
     for data in ["x", "bad"] {
         let mut trio = trio();
