@@ -16,6 +16,8 @@ use super::stream::Stream;
 const SMALL: usize = 16 << 10;
 /// Grown no further by full reads.
 const LARGE: usize = 128 << 10;
+/// Bytes read ahead while the core holds a direction back: enough to notice that a client is gone.
+const HELD: usize = 64 << 10;
 /// Reads of one direction before others have their turn.
 const TURNS: usize = 8;
 /// Small buffers kept per worker.
@@ -112,7 +114,8 @@ impl Lane {
     /// True once everything that came before the end of the source has been delivered, as far as
     /// it can be: a message cut off by the end is delivered cut off.
     pub(super) fn is_finished(&self, queue: &Queue) -> bool {
-        self.broken || (self.ended && queue.is_empty() && !self.unflushed)
+        let held_back = self.blocked && self.seen < self.tail;
+        self.broken || (self.ended && queue.is_empty() && !self.unflushed && !held_back)
     }
 
     /// One turn: write what is due, read, look, write.
@@ -145,7 +148,7 @@ impl Lane {
                     give_back(buffer);
                 }
             }
-            if self.ended || self.blocked {
+            if self.ended || (self.blocked && self.tail - self.head >= HELD) {
                 return turn;
             }
             match self.read(context, from) {

@@ -17,7 +17,7 @@ import differential
 import harness
 from differential import Case, shrink, transcript
 
-CASES = int(os.environ.get("OSPREY_CASES", "2000"))
+CASES = int(os.environ.get("OSPREY_CASES", "1000"))
 SEED = int(os.environ.get("OSPREY_SEED", "1"))
 WORKERS = 8
 RIGHT = {"options": f"-c {harness.ORC}=off"}
@@ -135,15 +135,7 @@ def run_cases(cluster, database, check, seeds):
     return reports
 
 
-NOT_YET = pytest.mark.skipif(
-    "OSPREY_BROKEN" not in os.environ,
-    reason="finds sessions that stay in COPY after their client has gone; OSPREY_BROKEN=1 runs it",
-)
-
-
-@pytest.mark.parametrize(
-    "broken", [False, pytest.param(True, marks=NOT_YET)], ids=["valid", "broken"]
-)
+@pytest.mark.parametrize("broken", [False, True], ids=["valid", "broken"])
 def test_known(cluster, database, known, broken):
     """Nothing in the transcript shows that Osprey is there."""
     beyond_reach = []
@@ -175,4 +167,4 @@ def test_known(cluster, database, known, broken):
     reports = run_cases(cluster, database, check, range(SEED, SEED + cases))
     assert not reports, "\n\n".join(reports)
     print(f"{len(beyond_reach)} of {cases} met HQE's error: {beyond_reach[:10]}")
-    assert len(beyond_reach) <= RARE * cases, beyond_reach
+    assert len(beyond_reach) <= max(RARE * cases, 1), beyond_reach
