@@ -430,7 +430,10 @@ impl Core {
         self.tally.cycles += 1;
         self.route.cycle_ended(self.status == Status::Idle);
         if self.status == Status::Idle {
-            self.statements.transaction_over();
+            if self.ledger.is_empty() && !self.open {
+                // Otherwise portals of a later cycle are among those that are known.
+                self.statements.transaction_over();
+            }
             if std::mem::take(&mut self.catalog_changed) {
                 self.events.push_back(Event::CatalogChanged);
             }

@@ -341,6 +341,7 @@ impl Core {
                 effects: Effects::WRITES
                     .with(Effects::BEGINS)
                     .with(Effects::ENDS)
+                    .with(Effects::COPY_IN)
                     .with(Effects::ROUTE_DOUBT),
                 ..Decision::default()
             }),

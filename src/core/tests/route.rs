@@ -329,6 +329,44 @@ fn a_read_in_the_pipeline_of_a_copy_does_not_wait_for_what_the_server_keeps_to_i
 }
 
 #[test]
+fn a_late_answer_does_not_make_a_newer_portal_unknown() {
+    let mut trio = trio();
+    trio.client(&query("plain"));
+    trio.frontend(usize::MAX);
+    trio.client(&[parse("", "copyin"), bind("", "")].concat());
+    trio.frontend(usize::MAX);
+    // The answer to the first cycle comes between Bind and Execute of the second.
+    trio.server();
+    trio.backward(usize::MAX);
+    trio.client(
+        &[
+            execute("", 0),
+            copy_data("bad"),
+            copy_done(),
+            sync(),
+            query("enc"),
+        ]
+        .concat(),
+    );
+    trio.frontend(usize::MAX);
+    let mut seen = trio.seen();
+    trio.settle();
+    seen.extend(trio.seen());
+    let tail = [
+        "1",
+        "2",
+        "G",
+        "E 22P02",
+        "Z I",
+        "T",
+        "D row 0",
+        "C SELECT 1",
+        "Z I",
+    ];
+    assert_eq!(seen[seen.len() - tail.len()..], tail);
+}
+
+#[test]
 fn data_may_come_before_the_server_has_asked_for_them() {
     for data in ["x", "bad"] {
         let mut trio = trio();
