@@ -341,7 +341,6 @@ impl Core {
                 effects: Effects::WRITES
                     .with(Effects::BEGINS)
                     .with(Effects::ENDS)
-                    .with(Effects::COPY_IN)
                     .with(Effects::ROUTE_DOUBT),
                 ..Decision::default()
             }),

@@ -149,11 +149,8 @@ impl Statements {
     pub(super) fn bind(&mut self, portal: &[u8], decision: Arc<Decision>) {
         if portal.is_empty() {
             self.unnamed_portal = Some(decision);
-        } else if decision.protected.is_some() || decision.effects != crate::protection::Effects(0)
-        {
-            self.portals.insert(portal.into(), decision);
         } else {
-            self.portals.remove(portal);
+            self.portals.insert(portal.into(), decision);
         }
     }
 
