@@ -8,6 +8,7 @@ mod error;
 pub mod lineage;
 mod read;
 mod roles;
+pub(crate) mod route;
 mod service;
 mod version;
 

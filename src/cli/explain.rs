@@ -147,14 +147,15 @@ fn decide(
             all => all,
         },
     };
-    let common_table = words::is_common_table(settings.route.kind, snapshot.version());
+    let common_table =
+        crate::catalog::route::is_common_table(settings.route.kind, snapshot.version());
     Explanation {
         database: database.name().to_owned(),
         decision,
         reasons,
         not_known: Vec::new(),
         scope: settings.route.scope,
-        setting: words::route_setting(common_table),
+        setting: crate::catalog::route::route_setting(common_table),
         already: database.route(user).reads_encrypted_already(),
     }
 }

@@ -2,29 +2,9 @@
 
 use std::time::SystemTime;
 
-use crate::catalog::HologresVersion;
-use crate::config::{RouteKind, Settings};
+use crate::config::Settings;
 use crate::keys::cloud::timestamp;
 use crate::keys::{Encryption, KeyRecord, KeyState, KmsKey, Origin};
-use crate::sql::ROUTE_SETTINGS;
-
-/// True if sessions get the common-table route.
-pub(super) fn is_common_table(kind: RouteKind, version: Option<HologresVersion>) -> bool {
-    match kind {
-        RouteKind::Sqe => false,
-        RouteKind::CommonTable => true,
-        RouteKind::Auto => version.is_some_and(|version| version >= HologresVersion::COMMON_TABLE),
-    }
-}
-
-/// The setting that lets encrypted data be read: its name and its value.
-pub(super) fn route_setting(common_table: bool) -> (&'static str, &'static str) {
-    if common_table {
-        (ROUTE_SETTINGS[2], "'odps:common_table,dlf:hqe'")
-    } else {
-        (ROUTE_SETTINGS[0], "false")
-    }
-}
 
 /// For a command that asks once: the key records that `serve` keeps are not touched.
 pub(super) fn asking_once(mut settings: Settings) -> Settings {

@@ -1,3 +1,5 @@
+//! Layers, checks and the places of mistakes.
+
 mod shipped;
 
 use std::os::unix::fs::PermissionsExt as _;

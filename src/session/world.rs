@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::advice::{self, AdviceContext};
-use crate::config::{Override, RouteKind, Scope, Settings};
+use crate::catalog::route::{is_common_table, route_setting};
+use crate::config::{Override, Scope, Settings};
 use crate::core::{Advised, Commands, ErrorContext, Policy, World};
 use crate::protection::knowledge::{DatabaseKnowledge, Knowledge};
 use crate::protection::{Decision, NameContext};
@@ -18,10 +19,6 @@ use super::Context;
 /// How long the first session of a database waits for its catalogs to be read, so that its first
 /// statement is decided by knowledge and not by luck. Statements themselves never wait.
 const FIRST_READING: Duration = Duration::from_secs(5);
-
-/// The older of its two names: every version of Hologres takes it.
-const ORC_VIA_HOLO: &str = ROUTE_SETTINGS[0];
-const CATALOG_ROUTING: &str = ROUTE_SETTINGS[2];
 
 /// One session's view of what is known.
 pub(super) struct SessionWorld {
@@ -196,10 +193,13 @@ pub struct Routes {
 
 impl Default for Routes {
     fn default() -> Self {
-        let common_table = "'odps:common_table,dlf:hqe'";
+        let commands = |common_table| {
+            let (name, value) = route_setting(common_table);
+            Arc::new(Commands::new(name, value))
+        };
         Self {
-            sqe: Arc::new(Commands::new(ORC_VIA_HOLO, "false")),
-            common_table: Arc::new(Commands::new(CATALOG_ROUTING, common_table)),
+            sqe: commands(false),
+            common_table: commands(true),
         }
     }
 }
@@ -211,15 +211,8 @@ pub(super) fn policy(
     world: &SessionWorld,
     routes: &Routes,
 ) -> Policy {
-    let common_table = match settings.route.kind {
-        RouteKind::Sqe => false,
-        RouteKind::CommonTable => true,
-        RouteKind::Auto => world
-            .database
-            .snapshot()
-            .version()
-            .is_some_and(|version| version >= crate::catalog::HologresVersion::COMMON_TABLE),
-    };
+    let version = world.database.snapshot().version();
+    let common_table = is_common_table(settings.route.kind, version);
     let commands = if common_table {
         &routes.common_table
     } else {

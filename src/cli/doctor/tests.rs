@@ -1,3 +1,5 @@
+//! The doctor, against the simulator and a cloud that is played.
+
 use super::*;
 use crate::config::{ConfiguredEncryption, ProjectRule, RouteKind};
 use crate::simulator::demo::{DATABASE, ENCRYPTED_PROJECT};

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::net::TcpStream;
 
-use super::super::words;
 use super::Finding;
 use crate::catalog::{Contents, HologresVersion, Service, project_key};
 use crate::config::Settings;
@@ -106,7 +105,7 @@ fn gates(settings: &Settings, version: Option<HologresVersion>, findings: &mut V
         ));
         return;
     };
-    let common_table = words::is_common_table(settings.route.kind, Some(version));
+    let common_table = crate::catalog::route::is_common_table(settings.route.kind, Some(version));
     findings.push(if version < HologresVersion::READS_ENCRYPTED {
         let found = format!("it is Hologres {version}, which reads no encrypted data (V1.1 does)");
         Finding::broken(subject, found, upgrade)
@@ -198,7 +197,7 @@ impl Database {
         if !reads || self.already {
             return;
         }
-        let (name, value) = words::route_setting(common_table);
+        let (name, value) = crate::catalog::route::route_setting(common_table);
         let database = self.name.replace('"', "\"\"");
         findings.push(Finding::warning(
             format!("database {}", self.name),

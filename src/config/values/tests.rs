@@ -1,3 +1,5 @@
+//! Durations, sizes, addresses and their refusals.
+
 use super::*;
 use proptest::prelude::*;
 

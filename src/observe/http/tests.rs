@@ -1,3 +1,5 @@
+//! The HTTP endpoint, spoken to over a socket.
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
