@@ -1,47 +1,97 @@
-//! Running a cycle again on the other engine, after HQE failed on it.
+//! Running a statement again on the other engine, after HQE failed on it: which cycles are kept for
+//! it, and when it may be done. The second run itself is in `again`.
 //!
-//! A cycle that may need it is copied as it passes, and what comes behind it waits until it is
-//! answered. If HQE fails before a row has left, the error is held back, the route is set, and the
-//! copy is sent; of its answers, those that the client already has are not sent twice. What the
-//! client sees is what it would have seen had the route been right from the start.
+//! What may need it is copied as it passes, and what comes behind a read of MaxCompute waits until
+//! that is answered. Outside a transaction the copy is one cycle; within one it begins where the
+//! transaction began, since its failure takes all of it away. If HQE fails before a row of the
+//! statement has left, the error is held back, the route is set, and the copy is sent. Of its
+//! answers, those that the client already has are compared and not sent twice. What the client
+//! sees is what it would have seen had the route been right from the start.
 
 use std::hash::BuildHasher;
 
-use crate::protection::Effects;
+use crate::advice::NotRetried;
+use crate::protection::{Decision, Effects, NameUse};
+use crate::wire::Header;
 use crate::wire::backend::{Status, tag};
-use crate::wire::{Header, compose, frontend};
 
-use super::ledger::{Expect, Own};
 use super::route::State;
 use super::steer::Sending;
-use super::{Core, Event, Outbox, World};
-use crate::advice::NotRetried;
+use super::{Core, World};
 
-#[derive(Debug)]
+mod again;
+
+/// Bytes of answers, within one transaction, that are worth comparing with those of a second run.
+const COMPARED: usize = 4 << 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// The cycle is on its way, and was not answered in full.
+    /// It is on its way, and was not answered in full.
     First,
-    /// HQE failed: this is the error, rewritten; all is swallowed up to ReadyForQuery.
+    /// HQE failed; all is swallowed up to ReadyForQuery.
     Held,
-    /// The cycle was sent again; this many of the frames that the client has came again.
-    Again(usize),
-    /// The second run answers differently than the first: the error is sent after all.
+    /// It was sent again; this much of what the client has came again.
+    Again(Heard),
+    /// The second run answers differently than the first; all is swallowed up to its end.
     Differs,
+    /// The session is brought back to where the error of the first run had left it.
+    Undoing,
 }
 
-/// A cycle that may be run again.
+/// What was answered: how many frames, and a hash over them in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Heard {
+    frames: usize,
+    hash: u64,
+}
+
+impl Heard {
+    fn add(&mut self, frame: &[u8]) {
+        self.frames += 1;
+        self.hash = foldhash::fast::FixedState::default().hash_one((self.hash, frame));
+    }
+}
+
+/// What may be run again.
 #[derive(Debug)]
 pub(super) struct Attempt {
-    /// The cycle's frames, as the client sent them.
+    /// The frames of its cycles, as the client sent them.
     frames: Vec<u8>,
-    /// Query or Sync was sent.
-    ended: bool,
-    /// What the client has got of the first run: type and hash.
-    delivered: Vec<(u8, u64)>,
+    /// The present cycle has not been sent in full.
+    recording: bool,
+    /// What comes behind has to wait for the answer.
+    waits: bool,
+    /// It will, or may, go on after the present cycle: there is a transaction.
+    goes_on: bool,
+    /// ReadyForQuery of so many earlier cycles come first.
+    before: usize,
+    /// What the client has got of the first run.
+    heard: Heard,
+    heard_bytes: usize,
+    /// ParseComplete among it: these statements outlive the transaction.
+    parsed: usize,
+    /// Rows of the statement that is being answered were sent.
+    row: bool,
+    /// Cursors declared within it.
+    cursors: Vec<String>,
     /// The error of the first run, rewritten.
     error: Vec<u8>,
     code: &'static str,
+    /// In which the error of the first run left the session.
+    status: Status,
     phase: Phase,
+}
+
+impl Attempt {
+    /// One more answer of the second run came.
+    fn compared(&mut self, seen: Heard) {
+        let same = seen == self.heard || seen.frames < self.heard.frames;
+        self.phase = if same {
+            Phase::Again(seen)
+        } else {
+            Phase::Differs
+        };
+    }
 }
 
 /// What becomes of an answer.
@@ -52,17 +102,12 @@ pub(super) enum Verdict {
 }
 
 /// A statement that does any of this is never run twice.
-const NEVER_AGAIN: Effects = Effects::WRITES
-    .with(Effects::CALLS_UNKNOWN)
+const CHANGES: Effects = Effects::WRITES
     .with(Effects::COPY_IN)
     .with(Effects::ROUTE_DOUBT)
     .with(Effects::SETS_ROUTE)
     .with(Effects::RESETS_ROUTE)
     .with(Effects::RESETS_ALL);
-
-fn hash(frame: &[u8]) -> u64 {
-    foldhash::fast::FixedState::default().hash_one(frame)
-}
 
 /// Frames that may come at any moment: they are not part of a cycle's answer.
 fn is_asynchronous(tag: u8) -> bool {
@@ -72,11 +117,19 @@ fn is_asynchronous(tag: u8) -> bool {
 impl Core {
     /// A cycle begins: is it one that might be run again?
     pub(super) fn begin_attempt(&mut self, world: &impl World) {
+        if self.cycle_sending != Sending::Idle {
+            match &mut self.attempt {
+                Some(attempt) => attempt.recording = true,
+                None if self.route.state == State::Set => {}
+                None => {
+                    self.refusal.get_or_insert(NotRetried::InTransaction);
+                }
+            }
+            return;
+        }
+        self.attempt = None;
         self.refusal = None;
-        if self.attempt.is_some()
-            || self.policy.retry_buffer.is_none()
-            || !self.ledger.is_empty()
-            || self.cycle_sending != Sending::Idle
+        if self.policy.retry_buffer.is_none()
             || self.route.state == State::Set
             || self.route.client_owns
             || self.route.disabled
@@ -84,12 +137,24 @@ impl Core {
         {
             return;
         }
+        let Some(before) = self.ledger.cycles() else {
+            self.refusal = Some(NotRetried::Pipelined);
+            return;
+        };
         self.attempt = Some(Box::new(Attempt {
             frames: Vec::new(),
-            ended: false,
-            delivered: Vec::new(),
+            recording: true,
+            waits: false,
+            goes_on: false,
+            before,
+            heard: Heard::default(),
+            heard_bytes: 0,
+            parsed: 0,
+            row: false,
+            cursors: Vec::new(),
             error: Vec::new(),
             code: "",
+            status: Status::Idle,
             phase: Phase::First,
         }));
     }
@@ -100,7 +165,7 @@ impl Core {
         let Some(attempt) = &mut self.attempt else {
             return;
         };
-        if attempt.ended {
+        if !attempt.recording {
             return;
         }
         if attempt.frames.len() + bytes.len() > limit {
@@ -110,7 +175,25 @@ impl Core {
         }
     }
 
-    /// The cycle will not be run again.
+    /// A statement is sent that makes or uses cursors: only those that the second run declares
+    /// anew stand where they stood.
+    pub(super) fn note_cursors(&mut self, decision: &Decision) {
+        let Some(attempt) = &mut self.attempt else {
+            return;
+        };
+        for name in &decision.names {
+            match name {
+                NameUse::Declare(name) => attempt.cursors.push(name.clone()),
+                NameUse::Fetch(name) if !attempt.cursors.contains(name) => {
+                    self.refuse_attempt(NotRetried::InTransaction);
+                    return;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// It will not be run again.
     pub(super) fn refuse_attempt(&mut self, why: NotRetried) {
         if self.attempt.take().is_some() {
             self.refusal = Some(why);
@@ -120,41 +203,53 @@ impl Core {
     /// The end of the cycle was sent: only one that reads MaxCompute, and only reads, is worth
     /// holding its successors back.
     pub(super) fn end_attempt(&mut self) {
+        let goes_on = self.may_go_on();
         let Some(attempt) = &mut self.attempt else {
             return;
         };
-        if attempt.ended {
+        if !attempt.recording {
             return;
         }
-        attempt.ended = true;
+        attempt.recording = false;
+        attempt.goes_on = goes_on;
         if self.route.state == State::Set {
             self.refuse_attempt(NotRetried::RouteWasSet);
-        } else if !self.cycle_effects.has(Effects::READS_FOREIGN) {
-            self.attempt = None;
-        } else if self.cycle_effects.has(NEVER_AGAIN) {
+        } else if self.cycle_effects.has(CHANGES) {
             self.refuse_attempt(NotRetried::Writes);
+        } else if self.cycle_effects.has(Effects::CALLS_UNKNOWN) {
+            self.refuse_attempt(NotRetried::UnknownFunction);
+        } else if self.cycle_effects.has(Effects::READS_FOREIGN) {
+            attempt.waits = true;
+        } else if !goes_on {
+            self.attempt = None;
         }
+    }
+
+    /// True if a transaction may be open behind the present cycle.
+    fn may_go_on(&self) -> bool {
+        self.cycle_sending != Sending::Idle || self.cycle_effects.has(Effects::BEGINS)
     }
 
     /// True while what comes behind a cycle has to wait for its answer.
     pub(super) fn holds_successors(&self) -> bool {
-        self.attempt.as_ref().is_some_and(|attempt| attempt.ended)
+        self.attempt.as_ref().is_some_and(|attempt| attempt.waits)
     }
 
     /// Why an error of the present cycle is not answered by running it again; `None`: it can be.
     pub(super) fn why_not_again(&self) -> Option<NotRetried> {
         match &self.attempt {
-            Some(attempt) => match attempt.phase {
-                Phase::First if attempt.ended => None,
-                Phase::First => Some(NotRetried::CycleNotComplete),
-                _ => Some(NotRetried::FailedAgain),
-            },
+            Some(attempt) if attempt.phase != Phase::First => Some(NotRetried::FailedAgain),
+            Some(attempt) if attempt.recording => Some(NotRetried::CycleNotComplete),
+            Some(attempt) if attempt.before > 0 || self.ledger.cycles() != Some(1) => {
+                Some(NotRetried::Pipelined)
+            }
+            Some(attempt) if attempt.row => Some(NotRetried::RowsSent),
+            Some(_) => None,
             None if self.policy.retry_buffer.is_none() => Some(NotRetried::SwitchedOff),
             None if self.route.client_owns => Some(NotRetried::ClientSetRoute),
             None if self.route.disabled => Some(NotRetried::RouteNotSet),
             None if self.refusal.is_some() => self.refusal,
             None if self.route.state == State::Set => Some(NotRetried::RouteWasSet),
-            None if self.status != Status::Idle => Some(NotRetried::InTransaction),
             None => Some(NotRetried::Writes),
         }
     }
@@ -164,119 +259,74 @@ impl Core {
         if let Some(attempt) = &mut self.attempt {
             attempt.code = code;
             attempt.error = error;
+            attempt.waits = true;
             attempt.phase = Phase::Held;
+        }
+    }
+
+    /// An error that another engine would not spare the client: an answer like any other.
+    pub(super) fn hear_error(&mut self, body: &[u8]) {
+        if let Some(attempt) = &mut self.attempt
+            && attempt.before == 0
+            && attempt.phase == Phase::First
+        {
+            attempt.row = false;
+            attempt.heard.add(body);
+        }
+    }
+
+    /// An error went to the client that is not answered by running its cycle again.
+    pub(super) fn drop_attempt(&mut self) {
+        if self
+            .attempt
+            .as_ref()
+            .is_some_and(|attempt| attempt.before == 0)
+        {
+            self.attempt = None;
         }
     }
 
     /// What becomes of an answer to the client's cycle while it may be, or was, run again.
     pub(super) fn answer(&mut self, header: Header, frame: Option<&[u8]>) -> Verdict {
+        let goes_on = self.may_go_on();
         let Some(attempt) = &mut self.attempt else {
             return Verdict::Forward;
         };
-        if is_asynchronous(header.tag) {
+        if is_asynchronous(header.tag) || attempt.before > 0 {
             return Verdict::Forward;
         }
-        match &mut attempt.phase {
-            Phase::Held | Phase::Differs => Verdict::Swallow,
+        match attempt.phase {
+            Phase::Held | Phase::Differs | Phase::Undoing => Verdict::Swallow,
             Phase::First => {
-                if header.tag == tag::DATA_ROW || header.tag == tag::COPY_DATA {
+                match header.tag {
+                    tag::DATA_ROW | tag::COPY_DATA => attempt.row = true,
+                    tag::COMMAND_COMPLETE | tag::PORTAL_SUSPENDED => attempt.row = false,
+                    tag::PARSE_COMPLETE => attempt.parsed += 1,
+                    _ => {}
+                }
+                attempt.heard_bytes += header.frame;
+                if attempt.row && !attempt.goes_on && !goes_on {
                     self.refuse_attempt(NotRetried::RowsSent);
+                } else if attempt.heard_bytes > COMPARED {
+                    self.refuse_attempt(NotRetried::TooLarge);
                 } else if let Some(frame) = frame {
-                    attempt.delivered.push((header.tag, hash(frame)));
+                    attempt.heard.add(frame);
                 } else {
                     self.refuse_attempt(NotRetried::TooLarge);
                 }
                 Verdict::Forward
             }
-            Phase::Again(seen) => {
-                let Some(&(tag, known)) = attempt.delivered.get(*seen) else {
-                    return Verdict::Forward;
-                };
-                if header.tag == tag && frame.is_some_and(|frame| hash(frame) == known) {
-                    *seen += 1;
-                } else {
-                    attempt.phase = Phase::Differs;
-                }
+            Phase::Again(seen) if seen == attempt.heard => Verdict::Forward,
+            Phase::Again(mut seen) => {
+                seen.add(frame.unwrap_or_default());
+                attempt.compared(seen);
                 Verdict::Swallow
             }
         }
     }
 
-    /// True if everything up to the cycle's ReadyForQuery is swallowed.
-    pub(super) fn swallows(&self) -> bool {
-        self.attempt
-            .as_ref()
-            .is_some_and(|attempt| matches!(attempt.phase, Phase::Held | Phase::Differs))
-    }
-
     /// True if answers have to be seen whole: they are compared.
     pub(super) fn compares(&self) -> bool {
         self.attempt.is_some()
-    }
-
-    /// The cycle's ReadyForQuery. Returns true if it is not for the client: the cycle runs again.
-    pub(super) fn attempt_ready(&mut self, world: &impl World, out: &mut Outbox) -> bool {
-        let Some(attempt) = self.attempt.take() else {
-            return false;
-        };
-        match attempt.phase {
-            Phase::Held => {
-                self.run_again(attempt, world, out);
-                true
-            }
-            Phase::Differs => {
-                self.events.push_back(Event::ErrorRewritten {
-                    code: attempt.code,
-                    not_retried: Some(NotRetried::DescribedDifferently),
-                });
-                out.to_client.own(attempt.error.into());
-                false
-            }
-            Phase::First | Phase::Again(_) => false,
-        }
-    }
-
-    fn run_again(&mut self, mut attempt: Box<Attempt>, world: &impl World, out: &mut Outbox) {
-        self.events.push_back(Event::Retried { code: attempt.code });
-        if self.status != Status::Idle {
-            // The cycle itself opened this transaction, and it is failed.
-            out.to_server
-                .own(self.policy.commands.rollback.cycle.clone());
-            self.ledger.push(Expect::OwnCycle(Own::Rollback));
-        }
-        out.to_server.own(self.policy.commands.set.cycle.clone());
-        self.ledger.push(Expect::OwnCycle(Own::Set));
-        self.route.changed(State::Set, false);
-        self.tally.set_cycle += 1;
-        self.status = Status::Idle;
-
-        let counted = self.tally;
-        let frames = std::mem::take(&mut attempt.frames);
-        let mut again = Vec::with_capacity(frames.len());
-        let mut rest = frames.as_slice();
-        let delivered = attempt.delivered.iter();
-        let mut parsed = delivered
-            .filter(|(tag, _)| *tag == tag::PARSE_COMPLETE)
-            .count();
-        while let Ok(Some(header)) = Header::read(rest) {
-            let (frame, behind) = rest.split_at(header.frame.min(rest.len()));
-            rest = behind;
-            if header.tag == frontend::tag::PARSE
-                && parsed > 0
-                && let Some(parse) = frontend::Parse::read(&frame[crate::wire::HEADER..])
-            {
-                // A prepared statement outlives the failure of its cycle.
-                parsed -= 1;
-                compose::close_statement(&mut again, parse.name);
-                self.ledger.push(Expect::OwnClose);
-            }
-            again.extend_from_slice(frame);
-            self.note_again(header, frame, world);
-        }
-        out.to_server.own(again.into());
-        // A statement counts once, however often it runs.
-        self.tally = counted;
-        attempt.phase = Phase::Again(0);
-        self.attempt = Some(attempt);
     }
 }

@@ -17,7 +17,7 @@ use crate::advice::NotRetried;
 const LOOK_LIMIT: usize = 64 << 10;
 
 /// What is done with one message.
-enum Fate {
+pub(super) enum Fate {
     Forward,
     Drop,
     Replace(Vec<u8>),
@@ -125,13 +125,13 @@ impl Core {
             return Fate::Forward;
         }
         if self.ledger.front().is_some_and(Expect::is_own) {
-            return self.own_answer(header.tag, body);
+            return self.own_answer(header.tag, frame.unwrap_or_default());
         }
         if header.tag == tag::ERROR {
             return self.error(body, world, out);
         }
         if header.tag == tag::READY_FOR_QUERY {
-            return self.ready(body, world, out);
+            return self.ready(frame.unwrap_or_default(), world, out);
         }
         self.answered(header.tag, body, world, out);
         match self.answer(header, frame) {
@@ -141,7 +141,8 @@ impl Core {
     }
 
     /// An answer to something of ours.
-    fn own_answer(&mut self, answer: u8, body: &[u8]) -> Fate {
+    fn own_answer(&mut self, answer: u8, frame: &[u8]) -> Fate {
+        let body = frame.get(HEADER..).unwrap_or_default();
         match self.ledger.front_mut() {
             Some(Expect::OwnCycle(own)) => {
                 let own = *own;
@@ -150,6 +151,9 @@ impl Core {
                 } else if answer == tag::READY_FOR_QUERY {
                     self.ledger.pop();
                     self.own_ready(own, Status::read(body));
+                    if self.is_undoing() {
+                        return self.deliver_first(frame);
+                    }
                 }
             }
             Some(Expect::OwnInline(own, left)) => {
@@ -192,11 +196,11 @@ impl Core {
                     self.prove_once();
                 }
                 Own::Proof => self.prove_once(),
-                Own::Rollback => {}
+                Own::Rollback | Own::Fail | Own::BeginAndFail => {}
             }
             return;
         };
-        if own == Own::Proof {
+        if matches!(own, Own::Proof | Own::Fail | Own::BeginAndFail) {
             return;
         }
         self.route.failed();
@@ -337,7 +341,7 @@ impl Core {
 
     /// An ErrorResponse to the client's own message.
     fn error(&mut self, body: &[u8], world: &impl World, out: &mut Outbox) -> Fate {
-        if self.swallows() {
+        if self.swallows_error(body) {
             self.failed(out);
             return Fate::Drop;
         }
@@ -362,14 +366,14 @@ impl Core {
         self.failed(out);
         let Some(advised) = advised else {
             // Not one that another engine would spare the client.
-            self.attempt = None;
+            self.hear_error(body);
             return Fate::Forward;
         };
         if advised.curable && not_retried.is_none() {
             self.hold(advised.code, advised.frame);
             return Fate::Drop;
         }
-        self.attempt = None;
+        self.drop_attempt();
         self.events.push_back(Event::ErrorRewritten {
             code: advised.code,
             not_retried,
@@ -415,7 +419,7 @@ impl Core {
     }
 
     /// ReadyForQuery of a client's cycle.
-    fn ready(&mut self, body: &[u8], world: &impl World, out: &mut Outbox) -> Fate {
+    fn ready(&mut self, frame: &[u8], world: &impl World, out: &mut Outbox) -> Fate {
         if !matches!(
             self.ledger.front(),
             Some(Expect::Query(_) | Expect::Sync | Expect::FunctionCall)
@@ -423,7 +427,7 @@ impl Core {
             self.give_up("a ReadyForQuery that nothing was sent for", out);
             return Fate::Forward;
         }
-        self.status = Status::read(body);
+        self.status = Status::read(frame.get(HEADER..).unwrap_or_default());
         let failed = std::mem::take(&mut self.query_failed);
         self.retire(!failed, world);
         self.copy_in = false;
@@ -449,11 +453,7 @@ impl Core {
             self.cycle_sending = Sending::of(self.status);
         }
         self.ledger.rest();
-        if self.attempt_ready(world, out) {
-            Fate::Drop
-        } else {
-            Fate::Forward
-        }
+        self.attempt_ready(frame, world, out)
     }
 }
 

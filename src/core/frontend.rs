@@ -283,6 +283,7 @@ impl Core {
         Arc::new(Decision {
             protected: named.protected.clone(),
             effects: decision.effects.with(named.effects),
+            suspects: named.suspects.clone(),
             ..(*decision).clone()
         })
     }
@@ -383,7 +384,10 @@ impl Core {
         let effects = decision.effects;
         self.cycle_effects = self.cycle_effects.with(effects);
         self.tally.protected += u64::from(decision.protected.is_some());
-        self.names_pending += u32::from(!decision.names.is_empty());
+        if !decision.names.is_empty() {
+            self.names_pending += 1;
+            self.note_cursors(decision);
+        }
         if effects.has(Effects::COPY_IN) {
             self.copy_pending += 1;
             self.copy_end_sent = false;

@@ -16,8 +16,12 @@ pub(super) enum Own {
     /// A set_config() that lasts no longer than its own cycle: shows whether this user may set the
     /// route, and changes nothing.
     Proof,
-    /// ROLLBACK of a transaction that the failed cycle itself had opened.
+    /// ROLLBACK of a transaction that is run again from its begin.
     Rollback,
+    /// A statement that fails: leaves the present transaction as the client believes it to be.
+    Fail,
+    /// The same in a transaction of its own.
+    BeginAndFail,
 }
 
 /// What the server will answer to one message.
@@ -63,6 +67,11 @@ impl Expect {
         )
     }
 
+    /// True for what is answered by a ReadyForQuery of the client's.
+    fn ends_cycle(&self) -> bool {
+        matches!(self, Self::Query(_) | Self::FunctionCall | Self::Sync)
+    }
+
     /// True if the answers are ours to swallow.
     pub(super) fn is_own(&self) -> bool {
         matches!(
@@ -76,11 +85,28 @@ impl Expect {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     entries: VecDeque<Expect>,
+    /// Cycles of the client's among them.
+    cycles: usize,
+    /// Messages of the extended protocol, and no Sync behind them.
+    unsynced: bool,
+    /// A Query or FunctionCall came behind those: whether it is answered depends on them.
+    ambiguous: bool,
 }
 
 impl Ledger {
     pub(super) fn push(&mut self, entry: Expect) {
+        match entry {
+            Expect::Sync => self.unsynced = false,
+            Expect::Query(_) | Expect::FunctionCall => self.ambiguous |= self.unsynced,
+            _ => self.unsynced |= entry.is_extended(),
+        }
+        self.cycles += usize::from(entry.ends_cycle());
         self.entries.push_back(entry);
+    }
+
+    /// How many cycles of the client's wait for their ReadyForQuery; `None`: that cannot be told.
+    pub(super) fn cycles(&self) -> Option<usize> {
+        (!self.ambiguous).then_some(self.cycles)
     }
 
     pub(super) fn insert(&mut self, at: usize, entry: Expect) {
@@ -97,8 +123,15 @@ impl Ledger {
 
     pub(super) fn pop(&mut self) -> Option<Expect> {
         let popped = self.entries.pop_front();
+        if let Some(entry) = &popped {
+            self.cycles -= usize::from(entry.ends_cycle());
+        }
         while let Some(Expect::CopyEnd) = self.entries.front() {
             self.entries.pop_front();
+        }
+        if self.entries.is_empty() {
+            self.unsynced = false;
+            self.ambiguous = false;
         }
         popped
     }
@@ -116,7 +149,7 @@ impl Ledger {
     }
 
     pub(super) fn clear(&mut self) {
-        self.entries.clear();
+        *self = Self::default();
     }
 
     /// Gives the memory of a deep pipeline back.
@@ -140,6 +173,7 @@ impl Ledger {
             Some(_) => return None,
         };
         self.entries.drain(1..1 + syncs + usize::from(ended));
+        self.cycles -= syncs;
         Some(ended)
     }
 }

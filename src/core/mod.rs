@@ -39,7 +39,7 @@ mod steer;
 pub use queue::{Op, Queue};
 
 use attempt::Attempt;
-use ledger::Ledger;
+use ledger::{Ledger, Own};
 use route::Route;
 use statements::Statements;
 
@@ -117,7 +117,9 @@ pub struct Commands {
     set: Forms,
     restore: Forms,
     proof: Forms,
-    rollback: Forms,
+    rollback: Bytes,
+    fail: Bytes,
+    begin_and_fail: Bytes,
 }
 
 #[derive(Debug)]
@@ -143,6 +145,18 @@ impl Forms {
     }
 }
 
+/// Fails, and says in the server's log what for.
+const FAIL: &str = "SELECT 'Osprey: the transaction had failed before'::pg_catalog.int4";
+
+fn cycle(statements: &[&str]) -> Bytes {
+    let mut out = Vec::new();
+    for sql in statements {
+        compose::own_statement(&mut out, format!("/* osprey */ {sql}").as_bytes());
+    }
+    compose::sync(&mut out);
+    out.into()
+}
+
 impl Commands {
     /// For the setting `name`, with `value` for encrypted data. Both are constants of Osprey's
     /// own, never a user's input.
@@ -154,7 +168,21 @@ impl Commands {
                 "/* osprey */ SELECT pg_catalog.set_config('{name}', '{}', true)",
                 value.trim_matches('\'')
             )),
-            rollback: Forms::new("/* osprey */ ROLLBACK"),
+            rollback: cycle(&["ROLLBACK"]),
+            fail: cycle(&[FAIL]),
+            begin_and_fail: cycle(&["BEGIN", FAIL]),
+        }
+    }
+
+    /// The form that is a cycle of its own.
+    fn cycle(&self, own: Own) -> &Bytes {
+        match own {
+            Own::Set => &self.set.cycle,
+            Own::Restore => &self.restore.cycle,
+            Own::Proof => &self.proof.cycle,
+            Own::Rollback => &self.rollback,
+            Own::Fail => &self.fail,
+            Own::BeginAndFail => &self.begin_and_fail,
         }
     }
 }

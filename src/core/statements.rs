@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use crate::protection::{Decision, NameUse};
+use crate::protection::{Decision, Effects, NameUse};
 
 use super::World;
 
@@ -206,7 +206,10 @@ impl Statements {
                         self.forget_text(old);
                     }
                 }
-                NameUse::Declare(name) if decision.protected.is_some() => {
+                NameUse::Declare(name)
+                    if decision.protected.is_some()
+                        || decision.effects.has(Effects::READS_FOREIGN) =>
+                {
                     self.portals
                         .insert(name.as_bytes().into(), Arc::clone(decision));
                 }

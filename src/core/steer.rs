@@ -197,10 +197,9 @@ impl Core {
     fn inject(&mut self, own: Own, target: State, place: Place, out: &mut Outbox) {
         let commands = std::sync::Arc::clone(&self.policy.commands);
         let forms = match own {
-            Own::Set => &commands.set,
             Own::Restore => &commands.restore,
             Own::Proof => &commands.proof,
-            Own::Rollback => &commands.rollback,
+            _ => &commands.set,
         };
         match (own, &place) {
             (Own::Set, Place::Query) => self.tally.set_query += 1,
@@ -208,7 +207,7 @@ impl Core {
             (Own::Set, Place::Inline) => self.tally.set_inline += 1,
             (Own::Restore, _) => self.tally.restores += 1,
             (Own::Proof, _) => self.tally.proofs += 1,
-            (Own::Rollback, _) => {}
+            _ => {}
         }
         let sending = if self.open {
             self.cycle_sending
@@ -233,7 +232,7 @@ impl Core {
             }
         }
         match (own, place) {
-            (Own::Proof | Own::Rollback, _) => {}
+            (Own::Proof, _) => {}
             (_, Place::Inline) => self.route.changed_inline(target),
             // It may be skipped together with the Query that it is for.
             (_, Place::Query) if self.unsynced => self.route.unknown(),

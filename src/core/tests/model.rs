@@ -3,7 +3,8 @@
 //!
 //! It understands a toy language, statements separated by `;`: `enc N` (reads N encrypted rows),
 //! `plain`, `fail`, `show`, `write`, `begin`, `commit`, `rollback`, `savepoint`, `rollback to`,
-//! `discard all`, `vacuum`, `copyin`, `set on`, `set off`, `reset`, and Osprey's own statements.
+//! `discard all`, `vacuum`, `copyin`, `set on`, `set off`, `reset`, `declare NAME BODY`,
+//! `fetch NAME N`, `moody` (answers differently each time), and Osprey's own statements.
 
 use std::collections::HashMap;
 
@@ -41,6 +42,8 @@ pub(super) struct Backend {
     output: Vec<u8>,
     /// Every statement text that ran, for tests that look behind the curtain.
     pub(super) ran: Vec<String>,
+    /// How often `moody` ran, which answers differently each time.
+    mood: u32,
 }
 
 type Failure = (&'static str, String);
@@ -66,6 +69,7 @@ impl Backend {
             input: Vec::new(),
             output: Vec::new(),
             ran: Vec::new(),
+            mood: 0,
         }
     }
 
@@ -210,7 +214,10 @@ impl Backend {
                         if limit != 0 && end < rows.len() {
                             self.put(b's', b"");
                         } else {
-                            self.put(b'C', format!("SELECT {}\0", end - done).as_bytes());
+                            self.put(
+                                b'C',
+                                format!("SELECT {}\0", end.saturating_sub(done)).as_bytes(),
+                            );
                         }
                         if let Some(portal) = self.portals.get_mut(name) {
                             portal.1 = end;
@@ -325,8 +332,36 @@ impl Backend {
                 (0..count).map(|row| format!("row {row}")).collect(),
             ));
         }
+        if let Some((name, body)) = text
+            .strip_prefix("declare ")
+            .and_then(|rest| rest.split_once(' '))
+        {
+            self.portals.insert(name.into(), (body.into(), 0));
+            return Ok(Outcome::Tag("DECLARE CURSOR"));
+        }
+        if let Some((name, count)) = text
+            .strip_prefix("fetch ")
+            .and_then(|rest| rest.split_once(' '))
+        {
+            let Some((body, done)) = self.portals.get(name.as_bytes()).cloned() else {
+                return Err(("34000", "cursor does not exist".into()));
+            };
+            let Outcome::Rows(rows) = self.run(&body, simple)? else {
+                return Ok(Outcome::Empty);
+            };
+            let end = rows.len().min(done + count.parse().unwrap_or(1));
+            self.portals.insert(name.into(), (body, end));
+            return Ok(Outcome::Rows(rows[done.min(end)..end].to_vec()));
+        }
+        if text.starts_with("SELECT 'Osprey") {
+            return Err(("22P02", "invalid input syntax for type integer".into()));
+        }
         match text {
             "" => Ok(Outcome::Empty),
+            "moody" => {
+                self.mood += 1;
+                Ok(Outcome::Rows(vec![format!("mood {}", self.mood)]))
+            }
             "plain" => Ok(Outcome::Rows(vec!["plain".into()])),
             "write" => Ok(Outcome::Tag("INSERT 0 1")),
             "fail" => Err(("22012", "division by zero".into())),
@@ -334,7 +369,7 @@ impl Backend {
                 let on = self.local.unwrap_or(self.session);
                 Ok(Outcome::Rows(vec![if on { "on" } else { "off" }.into()]))
             }
-            "begin" => {
+            "begin" | "BEGIN" => {
                 self.block = Block::Open;
                 Ok(Outcome::Tag("BEGIN"))
             }

@@ -8,6 +8,7 @@ use super::trio::msg::{
     bind, close, copy_data, copy_done, describe, execute, extended, parse, query, sync,
 };
 use super::trio::{FakeWorld, Trio, known, policy, unknown};
+use crate::advice::NotRetried;
 use crate::core::{Event, Policy};
 use crate::wire::Header;
 
@@ -58,6 +59,9 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
             "rollback to",
             "",
             "vacuum",
+            "declare c enc 3",
+            "fetch c 2",
+            "moody",
         ])
     };
     let name = || prop::sample::select(vec!["", "a", "b"]);
@@ -74,6 +78,28 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
         3 => Just(sync()),
         1 => Just(query("discard all")),
     ]
+}
+
+/// A whole cycle that only reads, of either protocol.
+fn reading_cycle() -> impl Strategy<Value = Sent> {
+    let text = prop::sample::select(vec![
+        "enc",
+        "enc 3",
+        "plain",
+        "begin",
+        "commit",
+        "rollback",
+        "savepoint",
+        "declare c enc 3",
+    ]);
+    let simple = prop::bool::ANY;
+    (text, simple).prop_map(|(text, simple)| {
+        Sent(if simple {
+            query(text)
+        } else {
+            [extended(text), sync()].concat()
+        })
+    })
 }
 
 /// What moves next: a piece from the client of so many bytes, the server, or a piece from it.
@@ -198,6 +224,20 @@ proptest! {
     ) {
         let policy = Policy { retry_buffer: Some(1 << 16), ..policy() };
         check(&program, &moves, policy, unknown())?;
+    }
+
+    #[test]
+    fn what_only_reads_never_shows_an_error(
+        program in prop::collection::vec(reading_cycle(), 1..12),
+        moves in moves(),
+    ) {
+        let policy = Policy { retry_buffer: Some(1 << 16), ..policy() };
+        let mut trio = Trio::new(policy, unknown());
+        let seen = through(&mut trio, &program, &moves);
+        // The server answered before the client's Sync had come in: nothing else could be done.
+        if trio.last_refusal() != Some(NotRetried::CycleNotComplete) {
+            prop_assert_eq!(seen, ideal(&program), "{:?}", trio.events);
+        }
     }
 
     #[test]

@@ -131,11 +131,136 @@ fn what_writes_is_not_run_again() {
 }
 
 #[test]
-fn inside_a_transaction_it_is_not_run_again() {
+fn a_transaction_is_run_again_from_its_begin() {
+    // psycopg without autocommit: BEGIN is a cycle of its own.
+    let mut trio = trio();
+    assert_eq!(trio.exchange(&query("begin")), ["C BEGIN", "Z T"]);
+    assert_eq!(
+        trio.exchange(&query("plain")),
+        ["T", "D plain", "C SELECT 1", "Z T"]
+    );
+    assert_eq!(
+        trio.exchange(&[extended("enc 2"), sync()].concat()),
+        ["1", "2", "D row 0", "D row 1", "C SELECT 2", "Z T"]
+    );
+    assert_eq!(retried(&trio), 1);
+    assert_eq!(
+        trio.exchange(&query("enc")),
+        ["T", "D row 0", "C SELECT 1", "Z T"]
+    );
+    assert_eq!(trio.exchange(&query("commit")), ["C COMMIT", "Z I"]);
+}
+
+#[test]
+fn a_cursor_that_the_transaction_declared_is_declared_again() {
+    // psql with FETCH_COUNT.
     let mut trio = trio();
     trio.exchange(&query("begin"));
+    trio.exchange(&query("declare c enc 3"));
+    assert_eq!(
+        trio.exchange(&query("fetch c 2")),
+        ["T", "D row 0", "D row 1", "C SELECT 2", "Z T"]
+    );
+    assert_eq!(retried(&trio), 1);
+    assert_eq!(
+        trio.exchange(&query("fetch c 2")),
+        ["T", "D row 2", "C SELECT 1", "Z T"]
+    );
+}
+
+#[test]
+fn cycles_in_flight_before_it_are_not_taken_for_its_own() {
+    let mut trio = trio();
+    let bytes = [
+        query("plain"),
+        query("begin"),
+        extended("plain"),
+        sync(),
+        query("enc"),
+        query("commit"),
+    ];
+    let seen = trio.exchange(&bytes.concat());
+    let rows = ["1", "2", "D plain", "C SELECT 1", "Z T"];
+    let expected = [
+        &["T", "D plain", "C SELECT 1", "Z I", "C BEGIN", "Z T"][..],
+        &rows,
+        &["T", "D row 0", "C SELECT 1", "Z T", "C COMMIT", "Z I"],
+    ];
+    assert_eq!(seen, expected.concat());
+    assert_eq!(retried(&trio), 1);
+}
+
+#[test]
+fn a_transaction_that_wrote_is_not_run_again() {
+    let mut trio = trio();
+    trio.exchange(&query("begin"));
+    trio.exchange(&query("write"));
     assert_eq!(trio.exchange(&query("enc")), ["E XX000", "Z E"]);
-    assert_eq!(trio.last_refusal(), Some(NotRetried::InTransaction));
+    assert_eq!(trio.last_refusal(), Some(NotRetried::Writes));
+    let writes = trio.backend.ran.iter().filter(|ran| *ran == "write");
+    assert_eq!(writes.count(), 1);
+    assert_eq!(trio.exchange(&query("rollback")), ["C ROLLBACK", "Z I"]);
+    // The next transaction is a new one.
+    trio.exchange(&query("begin"));
+    assert_eq!(
+        trio.exchange(&query("enc")),
+        ["T", "D row 0", "C SELECT 1", "Z T"]
+    );
+}
+
+#[test]
+fn a_cursor_from_before_the_transaction_has_moved() {
+    let mut trio = trio();
+    trio.exchange(&query("begin"));
+    trio.exchange(&query("fetch c 1"));
+    assert_eq!(trio.exchange(&query("rollback")), ["C ROLLBACK", "Z I"]);
+    trio.exchange(&query("begin; fetch c 1"));
+    assert_eq!(retried(&trio), 0);
+}
+
+#[test]
+fn if_the_second_run_answers_differently_the_error_comes_in_the_state_it_left() {
+    for again in ["rollback", "commit"] {
+        let mut trio = trio();
+        trio.exchange(&query("begin"));
+        assert_eq!(
+            trio.exchange(&query("moody")),
+            ["T", "D mood 1", "C SELECT 1", "Z T"]
+        );
+        assert_eq!(trio.exchange(&query("enc")), ["E XX000", "Z E"]);
+        assert_eq!(trio.last_refusal(), Some(NotRetried::DescribedDifferently));
+        // The server is where the client believes it to be.
+        assert_eq!(trio.exchange(&query("plain")), ["E 25P02", "Z E"]);
+        assert_eq!(trio.exchange(&query(again)), ["C ROLLBACK", "Z I"]);
+    }
+    // Outside a transaction, too.
+    let mut trio = trio();
+    let seen = trio.exchange(
+        &[
+            extended("begin"),
+            extended("moody"),
+            extended("enc"),
+            sync(),
+        ]
+        .concat(),
+    );
+    assert_eq!(
+        seen,
+        [
+            "1",
+            "2",
+            "C BEGIN",
+            "1",
+            "2",
+            "D mood 1",
+            "C SELECT 1",
+            "1",
+            "2",
+            "E XX000",
+            "Z E"
+        ]
+    );
+    assert_eq!(trio.exchange(&query("plain")), ["E 25P02", "Z E"]);
 }
 
 #[test]

@@ -38,7 +38,21 @@ impl World for FakeWorld {
                 "doubt" => add(Effects::ROUTE_DOUBT.with(Effects::WRITES)),
                 _ => {}
             }
-            if word.starts_with("enc") {
+            let mut body = word;
+            if let Some((name, declared)) = word
+                .strip_prefix("declare ")
+                .and_then(|rest| rest.split_once(' '))
+            {
+                decision.names.push(NameUse::Declare(name.into()));
+                body = declared;
+            }
+            if let Some((name, _)) = word
+                .strip_prefix("fetch ")
+                .and_then(|rest| rest.split_once(' '))
+            {
+                decision.names.push(NameUse::Fetch(name.into()));
+            }
+            if body.starts_with("enc") {
                 add(Effects::READS_FOREIGN);
                 if self.known {
                     decision.protected = Some(Arc::new(Reason {

@@ -1,0 +1,179 @@
+//! The second run: ROLLBACK of what failed, SET of the route, the kept cycles; and the way back, if
+//! the second run answers differently than the first.
+
+use crate::advice::NotRetried;
+use crate::wire::backend::{ErrorFields, Status, tag};
+use crate::wire::{HEADER, Header, compose, frontend};
+
+use super::super::backend::Fate;
+use super::super::ledger::{Expect, Own};
+use super::super::route::State;
+use super::super::{Core, Event, Outbox, World};
+use super::{Attempt, Phase, Verdict};
+
+/// A cancel that the client asked for (or a timeout) is what it is told of.
+const QUERY_CANCELED: &[u8] = b"57014";
+
+impl Core {
+    /// An ErrorResponse of the client's cycle. True if it is not for the client: it belongs to what
+    /// is swallowed anyway.
+    pub(in super::super) fn swallows_error(&mut self, body: &[u8]) -> bool {
+        let Some(attempt) = &mut self.attempt else {
+            return false;
+        };
+        match attempt.phase {
+            Phase::First => false,
+            Phase::Again(seen) if seen == attempt.heard => false,
+            Phase::Again(mut seen) => {
+                if ErrorFields::new(body).sqlstate() == QUERY_CANCELED {
+                    attempt.error.clear();
+                    compose::frame(&mut attempt.error, tag::ERROR, |out| {
+                        out.extend_from_slice(body);
+                    });
+                    attempt.code = "";
+                }
+                seen.add(body);
+                attempt.compared(seen);
+                true
+            }
+            Phase::Held | Phase::Differs | Phase::Undoing => true,
+        }
+    }
+
+    /// A ReadyForQuery of the client's, which [`Core::status`] already says.
+    pub(in super::super) fn attempt_ready(
+        &mut self,
+        frame: &[u8],
+        world: &impl World,
+        out: &mut Outbox,
+    ) -> Fate {
+        let last = !self.open && self.ledger.is_empty();
+        let Some(attempt) = &mut self.attempt else {
+            return Fate::Forward;
+        };
+        if attempt.before > 0 {
+            attempt.before -= 1;
+            return Fate::Forward;
+        }
+        if attempt.phase == Phase::Held {
+            self.run_again(world, out);
+            return Fate::Drop;
+        }
+        let again = attempt.phase != Phase::First;
+        if again && last {
+            return match attempt.phase {
+                Phase::Again(seen) if seen == attempt.heard => {
+                    self.attempt = None;
+                    Fate::Forward
+                }
+                _ => self.undo(frame, out),
+            };
+        }
+        if let Ok(Some(header)) = Header::read(frame)
+            && self.answer(header, Some(frame)) == Verdict::Swallow
+        {
+            return Fate::Drop;
+        }
+        if let Some(attempt) = &mut self.attempt
+            && last
+        {
+            attempt.waits = false;
+            if self.status == Status::Idle {
+                self.attempt = None;
+            } else if self.status == Status::Failed {
+                self.refuse_attempt(NotRetried::InTransaction);
+            }
+        }
+        Fate::Forward
+    }
+
+    fn run_again(&mut self, world: &impl World, out: &mut Outbox) {
+        let Some(mut attempt) = self.attempt.take() else {
+            return;
+        };
+        self.events.push_back(Event::Retried { code: attempt.code });
+        attempt.status = self.status;
+        if self.status != Status::Idle {
+            // What is run again opened this transaction, and it is failed.
+            self.send_own(Own::Rollback, out);
+        }
+        self.send_own(Own::Set, out);
+        self.route.changed(State::Set, false);
+        self.tally.set_cycle += 1;
+        self.status = Status::Idle;
+
+        let counted = self.tally;
+        let frames = std::mem::take(&mut attempt.frames);
+        let mut sent = Vec::with_capacity(frames.len());
+        let mut rest = frames.as_slice();
+        let mut parsed = attempt.parsed;
+        while let Ok(Some(header)) = Header::read(rest) {
+            let (frame, behind) = rest.split_at(header.frame.min(rest.len()));
+            rest = behind;
+            if header.tag == frontend::tag::PARSE
+                && parsed > 0
+                && let Some(parse) = frontend::Parse::read(&frame[HEADER..])
+            {
+                // A prepared statement outlives the failure of its transaction.
+                parsed -= 1;
+                compose::close_statement(&mut sent, parse.name);
+                self.ledger.push(Expect::OwnClose);
+            }
+            sent.extend_from_slice(frame);
+            self.note_again(header, frame, world);
+        }
+        out.to_server.own(sent.into());
+        // A statement counts once, however often it runs.
+        self.tally = counted;
+        attempt.phase = Phase::Again(super::Heard::default());
+        self.attempt = Some(attempt);
+    }
+
+    fn send_own(&mut self, own: Own, out: &mut Outbox) {
+        let cycle = self.policy.commands.cycle(own).clone();
+        out.to_server.own(cycle);
+        self.ledger.push(Expect::OwnCycle(own));
+    }
+
+    /// The second run ended otherwise than what the client has of the first: it gets the error of
+    /// the first, in the transaction status that belongs to it.
+    fn undo(&mut self, ready: &[u8], out: &mut Outbox) -> Fate {
+        let Some(attempt) = &mut self.attempt else {
+            return Fate::Forward;
+        };
+        let way_back = match (attempt.status, self.status) {
+            (Status::Idle, Status::Transaction | Status::Failed) => Own::Rollback,
+            (Status::Failed, Status::Transaction) => Own::Fail,
+            (Status::Failed, Status::Idle) => Own::BeginAndFail,
+            _ => return self.deliver_first(ready),
+        };
+        attempt.phase = Phase::Undoing;
+        self.send_own(way_back, out);
+        Fate::Drop
+    }
+
+    /// True if the end of a cycle of our own completes what [`Core::undo`] began.
+    pub(in super::super) fn is_undoing(&self) -> bool {
+        self.attempt
+            .as_ref()
+            .is_some_and(|attempt| attempt.phase == Phase::Undoing)
+    }
+
+    /// The error of the first run, and the ReadyForQuery behind it.
+    pub(in super::super) fn deliver_first(&mut self, ready: &[u8]) -> Fate {
+        let Some(attempt) = self.attempt.take() else {
+            return Fate::Forward;
+        };
+        let Attempt {
+            mut error, code, ..
+        } = *attempt;
+        if !code.is_empty() {
+            self.events.push_back(Event::ErrorRewritten {
+                code,
+                not_retried: Some(NotRetried::DescribedDifferently),
+            });
+        }
+        error.extend_from_slice(ready);
+        Fate::Replace(error)
+    }
+}
