@@ -14,7 +14,7 @@ pub(super) fn detail(case: Case, not_retried: Option<NotRetried>, original: &str
 fn why(not_retried: NotRetried) -> &'static str {
     match not_retried {
         NotRetried::SwitchedOff => "Osprey 的配置关闭了自动重新执行",
-        NotRetried::InTransaction => "它在一个已经开启的事务中执行",
+        NotRetried::InTransaction => "它所在的事务无法从头重新执行",
         NotRetried::RowsSent => "结果中的部分行已经发送给客户端",
         NotRetried::Writes => "它不是只读语句",
         NotRetried::UnknownFunction => "它调用的函数不一定可以安全地执行两次",
@@ -22,7 +22,7 @@ fn why(not_retried: NotRetried) -> &'static str {
         NotRetried::CycleNotComplete => "客户端尚未发送 Sync，可能正在等待结果",
         NotRetried::Pipelined => "客户端已经发送了后续语句",
         NotRetried::FailedAgain => "已经重新执行过一次，并再次失败",
-        NotRetried::DescribedDifferently => "第二次执行返回的列与第一次不同",
+        NotRetried::AnsweredDifferently => "第二次执行的结果与已经发送的内容不同",
         NotRetried::ClientSetRoute => "客户端自行选择了引擎",
         NotRetried::RouteWasSet => "执行前已经选择了可读取加密数据的引擎",
         NotRetried::RouteNotSet => "未能切换到可读取加密数据的引擎",

@@ -18,7 +18,9 @@ pub(super) fn detail(case: Case, not_retried: Option<NotRetried>, original: &str
 pub(super) fn why(not_retried: NotRetried) -> &'static str {
     match not_retried {
         NotRetried::SwitchedOff => "running again is switched off in Osprey's configuration",
-        NotRetried::InTransaction => "it ran inside a transaction that was already open",
+        NotRetried::InTransaction => {
+            "it ran in a transaction that cannot be run again from its begin"
+        }
         NotRetried::RowsSent => "rows of its result had already been sent",
         NotRetried::Writes => "it does more than read",
         NotRetried::UnknownFunction => "it calls a function that may not be harmless to run twice",
@@ -28,7 +30,9 @@ pub(super) fn why(not_retried: NotRetried) -> &'static str {
         }
         NotRetried::Pipelined => "the client had already sent the statements that follow it",
         NotRetried::FailedAgain => "it already had been, and failed a second time",
-        NotRetried::DescribedDifferently => "its second run would have had other columns",
+        NotRetried::AnsweredDifferently => {
+            "a second run was answered differently from what had already been sent"
+        }
         NotRetried::ClientSetRoute => "the client chose the engine itself",
         NotRetried::RouteWasSet => "the engine for encrypted data had been chosen before",
         NotRetried::RouteNotSet => "the engine for encrypted data could not be chosen",

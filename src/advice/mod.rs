@@ -41,7 +41,7 @@ pub enum Language {
 pub enum NotRetried {
     /// The operator switched running again off.
     SwitchedOff,
-    /// The statement ran inside a transaction that the client had opened earlier.
+    /// It ran in a transaction that was not kept from its begin, or that had failed before.
     InTransaction,
     /// Rows had already gone to the client.
     RowsSent,
@@ -57,8 +57,8 @@ pub enum NotRetried {
     Pipelined,
     /// It was run again, and failed again.
     FailedAgain,
-    /// The second run described other columns than the first.
-    DescribedDifferently,
+    /// The second run was answered differently than the first.
+    AnsweredDifferently,
     /// The client sets the route itself.
     ClientSetRoute,
     /// The route was right already.
@@ -79,7 +79,7 @@ impl NotRetried {
         Self::CycleNotComplete,
         Self::Pipelined,
         Self::FailedAgain,
-        Self::DescribedDifferently,
+        Self::AnsweredDifferently,
         Self::ClientSetRoute,
         Self::RouteWasSet,
         Self::RouteNotSet,
@@ -97,7 +97,7 @@ impl NotRetried {
             Self::CycleNotComplete => "cycle_not_complete",
             Self::Pipelined => "pipelined",
             Self::FailedAgain => "failed_again",
-            Self::DescribedDifferently => "described_differently",
+            Self::AnsweredDifferently => "answered_differently",
             Self::ClientSetRoute => "client_set_route",
             Self::RouteWasSet => "route_was_set",
             Self::RouteNotSet => "route_not_set",

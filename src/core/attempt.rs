@@ -20,6 +20,9 @@ use super::steer::Sending;
 use super::{Core, World};
 
 mod again;
+mod parameters;
+
+use parameters::Parameters;
 
 /// Bytes of answers, within one transaction, that are worth comparing with those of a second run.
 const COMPARED: usize = 4 << 20;
@@ -72,6 +75,10 @@ pub(super) struct Attempt {
     parsed: usize,
     /// Rows of the statement that is being answered were sent.
     row: bool,
+    /// ParameterStatus that the client has got since it began, and those kept from it since it
+    /// failed.
+    told: Parameters,
+    untold: Parameters,
     /// Cursors declared within it.
     cursors: Vec<String>,
     /// The error of the first run, rewritten.
@@ -108,11 +115,6 @@ const CHANGES: Effects = Effects::WRITES
     .with(Effects::SETS_ROUTE)
     .with(Effects::RESETS_ROUTE)
     .with(Effects::RESETS_ALL);
-
-/// Frames that may come at any moment: they are not part of a cycle's answer.
-fn is_asynchronous(tag: u8) -> bool {
-    matches!(tag, tag::NOTICE | tag::NOTIFICATION | tag::PARAMETER_STATUS)
-}
 
 impl Core {
     /// A cycle begins: is it one that might be run again?
@@ -151,6 +153,8 @@ impl Core {
             heard_bytes: 0,
             parsed: 0,
             row: false,
+            told: Parameters::default(),
+            untold: Parameters::default(),
             cursors: Vec::new(),
             error: Vec::new(),
             code: "",
@@ -184,7 +188,9 @@ impl Core {
         for name in &decision.names {
             match name {
                 NameUse::Declare(name) => attempt.cursors.push(name.clone()),
-                NameUse::Fetch(name) if !attempt.cursors.contains(name) => {
+                NameUse::Fetch(name) | NameUse::Close(Some(name))
+                    if !attempt.cursors.contains(name) =>
+                {
                     self.refuse_attempt(NotRetried::InTransaction);
                     return;
                 }
@@ -292,7 +298,7 @@ impl Core {
         let Some(attempt) = &mut self.attempt else {
             return Verdict::Forward;
         };
-        if is_asynchronous(header.tag) || attempt.before > 0 {
+        if attempt.before > 0 {
             return Verdict::Forward;
         }
         match attempt.phase {

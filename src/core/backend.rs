@@ -23,6 +23,15 @@ pub(super) enum Fate {
     Replace(Vec<u8>),
 }
 
+impl From<Verdict> for Fate {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Forward => Self::Forward,
+            Verdict::Swallow => Self::Drop,
+        }
+    }
+}
+
 impl Core {
     /// Walks over bytes from the server.
     pub fn on_backend(&mut self, input: &[u8], world: &impl World, out: &mut Outbox) -> Progress {
@@ -112,19 +121,21 @@ impl Core {
         world: &impl World,
         out: &mut Outbox,
     ) -> Fate {
-        if matches!(
-            header.tag,
-            tag::NOTICE | tag::NOTIFICATION | tag::PARAMETER_STATUS
-        ) {
-            return Fate::Forward;
-        }
         let body = frame.map(|frame| &frame[HEADER..]).unwrap_or_default();
+        let own = self.ledger.front().is_some_and(Expect::is_own);
+        match header.tag {
+            tag::NOTIFICATION => return Fate::Forward,
+            tag::NOTICE if own => return Fate::Forward,
+            tag::PARAMETER_STATUS => return self.parameter(frame).into(),
+            tag::NOTICE => return self.answer(header, frame).into(),
+            _ => {}
+        }
         if header.tag == tag::ERROR && ErrorFields::new(body).is_fatal() {
             // Nothing follows it, not even ReadyForQuery.
             self.ended = Some(End::Fatal);
             return Fate::Forward;
         }
-        if self.ledger.front().is_some_and(Expect::is_own) {
+        if own {
             return self.own_answer(header.tag, frame.unwrap_or_default());
         }
         if header.tag == tag::ERROR {
@@ -134,10 +145,7 @@ impl Core {
             return self.ready(frame.unwrap_or_default(), world, out);
         }
         self.answered(header.tag, body, world, out);
-        match self.answer(header, frame) {
-            Verdict::Forward => Fate::Forward,
-            Verdict::Swallow => Fate::Drop,
-        }
+        self.answer(header, frame).into()
     }
 
     /// An answer to something of ours.

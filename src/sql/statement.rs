@@ -111,8 +111,11 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
             analysis.names.push(NameUse::Fetch(name));
         }
         K::Close => {
-            analysis.add(writes);
             let name = unless_all(statement, next);
+            if name.is_none() {
+                // Cursors WITH HOLD among them are not the transaction's.
+                analysis.add(writes);
+            }
             analysis.names.push(NameUse::Close(name));
         }
         K::Copy => copy(statement, next, analysis),

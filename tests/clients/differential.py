@@ -91,6 +91,7 @@ NAMED = [
     "CLOSE c",
     "CLOSE ALL",
 ]
+CURSORS = [name for name in NAMED if name.split()[0] in ("DECLARE", "FETCH", "MOVE", "CLOSE")]
 NAMES = ["", "", "a", "b"]
 PORTALS = ["", "", "c", "e"]
 COPY_DONE = message(b"c")
@@ -110,10 +111,14 @@ class Step:
 
 
 class Case:
-    """What `seed` makes; `worker` names the objects that it may write."""
+    """What `seed` makes; `worker` names the objects that it may write.
 
-    def __init__(self, seed, worker, broken=False):
+    A case that `reads` does nothing else, and waits only behind whole cycles.
+    """
+
+    def __init__(self, seed, worker, broken=False, reads=False):
         self.seed = seed
+        self.reads = reads
         self.random = random.Random(seed)
         self.names = {
             "scratch": f"scratch_{worker}",
@@ -127,22 +132,28 @@ class Case:
         for _ in range(self.random.randint(1, 12)):
             self.random.choices(
                 [self._simple, self._extended, self._copy_in, self._copy_in_extended],
-                [8, 9, 1, 0.5],
+                [8, 9, 0, 0] if reads else [8, 9, 1, 0.5],
             )[0]()
         if broken:
             self._break()
 
     def _add(self, label, data):
-        self.steps.append(Step(label, data, self.random.random() < self.patience))
+        waits = self.random.random() < self.patience
+        if self.reads and data[:1] not in (b"Q", b"S"):
+            waits = False
+        self.steps.append(Step(label, data, waits))
 
     def _read(self):
         kind = self.random.choices([PLAIN, FOREIGN, ENCRYPTED], [3, 1, 4])[0]
         return self.random.choice(kind).format(**self.names)
 
     def _statement(self):
-        kind = self.random.choices(
-            [None, WRITES, FAILING, TRANSACTION, SESSION, NAMED], [9, 2, 1.5, 4, 2, 3]
-        )[0]
+        if self.reads:
+            kinds, weights = [None, FAILING, TRANSACTION, CURSORS], [9, 0.5, 4, 3]
+        else:
+            kinds = [None, WRITES, FAILING, TRANSACTION, SESSION, NAMED]
+            weights = [9, 2, 1.5, 4, 2, 3]
+        kind = self.random.choices(kinds, weights)[0]
         if kind is None:
             read = self._read()
             return f"COPY ({read}) TO STDOUT" if self.random.random() < 0.1 else read
@@ -150,7 +161,7 @@ class Case:
 
     def _simple(self):
         text = self._statement()
-        while self.random.random() < 0.15:
+        while self.random.random() < (0 if self.reads else 0.15):
             text += "; " + self._statement()
         # What undoes the setting and then reads, in one Query, is beyond a proxy: nothing fits between.
         if ";" in text and "RESET ALL" in text:
@@ -175,9 +186,9 @@ class Case:
         if self.random.random() < 0.1:
             kind = self.random.choice([b"S", b"P"])
             self._add(f"Close {kind} {name!r}", message(b"C", kind + name.encode() + b"\0"))
-        if self.random.random() < 0.1:
+        if self.random.random() < 0.1 and not self.reads:
             self._add("Flush", FLUSH)
-        for _ in range(self.random.choices([0, 1, 2], [2, 8, 0.3])[0]):
+        for _ in range(self.random.choices([0, 1, 2], [0 if self.reads else 2, 8, 0.3])[0]):
             self._add("Sync", SYNC)
 
     def _copy_data(self):

@@ -135,16 +135,25 @@ def run_cases(cluster, database, check, seeds):
     return reports
 
 
-@pytest.mark.parametrize("broken", [False, True], ids=["valid", "broken"])
-def test_known(cluster, database, known, broken):
-    """Nothing in the transcript shows that Osprey is there."""
+@pytest.fixture(scope="module")
+def unknowing(cluster, tmp_path_factory):
+    """An Osprey that knows nothing, and forgets what it learns: every case meets HQE's error."""
+    config = tmp_path_factory.mktemp("unknowing") / "osprey.toml"
+    config.write_text('[keys]\nttl = "1ms"\nnegative_ttl = "1ms"\n')
+    with harness.Osprey(cluster.port, config=str(config)) as osprey:
+        yield osprey
+
+
+def compare(cluster, database, osprey, make, cases):
+    """Runs the cases that `make(seed, worker)` makes. How many met an error of HQE's that nothing
+    could spare them."""
     beyond_reach = []
 
     def check(sides, seed):
-        case = Case(seed, sides.worker, broken)
+        case = make(seed, sides.worker)
 
         def both(steps):
-            return sides.direct(case, steps), sides.through(known, case, steps)
+            return sides.direct(case, steps), sides.through(osprey, case, steps)
 
         least = None
 
@@ -163,8 +172,30 @@ def test_known(cluster, database, known, broken):
         shrink(case.steps, differs)
         return report(case, *least)
 
-    cases = CASES if not broken else max(CASES // 2, 1)
     reports = run_cases(cluster, database, check, range(SEED, SEED + cases))
     assert not reports, "\n\n".join(reports)
     print(f"{len(beyond_reach)} of {cases} met HQE's error: {beyond_reach[:10]}")
-    assert len(beyond_reach) <= max(RARE * cases, 1), beyond_reach
+    return len(beyond_reach)
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["valid", "broken"])
+def test_known(cluster, database, known, broken):
+    """Nothing in the transcript shows that Osprey is there."""
+    cases = CASES if not broken else max(CASES // 2, 1)
+    met = compare(cluster, database, known, lambda *names: Case(*names, broken=broken), cases)
+    assert met <= max(RARE * cases, 1)
+
+
+def test_nothing_known_and_only_reads(cluster, database, unknowing):
+    """What must be learned shows nowhere."""
+    cases = max(CASES // 2, 1)
+    before = unknowing.scrape().get("osprey_retries_total", 0)
+    met = compare(cluster, database, unknowing, lambda *names: Case(*names, reads=True), cases)
+    assert met <= max(RARE * cases, 1)
+    assert unknowing.scrape()["osprey_retries_total"] - before >= cases / 10
+
+
+def test_nothing_known(cluster, database, unknowing):
+    """What writes is not run again: its error says why; all else is as it would be direct."""
+    cases = max(CASES // 2, 1)
+    compare(cluster, database, unknowing, Case, cases)

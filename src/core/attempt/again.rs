@@ -63,6 +63,8 @@ impl Core {
         if again && last {
             return match attempt.phase {
                 Phase::Again(seen) if seen == attempt.heard => {
+                    let news = attempt.untold.beyond(&attempt.told);
+                    out.to_client.own(news.into());
                     self.attempt = None;
                     Fate::Forward
                 }
@@ -165,14 +167,19 @@ impl Core {
             return Fate::Forward;
         };
         let Attempt {
-            mut error, code, ..
+            mut error,
+            code,
+            told,
+            untold,
+            ..
         } = *attempt;
         if !code.is_empty() {
             self.events.push_back(Event::ErrorRewritten {
                 code,
-                not_retried: Some(NotRetried::DescribedDifferently),
+                not_retried: Some(NotRetried::AnsweredDifferently),
             });
         }
+        error.extend(untold.beyond(&told));
         error.extend_from_slice(ready);
         Fate::Replace(error)
     }

@@ -4,7 +4,8 @@
 //! It understands a toy language, statements separated by `;`: `enc N` (reads N encrypted rows),
 //! `plain`, `fail`, `show`, `write`, `begin`, `commit`, `rollback`, `savepoint`, `rollback to`,
 //! `discard all`, `vacuum`, `copyin`, `set on`, `set off`, `reset`, `declare NAME BODY`,
-//! `fetch NAME N`, `moody` (answers differently each time), and Osprey's own statements.
+//! `fetch NAME N`, `moody` (answers differently each time), `warn` (a notice), `bold` and
+//! `faint` (set a parameter that is reported), and Osprey's own statements.
 
 use std::collections::HashMap;
 
@@ -33,6 +34,9 @@ pub(super) struct Backend {
     session: bool,
     local: Option<bool>,
     at_begin: bool,
+    /// A parameter that is reported at once, as PostgreSQL 11 does.
+    style: &'static str,
+    style_at_begin: &'static str,
     at_savepoint: Option<bool>,
     prepared: HashMap<Vec<u8>, String>,
     portals: HashMap<Vec<u8>, (String, usize)>,
@@ -61,6 +65,8 @@ impl Backend {
             session: true,
             local: None,
             at_begin: true,
+            style: "plain",
+            style_at_begin: "plain",
             at_savepoint: None,
             prepared: HashMap::new(),
             portals: HashMap::new(),
@@ -151,6 +157,7 @@ impl Backend {
     fn begin_implicit(&mut self) {
         if !self.started && self.block == Block::None {
             self.at_begin = self.session;
+            self.style_at_begin = self.style;
         }
         self.started = true;
     }
@@ -377,10 +384,12 @@ impl Backend {
                 let commits = text == "commit" && self.block != Block::Failed;
                 if !commits {
                     self.session = self.at_begin;
+                    self.set_style(self.style_at_begin);
                 }
                 self.block = Block::None;
                 self.transaction_over();
                 self.at_begin = self.session;
+                self.style_at_begin = self.style;
                 Ok(Outcome::Tag(if commits { "COMMIT" } else { "ROLLBACK" }))
             }
             "savepoint" | "rollback to" if self.block == Block::None => {
@@ -408,12 +417,27 @@ impl Backend {
                 "VACUUM cannot run inside a transaction block".into(),
             )),
             "vacuum" => Ok(Outcome::Tag("VACUUM")),
+            "warn" => {
+                self.put(b'N', b"\0");
+                Ok(Outcome::Tag("WARN"))
+            }
+            "bold" | "faint" => {
+                self.set_style(if text == "bold" { "bold" } else { "faint" });
+                Ok(Outcome::Tag("SET"))
+            }
             "copyin" => {
                 self.copy = Some(simple);
                 self.put(b'G', &[0, 0, 0]);
                 Ok(Outcome::Empty)
             }
             other => Err(("42601", format!("syntax error at {other}"))),
+        }
+    }
+
+    fn set_style(&mut self, style: &'static str) {
+        if self.style != style {
+            self.style = style;
+            self.put(b'S', format!("style\0{style}\0").as_bytes());
         }
     }
 
@@ -444,6 +468,7 @@ impl Backend {
         self.skipping = skip;
         if self.block == Block::None {
             self.session = self.at_begin;
+            self.set_style(self.style_at_begin);
             self.transaction_over();
             self.started = false;
         } else {
@@ -492,7 +517,7 @@ pub(super) fn transcript(mut bytes: &[u8]) -> Vec<String> {
                 "E {}",
                 String::from_utf8_lossy(ErrorFields::new(body).sqlstate())
             ),
-            'Z' | 'C' | 'D' => format!(
+            'Z' | 'C' | 'D' | 'S' => format!(
                 "{tag} {}",
                 String::from_utf8_lossy(body).trim_end_matches('\0')
             ),

@@ -62,6 +62,9 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
             "declare c enc 3",
             "fetch c 2",
             "moody",
+            "warn",
+            "bold",
+            "faint",
         ])
     };
     let name = || prop::sample::select(vec!["", "a", "b"]);
@@ -91,6 +94,9 @@ fn reading_cycle() -> impl Strategy<Value = Sent> {
         "rollback",
         "savepoint",
         "declare c enc 3",
+        "warn",
+        "bold",
+        "faint",
     ]);
     let simple = prop::bool::ANY;
     (text, simple).prop_map(|(text, simple)| {

@@ -228,7 +228,7 @@ fn if_the_second_run_answers_differently_the_error_comes_in_the_state_it_left() 
             ["T", "D mood 1", "C SELECT 1", "Z T"]
         );
         assert_eq!(trio.exchange(&query("enc")), ["E XX000", "Z E"]);
-        assert_eq!(trio.last_refusal(), Some(NotRetried::DescribedDifferently));
+        assert_eq!(trio.last_refusal(), Some(NotRetried::AnsweredDifferently));
         // The server is where the client believes it to be.
         assert_eq!(trio.exchange(&query("plain")), ["E 25P02", "Z E"]);
         assert_eq!(trio.exchange(&query(again)), ["C ROLLBACK", "Z I"]);

@@ -1,0 +1,56 @@
+//! ParameterStatus while something is run again. What the first run had reported is taken back when
+//! it fails, and reported once more by the second: the client hears of what is not so in the end.
+
+use super::super::Core;
+use super::{Phase, Verdict};
+
+/// The latest ParameterStatus of each parameter, in the order in which they came first.
+#[derive(Debug, Default)]
+pub(super) struct Parameters(Vec<Vec<u8>>);
+
+/// The frame up to the end of the parameter's name.
+fn name(frame: &[u8]) -> &[u8] {
+    let body = frame.get(crate::wire::HEADER..).unwrap_or_default();
+    body.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+impl Parameters {
+    fn note(&mut self, frame: &[u8]) {
+        match self.0.iter_mut().find(|known| name(known) == name(frame)) {
+            Some(known) => frame.clone_into(known),
+            None => self.0.push(frame.to_vec()),
+        }
+    }
+
+    fn forget(&mut self, frame: &[u8]) {
+        self.0.retain(|known| name(known) != name(frame));
+    }
+
+    /// What `told` says otherwise, or not at all.
+    pub(super) fn beyond(&self, told: &Self) -> Vec<u8> {
+        let news = self.0.iter().filter(|frame| !told.0.contains(frame));
+        news.flatten().copied().collect()
+    }
+}
+
+impl Core {
+    /// A ParameterStatus; it may come at any moment, also within a cycle of our own.
+    pub(in super::super) fn parameter(&mut self, frame: Option<&[u8]>) -> Verdict {
+        let (Some(attempt), Some(frame)) = (&mut self.attempt, frame) else {
+            return Verdict::Forward;
+        };
+        let is_news = match attempt.phase {
+            Phase::First => true,
+            Phase::Again(seen) => seen == attempt.heard,
+            _ => false,
+        };
+        if is_news {
+            attempt.told.note(frame);
+            attempt.untold.forget(frame);
+            Verdict::Forward
+        } else {
+            attempt.untold.note(frame);
+            Verdict::Swallow
+        }
+    }
+}
