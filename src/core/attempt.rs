@@ -131,12 +131,7 @@ impl Core {
         }
         self.attempt = None;
         self.refusal = None;
-        if self.policy.retry_buffer.is_none()
-            || self.route.state == State::Set
-            || self.route.client_owns
-            || self.route.disabled
-            || !world.may_need_retry()
-        {
+        if !self.may_attempt(world) {
             return;
         }
         let Some(before) = self.ledger.cycles() else {
@@ -161,6 +156,15 @@ impl Core {
             status: Status::Idle,
             phase: Phase::First,
         }));
+    }
+
+    /// True if running something again is allowed and would help.
+    pub(super) fn may_attempt(&self, world: &impl World) -> bool {
+        self.policy.retry_buffer.is_some()
+            && self.route.state != State::Set
+            && !self.route.client_owns
+            && !self.route.disabled
+            && world.may_need_retry()
     }
 
     /// Keeps a copy of what is sent.

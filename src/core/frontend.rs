@@ -7,7 +7,7 @@ use crate::wire::frontend::{Bind, Parse, Target, execute_portal, query_text, tag
 use crate::wire::{HEADER, Header};
 
 use super::ledger::Expect;
-use super::steer::Anchor;
+use super::steer::{Anchor, Sending};
 use super::{Core, End, Event, Outbox, Progress, World};
 use crate::advice::NotRetried;
 
@@ -29,6 +29,19 @@ enum Look<'a> {
     CopyEnd,
     Terminate,
     Other,
+}
+
+impl Look<'_> {
+    /// That of the statement which the message carries, binds or runs.
+    fn decision(&self) -> Option<&Decision> {
+        match self {
+            Self::Query(decision)
+            | Self::Parse(_, _, decision)
+            | Self::Bind(_, decision)
+            | Self::Execute(decision) => Some(decision),
+            _ => None,
+        }
+    }
 }
 
 impl Core {
@@ -125,7 +138,7 @@ impl Core {
         out: &mut Outbox,
     ) -> bool {
         let look = self.look(header, frame, world);
-        if self.waits_for_copy(&look, world) {
+        if self.waits_for_copy(&look, world) || self.waits_for_certainty(&look, world) {
             return false;
         }
         if self.copy_in && !self.copy_ended {
@@ -180,13 +193,23 @@ impl Core {
         if !answer_comes || (self.copy_pending == 0 && !self.copy_in) {
             return false;
         }
-        match look {
-            Look::Query(decision)
-            | Look::Parse(_, _, decision)
-            | Look::Bind(_, decision)
-            | Look::Execute(decision) => self.needs_set(decision, world),
-            _ => false,
-        }
+        look.decision()
+            .is_some_and(|decision| self.needs_set(decision, world))
+    }
+
+    /// A cycle that begins with what may have to be run again waits until it is certain that it
+    /// begins outside a transaction, or within which one.
+    fn waits_for_certainty(&self, look: &Look<'_>, world: &impl World) -> bool {
+        let answers_come = !self.open && !self.unsynced && !self.skipping && !self.copy_in;
+        answers_come
+            && self.attempt.is_none()
+            && !self.ledger.is_empty()
+            && self.copy_pending == 0
+            && self.sending() == Sending::Uncertain
+            && self.may_attempt(world)
+            && look
+                .decision()
+                .is_some_and(|decision| decision.effects.has(Effects::READS_FOREIGN))
     }
 
     /// A cycle begins with the message at `at`.
