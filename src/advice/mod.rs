@@ -17,6 +17,7 @@ pub use recognize::{Fault, FaultKind, recognize};
 pub use redact::redact_path;
 
 use crate::catalog::HologresVersion;
+use crate::config::Language;
 use crate::keys::{Encryption, KmsKey};
 use crate::protection::Reason;
 
@@ -25,16 +26,6 @@ const ORC_VIA_HOLO: &str = "hg_experimental_enable_access_odps_orc_via_holo";
 /// The setting that chooses the common-table route, and the value that does.
 const CATALOG_ROUTING: &str = "hg_experimental_external_catalog_routing";
 const COMMON_TABLE: &str = "odps:common_table,dlf:hqe";
-
-/// The language of what Osprey says. Statements, codes and Hologres' own text are the same in all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
-pub enum Language {
-    /// English.
-    #[default]
-    English,
-    /// Simplified Chinese.
-    Chinese,
-}
 
 /// Why a failed statement was not run again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -245,6 +245,8 @@ fn walk(
     let formats = values::one_of(values::LOG_FORMATS);
     reader.text(&mut observe, "log_format", formats, &mut target.json_logs);
     reader.boolean(&mut observe, "redact_paths", &mut target.redact_paths);
+    let languages = values::one_of(values::LANGUAGES);
+    reader.text(&mut observe, "language", languages, &mut target.language);
     reader.end(&observe);
 
     let mut limits = reader.section(root, "limits");

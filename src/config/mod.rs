@@ -237,6 +237,16 @@ pub struct Keys {
     pub cloud: Option<Cloud>,
 }
 
+/// The language of what Osprey says. Statements, codes and Hologres' own text are the same in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum Language {
+    /// English.
+    #[default]
+    English,
+    /// Simplified Chinese.
+    Chinese,
+}
+
 /// `[observe]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observe {
@@ -248,6 +258,8 @@ pub struct Observe {
     pub log: String,
     /// Replace pangu paths in messages and logs.
     pub redact_paths: bool,
+    /// The language of rewritten errors.
+    pub language: Language,
 }
 
 /// `[limits]`
@@ -313,6 +325,7 @@ impl Settings {
                 json_logs: false,
                 log: "info".into(),
                 redact_paths: false,
+                language: Language::English,
             },
             limits: Limits {
                 workers: std::thread::available_parallelism().map_or(1, usize::from),

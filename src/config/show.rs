@@ -124,6 +124,8 @@ impl Display for Settings {
         let format = values::word(values::LOG_FORMATS, &observe.json_logs);
         writeln!(f, "log_format = \"{format}\"")?;
         writeln!(f, "redact_paths = {}", observe.redact_paths)?;
+        let language = values::word(values::LANGUAGES, &observe.language);
+        writeln!(f, "language = \"{language}\"")?;
 
         writeln!(f, "\n[limits]")?;
         writeln!(f, "workers = {}", limits.workers)?;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::problem::nearest;
 use super::{
-    ConfiguredEncryption, CredentialSource, Endpoint, Override, ProjectRule, RouteKind, Scope,
-    TablePattern, TlsMode,
+    ConfiguredEncryption, CredentialSource, Endpoint, Language, Override, ProjectRule, RouteKind,
+    Scope, TablePattern, TlsMode,
 };
 
 /// The port of a Hologres endpoint that names none (Hologres, *Endpoints*).
@@ -352,6 +352,10 @@ pub(super) const CREDENTIALS: Choices<CredentialSource> = &[
 ];
 /// `[observe] log_format`; true is JSON.
 pub(super) const LOG_FORMATS: Choices<bool> = &[("text", false), ("json", true)];
+
+/// `[observe] language`
+pub(super) const LANGUAGES: Choices<Language> =
+    &[("en", Language::English), ("zh", Language::Chinese)];
 
 /// A parser for one of `choices`.
 pub(super) fn one_of<T: Copy>(choices: Choices<T>) -> impl Fn(&str) -> Result<T, String> {

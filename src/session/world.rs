@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::advice::{self, AdviceContext};
 use crate::catalog::route::{is_common_table, route_setting};
-use crate::config::{Override, Scope, Settings};
+use crate::config::{Language, Override, Scope, Settings};
 use crate::core::{Advised, Commands, ErrorContext, Policy, World};
 use crate::protection::knowledge::{DatabaseKnowledge, Knowledge};
 use crate::protection::{Decision, NameContext};
@@ -32,6 +32,7 @@ pub(super) struct SessionWorld {
     /// Any user may set the route.
     user_may_set: bool,
     redact: bool,
+    language: Language,
     pub(super) cancel_orphans: bool,
 }
 
@@ -53,6 +54,7 @@ impl SessionWorld {
             reads_encrypted: false,
             user_may_set: false,
             redact: settings.observe.redact_paths,
+            language: settings.observe.language,
             cancel_orphans: settings.limits.cancel_orphans,
         }
     }
@@ -158,9 +160,9 @@ impl World for SessionWorld {
                 version: snapshot.version(),
                 not_retried: context.not_retried,
                 redact: self.redact,
+                language: self.language,
                 original_detail: &text(error.get(b'D')),
                 original_hint: &text(error.get(b'H')),
-                ..AdviceContext::default()
             },
         );
         // Severity, SQLSTATE, position, file, line and routine stay as Hologres sent them.

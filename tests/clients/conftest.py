@@ -45,6 +45,17 @@ def osprey(cluster):
         yield running
 
 
+@pytest.fixture(scope="session")
+def unknowing(cluster, tmp_path_factory):
+    """An Osprey that knows nothing, and forgets at once what it learns: whatever reads encrypted data
+    meets HQE's error first."""
+    need_osprey()
+    config = tmp_path_factory.mktemp("unknowing") / "osprey.toml"
+    config.write_text('[keys]\nttl = "1ms"\nnegative_ttl = "1ms"\n')
+    with harness.Osprey(cluster.port, config=config) as running:
+        yield running
+
+
 @pytest.fixture
 def database(cluster):
     """A new database with the tables of schema.sql."""

@@ -135,15 +135,6 @@ def run_cases(cluster, database, check, seeds):
     return reports
 
 
-@pytest.fixture(scope="module")
-def unknowing(cluster, tmp_path_factory):
-    """An Osprey that knows nothing, and forgets what it learns: every case meets HQE's error."""
-    config = tmp_path_factory.mktemp("unknowing") / "osprey.toml"
-    config.write_text('[keys]\nttl = "1ms"\nnegative_ttl = "1ms"\n')
-    with harness.Osprey(cluster.port, config=str(config)) as osprey:
-        yield osprey
-
-
 def compare(cluster, database, osprey, make, cases):
     """Runs the cases that `make(seed, worker)` makes. How many met an error of HQE's that nothing
     could spare them."""

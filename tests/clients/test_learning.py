@@ -2,10 +2,12 @@
 returns rows, and the next session needs no failure."""
 
 import psycopg
+import psycopg2
 import pytest
 
 import conftest
 import harness
+import tasks
 
 RETRIES = "osprey_retries_total"
 
@@ -48,3 +50,79 @@ def creates(connection):
         return True
     except psycopg.Error:
         return False
+
+
+@pytest.mark.parametrize("fetch_count", [1, 7, 5000])
+@pytest.mark.parametrize("name", tasks.READS)
+def test_psql_with_fetch_count(unknowing, database, name, fetch_count):
+    """psql reads with BEGIN, DECLARE, FETCH: the first FETCH meets the error, two cycles after BEGIN."""
+    statement, rows = tasks.READS[name]
+    arguments = ["-At", "-v", f"FETCH_COUNT={fetch_count}", "-c", statement]
+    status, output = unknowing.endpoint(database).psql(*arguments)
+    assert status == 0, output
+    assert len(output.splitlines()) == rows
+
+
+@pytest.mark.parametrize("name", tasks.READS)
+def test_psycopg_without_autocommit(unknowing, database, name):
+    """A transaction that has read other tables before."""
+    statement, rows = tasks.READS[name]
+    with unknowing.endpoint(database).connect(autocommit=False) as connection:
+        assert connection.execute("SELECT count(*) FROM people").fetchone() == (100,)
+        connection.execute("SET LOCAL DateStyle = 'German'")
+        assert len(connection.execute(statement).fetchall()) == rows
+        assert connection.execute("SHOW DateStyle").fetchone() == ("German, DMY",)
+        with connection.cursor("named") as cursor:
+            assert len(cursor.execute(statement).fetchall()) == rows
+        connection.execute("INSERT INTO notes (note) VALUES ('in the same transaction')")
+        connection.commit()
+        notes = "SELECT count(*) FROM notes WHERE note = 'in the same transaction'"
+        assert connection.execute(notes).fetchone() == (1,)
+
+
+@pytest.mark.parametrize("autocommit", [True, False])
+@pytest.mark.parametrize("name", tasks.READS)
+def test_psycopg_in_pipeline_mode(unknowing, database, name, autocommit):
+    statement, rows = tasks.READS[name]
+    with unknowing.endpoint(database).connect(autocommit=autocommit) as connection:
+        with connection.pipeline() as pipeline:
+            before = connection.execute("SELECT count(*) FROM people")
+            if autocommit:
+                pipeline.sync()
+            read = connection.execute(statement)
+            after = connection.execute("SELECT count(*) FROM people")
+        assert before.fetchone() == after.fetchone() == (100,)
+        assert len(read.fetchall()) == rows
+
+
+def test_psycopg2_named_cursor(unknowing, database):
+    connection = psycopg2.connect(unknowing.endpoint(database).conninfo())
+    with connection, connection.cursor("named") as cursor:
+        cursor.itersize = 7
+        cursor.execute("SELECT id, name FROM salaries")
+        assert len(list(cursor)) == 1000
+    connection.close()
+
+
+def test_what_changes_in_between_is_not_papered_over(unknowing, database, cluster):
+    """The transaction is run again only as the client has seen it; else the error, and its state."""
+    with unknowing.endpoint(database).connect(autocommit=False) as connection:
+        connection.execute("SELECT max(id) FROM notes")
+        cluster.query(database, "INSERT INTO notes (note) VALUES ('of another session')")
+        with pytest.raises(psycopg.errors.InternalError_, match="HQE") as caught:
+            connection.execute("SELECT count(*) FROM salaries")
+        assert "answered differently" in caught.value.diag.message_detail
+        assert connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+            connection.execute("SELECT 1")
+        connection.rollback()
+        assert connection.execute("SELECT count(*) FROM salaries").fetchone() == (1000,)
+
+
+def test_chinese(cluster, database, tmp_path):
+    config = tmp_path / "osprey.toml"
+    config.write_text('[route]\nretry = false\n[observe]\nlanguage = "zh"\n')
+    with harness.Osprey(cluster.port, config=config) as osprey:
+        with pytest.raises(psycopg.errors.InternalError_, match="加密") as caught:
+            read(osprey.endpoint(database))
+    assert caught.value.diag.message_detail.startswith("OSP-1001")
