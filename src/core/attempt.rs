@@ -15,9 +15,10 @@ use crate::protection::{Decision, Effects, NameUse};
 use crate::wire::Header;
 use crate::wire::backend::{Status, tag};
 
+use super::ledger::{Expect, Own};
 use super::route::State;
 use super::steer::Sending;
-use super::{Core, World};
+use super::{Core, Outbox, World};
 
 mod again;
 mod parameters;
@@ -62,6 +63,8 @@ pub(super) struct Attempt {
     frames: Vec<u8>,
     /// The present cycle has not been sent in full.
     recording: bool,
+    /// It had not been sent in full when it failed: the rest follows the second run.
+    partial: bool,
     /// What comes behind has to wait for the answer.
     waits: bool,
     /// It will, or may, go on after the present cycle: there is a transaction.
@@ -141,6 +144,7 @@ impl Core {
         self.attempt = Some(Box::new(Attempt {
             frames: Vec::new(),
             recording: true,
+            partial: false,
             waits: false,
             goes_on: false,
             before,
@@ -240,6 +244,18 @@ impl Core {
         self.cycle_sending != Sending::Idle || self.cycle_effects.has(Effects::BEGINS)
     }
 
+    /// True if the statement that is being answered is not the last of its cycle.
+    fn more_in_cycle(&self) -> bool {
+        match self.ledger.front() {
+            Some(Expect::Query(decision)) => decision.effects.has(Effects::MULTIPLE),
+            Some(Expect::Execute(_)) => {
+                let next = self.ledger.iter().nth(1);
+                !matches!(next, Some(Expect::Sync))
+            }
+            _ => true,
+        }
+    }
+
     /// True while what comes behind a cycle has to wait for its answer.
     pub(super) fn holds_successors(&self) -> bool {
         self.attempt.as_ref().is_some_and(|attempt| attempt.waits)
@@ -249,8 +265,12 @@ impl Core {
     pub(super) fn why_not_again(&self) -> Option<NotRetried> {
         match &self.attempt {
             Some(attempt) if attempt.phase != Phase::First => Some(NotRetried::FailedAgain),
-            Some(attempt) if attempt.recording => Some(NotRetried::CycleNotComplete),
-            Some(attempt) if attempt.before > 0 || self.ledger.cycles() != Some(1) => {
+            // A message of which only a part was sent can be followed by nothing but its rest.
+            Some(_) if self.frontend_left > 0 => Some(NotRetried::CycleNotComplete),
+            Some(attempt)
+                if attempt.before > 0
+                    || self.ledger.cycles() != Some(usize::from(!attempt.recording)) =>
+            {
                 Some(NotRetried::Pipelined)
             }
             Some(attempt) if attempt.row => Some(NotRetried::RowsSent),
@@ -264,13 +284,20 @@ impl Core {
         }
     }
 
-    /// Holds an error back: the cycle will be run again at its ReadyForQuery.
-    pub(super) fn hold(&mut self, code: &'static str, error: Vec<u8>) {
-        if let Some(attempt) = &mut self.attempt {
-            attempt.code = code;
-            attempt.error = error;
-            attempt.waits = true;
-            attempt.phase = Phase::Held;
+    /// Holds an error back: the cycle will be run again at its ReadyForQuery. If the client has not
+    /// asked for that yet (it may be waiting for the error before it does), we do.
+    pub(super) fn hold(&mut self, code: &'static str, error: Vec<u8>, out: &mut Outbox) {
+        let Some(attempt) = &mut self.attempt else {
+            return;
+        };
+        attempt.code = code;
+        attempt.error = error;
+        attempt.waits = true;
+        attempt.phase = Phase::Held;
+        attempt.partial = std::mem::take(&mut attempt.recording);
+        if attempt.partial {
+            self.skipping = false;
+            self.send_own(Own::Sync, out);
         }
     }
 
@@ -297,8 +324,13 @@ impl Core {
     }
 
     /// What becomes of an answer to the client's cycle while it may be, or was, run again.
-    pub(super) fn answer(&mut self, header: Header, frame: Option<&[u8]>) -> Verdict {
-        let goes_on = self.may_go_on();
+    pub(super) fn answer(
+        &mut self,
+        header: Header,
+        frame: Option<&[u8]>,
+        out: &mut Outbox,
+    ) -> Verdict {
+        let more = self.may_go_on() || self.more_in_cycle();
         let Some(attempt) = &mut self.attempt else {
             return Verdict::Forward;
         };
@@ -315,7 +347,7 @@ impl Core {
                     _ => {}
                 }
                 attempt.heard_bytes += header.frame;
-                if attempt.row && !attempt.goes_on && !goes_on {
+                if attempt.row && !attempt.goes_on && !more {
                     self.refuse_attempt(NotRetried::RowsSent);
                 } else if attempt.heard_bytes > COMPARED {
                     self.refuse_attempt(NotRetried::TooLarge);
@@ -330,6 +362,7 @@ impl Core {
             Phase::Again(mut seen) => {
                 seen.add(frame.unwrap_or_default());
                 attempt.compared(seen);
+                self.partly_compared(out);
                 Verdict::Swallow
             }
         }

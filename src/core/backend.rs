@@ -127,7 +127,7 @@ impl Core {
             tag::NOTIFICATION => return Fate::Forward,
             tag::NOTICE if own => return Fate::Forward,
             tag::PARAMETER_STATUS => return self.parameter(frame).into(),
-            tag::NOTICE => return self.answer(header, frame).into(),
+            tag::NOTICE => return self.answer(header, frame, out).into(),
             _ => {}
         }
         if header.tag == tag::ERROR && ErrorFields::new(body).is_fatal() {
@@ -136,7 +136,7 @@ impl Core {
             return Fate::Forward;
         }
         if own {
-            return self.own_answer(header.tag, frame.unwrap_or_default());
+            return self.own_answer(header.tag, frame.unwrap_or_default(), world, out);
         }
         if header.tag == tag::ERROR {
             return self.error(body, world, out);
@@ -145,11 +145,17 @@ impl Core {
             return self.ready(frame.unwrap_or_default(), world, out);
         }
         self.answered(header.tag, body, world, out);
-        self.answer(header, frame).into()
+        self.answer(header, frame, out).into()
     }
 
     /// An answer to something of ours.
-    fn own_answer(&mut self, answer: u8, frame: &[u8]) -> Fate {
+    fn own_answer(
+        &mut self,
+        answer: u8,
+        frame: &[u8],
+        world: &impl World,
+        out: &mut Outbox,
+    ) -> Fate {
         let body = frame.get(HEADER..).unwrap_or_default();
         match self.ledger.front_mut() {
             Some(Expect::OwnCycle(own)) => {
@@ -159,7 +165,9 @@ impl Core {
                 } else if answer == tag::READY_FOR_QUERY {
                     self.ledger.pop();
                     self.own_ready(own, Status::read(body));
-                    if self.is_undoing() {
+                    if own == Own::Sync {
+                        self.run_again(world, out);
+                    } else if self.is_undoing() {
                         return self.deliver_first(frame);
                     }
                 }
@@ -186,6 +194,10 @@ impl Core {
                     self.route.inline_answered();
                 }
             }
+            Some(Expect::OwnStumble) => {
+                self.skip_to_sync();
+                return self.deliver_first(&[]);
+            }
             _ => {
                 self.ledger.pop();
             }
@@ -204,7 +216,7 @@ impl Core {
                     self.prove_once();
                 }
                 Own::Proof => self.prove_once(),
-                Own::Rollback | Own::Fail | Own::BeginAndFail => {}
+                Own::Rollback | Own::Fail | Own::BeginAndFail | Own::Sync => {}
             }
             return;
         };
@@ -349,56 +361,46 @@ impl Core {
 
     /// An ErrorResponse to the client's own message.
     fn error(&mut self, body: &[u8], world: &impl World, out: &mut Outbox) -> Fate {
-        if self.swallows_error(body) {
-            self.failed(out);
-            return Fate::Drop;
+        if let Some(fate) = self.error_again(body, out) {
+            return fate;
         }
         let decision = match self.ledger.front() {
             Some(Expect::Query(decision) | Expect::Execute(decision)) => Some(Arc::clone(decision)),
             Some(Expect::Bind) => self.next_executed(),
             _ => None,
         };
-        let not_retried = self.why_not_again().or_else(|| self.waits_for_sync());
+        let not_retried = self.why_not_again();
         let fields = ErrorFields::new(body);
-        let advised = world.advise(
-            fields,
-            &ErrorContext {
-                decision: decision.as_deref(),
-                client_owns_route: self.route.client_owns,
-                route_was_set: not_retried == Some(NotRetried::RouteWasSet)
-                    || not_retried == Some(NotRetried::FailedAgain)
-                    || (self.attempt.is_none() && self.route.state == super::route::State::Set),
-                not_retried,
-            },
-        );
+        let context = ErrorContext {
+            decision: decision.as_deref(),
+            client_owns_route: self.route.client_owns,
+            route_was_set: not_retried == Some(NotRetried::RouteWasSet)
+                || not_retried == Some(NotRetried::FailedAgain)
+                || (self.attempt.is_none() && self.route.state == super::route::State::Set),
+            not_retried,
+        };
+        let advised = world.advise(fields, &context);
         self.failed(out);
         let Some(advised) = advised else {
             // Not one that another engine would spare the client.
             self.hear_error(body);
             return Fate::Forward;
         };
+        let code = advised.code;
         if advised.curable && not_retried.is_none() {
-            self.hold(advised.code, advised.frame);
+            // What the client gets if the second run is answered differently.
+            let kept = ErrorContext {
+                not_retried: Some(NotRetried::AnsweredDifferently),
+                ..context
+            };
+            let frame = world.advise(fields, &kept).unwrap_or(advised).frame;
+            self.hold(code, frame, out);
             return Fate::Drop;
         }
         self.drop_attempt();
-        self.events.push_back(Event::ErrorRewritten {
-            code: advised.code,
-            not_retried,
-        });
+        self.events
+            .push_back(Event::ErrorRewritten { code, not_retried });
         Fate::Replace(advised.frame)
-    }
-
-    /// An error of the extended protocol is answered by ReadyForQuery only once a Sync is there: a
-    /// Query behind it is skipped, and ends nothing.
-    fn waits_for_sync(&self) -> Option<NotRetried> {
-        let simple = matches!(self.ledger.front(), Some(Expect::Query(_)));
-        let synced = || {
-            self.ledger
-                .iter()
-                .any(|entry| matches!(entry, Expect::Sync))
-        };
-        (!simple && !synced()).then_some(NotRetried::CycleNotComplete)
     }
 
     /// The decision of the statement that the Bind in front belongs to.
@@ -410,7 +412,7 @@ impl Core {
     }
 
     /// What an error does to the rest of the cycle.
-    fn failed(&mut self, out: &mut Outbox) {
+    pub(super) fn failed(&mut self, out: &mut Outbox) {
         self.route.pipeline_failed();
         if self.copy_in {
             self.copy_in = false;

@@ -18,6 +18,8 @@ pub(super) enum Own {
     Proof,
     /// ROLLBACK of a transaction that is run again from its begin.
     Rollback,
+    /// The Sync that the client has not sent yet behind a statement that failed.
+    Sync,
     /// A statement that fails: leaves the present transaction as the client believes it to be.
     Fail,
     /// The same in a transaction of its own.
@@ -56,6 +58,8 @@ pub(super) enum Expect {
     CopyEnd,
     /// CloseComplete for a Close of ours in front of a statement that is parsed again.
     OwnClose,
+    /// An error, which makes the server skip.
+    OwnStumble,
 }
 
 impl Expect {
@@ -76,7 +80,7 @@ impl Expect {
     pub(super) fn is_own(&self) -> bool {
         matches!(
             self,
-            Self::OwnCycle(_) | Self::OwnInline(..) | Self::OwnClose
+            Self::OwnCycle(_) | Self::OwnInline(..) | Self::OwnClose | Self::OwnStumble
         )
     }
 }

@@ -120,6 +120,8 @@ pub struct Commands {
     rollback: Bytes,
     fail: Bytes,
     begin_and_fail: Bytes,
+    sync: Bytes,
+    stumble: Bytes,
 }
 
 #[derive(Debug)]
@@ -171,6 +173,12 @@ impl Commands {
             rollback: cycle(&["ROLLBACK"]),
             fail: cycle(&[FAIL]),
             begin_and_fail: cycle(&["BEGIN", FAIL]),
+            sync: cycle(&[]),
+            stumble: {
+                let mut out = Vec::new();
+                compose::execute_own_portal(&mut out);
+                out.into()
+            },
         }
     }
 
@@ -183,6 +191,7 @@ impl Commands {
             Own::Rollback => &self.rollback,
             Own::Fail => &self.fail,
             Own::BeginAndFail => &self.begin_and_fail,
+            Own::Sync => &self.sync,
         }
     }
 }

@@ -48,15 +48,26 @@ pub fn own_statement(out: &mut Vec<u8>, sql: &[u8]) {
         cstr(out, OWN_NAME);
         out.extend_from_slice(&[0; 6]);
     });
-    frame(out, b'E', |out| {
-        cstr(out, OWN_NAME);
-        out.extend_from_slice(&[0; 4]);
-    });
+    execute_own_portal(out);
     frame(out, b'C', |out| {
         out.push(b'P');
         cstr(out, OWN_NAME);
     });
     close_statement(out, OWN_NAME);
+}
+
+/// Execute of a portal of Osprey's own, without a row limit. Outside [`own_statement`] there is none,
+/// and the server answers with an error (34000).
+pub fn execute_own_portal(out: &mut Vec<u8>) {
+    frame(out, b'E', |out| {
+        cstr(out, OWN_NAME);
+        out.extend_from_slice(&[0; 4]);
+    });
+}
+
+/// Flush.
+pub fn flush(out: &mut Vec<u8>) {
+    frame(out, b'H', |_| {});
 }
 
 /// Sync.

@@ -15,15 +15,13 @@ use super::{Attempt, Phase, Verdict};
 const QUERY_CANCELED: &[u8] = b"57014";
 
 impl Core {
-    /// An ErrorResponse of the client's cycle. True if it is not for the client: it belongs to what
-    /// is swallowed anyway.
-    pub(in super::super) fn swallows_error(&mut self, body: &[u8]) -> bool {
-        let Some(attempt) = &mut self.attempt else {
-            return false;
-        };
+    /// An ErrorResponse to the client's cycle while something is run again: what becomes of it;
+    /// `None`: it is looked at like any other.
+    pub(in super::super) fn error_again(&mut self, body: &[u8], out: &mut Outbox) -> Option<Fate> {
+        let attempt = self.attempt.as_mut()?;
         match attempt.phase {
-            Phase::First => false,
-            Phase::Again(seen) if seen == attempt.heard => false,
+            Phase::First => return None,
+            Phase::Again(seen) if seen == attempt.heard => return None,
             Phase::Again(mut seen) => {
                 if ErrorFields::new(body).sqlstate() == QUERY_CANCELED {
                     attempt.error.clear();
@@ -34,10 +32,54 @@ impl Core {
                 }
                 seen.add(body);
                 attempt.compared(seen);
-                true
+                self.failed(out);
+                if !self.skips_to_the_clients_sync() {
+                    self.partly_compared(out);
+                    return Some(Fate::Drop);
+                }
             }
-            Phase::Held | Phase::Differs | Phase::Undoing => true,
+            Phase::Held | Phase::Differs | Phase::Undoing => self.failed(out),
         }
+        Some(if self.skips_to_the_clients_sync() {
+            self.deliver_first(&[])
+        } else {
+            Fate::Drop
+        })
+    }
+
+    /// After an error in a second run that differs: true if the server is where the client has it,
+    /// before a Sync that is still to be sent.
+    fn skips_to_the_clients_sync(&self) -> bool {
+        let differs = |attempt: &Attempt| attempt.partial && attempt.phase == Phase::Differs;
+        self.skipping && self.attempt.as_deref().is_some_and(differs)
+    }
+
+    /// An answer of the second run of a cycle whose end the client has not sent yet was compared.
+    pub(super) fn partly_compared(&mut self, out: &mut Outbox) {
+        let Some(attempt) = &self.attempt else {
+            return;
+        };
+        if !attempt.partial {
+            return;
+        }
+        match attempt.phase {
+            Phase::Again(seen) if seen == attempt.heard => self.partly_done(out),
+            Phase::Differs => {
+                // To the client, the server skips up to its Sync: make it so.
+                out.to_server.own(self.policy.commands.stumble.clone());
+                self.ledger.push(Expect::OwnStumble);
+            }
+            _ => {}
+        }
+    }
+
+    /// All that the client has of such a cycle came again; the rest of it follows.
+    fn partly_done(&mut self, out: &mut Outbox) {
+        if let Some(attempt) = self.attempt.take() {
+            let news = attempt.untold.beyond(&attempt.told);
+            out.to_client.own(news.into());
+        }
+        self.refusal = Some(NotRetried::FailedAgain);
     }
 
     /// A ReadyForQuery of the client's, which [`Core::status`] already says.
@@ -72,7 +114,7 @@ impl Core {
             };
         }
         if let Ok(Some(header)) = Header::read(frame)
-            && self.answer(header, Some(frame)) == Verdict::Swallow
+            && self.answer(header, Some(frame), out) == Verdict::Swallow
         {
             return Fate::Drop;
         }
@@ -89,7 +131,8 @@ impl Core {
         Fate::Forward
     }
 
-    fn run_again(&mut self, world: &impl World, out: &mut Outbox) {
+    /// The ReadyForQuery behind the error that is held back has come.
+    pub(in super::super) fn run_again(&mut self, world: &impl World, out: &mut Outbox) {
         let Some(mut attempt) = self.attempt.take() else {
             return;
         };
@@ -124,14 +167,19 @@ impl Core {
             sent.extend_from_slice(frame);
             self.note_again(header, frame, world);
         }
+        if attempt.partial {
+            // Otherwise the server keeps to itself what is to be compared.
+            compose::flush(&mut sent);
+        }
         out.to_server.own(sent.into());
         // A statement counts once, however often it runs.
         self.tally = counted;
         attempt.phase = Phase::Again(super::Heard::default());
         self.attempt = Some(attempt);
+        self.partly_compared(out);
     }
 
-    fn send_own(&mut self, own: Own, out: &mut Outbox) {
+    pub(super) fn send_own(&mut self, own: Own, out: &mut Outbox) {
         let cycle = self.policy.commands.cycle(own).clone();
         out.to_server.own(cycle);
         self.ledger.push(Expect::OwnCycle(own));

@@ -2,6 +2,7 @@
 //! transactions, a transactional setting, prepared statements and portals, COPY IN.
 //!
 //! It understands a toy language, statements separated by `;`: `enc N` (reads N encrypted rows),
+//! `half` (of two rows, only the second is encrypted),
 //! `plain`, `fail`, `show`, `write`, `begin`, `commit`, `rollback`, `savepoint`, `rollback to`,
 //! `discard all`, `vacuum`, `copyin`, `set on`, `set off`, `reset`, `declare NAME BODY`,
 //! `fetch NAME N`, `moody` (answers differently each time), `warn` (a notice), `bold` and
@@ -329,6 +330,16 @@ impl Backend {
         if text.starts_with("RESET ") || text == "reset" || text == "set on" {
             self.session = true;
             return Ok(Outcome::Tag(if text == "set on" { "SET" } else { "RESET" }));
+        }
+        if text == "half" {
+            if !self.ideal && self.local.unwrap_or(self.session) {
+                if simple {
+                    self.put(b'T', b"columns");
+                }
+                self.put(b'D', b"row 0");
+                return Err(("XX000", PANGU.into()));
+            }
+            return Ok(Outcome::Rows(vec!["row 0".into(), "row 1".into()]));
         }
         if let Some(count) = text.strip_prefix("enc") {
             if !self.ideal && self.local.unwrap_or(self.session) {

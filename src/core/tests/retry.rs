@@ -108,10 +108,36 @@ fn several_reads_in_one_query_are_run_again_together() {
 
 #[test]
 fn after_a_row_has_left_it_is_not_run_again() {
+    for sent in [query("half"), query("plain; half"), query("begin; half")] {
+        let mut trio = trio();
+        assert!(trio.exchange(&sent).contains(&"E XX000".to_owned()));
+        assert_eq!(trio.last_refusal(), Some(NotRetried::RowsSent));
+    }
     let mut trio = trio();
-    let seen = trio.exchange(&query("plain; enc"));
-    assert_eq!(seen, ["T", "D plain", "C SELECT 1", "E XX000", "Z I"]);
+    let seen = trio.exchange(&[extended("plain"), extended("half"), sync()].concat());
+    assert_eq!(
+        seen.last_chunk(),
+        Some(&["D row 0".into(), "E XX000".into(), "Z I".to_owned()])
+    );
     assert_eq!(trio.last_refusal(), Some(NotRetried::RowsSent));
+}
+
+#[test]
+fn rows_of_the_statements_before_it_are_compared() {
+    let mut trio = trio();
+    assert_eq!(
+        trio.exchange(&query("plain; enc")),
+        [
+            "T",
+            "D plain",
+            "C SELECT 1",
+            "T",
+            "D row 0",
+            "C SELECT 1",
+            "Z I"
+        ]
+    );
+    assert_eq!(retried(&trio), 1);
 }
 
 #[test]
@@ -219,7 +245,7 @@ fn a_cursor_from_before_the_transaction_has_moved() {
 }
 
 #[test]
-fn if_the_second_run_answers_differently_the_error_comes_in_the_state_it_left() {
+fn if_the_second_run_differs_the_error_comes_in_the_state_that_it_left() {
     for again in ["rollback", "commit"] {
         let mut trio = trio();
         trio.exchange(&query("begin"));
@@ -265,13 +291,73 @@ fn if_the_second_run_answers_differently_the_error_comes_in_the_state_it_left() 
 
 #[test]
 fn an_error_is_not_held_while_the_client_may_wait_for_it() {
-    // [2]: without Sync in hand, holding it would be a deadlock.
+    // [2]: without Sync in hand, waiting for it would be a deadlock. It is run again at once.
     let mut trio = trio();
+    assert_eq!(
+        trio.exchange(&[extended("plain"), extended("enc 2")].concat()),
+        [
+            "1",
+            "2",
+            "D plain",
+            "C SELECT 1",
+            "1",
+            "2",
+            "D row 0",
+            "D row 1",
+            "C SELECT 2"
+        ]
+    );
+    assert_eq!(retried(&trio), 1);
+    assert_eq!(
+        trio.exchange(&[extended("write"), sync()].concat()),
+        ["1", "2", "C INSERT 0 1", "Z I"]
+    );
+}
+
+#[test]
+fn in_a_pipeline_whose_second_run_differs_the_client_has_its_error_and_the_rest_is_skipped() {
+    let mut trio = trio();
+    let seen = trio.exchange(&[extended("moody"), extended("enc 2")].concat());
+    assert_eq!(
+        seen,
+        ["1", "2", "D mood 1", "C SELECT 1", "1", "2", "E XX000"]
+    );
+    assert_eq!(trio.last_refusal(), Some(NotRetried::AnsweredDifferently));
+    assert_eq!(
+        trio.exchange(&[extended("write"), sync()].concat()),
+        ["Z I"]
+    );
+    assert!(!trio.backend.ran.contains(&"write".to_owned()));
+    // Within a transaction, too.
+    let mut trio = self::trio();
+    trio.exchange(&query("begin"));
+    let seen = trio.exchange(&[extended("moody"), extended("enc 2")].concat());
+    assert_eq!(
+        seen,
+        ["1", "2", "D mood 1", "C SELECT 1", "1", "2", "E XX000"]
+    );
+    assert_eq!(
+        trio.exchange(&[extended("write"), sync()].concat()),
+        ["Z E"]
+    );
+    assert_eq!(trio.exchange(&query("commit")), ["C ROLLBACK", "Z I"]);
+    assert!(!trio.backend.ran.contains(&"write".to_owned()));
+}
+
+#[test]
+fn a_message_cut_off_in_the_middle_leaves_no_room() {
+    let mut trio = trio();
+    let cut = bind("a longer name for a portal", "");
     trio.client(&extended("enc"));
+    trio.settle_frontend();
+    trio.client(&cut[..cut.len() - 1]);
     trio.settle();
     assert_eq!(trio.seen(), ["1", "2", "E XX000"]);
     assert_eq!(trio.last_refusal(), Some(NotRetried::CycleNotComplete));
-    assert_eq!(trio.exchange(&sync()), ["Z I"]);
+    assert_eq!(
+        trio.exchange(&[&cut[cut.len() - 1..], &sync()].concat()),
+        ["Z I"]
+    );
 }
 
 #[test]

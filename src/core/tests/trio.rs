@@ -25,6 +25,9 @@ impl World for FakeWorld {
         let text = String::from_utf8_lossy(text);
         let mut decision = Decision::default();
         let words: HashSet<&str> = text.split(';').map(str::trim).collect();
+        if text.contains(';') {
+            decision.effects = Effects::MULTIPLE;
+        }
         let mut add = |effects| decision.effects = decision.effects.with(effects);
         for word in words {
             match word {
@@ -52,7 +55,7 @@ impl World for FakeWorld {
             {
                 decision.names.push(NameUse::Fetch(name.into()));
             }
-            if body.starts_with("enc") {
+            if body.starts_with("enc") || body == "half" {
                 add(Effects::READS_FOREIGN);
                 if self.known {
                     decision.protected = Some(Arc::new(Reason {
@@ -306,6 +309,11 @@ impl Trio {
             "the core lost track: {:?}",
             self.events
         );
+    }
+
+    /// Lets what the client sends flow to the server, which does nothing yet.
+    pub(super) fn settle_frontend(&mut self) {
+        while self.frontend(usize::MAX) {}
     }
 
     /// The client sends, everything flows; what the client got.
