@@ -72,8 +72,12 @@ def test_jdbc(outcomes, mode, commit, task):
     by_fetch_size = result[mode, commit, task]
     assert sorted(by_fetch_size) == [1, 2, 100, 1000]
     for fetch_size, outcome in by_fetch_size.items():
-        fails = way == "direct" or (way == "unknowing" and TASKS[task][0] in ("write", "batch"))
-        if fails and task != "plain":
+        if way == "unknowing" and task == "partition":
+            # Of its first partition, which HQE can read, rows have left already; or not.
+            continue
+        # What writes is not run again.
+        explained = way == "unknowing" and TASKS[task][0] in ("write", "batch")
+        if explained or (way == "direct" and task != "plain"):
             assert outcome.startswith("XX000 "), (fetch_size, outcome)
             assert tasks.is_pangu(outcome), (fetch_size, outcome)
             assert (way == "direct") != ("not run again" in outcome)

@@ -10,6 +10,8 @@ import harness
 import tasks
 
 RETRIES = "osprey_retries_total"
+# Of a partitioned table whose first partition is not encrypted, rows have left before HQE fails.
+READS = {name: task for name, task in tasks.READS.items() if name != "partition"}
 
 
 @pytest.fixture
@@ -53,20 +55,20 @@ def creates(connection):
 
 
 @pytest.mark.parametrize("fetch_count", [1, 7, 5000])
-@pytest.mark.parametrize("name", tasks.READS)
+@pytest.mark.parametrize("name", READS)
 def test_psql_with_fetch_count(unknowing, database, name, fetch_count):
     """psql reads with BEGIN, DECLARE, FETCH: the first FETCH meets the error, two cycles after BEGIN."""
-    statement, rows = tasks.READS[name]
+    statement, rows = READS[name]
     arguments = ["-At", "-v", f"FETCH_COUNT={fetch_count}", "-c", statement]
     status, output = unknowing.endpoint(database).psql(*arguments)
     assert status == 0, output
     assert len(output.splitlines()) == rows
 
 
-@pytest.mark.parametrize("name", tasks.READS)
+@pytest.mark.parametrize("name", READS)
 def test_psycopg_without_autocommit(unknowing, database, name):
     """A transaction that has read other tables before."""
-    statement, rows = tasks.READS[name]
+    statement, rows = READS[name]
     with unknowing.endpoint(database).connect(autocommit=False) as connection:
         assert connection.execute("SELECT count(*) FROM people").fetchone() == (100,)
         connection.execute("SET LOCAL DateStyle = 'German'")
@@ -81,9 +83,9 @@ def test_psycopg_without_autocommit(unknowing, database, name):
 
 
 @pytest.mark.parametrize("autocommit", [True, False])
-@pytest.mark.parametrize("name", tasks.READS)
+@pytest.mark.parametrize("name", READS)
 def test_psycopg_in_pipeline_mode(unknowing, database, name, autocommit):
-    statement, rows = tasks.READS[name]
+    statement, rows = READS[name]
     with unknowing.endpoint(database).connect(autocommit=autocommit) as connection:
         with connection.pipeline() as pipeline:
             before = connection.execute("SELECT count(*) FROM people")
@@ -93,6 +95,15 @@ def test_psycopg_in_pipeline_mode(unknowing, database, name, autocommit):
             after = connection.execute("SELECT count(*) FROM people")
         assert before.fetchone() == after.fetchone() == (100,)
         assert len(read.fetchall()) == rows
+
+
+def test_rows_have_left(unknowing, database):
+    with unknowing.endpoint(database).connect() as connection:
+        with pytest.raises(psycopg.errors.InternalError_, match="HQE") as caught:
+            connection.execute(tasks.READS["partition"][0])
+        assert "rows of its result" in caught.value.diag.message_detail
+        # They are counted without a row having left.
+        assert connection.execute("SELECT count(*) FROM payments").fetchone() == (8,)
 
 
 def test_psycopg2_named_cursor(unknowing, database):
