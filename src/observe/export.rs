@@ -8,8 +8,8 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{self, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
 
-use super::families::{CONNECT_HELP, CONNECT_NAME, FAMILIES, Family};
-use super::metrics::{CONNECT_BOUNDS, CloseReason, ConnectTimes, Counter, Kind as _, Shard};
+use super::families::{CONNECT, FAMILIES, Family, OWN};
+use super::metrics::{CloseReason, Counter, Durations, Kind as _, MAX_BOUNDS, Scale, Shard};
 
 /// What the background tasks know at the moment of a scrape.
 #[derive(Debug, Clone, Default)]
@@ -165,7 +165,9 @@ impl Exporter {
             .iter()
             .map(|family| describe(family.name, family.help, family.labels))
             .collect::<Result<Vec<_>, _>>()?;
-        descriptions.push(describe(CONNECT_NAME, CONNECT_HELP, &[])?);
+        for (name, help) in [CONNECT, OWN] {
+            descriptions.push(describe(name, help, &[])?);
+        }
         Ok(Self {
             sources,
             descriptions,
@@ -195,18 +197,17 @@ impl Collector for Exporter {
                 proto_family(family.name, family.help, family.kind, metrics)
             })
             .collect();
-        let connects = self
-            .sources
-            .shards
-            .iter()
-            .map(|shard| &shard.upstream_connect_time);
-        let metrics = vec![histogram(connects)];
-        families.push(proto_family(
-            CONNECT_NAME,
-            CONNECT_HELP,
-            MetricType::HISTOGRAM,
-            metrics,
-        ));
+        let shards = self.sources.shards.iter();
+        let connects = histogram(shards.clone().map(|shard| &shard.upstream_connect_time));
+        let own = histogram(shards.map(|shard| &shard.own_time));
+        for ((name, help), metric) in [(CONNECT, connects), (OWN, own)] {
+            families.push(proto_family(
+                name,
+                help,
+                MetricType::HISTOGRAM,
+                vec![metric],
+            ));
+        }
         families
     }
 }
@@ -245,16 +246,16 @@ fn metric(family: &Family, values: &[String], value: f64) -> proto::Metric {
     metric
 }
 
-fn histogram<'s>(shards: impl Iterator<Item = &'s ConnectTimes>) -> proto::Metric {
-    let (mut counts, mut micros) = ([0; CONNECT_BOUNDS.len() + 1], 0);
+fn histogram<'s, S: Scale>(shards: impl Iterator<Item = &'s Durations<S>>) -> proto::Metric {
+    let (mut counts, mut nanoseconds) = ([0; MAX_BOUNDS + 1], 0);
     for shard in shards {
         for (sum, count) in counts.iter_mut().zip(shard.counts()) {
             *sum += count;
         }
-        micros += shard.total_micros();
+        nanoseconds += shard.total();
     }
     let mut below = 0;
-    let buckets = CONNECT_BOUNDS.iter().zip(counts).map(|(&bound, count)| {
+    let buckets = S::BOUNDS.iter().zip(counts).map(|(&bound, count)| {
         below += count;
         let mut bucket = proto::Bucket::default();
         bucket.set_upper_bound(seconds(bound));
@@ -264,14 +265,14 @@ fn histogram<'s>(shards: impl Iterator<Item = &'s ConnectTimes>) -> proto::Metri
     let mut histogram = proto::Histogram::default();
     histogram.set_bucket(buckets.collect());
     histogram.set_sample_count(counts.iter().sum());
-    histogram.set_sample_sum(seconds(micros));
+    histogram.set_sample_sum(seconds(nanoseconds));
     let mut metric = proto::Metric::default();
     metric.set_histogram(histogram);
     metric
 }
 
-fn seconds(micros: u64) -> f64 {
-    Duration::from_micros(micros).as_secs_f64()
+fn seconds(nanoseconds: u64) -> f64 {
+    Duration::from_nanos(nanoseconds).as_secs_f64()
 }
 
 #[cfg(test)]

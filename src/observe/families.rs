@@ -23,10 +23,15 @@ pub(super) struct Family {
     pub(super) read: fn(&Sources, &Knowledge) -> Samples,
 }
 
-/// The only histogram.
-pub(super) const CONNECT_NAME: &str = "osprey_upstream_connect_seconds";
-pub(super) const CONNECT_HELP: &str =
-    "How long connects to Hologres took, with name resolution and TLS.";
+/// The histograms: name and text.
+pub(super) const CONNECT: (&str, &str) = (
+    "osprey_upstream_connect_seconds",
+    "How long connects to Hologres took, with name resolution and TLS.",
+);
+pub(super) const OWN: (&str, &str) = (
+    "osprey_own_seconds",
+    "Osprey's own work on a cycle, in both directions, system calls included; waiting for neither side.",
+);
 
 const fn counter(
     name: &'static str,
@@ -58,7 +63,7 @@ const fn gauge(
     }
 }
 
-/// Every family but the histogram.
+/// Every family but the histograms.
 pub(super) const FAMILIES: &[Family] = &[
     gauge(
         "osprey_build_info",

@@ -156,38 +156,80 @@ impl Labels {
     }
 }
 
-/// Upper bounds of the connect time's buckets, in microseconds: 0.25 ms (same rack) to 10 s (the
-/// default time-out).
-pub const CONNECT_BOUNDS: [u64; 13] = [
-    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 2_500_000,
-    10_000_000,
-];
-
-/// A histogram of durations over [`CONNECT_BOUNDS`].
-#[derive(Debug, Default)]
-pub struct ConnectTimes {
-    /// Not cumulative; the last one holds what is longer than every bound.
-    buckets: [Counter; CONNECT_BOUNDS.len() + 1],
-    microseconds: Counter,
+/// Which durations a histogram tells apart.
+pub trait Scale: 'static {
+    /// The upper bounds of its buckets in nanoseconds, ascending; at most [`MAX_BOUNDS`].
+    const BOUNDS: &'static [u64];
 }
 
-impl ConnectTimes {
-    /// Counts one connect.
+/// Bounds that a histogram has at most.
+pub const MAX_BOUNDS: usize = 15;
+
+/// Of connects: 0.25 ms (same rack) to 10 s (the default time-out).
+#[derive(Debug, Default)]
+pub struct Connects;
+
+impl Scale for Connects {
+    const BOUNDS: &'static [u64] = &[
+        250_000,
+        500_000,
+        1_000_000,
+        2_500_000,
+        5_000_000,
+        10_000_000,
+        25_000_000,
+        50_000_000,
+        100_000_000,
+        250_000_000,
+        1_000_000_000,
+        2_500_000_000,
+        10_000_000_000,
+    ];
+}
+
+/// Of Osprey's own work: 1 µs to 16 ms, each twice the one before.
+#[derive(Debug, Default)]
+pub struct OwnWork;
+
+impl Scale for OwnWork {
+    const BOUNDS: &'static [u64] = &[
+        1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 256_000, 512_000, 1_024_000,
+        2_048_000, 4_096_000, 8_192_000, 16_384_000,
+    ];
+}
+
+/// A histogram of durations.
+#[derive(Debug, Default)]
+pub struct Durations<S> {
+    /// Not cumulative; the one behind the last bound holds what is longer.
+    buckets: [Counter; MAX_BOUNDS + 1],
+    nanoseconds: Counter,
+    scale: PhantomData<S>,
+}
+
+impl<S: Scale> Durations<S> {
+    /// Counts one.
     pub fn observe(&self, time: Duration) {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let bucket = CONNECT_BOUNDS.partition_point(|&bound| bound < micros);
-        self.buckets[bucket].inc();
-        self.microseconds.add(micros);
+        self.observe_many(time, 1);
     }
 
-    /// The count of each bucket, not cumulative.
-    pub fn counts(&self) -> [u64; CONNECT_BOUNDS.len() + 1] {
+    /// Counts `times` that took `total` together.
+    pub fn observe_many(&self, total: Duration, times: u64) {
+        let nanoseconds = u64::try_from(total.as_nanos()).unwrap_or(u64::MAX);
+        let each = nanoseconds / times.max(1);
+        let bucket = S::BOUNDS.partition_point(|&bound| bound < each);
+        self.buckets[bucket].add(times);
+        self.nanoseconds.add(nanoseconds);
+    }
+
+    /// The count of each bucket, not cumulative; only as many as there are bounds, and one more.
+    pub fn counts(&self) -> [u64; MAX_BOUNDS + 1] {
         std::array::from_fn(|bucket| self.buckets[bucket].get())
     }
 
-    /// The sum of all times, in microseconds.
-    pub fn total_micros(&self) -> u64 {
-        self.microseconds.get()
+    /// The sum of all times, in nanoseconds.
+    pub fn total(&self) -> u64 {
+        self.nanoseconds.get()
     }
 }
 
@@ -207,7 +249,10 @@ pub struct Shard {
     /// Connects to Hologres that failed.
     pub upstream_connect_failures: Counter,
     /// How long connects to Hologres took.
-    pub upstream_connect_time: ConnectTimes,
+    pub upstream_connect_time: Durations<Connects>,
+    /// Osprey's own work on a cycle: what it spent on its messages in both directions, system calls
+    /// included, and waiting for neither side.
+    pub own_time: Durations<OwnWork>,
     /// Statements that clients sent: Query and Execute messages.
     pub statements: Kinds<Protocol, { Protocol::COUNT }>,
     /// Of these, the ones that touch encrypted data.
@@ -262,15 +307,23 @@ mod tests {
 
     #[test]
     fn a_bound_belongs_to_its_own_bucket() {
-        let times = ConnectTimes::default();
+        let times = Durations::<Connects>::default();
         times.observe(Duration::from_micros(250));
         times.observe(Duration::from_micros(251));
         times.observe(Duration::from_hours(1));
         let counts = times.counts();
         assert_eq!(
-            (counts[0], counts[1], counts[CONNECT_BOUNDS.len()]),
+            (counts[0], counts[1], counts[Connects::BOUNDS.len()]),
             (1, 1, 1)
         );
-        assert_eq!(times.total_micros(), 3_600_000_501);
+        assert_eq!(times.total(), 3_600_000_501_000);
+    }
+
+    #[test]
+    fn cycles_of_one_turn_share_its_time() {
+        let times = Durations::<OwnWork>::default();
+        times.observe_many(Duration::from_micros(9), 3);
+        assert_eq!(times.counts()[2], 3);
+        assert_eq!(times.total(), 9_000);
     }
 }

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
@@ -38,6 +38,8 @@ pub(super) struct Running {
     server_shut: bool,
     notice_sent: bool,
     orphaned: Option<Pin<Box<Sleep>>>,
+    /// Spent on the present cycle.
+    spent: Duration,
 }
 
 impl Running {
@@ -66,12 +68,20 @@ impl Running {
             server_shut: false,
             notice_sent: false,
             orphaned: None,
+            spent: Duration::ZERO,
         }
     }
 
     /// Pumps until the session has ended.
     pub(super) async fn run(&mut self, context: &Arc<Context>) -> CloseReason {
-        std::future::poll_fn(|cx| self.poll(cx, context)).await
+        std::future::poll_fn(|cx| {
+            let begun = Instant::now();
+            let poll = self.poll(cx, context);
+            self.spent += begun.elapsed();
+            self.count(context.shard());
+            poll
+        })
+        .await
     }
 
     fn poll(
@@ -109,15 +119,12 @@ impl Running {
             );
             self.after_turn(context);
             if let Some(reason) = self.ended(cx, context) {
-                self.count(context.shard());
                 return Poll::Ready(reason);
             }
             if (front, back) == (Turn::Waits, Turn::Waits) {
-                self.count(context.shard());
                 return Poll::Pending;
             }
         }
-        self.count(context.shard());
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -288,6 +295,10 @@ impl Running {
         move_to(shard.statements.of(Protocol::Simple), tally.queries);
         move_to(shard.statements.of(Protocol::Extended), tally.executes);
         move_to(&shard.cycles, tally.cycles);
+        if tally.cycles > 0 {
+            let spent = std::mem::take(&mut self.spent);
+            shard.own_time.observe_many(spent, tally.cycles);
+        }
         if tally.protected == 0 && tally.restores == 0 && tally.proofs == 0 {
             return;
         }

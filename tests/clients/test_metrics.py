@@ -44,6 +44,16 @@ def test_metrics_move(cluster, database):
     assert moved("osprey_errors_rewritten_total") == 1
     assert moved("osprey_statements_total") >= 3
     assert moved("osprey_bytes_total") > 0
+    # One for each cycle; and Osprey's own work is no part of the time that the server takes.
+    assert moved("osprey_own_seconds_count") == moved("osprey_cycles_total") >= 3
+    assert 0 < moved("osprey_own_seconds_sum") < 0.5
+
+
+def test_own_time_is_not_the_servers(cluster, osprey, database):
+    before = total(osprey.scrape(), "osprey_own_seconds_sum")
+    with osprey.endpoint(database).connect() as connection:
+        connection.execute("SELECT pg_sleep(1.5)")
+    assert total(osprey.scrape(), "osprey_own_seconds_sum") - before < 1
 
 
 def test_health(osprey):

@@ -78,14 +78,15 @@ fn shards_are_summed() {
 #[test]
 fn the_histogram_is_cumulative_in_seconds() {
     let text = filled().render().unwrap();
-    let bucket = |le: &str| value(&text, &format!("{CONNECT_NAME}_bucket{{le=\"{le}\"}}"));
+    let (name, _) = CONNECT;
+    let bucket = |le: &str| value(&text, &format!("{name}_bucket{{le=\"{le}\"}}"));
     assert_eq!(
         (bucket("0.0025"), bucket("0.005"), bucket("10")),
         ("0", "2", "2")
     );
     assert_eq!(bucket("+Inf"), "2");
-    assert_eq!(value(&text, &format!("{CONNECT_NAME}_count")), "2");
-    assert_eq!(value(&text, &format!("{CONNECT_NAME}_sum")), "0.006");
+    assert_eq!(value(&text, &format!("{name}_count")), "2");
+    assert_eq!(value(&text, &format!("{name}_sum")), "0.006");
 }
 
 #[test]
