@@ -5,6 +5,7 @@ mod login;
 mod pump;
 mod running;
 mod scram;
+mod sizes;
 pub mod stream;
 pub mod tls;
 pub mod upstream;

@@ -10,14 +10,9 @@ use std::task::{Context, Poll};
 
 use crate::core::{Core, Op, Outbox, Progress, Queue, World};
 
+use super::sizes::{HELD, LARGE, SMALL};
 use super::stream::Stream;
 
-/// A first buffer; grown while reads fill it.
-const SMALL: usize = 16 << 10;
-/// Grown no further by full reads.
-const LARGE: usize = 128 << 10;
-/// Bytes read ahead while the core holds a direction back: enough to notice that a client is gone.
-const HELD: usize = 64 << 10;
 /// Reads of one direction before others have their turn.
 const TURNS: usize = 8;
 /// Small buffers kept per worker.

@@ -4,9 +4,12 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::BufMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+
+use super::sizes::ONCE;
 
 /// A connection to a client or to Hologres.
 #[derive(Debug)]
@@ -42,7 +45,8 @@ impl Stream {
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(buffer);
+        let once = buffer.len().min(ONCE);
+        let mut buffer = ReadBuf::new(&mut buffer[..once]);
         let result = match self {
             Self::Plain(socket) => Pin::new(socket).poll_read(context, &mut buffer),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_read(context, &mut buffer),
@@ -61,6 +65,7 @@ impl Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        let bytes = &bytes[..bytes.len().min(ONCE)];
         match self {
             Self::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write(context, bytes),
@@ -73,6 +78,10 @@ impl Stream {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if ONCE == 1 {
+            let first = pieces.iter().find(|piece| !piece.is_empty());
+            return self.poll_write(context, first.map_or(&[], |piece| piece));
+        }
         match self {
             Self::Plain(socket) => Pin::new(socket).poll_write_vectored(context, pieces),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write_vectored(context, pieces),
@@ -101,13 +110,16 @@ impl Stream {
     ///
     /// Those of the socket.
     pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Plain(socket) => socket.write_all(bytes).await,
-            Self::Tls(tls) => {
-                tls.write_all(bytes).await?;
-                tls.flush().await
+        for bytes in bytes.chunks(ONCE) {
+            match self {
+                Self::Plain(socket) => socket.write_all(bytes).await?,
+                Self::Tls(tls) => {
+                    tls.write_all(bytes).await?;
+                    tls.flush().await?;
+                }
             }
         }
+        Ok(())
     }
 
     /// Appends what can be read to `buffer`; 0 is the end.
@@ -116,9 +128,10 @@ impl Stream {
     ///
     /// Those of the socket.
     pub async fn receive(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let mut buffer = buffer.limit(ONCE);
         match self {
-            Self::Plain(socket) => socket.read_buf(buffer).await,
-            Self::Tls(tls) => match tls.read_buf(buffer).await {
+            Self::Plain(socket) => socket.read_buf(&mut buffer).await,
+            Self::Tls(tls) => match tls.read_buf(&mut buffer).await {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
                 result => result,
             },

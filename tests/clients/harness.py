@@ -52,6 +52,15 @@ ROUTING = "hg_experimental_external_catalog_routing"
 PANGU = "hos_exception: IO error: Failed to execute pangu open normal file pangu://"
 
 
+# The Osprey under test reads and writes a byte at a time (tests/run says how it is built).
+TINY_IO = bool(os.environ.get("OSPREY_TINY_IO"))
+
+
+def bulk(size):
+    """So many bytes, or repetitions; a small part of them where each byte costs a system call."""
+    return max(size // 256, 1) if TINY_IO else size
+
+
 def free_port():
     """A TCP port on 127.0.0.1 that was free a moment ago."""
     with socket.socket() as listener:

@@ -17,7 +17,7 @@ def busy_session(endpoint, seed):
     """A client that mixes protocols, transactions and what it reads; every answer is checked."""
     choose = random.Random(seed)
     with endpoint.connect() as connection:
-        for _ in range(40):
+        for _ in range(10 if harness.TINY_IO else 40):
             send = choose.choice([connection.execute, psycopg.ClientCursor(connection).execute])
             kind = choose.randrange(5)
             if kind == 0:
@@ -63,7 +63,8 @@ def test_slow_reader(cluster, database):
         endpoint = osprey.endpoint(database)
         with rawpg.Client.logged_in(endpoint) as client:
             before = osprey.peak_memory()
-            statement = f"SELECT repeat('x', 1 << 20) FROM generate_series(1, {megabytes})"
+            size = harness.bulk(1 << 20)
+            statement = f"SELECT repeat('x', {size}) FROM generate_series(1, {megabytes})"
             client.send(rawpg.query(statement))
             time.sleep(1)
             # Meanwhile others are served.

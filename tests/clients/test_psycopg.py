@@ -182,7 +182,7 @@ def test_cancel(endpoint):
 @pytest.mark.parametrize("megabytes", [1, 64])
 def test_large_messages(endpoint, request, megabytes):
     """Parameters, rows and COPY data larger than any buffer, in both directions."""
-    size = megabytes << 20
+    size = harness.bulk(megabytes << 20)
     osprey = None if endpoint.direct else request.getfixturevalue("osprey")
     before = osprey.peak_memory() if osprey else 0
     with endpoint.connect() as connection:
@@ -192,7 +192,7 @@ def test_large_messages(endpoint, request, megabytes):
         connection.execute("CREATE TEMP TABLE large (t text)")
         with connection.cursor().copy("COPY large FROM STDIN") as copy:
             for _ in range(megabytes):
-                copy.write(b"z" * (1 << 20))
+                copy.write(b"z" * harness.bulk(1 << 20))
         assert connection.execute("SELECT length(t) FROM large").fetchone() == (size,)
     if osprey:
         # Buffers may grow, but not to the size of what went through.

@@ -69,7 +69,7 @@ def test_cancel_over_tls(tls_cluster, tls_osprey):
 
 
 def test_large_values_over_tls(tls_cluster, tls_osprey):
-    size = 8 << 20
+    size = harness.bulk(8 << 20)
     with tls_osprey.endpoint("tls").connect(**verified(tls_cluster)) as connection:
         assert connection.execute("SELECT length(%s)", ["x" * size]).fetchone() == (size,)
         assert connection.execute("SELECT repeat('y', %s)", [size]).fetchone() == ("y" * size,)

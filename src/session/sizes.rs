@@ -1,0 +1,28 @@
+//! How much is read, kept and written at once.
+//!
+//! Built with the feature `tiny-io`, for the tests, everything is tiny: what happens once in a
+//! thousand sessions, a message that ends in the middle of a header or of an answer of ours, then
+//! happens at every byte.
+
+#[cfg(not(feature = "tiny-io"))]
+mod chosen {
+    /// Bytes of one read or write, at most: no slice is longer.
+    pub(crate) const ONCE: usize = usize::MAX >> 1;
+    /// A first buffer; grown while reads fill it.
+    pub(crate) const SMALL: usize = 16 << 10;
+    /// Grown no further by full reads.
+    pub(crate) const LARGE: usize = 128 << 10;
+    /// Bytes read ahead while the core holds a direction back: enough to notice that a client is
+    /// gone.
+    pub(crate) const HELD: usize = 64 << 10;
+}
+
+#[cfg(feature = "tiny-io")]
+mod chosen {
+    pub(crate) const ONCE: usize = 1;
+    pub(crate) const SMALL: usize = 32;
+    pub(crate) const LARGE: usize = 32;
+    pub(crate) const HELD: usize = 32;
+}
+
+pub(super) use chosen::{HELD, LARGE, ONCE, SMALL};
