@@ -218,6 +218,7 @@ impl Core {
     /// holding its successors back.
     pub(super) fn end_attempt(&mut self) {
         let goes_on = self.may_go_on();
+        let was_set = self.route_was_set();
         let Some(attempt) = &mut self.attempt else {
             return;
         };
@@ -226,8 +227,10 @@ impl Core {
         }
         attempt.recording = false;
         attempt.goes_on = goes_on;
-        if self.route.state == State::Set {
+        if was_set {
             self.refuse_attempt(NotRetried::RouteWasSet);
+        } else if self.route.state == State::Set {
+            self.refuse_attempt(NotRetried::RouteNotSet);
         } else if self.cycle_effects.has(CHANGES) {
             self.refuse_attempt(NotRetried::Writes);
         } else if self.cycle_effects.has(Effects::CALLS_UNKNOWN) {
@@ -279,9 +282,15 @@ impl Core {
             None if self.route.client_owns => Some(NotRetried::ClientSetRoute),
             None if self.route.disabled => Some(NotRetried::RouteNotSet),
             None if self.refusal.is_some() => self.refusal,
-            None if self.route.state == State::Set => Some(NotRetried::RouteWasSet),
+            None if self.route_was_set() => Some(NotRetried::RouteWasSet),
+            None if self.unsteered => Some(NotRetried::RouteNotSet),
             None => Some(NotRetried::Writes),
         }
+    }
+
+    /// True if the route is set, and was when each statement that is in flight was sent.
+    pub(super) fn route_was_set(&self) -> bool {
+        self.route.state == State::Set && !self.unsteered
     }
 
     /// Holds an error back: the cycle will be run again at its ReadyForQuery. If the client has not

@@ -273,9 +273,11 @@ impl Core {
             }
             (tag::COPY_IN, Some(Expect::Execute(_) | Expect::Query(_))) => {
                 self.copy_in = true;
-                self.copy_sync = false;
                 match self.ledger.enter_copy() {
-                    Some(ended) => self.copy_ended = ended,
+                    Some(entered) => {
+                        self.copy_sync = entered.sync_in_data;
+                        self.copy_ended = entered.ended;
+                    }
                     None => self.give_up("messages were sent within a COPY FROM STDIN", out),
                 }
             }
@@ -376,7 +378,7 @@ impl Core {
             client_owns_route: self.route.client_owns,
             route_was_set: not_retried == Some(NotRetried::RouteWasSet)
                 || not_retried == Some(NotRetried::FailedAgain)
-                || (self.attempt.is_none() && self.route.state == super::route::State::Set),
+                || (self.attempt.is_none() && self.route_was_set()),
             not_retried,
         };
         let advised = world.advise(fields, &context);
@@ -447,6 +449,7 @@ impl Core {
             if self.ledger.is_empty() && !self.open {
                 // Otherwise portals of a later cycle are among those that are known.
                 self.statements.transaction_over();
+                self.unsteered = false;
             }
             if std::mem::take(&mut self.catalog_changed) {
                 self.events.push_back(Event::CatalogChanged);

@@ -26,6 +26,7 @@ enum Look<'a> {
     Malformed(u8),
     Sync,
     FunctionCall,
+    CopyData,
     CopyEnd,
     Terminate,
     Other,
@@ -148,7 +149,7 @@ impl Core {
                     self.copy_sync = true;
                     return true;
                 }
-                Look::CopyEnd | Look::Other | Look::Terminate => {}
+                Look::CopyData | Look::CopyEnd | Look::Other | Look::Terminate => {}
                 _ => {
                     self.give_up("a message other than data within COPY", out);
                     return true;
@@ -282,6 +283,7 @@ impl Core {
             tag::CLOSE => Look::Close(Target::read(body)),
             tag::SYNC => Look::Sync,
             tag::FUNCTION_CALL => Look::FunctionCall,
+            tag::COPY_DATA => Look::CopyData,
             tag::COPY_DONE | tag::COPY_FAIL => Look::CopyEnd,
             tag::TERMINATE => Look::Terminate,
             _ => Look::Other,
@@ -389,6 +391,9 @@ impl Core {
             Look::Malformed(_) => self.ledger.push(Expect::Parse),
             Look::Sync => self.ledger.push(Expect::Sync),
             Look::FunctionCall => self.ledger.push(Expect::FunctionCall),
+            Look::CopyData if !self.copy_in && self.copy_pending > 0 => {
+                self.ledger.push_copy_data();
+            }
             Look::CopyEnd => {
                 if self.copy_in {
                     self.copy_ended = true;
@@ -398,7 +403,7 @@ impl Core {
                 self.copy_end_sent = true;
             }
             Look::Terminate => self.ended = Some(End::Terminate),
-            Look::Other => {}
+            Look::CopyData | Look::Other => {}
         }
     }
 

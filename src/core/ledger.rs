@@ -53,6 +53,8 @@ pub(super) enum Expect {
     OwnCycle(Own),
     /// Our SET within a client's pipeline: this many of its six answers are still to come.
     OwnInline(Own, u8),
+    /// Nothing: CopyData, sent before the server had asked for data; one entry for a run of them.
+    CopyData,
     /// Nothing: CopyDone or CopyFail, sent before the server had asked for data. What is behind it
     /// is not within the COPY.
     CopyEnd,
@@ -65,10 +67,12 @@ pub(super) enum Expect {
 impl Expect {
     /// True for what the server skips, after an error, until it sees a Sync.
     pub(super) fn is_extended(&self) -> bool {
-        !matches!(
-            self,
-            Self::Query(_) | Self::FunctionCall | Self::Sync | Self::CopyEnd | Self::OwnCycle(_)
-        )
+        !(self.ends_cycle() || self.is_unanswered() || matches!(self, Self::OwnCycle(_)))
+    }
+
+    /// True for what is not answered at all.
+    fn is_unanswered(&self) -> bool {
+        matches!(self, Self::CopyData | Self::CopyEnd)
     }
 
     /// True for what is answered by a ReadyForQuery of the client's.
@@ -108,6 +112,13 @@ impl Ledger {
         self.entries.push_back(entry);
     }
 
+    /// CopyData was sent while the server had not asked for data.
+    pub(super) fn push_copy_data(&mut self) {
+        if !matches!(self.entries.back(), Some(Expect::CopyData)) {
+            self.push(Expect::CopyData);
+        }
+    }
+
     /// How many cycles of the client's wait for their ReadyForQuery; `None`: that cannot be told.
     pub(super) fn cycles(&self) -> Option<usize> {
         (!self.ambiguous).then_some(self.cycles)
@@ -130,7 +141,7 @@ impl Ledger {
         if let Some(entry) = &popped {
             self.cycles -= usize::from(entry.ends_cycle());
         }
-        while let Some(Expect::CopyEnd) = self.entries.front() {
+        while self.front().is_some_and(Expect::is_unanswered) {
             self.entries.pop_front();
         }
         if self.entries.is_empty() {
@@ -163,21 +174,39 @@ impl Ledger {
         }
     }
 
-    /// The server asks for the data of the COPY in front: removes the Syncs sent within it, which
-    /// it eats. Says whether the end of the data was sent, too; `None`: something else was sent
-    /// within it.
-    pub(super) fn enter_copy(&mut self) -> Option<bool> {
-        let behind = self.entries.iter().skip(1);
-        let syncs = behind
-            .take_while(|entry| matches!(entry, Expect::Sync))
-            .count();
-        let ended = match self.entries.get(1 + syncs) {
+    /// The server asks for the data of the COPY in front: removes what was sent within it, with the
+    /// Syncs, which it eats. `None`: something else was sent within it.
+    pub(super) fn enter_copy(&mut self) -> Option<Entered> {
+        let within = self
+            .entries
+            .iter()
+            .skip(1)
+            .take_while(|entry| matches!(entry, Expect::Sync | Expect::CopyData));
+        let mut entered = Entered::default();
+        let (mut data, mut count, mut syncs) = (false, 1, 0);
+        for entry in within {
+            let sync = matches!(entry, Expect::Sync);
+            data |= !sync;
+            entered.sync_in_data |= sync && data;
+            syncs += usize::from(sync);
+            count += 1;
+        }
+        entered.ended = match self.entries.get(count) {
             None => false,
             Some(Expect::CopyEnd) => true,
             Some(_) => return None,
         };
-        self.entries.drain(1..1 + syncs + usize::from(ended));
+        self.entries.drain(1..count + usize::from(entered.ended));
         self.cycles -= syncs;
-        Some(ended)
+        Some(entered)
     }
+}
+
+/// What was sent within a COPY before the server had asked for its data.
+#[derive(Debug, Default)]
+pub(super) struct Entered {
+    /// CopyDone or CopyFail.
+    pub(super) ended: bool,
+    /// A Sync behind data: if it is these that the server refuses, it answers the Sync.
+    pub(super) sync_in_data: bool,
 }

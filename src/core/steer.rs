@@ -165,7 +165,10 @@ impl Core {
         let proven = self.proven || world.is_proven();
         match self.place(simple, at, proven) {
             Some(place) => self.inject(own, target, place, out),
-            None if own == Own::Set && !self.skipping => self.tally.not_steered += 1,
+            None if own == Own::Set && !self.skipping => {
+                self.unsteered |= !parse;
+                self.tally.not_steered += 1;
+            }
             None => {}
         }
     }

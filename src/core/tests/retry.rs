@@ -1,7 +1,7 @@
 //! Running a statement again: the client sees one clean result, or the error with its reason.
 
 use super::trio::msg::{bind, describe, execute, extended, parse, query, sync};
-use super::trio::{Trio, policy, unknown};
+use super::trio::{Trio, known, policy, unknown};
 use crate::advice::NotRetried;
 use crate::core::{Event, Policy};
 
@@ -399,4 +399,15 @@ fn other_errors_pass() {
         ["T", "D row 0", "C SELECT 1", "E 22012", "Z I"]
     );
     assert_eq!(trio.exchange(&query("fail")), ["E 22012", "Z I"]);
+}
+
+#[test]
+fn a_read_that_nothing_could_be_put_in_front_of_is_not_said_to_have_had_the_right_engine() {
+    let mut trio = Trio::new(policy(), known());
+    // The BEGIN is not answered, and what is in front of it may be skipped up to the Sync.
+    trio.client(&[parse("a", "plain"), query("begin")].concat());
+    trio.client(&[extended("enc"), sync(), query("enc")].concat());
+    trio.settle();
+    assert!(trio.seen().contains(&"E XX000".into()));
+    assert!(!trio.world.was_set.get());
 }

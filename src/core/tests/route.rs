@@ -523,6 +523,20 @@ fn where_encrypted_data_can_be_read_already_nothing_is_injected() {
 }
 
 #[test]
+fn a_sync_within_a_copy_that_had_failed_before_is_answered() {
+    for copy in [query("copyin"), extended("copyin")] {
+        let mut trio = trio();
+        trio.client(&[copy, copy_data("bad"), sync(), copy_done()].concat());
+        trio.client(&[query("plain"), sync(), query("enc")].concat());
+        trio.flow();
+        let seen = trio.seen().join(" ");
+        let answers = ["T D plain C SELECT 1 Z I", "Z I", "E XX000 Z I"].join(" ");
+        assert!(seen.ends_with(&answers), "{seen}");
+        assert_eq!(sets(&trio), 0, "which Sync was answered is not known");
+    }
+}
+
+#[test]
 fn replication_and_fixed_front_ends_are_relayed() {
     let relay = Policy {
         relay_only: true,

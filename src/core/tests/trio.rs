@@ -18,6 +18,8 @@ pub(super) struct FakeWorld {
     pub(super) known: bool,
     pub(super) proven: bool,
     pub(super) reads_encrypted: bool,
+    /// What the core said of the last error that was rewritten: the route had been set for it.
+    pub(super) was_set: std::cell::Cell<bool>,
 }
 
 impl World for FakeWorld {
@@ -97,9 +99,10 @@ impl World for FakeWorld {
         self.proven
     }
 
-    fn advise(&self, error: ErrorFields<'_>, _context: &ErrorContext<'_>) -> Option<Advised> {
+    fn advise(&self, error: ErrorFields<'_>, context: &ErrorContext<'_>) -> Option<Advised> {
         let pangu = String::from_utf8_lossy(error.message()).contains("pangu");
         pangu.then(|| {
+            self.was_set.set(context.route_was_set);
             let mut frame = Vec::new();
             compose::error(
                 &mut frame,
@@ -156,6 +159,7 @@ pub(super) fn known() -> FakeWorld {
         known: true,
         proven: true,
         reads_encrypted: false,
+        was_set: std::cell::Cell::default(),
     }
 }
 
@@ -295,12 +299,7 @@ impl Trio {
 
     /// Lets everything flow until nothing moves.
     pub(super) fn settle(&mut self) {
-        loop {
-            let moved = self.frontend(usize::MAX) | self.server() | self.backward(usize::MAX);
-            if !moved {
-                break;
-            }
-        }
+        self.flow();
         assert!(
             !self
                 .events
@@ -314,6 +313,11 @@ impl Trio {
     /// Lets what the client sends flow to the server, which does nothing yet.
     pub(super) fn settle_frontend(&mut self) {
         while self.frontend(usize::MAX) {}
+    }
+
+    /// The same, whatever the core thinks of it.
+    pub(super) fn flow(&mut self) {
+        while self.frontend(usize::MAX) | self.server() | self.backward(usize::MAX) {}
     }
 
     /// The client sends, everything flows; what the client got.
