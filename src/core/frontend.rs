@@ -118,7 +118,7 @@ impl Core {
                 if Bind::read(body).is_some() {
                     return 0;
                 }
-                rest.len().max(64) * 2
+                (rest.len().max(64) * 2).min(HEADER + self.policy.inspect)
             }
             tag::QUERY | tag::PARSE | tag::DESCRIBE | tag::CLOSE | tag::EXECUTE => {
                 HEADER + self.policy.inspect

@@ -576,3 +576,13 @@ fn a_broken_frame_ends_the_session_with_a_proper_error() {
     assert_eq!(trio.seen(), ["E 08P01"]);
     assert_eq!(trio.core.ended(), Some(crate::core::End::Broken));
 }
+
+#[test]
+fn a_bind_whose_names_do_not_end_is_not_held_whole() {
+    let mut trio = trio();
+    let mut bind = b"B\x40\0\0\0".to_vec();
+    bind.resize(policy().inspect * 2, b'a');
+    trio.client(&bind);
+    while trio.frontend(1000) {}
+    assert_eq!(trio.to_server, bind);
+}
