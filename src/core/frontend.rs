@@ -246,8 +246,10 @@ impl Core {
     }
 
     fn look<'a>(&mut self, header: Header, frame: &'a [u8], world: &impl World) -> Look<'a> {
-        let body = &frame[HEADER..];
-        let whole = frame.len() == header.frame;
+        // However much is in hand: what is seen does not depend on how the bytes came.
+        let seen = frame.len().min(HEADER + self.policy.inspect);
+        let body = &frame[HEADER..seen];
+        let whole = seen == header.frame;
         match header.tag {
             tag::QUERY => {
                 let text = query_text(body);

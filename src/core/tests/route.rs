@@ -586,3 +586,20 @@ fn a_bind_whose_names_do_not_end_is_not_held_whole() {
     while trio.frontend(1000) {}
     assert_eq!(trio.to_server, bind);
 }
+
+#[test]
+fn of_a_long_text_only_the_head_is_looked_at_however_the_bytes_come() {
+    let policy = Policy {
+        inspect: 8,
+        ..policy()
+    };
+    for (text, seen) in [("enc; fail", 1), ("plain;;;;;enc", 0)] {
+        for piece in [1, usize::MAX] {
+            let mut trio = Trio::new(policy.clone(), known());
+            trio.client(&query(text));
+            while trio.frontend(piece) {}
+            trio.settle();
+            assert_eq!(sets(&trio), seen, "{text}");
+        }
+    }
+}
