@@ -254,7 +254,7 @@ impl Lane {
             self.head = 0;
         }
         let grown = if needed > buffer.len() {
-            needed.next_power_of_two()
+            needed.next_multiple_of(SMALL)
         } else if self.tail == buffer.len() || (self.full && buffer.len() < LARGE) {
             (buffer.len() * 2).max(held + SMALL)
         } else {
