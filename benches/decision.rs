@@ -126,8 +126,12 @@ fn main() {
     measure("begin", &many, true, |_| "begin".into());
     measure("no name, 350 B", &many, false, |run| joins("orders", run));
     measure("no name, 1 KB", &many, false, one_kilobyte);
+    measure("no name, 1 KB, seen before", &many, true, one_kilobyte);
     measure("no name, 1 KB, 50 names known", &few, false, one_kilobyte);
     measure("no name, 4.6 KB", &many, false, |run| report("orders", run));
+    measure("no name, 4.6 KB, seen before", &many, true, |run| {
+        report("orders", run)
+    });
     measure("no name, INSERT of 200 KB", &many, false, |run| {
         insert(5_000, run)
     });

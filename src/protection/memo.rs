@@ -14,9 +14,6 @@ pub(super) const MAX_TEXT: usize = 64 << 10;
 /// Shards keep sessions on different workers out of each other's way.
 const SHARDS: usize = 16;
 
-/// Bytes of text that a shard holds before it starts anew: 8 MiB for the whole memo.
-const SHARD_BYTES: usize = 512 << 10;
-
 /// What an entry costs beside its text.
 const ENTRY_BYTES: usize = 256;
 
@@ -34,16 +31,36 @@ struct Shard {
 }
 
 /// A bounded map from text and name context to decision.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Memo {
     shards: [Mutex<Shard>; SHARDS],
-    hasher: RandomState,
+    /// Bytes that a shard holds before it starts anew.
+    shard_bytes: usize,
+}
+
+/// Makes the keys of [`Memo::get`] and [`Memo::insert`].
+#[derive(Debug, Default)]
+pub(super) struct Hasher(RandomState);
+
+impl Hasher {
+    /// The key of a text whose decision is the same whatever names mean.
+    pub(super) fn text(&self, text: &[u8]) -> u64 {
+        self.0.hash_one(text)
+    }
+
+    /// The key of a text, given as [`Self::text`] has it, together with what names mean.
+    pub(super) fn with_names(&self, text: u64, names: &NameContext) -> u64 {
+        self.0.hash_one((text, names))
+    }
 }
 
 impl Memo {
-    /// The key to pass to `get` and `insert`.
-    pub(super) fn hash(&self, text: &[u8], names: &NameContext) -> u64 {
-        self.hasher.hash_one((text, names))
+    /// One that holds about so many bytes.
+    pub(super) fn new(bytes: usize) -> Self {
+        Self {
+            shards: Default::default(),
+            shard_bytes: bytes / SHARDS,
+        }
     }
 
     pub(super) fn get(&self, hash: u64, text: &[u8], names: &NameContext) -> Option<Arc<Decision>> {
@@ -77,7 +94,7 @@ impl Memo {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let cost = text.len() + ENTRY_BYTES;
-        if shard.bytes + cost > SHARD_BYTES {
+        if shard.bytes + cost > self.shard_bytes {
             std::mem::swap(&mut shard.entries, &mut thrown_out);
             shard.bytes = 0;
         }
@@ -96,36 +113,38 @@ mod tests {
 
     #[test]
     fn remembers_by_text_and_names_and_stays_bounded() {
-        let memo = Memo::default();
+        let memo = Memo::new(8 << 20);
+        let hasher = Hasher::default();
+        let hash = |text: &[u8], names: &NameContext| hasher.with_names(hasher.text(text), names);
         let names = NameContext::default();
         let other = NameContext {
             search_path: Some(vec!["a".into()]),
             ..NameContext::default()
         };
         let decision = Arc::new(Decision::default());
-        let hash = memo.hash(b"select 1", &names);
-        memo.insert(hash, b"select 1", &names, Arc::clone(&decision));
-        let found = memo.get(hash, b"select 1", &names).expect("remembered");
+        let key = hash(b"select 1", &names);
+        memo.insert(key, b"select 1", &names, Arc::clone(&decision));
+        let found = memo.get(key, b"select 1", &names).expect("remembered");
         assert!(Arc::ptr_eq(&found, &decision));
         assert!(
-            memo.get(hash, b"select 2", &names).is_none(),
+            memo.get(key, b"select 2", &names).is_none(),
             "a collision is no hit"
         );
-        assert!(memo.get(hash, b"select 1", &other).is_none());
+        assert!(memo.get(key, b"select 1", &other).is_none());
+        assert_ne!(key, hash(b"select 1", &other), "both are remembered");
 
         for number in 0..20_000 {
             let text = format!("select {number:0>1000}").into_bytes();
-            let hash = memo.hash(&text, &names);
-            memo.insert(hash, &text, &names, Arc::clone(&decision));
+            memo.insert(hash(&text, &names), &text, &names, Arc::clone(&decision));
         }
         for shard in &memo.shards {
             let shard = shard.lock().expect("not poisoned");
             let held: usize = shard.entries.values().map(|entry| entry.text.len()).sum();
-            assert!(held <= SHARD_BYTES && !shard.entries.is_empty());
+            assert!(held <= memo.shard_bytes && !shard.entries.is_empty());
         }
         let long = vec![b'x'; MAX_TEXT + 1];
-        let hash = memo.hash(&long, &names);
-        memo.insert(hash, &long, &names, decision);
-        assert!(memo.get(hash, &long, &names).is_none());
+        let key = hash(&long, &names);
+        memo.insert(key, &long, &names, decision);
+        assert!(memo.get(key, &long, &names).is_none());
     }
 }

@@ -3,12 +3,12 @@
 //!
 //! Most statements name no protected relation. For them a scan for all names at once, and the
 //! first keyword, are the whole decision: no parsing, no allocation. Only a text that holds one of
-//! the names (or a word that may hide one) is read in full, once: the answer is remembered by the
+//! the names (or a word that may hide one) is read in full, once. Either answer is remembered by the
 //! exact text.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use super::memo::{MAX_TEXT, Memo};
+use super::memo::{Hasher, MAX_TEXT, Memo};
 use super::quick::Quick;
 use super::relations::{Relations, Standing};
 use super::{Decision, Effects, NameContext, Reason};
@@ -16,19 +16,33 @@ use crate::catalog::{HologresVersion, RouteSettings};
 use crate::config::TablePattern;
 use crate::sql::{self, Analysis, RelationName};
 
+/// Bytes of texts that were read in full, and are remembered.
+const READ_BYTES: usize = 8 << 20;
+
+/// The same of texts that need not be read. They are more, and deciding them anew costs little.
+const QUICK_BYTES: usize = 4 << 20;
+
+/// A shorter text that need not be read is scanned again in less time than it is looked up.
+const MIN_QUICK_TEXT: usize = 128;
+
+/// For decisions that do not depend on what names mean.
+static ANY_NAMES: LazyLock<NameContext> = LazyLock::new(NameContext::default);
+
 /// What is known of one database at one time.
 #[derive(Debug)]
 pub struct Snapshot {
     generation: u64,
-    relations: Relations,
+    relations: Arc<Relations>,
     protected: usize,
     foreign: usize,
     route: RouteSettings,
     version: Option<HologresVersion>,
     search_path: String,
     blind: bool,
-    quick: Quick,
-    memo: Memo,
+    quick: Arc<Quick>,
+    hasher: Hasher,
+    read: Memo,
+    need_not_be_read: Memo,
 }
 
 /// Collects what a [`Snapshot`] will hold.
@@ -56,6 +70,29 @@ impl Snapshot {
             search_path: "\"$user\", public".to_owned(),
             blind: false,
         }
+    }
+
+    /// The same under another generation, in which any relation that is not known may, or may not,
+    /// lead to MaxCompute. Cheap: names and matcher are shared.
+    #[must_use]
+    pub fn with_blindness(&self, blind: bool, generation: u64) -> Self {
+        Self {
+            generation,
+            relations: Arc::clone(&self.relations),
+            quick: Arc::clone(&self.quick),
+            route: self.route.clone(),
+            search_path: self.search_path.clone(),
+            blind,
+            hasher: Hasher::default(),
+            read: Memo::new(READ_BYTES),
+            need_not_be_read: Memo::new(QUICK_BYTES),
+            ..*self
+        }
+    }
+
+    /// True if any relation that is not known may lead to MaxCompute.
+    pub fn is_blind(&self) -> bool {
+        self.blind
     }
 
     /// The database that this is about.
@@ -113,15 +150,25 @@ impl Snapshot {
             let quick = self.quick(sql);
             return quick.unwrap_or_else(|| Arc::new(self.read(sql::analyze(sql), names)));
         }
-        let hash = self.memo.hash(sql, names);
-        if let Some(decision) = self.memo.get(hash, sql, names) {
+        let text = self.hasher.text(sql);
+        if sql.len() >= MIN_QUICK_TEXT
+            && let Some(decision) = self.need_not_be_read.get(text, sql, &ANY_NAMES)
+        {
+            return decision;
+        }
+        let key = self.hasher.with_names(text, names);
+        if let Some(decision) = self.read.get(key, sql, names) {
             return decision;
         }
         if let Some(decision) = self.quick(sql) {
+            if sql.len() >= MIN_QUICK_TEXT {
+                let kept = Arc::clone(&decision);
+                self.need_not_be_read.insert(text, sql, &ANY_NAMES, kept);
+            }
             return decision;
         }
         let decision = Arc::new(self.read(sql::analyze(sql), names));
-        self.memo.insert(hash, sql, names, Arc::clone(&decision));
+        self.read.insert(key, sql, names, Arc::clone(&decision));
         decision
     }
 
@@ -133,7 +180,7 @@ impl Snapshot {
         quick.unwrap_or_else(|| Arc::new(self.read(sql::analyze_prefix(head), names)))
     }
 
-    /// Without parsing; while the catalogs are not known, any name may be one that matters.
+    /// Without parsing; while the catalogs are not known in full, any name may be one that matters.
     fn quick(&self, sql: &[u8]) -> Option<Arc<Decision>> {
         if self.blind {
             return None;
@@ -274,7 +321,7 @@ impl SnapshotBuilder {
         self
     }
 
-    /// The catalogs are not known: any relation may lead to MaxCompute.
+    /// The catalogs are not known, or not all of them: any relation may lead to MaxCompute.
     #[must_use]
     pub fn blind(mut self) -> Self {
         self.blind = true;
@@ -293,13 +340,15 @@ impl SnapshotBuilder {
             generation,
             protected: count(|standing| matches!(standing, Standing::Protected(_))),
             foreign: count(|standing| matches!(standing, Standing::Foreign)),
-            quick: Quick::new(&self.relations),
-            relations: self.relations,
+            quick: Arc::new(Quick::new(&self.relations)),
+            relations: Arc::new(self.relations),
             route: self.route,
             version: self.version,
             search_path: self.search_path,
             blind: self.blind,
-            memo: Memo::default(),
+            hasher: Hasher::default(),
+            read: Memo::new(READ_BYTES),
+            need_not_be_read: Memo::new(QUICK_BYTES),
         }
     }
 }
