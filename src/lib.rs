@@ -8,7 +8,8 @@
 //!    bytes. The core knows no socket and no clock: frames in, ranges out.
 //! 3. For each statement the core asks the [`protection`] snapshot of the database whether it
 //!    touches MaxCompute data encrypted with a KMS key. [`sql`] finds what a statement touches;
-//!    [`catalog`] and [`keys`] supply, in the background, what is known about it.
+//!    [`catalog`] and [`keys`] supply what is known about it, in the background or, without an
+//!    account, through the first session of each database.
 //! 4. If the session's engine is not the one the statement needs, the core puts
 //!    `SET hg_experimental_enable_access_odps_orc_via_holo = false` in front, in the same write.
 //! 5. Replies are forwarded as they come; those to our own SET are swallowed; an error that

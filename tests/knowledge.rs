@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::postgres::{self, Cluster, PASSWORD};
+use osprey::catalog::{Contents, Failure, ReadError, Relation};
 use osprey::config::{ConfiguredEncryption, ProjectRule, Secret, Settings, TablePattern};
 use osprey::protection::knowledge::{DatabaseKnowledge, Knowledge};
 use osprey::protection::{NameContext, Reason, Source};
@@ -110,11 +111,16 @@ async fn the_first_reading_is_waited_for_and_ddl_seen_passing_is_followed() {
         reason(&database, "late").is_some()
     })
     .await;
-    let settled = database.generation();
+    let settled = database.counts().snapshots.get();
     database.catalog_changed();
-    until("a reading", || database.counts().readings.get() > 3).await;
+    assert!(
+        database.snapshot().is_blind(),
+        "any name may be one that nobody has read yet"
+    );
+    until("it is read", || !database.snapshot().is_blind()).await;
+    assert!(database.counts().readings.get() > 3);
     assert_eq!(
-        database.generation(),
+        database.counts().snapshots.get(),
         settled,
         "what reads the same makes no new snapshot"
     );
@@ -160,8 +166,6 @@ async fn a_large_database_is_known_in_seconds() {
 #[tokio::test]
 async fn without_a_catalog_the_patterns_are_in_place_at_once() {
     let mut settings = Settings::for_upstream("127.0.0.1", 1);
-    let nothing = knowledge(&settings).database("db");
-    assert!(!nothing.names_configured());
     settings.protect.tables = vec![TablePattern {
         database: "*".into(),
         schema: "*".into(),
@@ -169,7 +173,6 @@ async fn without_a_catalog_the_patterns_are_in_place_at_once() {
     }];
     let knowledge = knowledge(&settings);
     let database = knowledge.database("db");
-    assert!(database.names_configured());
     assert_eq!(
         reason(&database, "secret_x").unwrap().source,
         Source::Pattern
@@ -229,6 +232,7 @@ async fn other_rules_apply_to_what_is_open() {
     until("the new rules", || reason(&database, "staff").is_some()).await;
     assert_eq!(reason(&database, "orders"), None);
     settings.catalog.user = None;
+    settings.catalog.borrow = false;
     knowledge.apply(&settings);
     until("the catalog is left", || {
         reason(&database, "staff").is_none()
@@ -318,6 +322,121 @@ async fn a_lesson_does_not_wait_for_a_slow_server() {
         0,
         "the reading still goes on"
     );
+}
+
+fn borrowing() -> (Arc<Knowledge>, Arc<DatabaseKnowledge>) {
+    let mut settings = Settings::for_upstream("127.0.0.1", 1);
+    settings.protect.projects = vec![encrypted("sales")];
+    let knowledge = knowledge(&settings);
+    let database = knowledge.database("lent");
+    (knowledge, database)
+}
+
+fn contents() -> Contents {
+    let orders = Relation {
+        schema: "public".into(),
+        name: "orders".into(),
+        project: Some("sales".into()),
+        reads: Vec::new(),
+    };
+    Contents {
+        relations: vec![orders],
+        ..Contents::default()
+    }
+}
+
+fn refused() -> ReadError {
+    ReadError {
+        failure: Failure::Permission,
+        reason: "no".into(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_session_reads_for_all_and_the_others_wait_for_it() {
+    let (_knowledge, database) = borrowing();
+    database.ready().await; // Nobody reads: there is nothing to wait for.
+    let loan = database.lend().unwrap();
+    assert_eq!(loan.servers(), ["odps_server"]);
+    assert!(database.lend().is_none(), "one is at it");
+    let waiting = tokio::time::timeout(Duration::from_secs(1), database.ready());
+    assert!(waiting.await.is_err());
+    loan.give(Ok(contents()));
+    assert!(database.lend().is_none(), "it is not taken in yet");
+    database.ready().await;
+    assert!(reason(&database, "orders").is_some());
+    assert!(database.lend().is_none(), "it is known");
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    let refreshing = database.lend().unwrap();
+    database.ready().await; // What is known is good enough meanwhile.
+    refreshing.give(Ok(Contents::default()));
+    until("the second reading", || {
+        reason(&database, "orders").is_none()
+    })
+    .await;
+    assert_eq!(database.counts().readings.get(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_ddl_the_next_session_reads_and_another_one_a_second_later() {
+    let (_knowledge, database) = borrowing();
+    database.lend().unwrap().give(Ok(contents()));
+    database.ready().await;
+    assert!(!database.snapshot().is_blind());
+    database.catalog_changed();
+    assert!(database.snapshot().is_blind());
+    database.lend().unwrap().give(Ok(contents()));
+    database.ready().await;
+    assert!(database.snapshot().is_blind(), "it may have come too early");
+    assert!(database.lend().is_none(), "nor is every session asked");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    database.lend().unwrap().give(Ok(contents()));
+    database.ready().await;
+    assert!(!database.snapshot().is_blind());
+    assert!(database.lend().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_borrowed_reading_that_fails_is_tried_again_less_and_less_often() {
+    let (_knowledge, database) = borrowing();
+    for seconds in [1, 2, 4, 8] {
+        database.lend().unwrap().give(Err(refused()));
+        database.ready().await;
+        // DDL does not make it more promising.
+        database.catalog_changed();
+        tokio::time::sleep(Duration::from_millis(seconds * 1_000 - 50)).await;
+        assert!(database.lend().is_none(), "within {seconds} s");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(database.reading_failure(), Some(refused()));
+    drop(database.lend().unwrap());
+    database.ready().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let slow = ReadError {
+        failure: Failure::Timeout,
+        reason: "slow".into(),
+    };
+    database.lend().unwrap().give(Err(slow));
+    database.ready().await;
+    tokio::time::sleep(Duration::from_secs(299)).await;
+    assert!(
+        database.lend().is_none(),
+        "nobody is to wait for that again"
+    );
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(database.lend().is_some());
+}
+
+#[tokio::test]
+async fn nothing_is_borrowed_where_there_is_an_account_or_it_is_switched_off() {
+    let mut settings = Settings::for_upstream("127.0.0.1", 1);
+    settings.catalog.borrow = false;
+    let database = knowledge(&settings).database("off");
+    assert!(database.lend().is_none());
+    settings.catalog.borrow = true;
+    settings.catalog.user = Some("anyone".into());
+    let database = knowledge(&settings).database("account");
+    assert!(database.lend().is_none());
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // a failed expectation is a failed test
 
-use osprey::simulator::demo::{Stage, Story};
+use osprey::catalog::Service;
+use osprey::config::Settings;
+use osprey::simulator::demo::{DATABASE, Stage, Story};
 use osprey::simulator::{Engine, Options, PANGU_ERROR, Protocol, Simulator};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
@@ -528,46 +530,27 @@ async fn a_story_that_breaks_off_says_why() {
 
 #[tokio::test]
 async fn the_catalog_reader_is_answered() {
-    use tokio_postgres::types::Type;
     let simulator = simulator().await;
-    let client = connect(&simulator).await;
-
-    let sql = "SELECT n.nspname, c.relname, t.ftoptions FROM pg_catalog.pg_foreign_table t \
-               JOIN pg_catalog.pg_class c ON c.oid = t.ftrelid WHERE srvname = ANY ($1)";
-    let parameter = vec!["odps_server"];
-    let tables = client
-        .query_typed(sql, &[(&parameter, Type::TEXT_ARRAY)])
-        .await
-        .unwrap();
-    let tables: Vec<(String, Vec<String>)> = tables
+    let mut settings = Settings::for_upstream("127.0.0.1", simulator.address().port());
+    settings.catalog.user = Some("reader".into());
+    let service = Service::new(&settings.upstream, &settings.catalog, None).unwrap();
+    let contents = service.read(DATABASE).await.unwrap();
+    let relations = contents
+        .relations
         .iter()
-        .map(|row| (row.get("relname"), row.get("ftoptions")))
-        .collect();
-    let table = |name: &str, project: &str| {
-        let options = [
-            format!("project_name={project}"),
-            "table_name=sales".to_owned(),
-        ];
-        (name.to_owned(), options.to_vec())
-    };
+        .map(|relation| (&*relation.name, relation.project.as_deref()));
     let expected = [
-        table("sales_encrypted", "finance_encrypted"),
-        table("sales_plain", "finance_plain"),
+        ("sales_encrypted", Some("finance_encrypted")),
+        ("sales_plain", Some("finance_plain")),
+        ("revenue", None),
     ];
-    assert_eq!(tables, expected);
-    let parameter = vec!["other"];
-    let tables = client
-        .query_typed(sql, &[(&parameter, Type::TEXT_ARRAY)])
-        .await
-        .unwrap();
-    assert!(tables.is_empty());
+    let mut relations: Vec<_> = relations.collect();
+    relations.sort_unstable_by_key(|relation| relation.1.is_none());
+    assert_eq!(relations, expected);
+    assert_eq!(contents.relations[2].reads, [0]);
+    assert!(contents.version.is_some() && contents.route.orc_via_holo == Some(true));
 
-    let sql =
-        "SELECT 1 FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid";
-    let edges = client.query_typed(sql, &[]).await.unwrap();
-    let edge: Vec<String> = (0..4).map(|at| edges[0].get(at)).collect();
-    assert_eq!(edge, ["public", "revenue", "public", "sales_encrypted"]);
-
+    let client = connect(&simulator).await;
     // psql's \d asks of the same catalogs, but not these questions.
     let sql = "SELECT c.relname FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_namespace n";
     let error = simple(&client, sql).await.unwrap_err();

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio_postgres::error::SqlState;
-
 /// What kind of failure a reading ended in; each has its own remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Failure {
@@ -17,7 +15,7 @@ pub enum Failure {
     TooManyConnections,
     /// There is no such database.
     NoDatabase,
-    /// The service account may not read what it must.
+    /// Who reads may not read what it must.
     Permission,
     /// It took too long.
     Timeout,
@@ -40,7 +38,8 @@ impl Failure {
             }
             Self::NoDatabase => "nothing, if a client merely misspelt the database's name",
             Self::Permission => {
-                "grant the service account CONNECT on the database and let it read pg_catalog"
+                "let who reads (catalog.user, else the sessions' users) connect to the database \
+                 and read pg_catalog"
             }
             Self::Timeout => "check the instance's load; the next reading is tried by itself",
             Self::Server => "see the reason; if it stays, set table patterns under [protect]",
@@ -80,7 +79,23 @@ impl ReadError {
         }
     }
 
-    pub(super) fn timeout(doing: &str, limit: Duration) -> Self {
+    /// An ErrorResponse.
+    pub(crate) fn said(sqlstate: &str, message: &str) -> Self {
+        let failure = match sqlstate {
+            "3D000" => Failure::NoDatabase,
+            "42501" => Failure::Permission,
+            "53300" => Failure::TooManyConnections,
+            "57014" => Failure::Timeout,
+            _ if sqlstate.starts_with("28") => Failure::Login,
+            _ => Failure::Server,
+        };
+        Self {
+            failure,
+            reason: format!("{message} (SQLSTATE {sqlstate})"),
+        }
+    }
+
+    pub(crate) fn timeout(doing: &str, limit: Duration) -> Self {
         let reason = format!("{doing} took longer than {} s", limit.as_secs_f64());
         Self {
             failure: Failure::Timeout,
@@ -92,17 +107,7 @@ impl ReadError {
 impl From<&tokio_postgres::Error> for ReadError {
     fn from(error: &tokio_postgres::Error) -> Self {
         if let Some(said) = error.as_db_error() {
-            let code = said.code();
-            let failure = match *code {
-                SqlState::INVALID_CATALOG_NAME => Failure::NoDatabase,
-                SqlState::INSUFFICIENT_PRIVILEGE => Failure::Permission,
-                SqlState::TOO_MANY_CONNECTIONS => Failure::TooManyConnections,
-                SqlState::QUERY_CANCELED => Failure::Timeout,
-                _ if code.code().starts_with("28") => Failure::Login,
-                _ => Failure::Server,
-            };
-            let reason = format!("{} (SQLSTATE {})", said.message(), code.code());
-            return Self { failure, reason };
+            return Self::said(said.code().code(), said.message());
         }
         let mut reason = error.to_string();
         let mut source = std::error::Error::source(error);

@@ -1,12 +1,12 @@
 //! What a database's catalogs say: the MaxCompute foreign tables, and every relation that leads
-//! to one, read with tokio-postgres through a service account.
-//!
-//! [`Service`] makes the connection and asks, [`lineage`] finds what leads to
-//! a foreign table.
+//! to one. A reading asks either through a service account ([`Service`], with tokio-postgres), or
+//! through a session that its client lends (whatever can [`ask::Ask`]). [`lineage`] finds what
+//! leads to a foreign table.
 
+pub(crate) mod ask;
 mod error;
 pub mod lineage;
-mod read;
+pub(crate) mod read;
 mod roles;
 pub(crate) mod route;
 mod service;

@@ -8,9 +8,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use tokio_postgres::{Client, Connection, Error, NoTls};
+use tokio_postgres::{Client, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::ask::{Account, Ask};
 use super::{Contents, Failure, ReadError, read};
 use crate::config::{Catalog, Secret, TlsMode, Upstream};
 
@@ -19,6 +20,9 @@ pub const APPLICATION_NAME: &str = "osprey-catalog";
 
 /// The longest a whole reading may take, connecting excluded.
 const READING_DEADLINE: Duration = Duration::from_mins(2);
+
+/// The longest one of its questions may take.
+const STATEMENT_TIMEOUT: &str = "60s";
 
 /// How to reach the upstream as the service account.
 #[derive(Clone)]
@@ -67,7 +71,11 @@ impl Service {
     /// go on with.
     pub async fn read(&self, database: &str) -> Result<Contents, ReadError> {
         self.asking(database, async |client| {
-            read::contents(client, &self.user, &self.servers).await
+            let mut account = Account(client);
+            account
+                .ask(&format!("SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
+                .await?;
+            read::contents(&mut account, &self.servers).await
         })
         .await
     }
@@ -77,13 +85,16 @@ impl Service {
     /// # Errors
     /// See [`Service::read`].
     pub async fn databases(&self, database: &str) -> Result<Vec<String>, ReadError> {
-        self.asking(database, read::databases).await
+        self.asking(database, async |client| {
+            read::databases(&mut Account(client)).await
+        })
+        .await
     }
 
     async fn asking<R>(
         &self,
         database: &str,
-        questions: impl AsyncFnOnce(&Client) -> Result<R, Error>,
+        questions: impl AsyncFnOnce(&Client) -> Result<R, ReadError>,
     ) -> Result<R, ReadError> {
         let connecting = async {
             let address = (self.host.as_str(), self.port);
@@ -129,7 +140,7 @@ impl Service {
         tls: T,
         ssl_mode: SslMode,
         database: &str,
-        questions: impl AsyncFnOnce(&Client) -> Result<R, Error>,
+        questions: impl AsyncFnOnce(&Client) -> Result<R, ReadError>,
     ) -> Result<R, ReadError>
     where
         T: TlsConnect<TcpStream>,
@@ -159,7 +170,7 @@ impl Service {
 async fn ask<R, S, T>(
     client: Client,
     connection: Connection<S, T>,
-    questions: impl AsyncFnOnce(&Client) -> Result<R, Error>,
+    questions: impl AsyncFnOnce(&Client) -> Result<R, ReadError>,
 ) -> Result<R, ReadError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -173,7 +184,9 @@ where
     match tokio::join!(questions, connection) {
         (Ok(answer), _) => Ok(answer),
         // The driver knows what the server said last; the client knows only "closed".
-        (Err(error), Err(last)) if error.is_closed() => Err(ReadError::from(&last)),
-        (Err(error), _) => Err(ReadError::from(&error)),
+        (Err(error), Err(last)) if error.failure == Failure::Unreachable => {
+            Err(ReadError::from(&last))
+        }
+        (Err(error), _) => Err(error),
     }
 }

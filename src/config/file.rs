@@ -206,6 +206,7 @@ fn walk(
         "a password does not belong in this file; put it into a file of its own and name that in \
          password_file, or set OSPREY_CATALOG_PASSWORD",
     );
+    reader.boolean(&mut catalog, "borrow", &mut target.borrow);
     reader.text(
         &mut catalog,
         "refresh",

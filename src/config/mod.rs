@@ -33,7 +33,7 @@ pub struct Settings {
     pub route: Route,
     /// What the operator says is encrypted.
     pub protect: Protect,
-    /// How the catalogs are read; `None` as user: not at all.
+    /// How the catalogs are read.
     pub catalog: Catalog,
     /// The key cache.
     pub keys: Keys,
@@ -202,10 +202,13 @@ pub struct TablePattern {
 /// `[catalog]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Catalog {
-    /// The service account; `None`: the catalogs are not read.
+    /// The service account; `None`: there is none.
     pub user: Option<String>,
     /// Its password (`OSPREY_CATALOG_PASSWORD`, or `password_file`).
     pub password: Option<Secret>,
+    /// Without an account, a database's first session reads its catalogs in its own name. Default
+    /// true.
+    pub borrow: bool,
     /// How often each database is read again. Default 5 min.
     pub refresh: Duration,
     /// Names of the foreign servers that are MaxCompute's. Default `odps_server`.
@@ -310,6 +313,7 @@ impl Settings {
             catalog: Catalog {
                 user: None,
                 password: None,
+                borrow: true,
                 refresh: Duration::from_mins(5),
                 servers: vec!["odps_server".into()],
             },

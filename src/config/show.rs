@@ -91,6 +91,7 @@ impl Display for Settings {
             };
             writeln!(f, "user = {}  # with {has}", quote(user))?;
         }
+        writeln!(f, "borrow = {}", catalog.borrow)?;
         writeln!(f, "refresh = \"{}\"", show_duration(catalog.refresh))?;
         writeln!(f, "servers = {}", list(&catalog.servers))?;
 

@@ -5,6 +5,7 @@
 
 mod assemble;
 mod database;
+mod loan;
 mod refresh;
 
 use std::collections::HashSet;
@@ -17,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 pub use database::{DatabaseCounts, DatabaseKnowledge};
+pub use loan::Loan;
 
 use crate::catalog::{Service, database_name};
 use crate::config::{Keys, ProjectRule, Settings, TablePattern};
@@ -26,6 +28,14 @@ use crate::observe::export;
 /// Databases kept in mind at a time. Their names come from clients, which may make them up; beyond
 /// this, those that no session uses are forgotten.
 const MAX_DATABASES: usize = 1_000;
+
+/// When to read once more after DDL: Hologres' front ends lag behind one another.
+const FOLLOW_UP: Duration = Duration::from_secs(1);
+/// Under unending DDL a database's catalogs are being read at most a fifth of the time.
+const REST_PER_WORK: u32 = 4;
+/// The first wait after a failed reading; each further one is twice as long, up to the refresh
+/// interval.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
 /// Users kept in mind as having set the route; beyond this, they are asked anew.
 const MAX_PROVEN: usize = 100_000;
@@ -52,10 +62,36 @@ struct Common {
 struct Rules {
     projects: Vec<ProjectRule>,
     patterns: Vec<TablePattern>,
-    /// How the catalogs are read; `None`: they are not.
-    service: Option<Service>,
+    reading: Reading,
     refresh: Duration,
     keys: Keys,
+}
+
+/// How the catalogs are read.
+#[derive(Clone)]
+enum Reading {
+    /// By the service account.
+    Account(Service),
+    /// By the sessions of clients, see [`loan`].
+    Borrowed {
+        /// The foreign servers that are MaxCompute's.
+        servers: Vec<String>,
+    },
+    /// They are not.
+    Off,
+}
+
+impl Reading {
+    fn new(settings: &Settings, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
+        let catalog = &settings.catalog;
+        match Service::new(&settings.upstream, catalog, tls) {
+            Some(service) => Self::Account(service),
+            None if catalog.borrow => Self::Borrowed {
+                servers: catalog.servers.clone(),
+            },
+            None => Self::Off,
+        }
+    }
 }
 
 impl Rules {
@@ -63,7 +99,7 @@ impl Rules {
         Self {
             projects: settings.protect.projects.clone(),
             patterns: settings.protect.tables.clone(),
-            service: Service::new(&settings.upstream, &settings.catalog, tls),
+            reading: Reading::new(settings, tls),
             refresh: settings.catalog.refresh,
             keys: settings.keys.clone(),
         }

@@ -275,6 +275,8 @@ pub(super) struct LoggedIn {
     pub(super) from_server: Vec<u8>,
     /// The body of BackendKeyData; empty if there was none.
     pub(super) key: Vec<u8>,
+    /// The session's `client_encoding` is UTF8.
+    pub(super) utf8: bool,
 }
 
 /// What the client has to answer to a message of the server's.
@@ -307,6 +309,7 @@ pub(super) async fn log_in(
         from_client: Vec::new(),
         from_server: Vec::with_capacity(1024),
         key: Vec::new(),
+        utf8: false,
     };
     match relay.run(&mut client, &mut server, startup).await {
         Ok(()) => Ok(LoggedIn {
@@ -315,6 +318,7 @@ pub(super) async fn log_in(
             from_client: relay.from_client,
             from_server: relay.from_server,
             key: relay.key,
+            utf8: relay.utf8,
         }),
         Err(refusal) => {
             let _ = server.shut_down().await;
@@ -327,6 +331,7 @@ struct Relay {
     from_client: Vec<u8>,
     from_server: Vec<u8>,
     key: Vec<u8>,
+    utf8: bool,
 }
 
 impl Relay {
@@ -372,6 +377,7 @@ impl Relay {
                         return Err(Refusal::Refused(refused));
                     }
                     tag::BACKEND_KEY_DATA => self.key.clone_from(&body),
+                    tag::PARAMETER_STATUS => self.utf8 |= body == b"client_encoding\0UTF8\0",
                     tag::AUTHENTICATION => match scram::plan(&body, client, server) {
                         scram::Plan::Relay(next) => {
                             turn = if next { Turn::Client } else { Turn::Server };

@@ -1,6 +1,7 @@
 //! The I/O shell of one session: login, the pump around the [`core`](crate::core), cancel, and a
 //! clean end. One task, both sockets.
 
+mod lent;
 mod login;
 mod pump;
 mod running;
@@ -303,7 +304,7 @@ async fn admitted(
     let database = String::from_utf8_lossy(view.database()).into_owned();
     let limit = settings.limits.login_timeout;
     let login = Box::pin(login::log_in(client, startup, context));
-    let logged_in = match tokio::time::timeout(limit, login).await {
+    let mut logged_in = match tokio::time::timeout(limit, login).await {
         Ok(Ok(logged_in)) => logged_in,
         Ok(Err((client, refusal))) => {
             return login_failed(client, &refusal, peer, &user, &database, context).await;
@@ -315,6 +316,13 @@ async fn admitted(
     };
     tracing::info!(session = id, %peer, user, database, tls = logged_in.client.is_tls(), "session opened");
     let mut world = world::SessionWorld::new(view, context, settings);
+    if let Some(loan) = world.lend(view) {
+        let reading = Box::pin(lent::read(loan, &mut logged_in, context, limit));
+        if let Err(refusal) = reading.await {
+            let _ = logged_in.server.shut_down().await;
+            return login_failed(logged_in.client, &refusal, peer, &user, &database, context).await;
+        }
+    }
     world.ready(view).await;
     let LoggedIn {
         mut client,
@@ -322,6 +330,7 @@ async fn admitted(
         from_client,
         from_server,
         key,
+        ..
     } = logged_in;
     // Now the client may speak, and the core listens.
     let (ready, from_server) = from_server.split_at(READY_FOR_QUERY.min(from_server.len()));

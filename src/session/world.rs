@@ -7,7 +7,7 @@ use crate::advice::{self, AdviceContext};
 use crate::catalog::route::{is_common_table, route_setting};
 use crate::config::{Language, Override, Scope, Settings};
 use crate::core::{Advised, Commands, ErrorContext, Policy, World};
-use crate::protection::knowledge::{DatabaseKnowledge, Knowledge};
+use crate::protection::knowledge::{DatabaseKnowledge, Knowledge, Loan};
 use crate::protection::{Decision, NameContext};
 use crate::sql::ROUTE_SETTINGS;
 use crate::wire::backend::ErrorFields;
@@ -18,7 +18,7 @@ use super::Context;
 
 /// How long the first session of a database waits for its catalogs to be read, so that its first
 /// statement is decided by knowledge and not by luck. Statements themselves never wait.
-const FIRST_READING: Duration = Duration::from_secs(5);
+pub(super) const FIRST_READING: Duration = Duration::from_secs(5);
 
 /// One session's view of what is known.
 pub(super) struct SessionWorld {
@@ -57,6 +57,13 @@ impl SessionWorld {
             language: settings.observe.language,
             cancel_orphans: settings.limits.cancel_orphans,
         }
+    }
+
+    /// Asks this session to read the catalogs, if somebody has to and it can: in replication mode and
+    /// on the fixed front end there is no SQL to do it with.
+    pub(super) fn lend(&self, startup: Startup<'_>) -> Option<Loan> {
+        let speaks_sql = !startup.is_replication() && !startup.is_fixed_front_end();
+        speaks_sql.then(|| self.database.lend()).flatten()
     }
 
     /// Waits, at most a little, until there is something to decide by.
@@ -146,6 +153,13 @@ impl World for SessionWorld {
         if fault.is_curable() && !context.client_owns_route && !context.route_was_set {
             // The next session needs no failure.
             self.learn(fault.project.as_deref(), context.decision);
+            let explained = context.decision.is_some_and(|decision| {
+                decision.protected.is_some() || !decision.suspects.is_empty()
+            });
+            if !explained {
+                // It reads what nobody has seen: Hologres makes foreign tables at their first query.
+                self.database.catalog_changed();
+            }
         }
         let advice = advice::advise(
             &fault,

@@ -2,7 +2,6 @@
 //! does not run but recognises, and answers from what it holds.
 
 use super::data::{Column, Kind};
-use super::settings::{CATALOG_ROUTING, ORC_VIA_HOLO};
 use super::statement::parse_view;
 use super::value::{Type, Value};
 use super::world::World;
@@ -14,9 +13,9 @@ pub(super) enum Question {
     ForeignTables,
     /// Which relation reads which.
     Edges,
-    /// The relations that bear the names in `$1`.
+    /// The relations that bear names of interest.
     Bearers,
-    /// Context and source of the setting `$1`.
+    /// Context and source of a setting.
     Setting,
     /// The schema of `hg_version()`.
     VersionSchema,
@@ -26,13 +25,13 @@ pub(super) enum Question {
 const MARKS: [(Question, [&str; 2]); 5] = [
     (
         Question::ForeignTables,
-        ["pg_catalog.pg_foreign_table", "ftoptions"],
+        ["pg_catalog.pg_foreign_table", "'odps_server'"],
     ),
     (
         Question::Edges,
         ["pg_catalog.pg_rewrite", "pg_catalog.pg_depend"],
     ),
-    (Question::Bearers, ["pg_catalog.pg_class", "unnest($1)"]),
+    (Question::Bearers, ["pg_catalog.pg_class", "relhassubclass"]),
     (Question::Setting, ["pg_catalog.pg_settings", "context"]),
     (
         Question::VersionSchema,
@@ -59,11 +58,7 @@ impl Question {
                 .collect()
         };
         match self {
-            Self::ForeignTables => {
-                let mut columns = texts(&["nspname", "relname"]);
-                columns.push(Column::new("ftoptions", Type::TextArray));
-                columns
-            }
+            Self::ForeignTables => texts(&["nspname", "relname", "ftoptions"]),
             Self::Edges => texts(&["nspname", "relname", "nspname", "relname"]),
             Self::Bearers => texts(&["nspname", "relname"]),
             Self::Setting => texts(&["context", "source"]),
@@ -71,38 +66,21 @@ impl Question {
         }
     }
 
-    /// The type of `$1`, if there is one.
-    pub(super) fn parameters(self) -> Vec<Type> {
-        match self {
-            Self::ForeignTables | Self::Bearers => vec![Type::TextArray],
-            Self::Setting => vec![Type::Text],
-            Self::Edges | Self::VersionSchema => Vec::new(),
-        }
-    }
-
     /// The rows of the answer.
-    pub(super) fn rows(self, world: &World, parameters: &[Value]) -> Vec<Vec<Value>> {
-        let listed = |name: &str| match parameters.first() {
-            Some(Value::List(names)) => names.iter().any(|listed| listed == name),
-            _ => false,
-        };
+    pub(super) fn rows(self, world: &World) -> Vec<Vec<Value>> {
         let relations = world.relations.iter();
         match self {
-            Self::ForeignTables if !listed("odps_server") => Vec::new(),
             Self::ForeignTables => relations
                 .filter_map(|relation| {
                     let Kind::Foreign { project, table, .. } = &relation.kind else {
                         return None;
                     };
-                    let options = vec![
-                        format!("project_name={project}"),
-                        format!("table_name={table}"),
-                    ];
+                    let options = format!("{{project_name={project},table_name={table}}}");
                     let (schema, name) = (relation.schema, relation.name);
                     Some(vec![
                         Value::text(schema),
                         Value::text(name),
-                        Value::List(options),
+                        Value::Text(options),
                     ])
                 })
                 .collect(),
@@ -122,15 +100,9 @@ impl Question {
                 })
                 .collect(),
             Self::Bearers => relations
-                .filter(|relation| listed(relation.name))
                 .map(|relation| vec![Value::text(relation.schema), Value::text(relation.name)])
                 .collect(),
-            Self::Setting => match parameters.first() {
-                Some(Value::Text(name)) if name == ORC_VIA_HOLO || name == CATALOG_ROUTING => {
-                    vec![vec![Value::text("user"), Value::text("default")]]
-                }
-                _ => Vec::new(),
-            },
+            Self::Setting => vec![vec![Value::text("user"), Value::text("default")]],
             Self::VersionSchema => vec![vec![Value::text("pg_catalog")]],
         }
     }

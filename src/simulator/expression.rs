@@ -349,7 +349,7 @@ fn aligned(left: Value, right: Value) -> Result<(Value, Value), SqlError> {
         Value::Bool(_) => Type::Bool,
         Value::Int(_) => Type::Int8,
         Value::Float(_) => Type::Float8,
-        Value::Text(_) | Value::List(_) | Value::Null => Type::Text,
+        Value::Text(_) | Value::Null => Type::Text,
     };
     Ok(match (kind(&left), kind(&right)) {
         (Type::Text, other) if other != Type::Text => (left.cast(other)?, right),

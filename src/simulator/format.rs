@@ -113,7 +113,6 @@ pub(super) fn encode(
                     }
                     Value::Float(value) => encoder.encode_field(value)?,
                     Value::Text(value) => encoder.encode_field(value)?,
-                    Value::List(values) => encoder.encode_field(values)?,
                 }
             }
             Ok(encoder.take_row())
@@ -144,9 +143,6 @@ pub(super) fn parameters(portal: &Portal<Prepared>, types: &[Type]) -> PgWireRes
                 .map(|v| Value::Int(v.into())),
             WireType::INT8 => portal.parameter::<i64>(at, &wire)?.map(Value::Int),
             WireType::FLOAT8 => portal.parameter::<f64>(at, &wire)?.map(Value::Float),
-            WireType::TEXT_ARRAY => portal
-                .parameter::<Vec<Option<String>>>(at, &wire)?
-                .map(|list| Value::List(list.into_iter().flatten().collect())),
             _ => portal.parameter::<String>(at, &wire)?.map(Value::Text),
         };
         Ok(value.unwrap_or(Value::Null).cast(*kind)?)

@@ -82,10 +82,7 @@ impl Session {
                 vec![Column::new("QUERY PLAN", Type::Text)]
             }
             Statement::Show(name) => vec![Column::new(name.as_str(), Type::Text)],
-            Statement::Catalog(question) => {
-                parameters = question.parameters().into_iter().map(Some).collect();
-                question.columns()
-            }
+            Statement::Catalog(question) => question.columns(),
             _ => Vec::new(),
         };
         Ok(Prepared {
@@ -145,7 +142,7 @@ impl Session {
                 return Ok(rows_of(vec![vec![value]], "SHOW"));
             }
             (Statement::Catalog(question), _) => {
-                return Ok(rows_of(question.rows(world, parameters), "SELECT"));
+                return Ok(rows_of(question.rows(world), "SELECT"));
             }
             (Statement::Set { name, value, local }, _) => {
                 settings.set(name, value.clone(), *local)?;

@@ -13,8 +13,6 @@ pub(super) enum Type {
     Int8,
     Float8,
     Text,
-    /// Only in what Osprey's catalog reader asks and is answered.
-    TextArray,
 }
 
 impl Type {
@@ -25,7 +23,6 @@ impl Type {
             Self::Int8 => WireType::INT8,
             Self::Float8 => WireType::FLOAT8,
             Self::Text => WireType::TEXT,
-            Self::TextArray => WireType::TEXT_ARRAY,
         }
     }
 
@@ -35,7 +32,7 @@ impl Type {
             Self::Bool => 1,
             Self::Int4 => 4,
             Self::Int8 | Self::Float8 => 8,
-            Self::Text | Self::TextArray => -1,
+            Self::Text => -1,
         }
     }
 
@@ -47,7 +44,6 @@ impl Type {
             WireType::INT8 => Some(Self::Int8),
             WireType::FLOAT8 => Some(Self::Float8),
             WireType::TEXT | WireType::VARCHAR => Some(Self::Text),
-            WireType::TEXT_ARRAY => Some(Self::TextArray),
             _ => None,
         }
     }
@@ -77,7 +73,6 @@ pub(super) enum Value {
     Int(i64),
     Float(f64),
     Text(String),
-    List(Vec<String>),
 }
 
 impl Value {
@@ -98,7 +93,6 @@ impl Value {
             Self::Int(value) => value.to_string(),
             Self::Float(value) => value.to_string(),
             Self::Text(value) => value.clone(),
-            Self::List(values) => format!("{{{}}}", values.join(",")),
         }
     }
 
@@ -138,8 +132,7 @@ impl Value {
         };
         match (to, self) {
             (_, Self::Null) => Ok(Self::Null),
-            (Type::TextArray, value)
-            | (Type::Bool, value @ Self::Bool(_))
+            (Type::Bool, value @ Self::Bool(_))
             | (Type::Int4 | Type::Int8, value @ Self::Int(_))
             | (Type::Float8, value @ Self::Float(_)) => Ok(value),
             (Type::Text, value) => Ok(Self::Text(value.printed())),

@@ -1,5 +1,5 @@
-"""With nothing configured but the upstream's address: the first query ever to touch an encrypted table
-returns rows, and the next session needs no failure."""
+"""With nothing known, neither from catalogs nor from the configuration: the first query ever to touch an
+encrypted table returns rows, and the next session needs no failure."""
 
 import psycopg
 import psycopg2
@@ -15,9 +15,11 @@ READS = {name: task for name, task in tasks.READS.items() if name != "partition"
 
 
 @pytest.fixture
-def blind(cluster, database):
+def blind(cluster, database, tmp_path):
     conftest.need_osprey()
-    with harness.Osprey(cluster.port) as osprey:
+    config = tmp_path / "osprey.toml"
+    config.write_text("[catalog]\nborrow = false\n")
+    with harness.Osprey(cluster.port, config=config) as osprey:
         yield osprey
 
 

@@ -11,7 +11,8 @@ use tokio::sync::{Notify, watch};
 
 use super::super::Snapshot;
 use super::assemble::{Ingredients, Lesson};
-use super::{Common, refresh};
+use super::loan::Borrowing;
+use super::{Common, Reading, refresh};
 use crate::catalog::{ReadError, RoleSetting, RouteSettings};
 use crate::observe::metrics::Counter;
 
@@ -27,6 +28,7 @@ pub struct DatabaseKnowledge {
     generation: AtomicU64,
     ready: watch::Sender<bool>,
     pub(super) signals: Arc<Signals>,
+    pub(super) borrowing: Mutex<Borrowing>,
     lessons: Mutex<Vec<(Lesson, Option<String>)>>,
     pub(super) counts: DatabaseCounts,
     read_at: Mutex<Option<Instant>>,
@@ -70,8 +72,9 @@ impl DatabaseKnowledge {
             snapshot: ArcSwap::from_pointee(ingredients.snapshot(name, 1)),
             role_settings: ArcSwap::default(),
             generation: AtomicU64::new(1),
-            ready: watch::Sender::new(rules.service.is_none()),
+            ready: watch::Sender::new(!matches!(rules.reading, Reading::Account(_))),
             signals: Arc::default(),
+            borrowing: Mutex::default(),
             lessons: Mutex::default(),
             counts: DatabaseCounts::default(),
             read_at: Mutex::default(),
@@ -124,23 +127,25 @@ impl DatabaseKnowledge {
             .fold(route, |route, own| route.with(&own.name, &own.value))
     }
 
-    /// Resolves once the first reading of the catalogs has ended, well or not; at once if there is
-    /// none to wait for.
+    /// Resolves once the reading of the catalogs that is under way, the first one or one after DDL,
+    /// has ended, well or not; at once if there is none to wait for.
     pub async fn ready(&self) {
         // It fails only when the sender is gone, and that is a field of this.
         let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
     }
 
-    /// True if anything could be protected before a failure has taught it: the operator named
-    /// tables, or the catalogs are read. If not, only lessons can fill a snapshot.
-    pub fn names_configured(&self) -> bool {
-        let rules = self.common.rules.load();
-        !rules.patterns.is_empty() || rules.service.is_some()
-    }
-
     /// DDL was seen passing: the catalogs are read again at once (several within 100 ms count as
-    /// one), and once more a second later, since Hologres' front ends lag behind one another.
+    /// one), and once more a second later, since Hologres' front ends lag behind one another. Where
+    /// readings are borrowed, the next new session does it. Until then, any name may be one that
+    /// matters.
     pub fn catalog_changed(&self) {
+        let mut borrowing = self.borrowing();
+        borrowing.change();
+        let snapshot = self.snapshot();
+        if !snapshot.is_blind() {
+            self.store(snapshot.with_blindness(true, self.generation() + 1));
+        }
+        drop((borrowing, snapshot));
         self.signals.catalog_changed.store(true, Ordering::Release);
         self.signals.wake.notify_one();
     }
@@ -194,21 +199,46 @@ impl DatabaseKnowledge {
 
     /// Swaps in what `ingredients` make. Called by the background task alone.
     pub(super) fn publish(&self, ingredients: &Ingredients) {
-        let generation = self.generation() + 1;
         let brought = ingredients
             .contents
             .as_ref()
             .map(|contents| contents.role_settings.clone());
         self.role_settings
             .store(Arc::new(brought.unwrap_or_default()));
-        self.snapshot
-            .store(Arc::new(ingredients.snapshot(&self.name, generation)));
-        self.generation.store(generation, Ordering::Release);
+        let snapshot = ingredients.snapshot(&self.name, 0);
+        let borrowing = self.borrowing();
+        let blind = snapshot.is_blind() || borrowing.is_stale();
+        self.store(snapshot.with_blindness(blind, self.generation() + 1));
+        drop(borrowing);
         self.counts.snapshots.inc();
     }
 
+    /// Swaps a snapshot in; whoever does holds [`DatabaseKnowledge::borrowing`].
+    fn store(&self, snapshot: Snapshot) {
+        let generation = snapshot.generation();
+        self.snapshot.store(Arc::new(snapshot));
+        self.generation.store(generation, Ordering::Release);
+    }
+
+    /// The catalogs are known: what DDL had blinded sees again, if what it made is known by now.
+    pub(super) fn see_again(&self) {
+        let borrowing = self.borrowing();
+        let snapshot = self.snapshot();
+        if snapshot.is_blind() && !borrowing.is_stale() {
+            self.store(snapshot.with_blindness(false, self.generation() + 1));
+        }
+    }
+
+    /// What has been read is taken in; does nothing while a session is reading.
     pub(super) fn is_ready(&self) {
-        self.ready.send_replace(true);
+        let borrowing = self.borrowing();
+        if !borrowing.is_under_way() {
+            self.ready.send_replace(true);
+        }
+    }
+
+    pub(super) fn is_not_ready(&self) {
+        self.ready.send_replace(false);
     }
 }
 

@@ -12,18 +12,12 @@ use tokio::time::{Instant, sleep_until};
 
 use super::assemble::{Ingredients, Lesson};
 use super::database::{DatabaseKnowledge, Signals};
+use super::{FIRST_BACKOFF, FOLLOW_UP, REST_PER_WORK, Reading, Rules};
 use crate::catalog::{Contents, Failure, ReadError, project_key};
 use crate::keys;
 
 /// How long to wait for more DDL before reading.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// When to read once more after DDL: Hologres' front ends lag behind one another.
-const FOLLOW_UP: Duration = Duration::from_secs(1);
-/// Under unending DDL the service connection is at work at most a fifth of the time.
-const REST_PER_WORK: u32 = 4;
-/// The first wait after a failed reading; each further one is twice as long, up to the refresh
-/// interval.
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// Key lookups waited for at a time.
 const LOOKUPS_AT_A_TIME: usize = 16;
 /// Relations kept in mind as learned; the oldest lessons go first. Each is compared with every
@@ -56,6 +50,8 @@ struct Task {
     published: Ingredients,
     /// What the last successful reading yielded.
     contents: Option<Arc<Contents>>,
+    /// Sessions read the catalogs.
+    borrows: bool,
     /// When each lesson was last learned.
     lessons: HashMap<Lesson, Instant>,
     key_changes: watch::Receiver<u64>,
@@ -80,6 +76,7 @@ impl Task {
             signals: Arc::clone(&database.signals),
             published: first,
             contents: None,
+            borrows: false,
             lessons: HashMap::new(),
             key_changes: database.common.keys.changes(),
             rule_changes: database.common.changes.subscribe(),
@@ -113,7 +110,8 @@ impl Task {
                     return false;
                 }
                 () = self.signals.wake.notified() => {
-                    if !self.signals.catalog_changed.swap(false, Ordering::AcqRel) {
+                    let changed = self.signals.catalog_changed.swap(false, Ordering::AcqRel);
+                    if !changed || self.borrows {
                         return false;
                     }
                     let now = Instant::now();
@@ -130,10 +128,19 @@ impl Task {
 
     async fn read(&mut self, database: &DatabaseKnowledge) {
         let rules = database.common.rules.load_full();
-        let Some(service) = &rules.service else {
-            self.contents = None;
-            self.scheduled = None;
-            return;
+        self.borrows = matches!(rules.reading, Reading::Borrowed { .. });
+        let service = match &rules.reading {
+            Reading::Account(service) => service,
+            Reading::Borrowed { .. } => {
+                database.borrowing().ask_anew();
+                self.scheduled = None;
+                return;
+            }
+            Reading::Off => {
+                self.contents = None;
+                self.scheduled = None;
+                return;
+            }
         };
         let start = Instant::now();
         let mut reading = std::pin::pin!(service.read(database.name()));
@@ -152,23 +159,57 @@ impl Task {
         self.last_took = self.last_end - start;
         let wait = match outcome {
             Ok(contents) => {
-                database.counts.readings.inc();
-                database.has_been_read();
-                self.log_success(database, &contents);
-                self.backoff = FIRST_BACKOFF;
-                self.contents = Some(Arc::new(contents));
+                self.has_read(database, contents);
+                database.borrowing().has_seen(start);
                 rules.refresh
             }
-            Err(error) => {
-                database.counts.reading_failures.inc();
-                self.log_failure(database, &error);
-                database.has_failed(error);
-                let wait = self.backoff.min(rules.refresh);
-                self.backoff = (self.backoff * 2).min(rules.refresh);
-                wait
-            }
+            Err(error) => self.has_failed(database, error, &rules),
         };
         self.scheduled = Some(self.last_end + wait);
+    }
+
+    /// Takes what a session has read, if one has.
+    fn take_loan(&mut self, database: &DatabaseKnowledge, rules: &Rules) {
+        let Some(outcome) = database.borrowing().take_outcome() else {
+            return;
+        };
+        match outcome.contents {
+            Ok(contents) => {
+                self.has_read(database, contents);
+                let mut borrowing = database.borrowing();
+                borrowing.succeeded(outcome.begun, outcome.ended, rules.refresh);
+            }
+            Err(error) => {
+                // A session has waited for nothing: the others are spared that for a while.
+                let too_slow = error.failure == Failure::Timeout;
+                let backoff = self.has_failed(database, error, rules);
+                let wait = if too_slow { rules.refresh } else { backoff };
+                database.borrowing().failed(outcome.ended + wait);
+            }
+        }
+    }
+
+    fn has_read(&mut self, database: &DatabaseKnowledge, contents: Contents) {
+        database.counts.readings.inc();
+        database.has_been_read();
+        self.log_success(database, &contents);
+        self.backoff = FIRST_BACKOFF;
+        self.contents = Some(Arc::new(contents));
+    }
+
+    /// Returns how long to wait before the next reading.
+    fn has_failed(
+        &mut self,
+        database: &DatabaseKnowledge,
+        error: ReadError,
+        rules: &Rules,
+    ) -> Duration {
+        database.counts.reading_failures.inc();
+        self.log_failure(database, &error);
+        database.has_failed(error);
+        let wait = self.backoff.min(rules.refresh);
+        self.backoff = (self.backoff * 2).min(rules.refresh);
+        wait
     }
 
     /// Makes a snapshot of all that is known, and swaps it in if it differs from the present one.
@@ -176,6 +217,7 @@ impl Task {
         // What changes from here on makes another round.
         self.key_changes.mark_unchanged();
         let rules = database.common.rules.load_full();
+        self.take_loan(database, &rules);
         let cache = &database.common.keys;
         let mut next = Ingredients {
             patterns: rules.patterns.clone(),
@@ -227,6 +269,9 @@ impl Task {
                 "new snapshot"
             );
             self.published = next;
+        }
+        if self.contents.is_some() {
+            database.see_again();
         }
     }
 
@@ -282,6 +327,11 @@ impl Task {
             tracing::info!(
                 database = database.name(),
                 relations = contents.relations.len(),
+                by = if self.borrows {
+                    "a session"
+                } else {
+                    "the catalog account"
+                },
                 version = contents.version.map(tracing::field::display),
                 "read the catalogs"
             );

@@ -1,0 +1,114 @@
+//! Who answers the questions of a reading: the service account's connection, or a session that a
+//! client lends. Both by simple queries, whose answers are texts.
+
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::ReadError;
+
+/// One row of an answer: each column's text, `None` for NULL.
+pub(crate) type Row = Vec<Option<String>>;
+
+/// Somebody who can run a statement.
+pub(crate) trait Ask {
+    /// The rows that one statement returns.
+    async fn ask(&mut self, statement: &str) -> Result<Vec<Row>, Unanswered>;
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Unanswered {
+    /// The server refused this statement; another one may do.
+    Refused(ReadError),
+    /// Nothing more can be asked.
+    Broken(ReadError),
+}
+
+impl From<Unanswered> for ReadError {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Refused(error) | Unanswered::Broken(error) => error,
+        }
+    }
+}
+
+/// The service account's connection.
+pub(super) struct Account<'a>(pub(super) &'a Client);
+
+impl Ask for Account<'_> {
+    async fn ask(&mut self, statement: &str) -> Result<Vec<Row>, Unanswered> {
+        let messages = self.0.simple_query(statement).await.map_err(|error| {
+            if error.as_db_error().is_some() {
+                Unanswered::Refused(ReadError::from(&error))
+            } else {
+                Unanswered::Broken(ReadError::from(&error))
+            }
+        })?;
+        let rows = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(
+                (0..row.len())
+                    .map(|column| row.get(column).map(ToOwned::to_owned))
+                    .collect(),
+            ),
+            _ => None,
+        });
+        Ok(rows.collect())
+    }
+}
+
+/// The elements of an array of texts, as PostgreSQL prints it; what is not one has none.
+pub(super) fn elements(array: &str) -> Vec<String> {
+    let mut elements = Vec::new();
+    let Some(inner) = array
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'))
+    else {
+        return elements;
+    };
+    let mut element = String::new();
+    let mut quoted = false;
+    let mut characters = inner.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => quoted = !quoted,
+            '\\' => element.extend(characters.next()),
+            ',' if !quoted => elements.push(std::mem::take(&mut element)),
+            other => element.push(other),
+        }
+    }
+    if !inner.is_empty() {
+        elements.push(element);
+    }
+    elements
+}
+
+/// An SQL literal, whatever `standard_conforming_strings` says.
+pub(super) fn literal(text: &str) -> String {
+    let doubled = text.replace('\\', r"\\").replace('\'', "''");
+    let escapes = if doubled.contains('\\') { " E" } else { "" };
+    format!("{escapes}'{doubled}'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_are_read_as_postgresql_prints_them() {
+        let read = |array| elements(array).join("|");
+        assert_eq!(
+            read(r#"{project_name=a,"table_name=x \"y\", {z}","back\\slash"}"#),
+            r#"project_name=a|table_name=x "y", {z}|back\slash"#
+        );
+        assert_eq!(read("{}"), "");
+        assert_eq!(elements("{}").len(), 0);
+        assert_eq!(elements(r#"{""}"#), [""]);
+        assert_eq!(elements("not an array").len(), 0);
+    }
+
+    #[test]
+    fn literals_end_where_they_should() {
+        assert_eq!(literal("odps_server"), "'odps_server'");
+        assert_eq!(literal("o'dps"), "'o''dps'");
+        assert_eq!(literal(r"o\'dps"), r" E'o\\''dps'");
+    }
+}

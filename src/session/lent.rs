@@ -1,0 +1,291 @@
+//! A session that reads the catalogs in its own name: it is logged in, and its client, who waits for
+//! the first ReadyForQuery, sees nothing of it.
+//!
+//! Our queries come before the client's first one, so their answers are all ours; only what may come
+//! at any moment (notices, notifications, changed parameters) goes to the client. The session is left
+//! as it was: nothing is set, and a query that fails outside a transaction leaves no trace.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::catalog::ask::{Ask, Row, Unanswered};
+use crate::catalog::{Failure, ReadError, read};
+use crate::protection::knowledge::Loan;
+use crate::wire::backend::{ErrorFields, Status, tag};
+use crate::wire::startup::cancel_request;
+use crate::wire::{HEADER, Header, compose};
+
+use super::login::{LoggedIn, Refusal};
+use super::world::FIRST_READING;
+use super::{Context, READY_FOR_QUERY};
+
+/// Bytes of all answers together: some hundred thousand relations. Beyond, the reading is given up.
+const MAX_ANSWERS: usize = 64 << 20;
+
+/// Reads the catalogs and hands over what came of it. Afterwards the session stands where it stood:
+/// `from_server` begins with a ReadyForQuery. It takes at most [`FIRST_READING`], and what a query
+/// that is then cancelled takes to end, up to `patience`.
+///
+/// # Errors
+///
+/// If the server has ended the session.
+pub(super) async fn read(
+    loan: Loan,
+    session: &mut LoggedIn,
+    context: &Context,
+    patience: Duration,
+) -> Result<(), Refusal> {
+    let ready = session.from_server.get(..READY_FOR_QUERY);
+    if ready.map(|ready| Status::read(&ready[HEADER..])) != Some(Status::Idle) {
+        return Ok(());
+    }
+    let ready: Vec<u8> = session.from_server.drain(..READY_FOR_QUERY).collect();
+    let mut lent = Lent {
+        session,
+        context,
+        deadline: Instant::now() + FIRST_READING,
+        patience,
+        skip: 0,
+        spent: 0,
+        for_client: Vec::new(),
+        ended: None,
+    };
+    let contents = read::contents(&mut lent, loan.servers()).await;
+    let Lent {
+        for_client, ended, ..
+    } = lent;
+    loan.give(contents);
+    session.client.send(&for_client).await?;
+    if let Some(refusal) = ended {
+        return Err(refusal);
+    }
+    session.from_server.splice(..0, ready);
+    Ok(())
+}
+
+struct Lent<'a> {
+    session: &'a mut LoggedIn,
+    context: &'a Context,
+    deadline: Instant,
+    patience: Duration,
+    /// Bytes of a message too large to be looked at that are still to come.
+    skip: usize,
+    /// Bytes of all answers so far.
+    spent: usize,
+    for_client: Vec<u8>,
+    /// The server has ended the session.
+    ended: Option<Refusal>,
+}
+
+/// What has come in answer to one query.
+#[derive(Default)]
+struct Answer {
+    rows: Vec<Row>,
+    error: Option<ReadError>,
+    /// An ErrorResponse after which the server closes.
+    fatal: Option<String>,
+    complete: bool,
+}
+
+impl Ask for Lent<'_> {
+    async fn ask(&mut self, statement: &str) -> Result<Vec<Row>, Unanswered> {
+        let mut query = Vec::new();
+        compose::query(&mut query, statement.as_bytes());
+        let mut answer = Answer::default();
+        let deadline = self.deadline;
+        let asked = async {
+            self.session.server.send(&query).await?;
+            self.receive(&mut answer).await
+        };
+        let outcome = timeout_at(deadline, asked).await;
+        let given_up = match outcome {
+            Ok(Ok(())) if answer.complete => None,
+            Ok(Ok(())) => Some(ReadError {
+                failure: Failure::Server,
+                reason: format!("the catalogs are larger than {MAX_ANSWERS} bytes"),
+            }),
+            Ok(Err(error)) => return Err(self.lost(answer, &error)),
+            Err(_) => Some(ReadError::timeout("reading the catalogs", FIRST_READING)),
+        };
+        if let Some(error) = given_up {
+            return Err(match self.give_up().await {
+                Ok(()) => Unanswered::Broken(error),
+                Err((answer, error)) => self.lost(answer, &error),
+            });
+        }
+        match answer.error {
+            Some(error) => Err(Unanswered::Refused(error)),
+            None => Ok(answer.rows),
+        }
+    }
+}
+
+impl Lent<'_> {
+    /// Reads up to the ReadyForQuery, or until it is too much: then the answer is not complete.
+    async fn receive(&mut self, answer: &mut Answer) -> io::Result<()> {
+        loop {
+            self.look(answer)?;
+            if answer.complete || self.spent > MAX_ANSWERS {
+                return Ok(());
+            }
+            if self
+                .session
+                .server
+                .receive(&mut self.session.from_server)
+                .await?
+                == 0
+            {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// Cancels the query that is being answered, and reads its answer away.
+    async fn give_up(&mut self) -> Result<(), (Answer, io::Error)> {
+        let mut answer = Answer::default();
+        let target = self.context.shared.target.load_full();
+        let packet = cancel_request(&self.session.key);
+        let cancel = async {
+            if !self.session.key.is_empty()
+                && let Err(error) = target.cancel(&packet).await
+            {
+                tracing::debug!(%error, "the reading of the catalogs could not be cancelled");
+            }
+        };
+        // The cancel comes to its end first, lest it hit the client's first statement.
+        let patience = self.patience;
+        let _ = timeout(patience, cancel).await;
+        let rest = async {
+            while !answer.complete {
+                self.spent = 0;
+                self.receive(&mut answer).await?;
+                answer.rows.clear();
+            }
+            Ok(())
+        };
+        match timeout(patience, rest).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err((answer, error)),
+            Err(_) => Err((answer, io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    /// The session is over: says why.
+    fn lost(&mut self, answer: Answer, error: &io::Error) -> Unanswered {
+        let reason = answer.fatal.clone().unwrap_or_else(|| error.to_string());
+        self.ended = Some(match answer.fatal {
+            // It is among what the client gets.
+            Some(message) => Refusal::Refused(message),
+            None => Refusal::Own {
+                sqlstate: "08006",
+                message: format!("Hologres ended the session during login: {error}"),
+                hint: None,
+            },
+        });
+        Unanswered::Broken(ReadError {
+            failure: Failure::Unreachable,
+            reason,
+        })
+    }
+
+    /// Takes what is whole in the buffer, up to the ReadyForQuery.
+    fn look(&mut self, answer: &mut Answer) -> io::Result<()> {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let buffer = std::mem::take(&mut self.session.from_server);
+        let mut at = self.skip.min(buffer.len());
+        self.skip -= at;
+        while !answer.complete {
+            let rest = &buffer[at..];
+            let Some(header) = Header::read(rest).map_err(invalid)? else {
+                break;
+            };
+            if header.frame > rest.len() {
+                if header.frame > MAX_ANSWERS {
+                    self.spent = header.frame;
+                    self.skip = header.frame - rest.len();
+                    at = buffer.len();
+                }
+                break;
+            }
+            self.spent += header.frame;
+            self.take(header.tag, &rest[..header.frame], answer);
+            at += header.frame;
+        }
+        self.session.from_server = buffer;
+        self.session.from_server.drain(..at);
+        Ok(())
+    }
+
+    fn take(&mut self, tag: u8, frame: &[u8], answer: &mut Answer) {
+        let body = &frame[HEADER..];
+        match tag {
+            tag::READY_FOR_QUERY => answer.complete = true,
+            tag::DATA_ROW => match row(body, self.session.utf8) {
+                Some(row) => answer.rows.push(row),
+                None => {
+                    answer.error = Some(ReadError {
+                        failure: Failure::Server,
+                        reason: "there are names beyond ASCII, and the session that read the \
+                                 catalogs has another client_encoding than UTF8"
+                            .into(),
+                    });
+                }
+            },
+            tag::ERROR => {
+                let fields = ErrorFields::new(body);
+                let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                let message = text(fields.message());
+                if fields.is_fatal() {
+                    answer.fatal = Some(message);
+                    self.for_client.extend_from_slice(frame);
+                } else {
+                    answer.error = Some(ReadError::said(&text(fields.sqlstate()), &message));
+                }
+            }
+            tag::NOTICE | tag::NOTIFICATION | tag::PARAMETER_STATUS => {
+                self.for_client.extend_from_slice(frame);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A DataRow's columns as texts; `None` if they are not, or their encoding is not known.
+fn row(body: &[u8], utf8: bool) -> Option<Row> {
+    let (count, mut rest) = body.split_first_chunk::<2>()?;
+    let mut row = Vec::with_capacity(usize::from(u16::from_be_bytes(*count)));
+    while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            row.push(None);
+            rest = behind;
+            continue;
+        };
+        let (text, behind) = behind.split_at_checked(length)?;
+        let text = std::str::from_utf8(text).ok()?;
+        if !utf8 && !text.is_ascii() {
+            return None;
+        }
+        row.push(Some(text.to_owned()));
+        rest = behind;
+    }
+    Some(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::row;
+
+    #[test]
+    fn rows_are_read_if_their_encoding_is_known() {
+        let body = b"\0\x03\0\0\0\x02ab\xff\xff\xff\xff\0\0\0\0";
+        let ab = vec![Some("ab".to_owned()), None, Some(String::new())];
+        assert_eq!(row(body, false), Some(ab));
+        let name = b"\0\x01\0\0\0\x02\xc3\xa4";
+        assert_eq!(row(name, true), Some(vec![Some("ä".to_owned())]));
+        assert_eq!(row(name, false), None, "it may be GBK");
+        assert_eq!(row(b"\0\x01\0\0\0\x02\xc3", true), None);
+        assert_eq!(row(b"", true), None);
+    }
+}
