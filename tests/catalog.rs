@@ -164,6 +164,50 @@ async fn what_leads_to_maxcompute_is_found_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn functions_lead_on() {
+    let cluster = postgres::shared();
+    let _client = database(
+        &cluster,
+        "functions",
+        r#"
+        CREATE SCHEMA "Fn";
+        CREATE FOREIGN TABLE orders (id int) SERVER odps_server OPTIONS (project_name 'sales');
+        CREATE TABLE plain (id int);
+        CREATE FUNCTION atomic() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM orders; END;
+        CREATE FUNCTION over_atomic() RETURNS bigint BEGIN ATOMIC SELECT atomic(); END;
+        CREATE FUNCTION "Fn".text(int) RETURNS bigint LANGUAGE sql
+            AS 'SELECT count(*) FROM public.Orders';
+        CREATE FUNCTION "Fn".text(text) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint';
+        CREATE PROCEDURE runs() LANGUAGE plpgsql
+            AS $$ BEGIN EXECUTE 'INSERT INTO plain SELECT id FROM orders'; END $$;
+        CREATE PROCEDURE over_runs() LANGUAGE plpgsql AS $$ BEGIN CALL runs(); END $$;
+        CREATE FUNCTION harmless() RETURNS bigint LANGUAGE sql
+            AS 'SELECT count(*) FROM plain -- not orders';
+        CREATE VIEW over_text AS SELECT "Fn".text(1);
+        CREATE VIEW over_view AS SELECT * FROM over_text, plain;
+        "#,
+    )
+    .await;
+    let contents = read(&cluster, "functions").await;
+    let expected = [
+        ("Fn.text()", vec!["public.orders"]),
+        ("public.atomic()", vec!["public.orders"]),
+        ("public.orders", vec!["project sales"]),
+        ("public.over_atomic()", vec!["public.atomic()"]),
+        ("public.over_runs()", vec!["public.runs()"]),
+        ("public.over_text", vec!["Fn.text()"]),
+        ("public.over_view", vec!["public.over_text"]),
+        ("public.runs()", vec!["public.orders"]),
+    ];
+    let found = summary(&contents);
+    let found: Vec<(&str, Vec<&str>)> = found
+        .iter()
+        .map(|(name, reads)| (&**name, reads.iter().map(|read| &**read).collect()))
+        .collect();
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
 async fn only_the_configured_servers_are_maxcomputes() {
     let cluster = postgres::shared();
     let _client = database(

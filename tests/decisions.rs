@@ -56,6 +56,10 @@ fn snapshot(padding: usize) -> Snapshot {
         let reason = reason(&format!("{schema}.{name}"), Source::Key);
         builder = builder.protect(schema, name, reason);
     }
+    let reason_of_function = reason("fn.read_secret()", Source::Key);
+    builder = builder
+        .protect_function("fn", "read_secret", reason_of_function)
+        .foreign_function("fn", "read_open");
     // Enough other names for the matcher to be of the kind used for many.
     for number in 0..padding {
         let name = format!("padding_{number:05}_table");

@@ -336,6 +336,7 @@ fn contents() -> Contents {
     let orders = Relation {
         schema: "public".into(),
         name: "orders".into(),
+        function: false,
         project: Some("sales".into()),
         reads: Vec::new(),
     };

@@ -25,13 +25,16 @@ const ORC_VIA_HOLO: [&str; 2] = [
 const CATALOG_ROUTING: &str = "hg_experimental_external_catalog_routing";
 
 /// A relation that reads MaxCompute: a foreign table on MaxCompute's server, or a view, rule,
-/// materialized view, or partition/inheritance parent that leads to one.
+/// materialized view, or partition/inheritance parent that leads to one; or a function whose body
+/// does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relation {
     /// Schema, exactly as the catalog spells it.
     pub schema: String,
     /// Name, exactly as the catalog spells it.
     pub name: String,
+    /// It is a function.
+    pub function: bool,
     /// A foreign table's MaxCompute project (`project` or `project#schema`, as the table option
     /// says; compare by [`project_key`]). `None`: not a MaxCompute foreign table, or one without
     /// the option.
@@ -42,9 +45,10 @@ pub struct Relation {
 }
 
 impl Relation {
-    /// `schema.name`, for people.
+    /// `schema.name`, with `()` behind a function's, for people.
     pub fn qualified(&self) -> String {
-        format!("{}.{}", self.schema, self.name)
+        let brackets = if self.function { "()" } else { "" };
+        format!("{}.{}{brackets}", self.schema, self.name)
     }
 }
 

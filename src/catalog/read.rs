@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::ask::{Ask, Row, Unanswered, elements, literal};
-use super::lineage::{self, ForeignTable, Name};
+use super::lineage::{self, Body, ForeignTable, Name};
 use super::roles;
 use super::{
     CATALOG_ROUTING, Contents, HologresVersion, ORC_VIA_HOLO, ReadError, RoleSetting,
     RouteSettings, boolean, version,
 };
+use crate::sql;
 
 /// A fresh session's search_path where nobody has said anything.
 const DEFAULT_SEARCH_PATH: &str = "\"$user\", public";
@@ -26,11 +27,12 @@ const FOREIGN_TABLES: &str = "\
       JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
      WHERE s.srvname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (";
 
-/// Who reads whom: the rewrite rules that make views, materialized views and rules, and
-/// inheritance and partition parents, which read their children.
+/// Who reads whom: the rewrite rules that make views, materialized views and rules; functions with
+/// a body that PostgreSQL has parsed; and inheritance and partition parents, which read their
+/// children. Dependencies on what PostgreSQL itself brings are not recorded.
 const EDGES: &str = "\
-    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, \
-           target.nspname::pg_catalog.text, r.relname::pg_catalog.text \
+    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, false, \
+           target.nspname::pg_catalog.text, r.relname::pg_catalog.text, false \
       FROM pg_catalog.pg_depend d \
       JOIN pg_catalog.pg_rewrite rule ON rule.oid OPERATOR(pg_catalog.=) d.objid \
       JOIN pg_catalog.pg_class w ON w.oid OPERATOR(pg_catalog.=) rule.ev_class \
@@ -42,16 +44,57 @@ const EDGES: &str = "\
        AND w.oid OPERATOR(pg_catalog.<>) r.oid \
        AND reader.nspname OPERATOR(pg_catalog.<>) 'pg_catalog' \
        AND reader.nspname OPERATOR(pg_catalog.<>) 'information_schema' \
-     GROUP BY 1, 2, 3, 4 \
+     GROUP BY 1, 2, 4, 5 \
      UNION ALL \
-    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, \
-           target.nspname::pg_catalog.text, r.relname::pg_catalog.text \
+    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, false, \
+           target.nspname::pg_catalog.text, f.proname::pg_catalog.text, true \
+      FROM pg_catalog.pg_depend d \
+      JOIN pg_catalog.pg_rewrite rule ON rule.oid OPERATOR(pg_catalog.=) d.objid \
+      JOIN pg_catalog.pg_class w ON w.oid OPERATOR(pg_catalog.=) rule.ev_class \
+      JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.relnamespace \
+      JOIN pg_catalog.pg_proc f ON f.oid OPERATOR(pg_catalog.=) d.refobjid \
+      JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) f.pronamespace \
+     WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass \
+       AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass \
+     UNION ALL \
+    SELECT reader.nspname::pg_catalog.text, w.proname::pg_catalog.text, true, \
+           target.nspname::pg_catalog.text, r.relname::pg_catalog.text, false \
+      FROM pg_catalog.pg_depend d \
+      JOIN pg_catalog.pg_proc w ON w.oid OPERATOR(pg_catalog.=) d.objid \
+      JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.pronamespace \
+      JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) d.refobjid \
+      JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) r.relnamespace \
+     WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass \
+       AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
+     UNION ALL \
+    SELECT reader.nspname::pg_catalog.text, w.proname::pg_catalog.text, true, \
+           target.nspname::pg_catalog.text, f.proname::pg_catalog.text, true \
+      FROM pg_catalog.pg_depend d \
+      JOIN pg_catalog.pg_proc w ON w.oid OPERATOR(pg_catalog.=) d.objid \
+      JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.pronamespace \
+      JOIN pg_catalog.pg_proc f ON f.oid OPERATOR(pg_catalog.=) d.refobjid \
+      JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) f.pronamespace \
+     WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass \
+       AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass \
+     UNION ALL \
+    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, false, \
+           target.nspname::pg_catalog.text, r.relname::pg_catalog.text, false \
       FROM pg_catalog.pg_inherits i \
       JOIN pg_catalog.pg_class w ON w.oid OPERATOR(pg_catalog.=) i.inhparent \
       JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.relnamespace \
       JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) i.inhrelid \
       JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) r.relnamespace \
      WHERE w.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,f}'::pg_catalog.\"char\"[])";
+
+/// The functions whose bodies are texts: what they read, PostgreSQL does not record.
+const BODIES: &str = "\
+    SELECT n.nspname::pg_catalog.text, p.proname::pg_catalog.text, p.prosrc \
+      FROM pg_catalog.pg_proc p \
+      JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace \
+      JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang \
+     WHERE l.lanname OPERATOR(pg_catalog.=) ANY ('{sql,plpgsql}'::pg_catalog.name[]) \
+       AND n.nspname OPERATOR(pg_catalog.<>) 'pg_catalog' \
+       AND n.nspname OPERATOR(pg_catalog.<>) 'information_schema'";
 
 /// All relations that bear a name that one leading to MaxCompute can have: a foreign table's, that
 /// of one with a rule (each view has one), or an inheritance or partition parent's. Other sessions'
@@ -132,10 +175,12 @@ pub(crate) async fn contents(
     if foreign.is_empty() {
         return Ok(contents);
     }
-    contents.relations = lineage::relations(foreign, &edges(asked).await?);
+    let edges = edges(asked).await?;
+    contents.relations = lineage::relations(foreign, &edges, &bodies(asked).await?);
     let mine: HashSet<(&str, &str)> = contents
         .relations
         .iter()
+        .filter(|relation| !relation.function)
         .map(|relation| (relation.schema.as_str(), relation.name.as_str()))
         .collect();
     let names: HashSet<&str> = mine.iter().map(|(_, name)| *name).collect();
@@ -190,7 +235,11 @@ async fn foreign_tables(
             (name == "project_name").then(|| value.to_owned())
         });
         ForeignTable {
-            name: (text(row, 0), text(row, 1)),
+            name: Name {
+                schema: text(row, 0),
+                name: text(row, 1),
+                function: false,
+            },
             project,
         }
     });
@@ -199,11 +248,28 @@ async fn foreign_tables(
 
 async fn edges(asked: &mut impl Ask) -> Result<Vec<(Name, Name)>, ReadError> {
     let rows = asked.ask(EDGES).await?;
-    let edges = rows.iter().map(|row| {
-        let reader = (text(row, 0), text(row, 1));
-        (reader, (text(row, 2), text(row, 3)))
+    let name = |row: &Row, first: usize| Name {
+        schema: text(row, first),
+        name: text(row, first + 1),
+        function: text(row, first + 2) == "t",
+    };
+    Ok(rows
+        .iter()
+        .map(|row| (name(row, 0), name(row, 3)))
+        .collect())
+}
+
+async fn bodies(asked: &mut impl Ask) -> Result<Vec<Body>, ReadError> {
+    let rows = ask_if_allowed(asked, BODIES).await?;
+    let bodies = rows.iter().map(|row| Body {
+        function: Name {
+            schema: text(row, 0),
+            name: text(row, 1),
+            function: true,
+        },
+        mentions: sql::mentions(text(row, 2).as_bytes()),
     });
-    Ok(edges.collect())
+    Ok(bodies.collect())
 }
 
 async fn route(asked: &mut impl Ask) -> Result<RouteSettings, ReadError> {

@@ -24,6 +24,21 @@ pub(super) enum Standing {
     Plain,
 }
 
+impl Standing {
+    fn or_graver(self, other: Self) -> Self {
+        let weight = |standing: &Self| match standing {
+            Self::Protected(_) => 2,
+            Self::Foreign => 1,
+            Self::Plain => 0,
+        };
+        if weight(&other) > weight(&self) {
+            other
+        } else {
+            self
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     schema: Box<str>,
@@ -45,6 +60,8 @@ struct Pattern {
 pub(super) struct Relations {
     database: String,
     by_name: HashMap<Box<[u8]>, Vec<Entry>, RandomState>,
+    /// Functions that are not plain.
+    functions: HashMap<Box<[u8]>, Vec<Entry>, RandomState>,
     patterns: Vec<Pattern>,
     /// Some protected relation whose name is not ASCII, if there is one.
     not_ascii: Option<Arc<Reason>>,
@@ -55,6 +72,7 @@ impl Relations {
         Self {
             database: database.to_owned(),
             by_name: HashMap::default(),
+            functions: HashMap::default(),
             patterns: Vec::new(),
             not_ascii: None,
         }
@@ -66,26 +84,21 @@ impl Relations {
 
     /// Of two statements about one relation the graver counts.
     pub(super) fn insert(&mut self, schema: &str, name: &str, standing: Standing) {
-        if let Standing::Protected(reason) = &standing
+        self.note_encoding(name, &standing);
+        insert(&mut self.by_name, schema, name, standing);
+    }
+
+    /// The same for functions.
+    pub(super) fn insert_function(&mut self, schema: &str, name: &str, standing: Standing) {
+        self.note_encoding(name, &standing);
+        insert(&mut self.functions, schema, name, standing);
+    }
+
+    fn note_encoding(&mut self, name: &str, standing: &Standing) {
+        if let Standing::Protected(reason) = standing
             && !name.is_ascii()
         {
             self.not_ascii.get_or_insert_with(|| Arc::clone(reason));
-        }
-        let entries = self.by_name.entry(name.as_bytes().into()).or_default();
-        let Some(entry) = entries.iter_mut().find(|entry| *entry.schema == *schema) else {
-            entries.push(Entry {
-                schema: schema.into(),
-                standing,
-            });
-            return;
-        };
-        let weight = |standing: &Standing| match standing {
-            Standing::Protected(_) => 2,
-            Standing::Foreign => 1,
-            Standing::Plain => 0,
-        };
-        if weight(&standing) > weight(&entry.standing) {
-            entry.standing = standing;
         }
     }
 
@@ -109,7 +122,7 @@ impl Relations {
         self.not_ascii.is_some()
     }
 
-    /// Names of relations that are not plain, for the matcher.
+    /// Names of relations and functions that are not plain, for the matcher.
     pub(super) fn names(&self) -> impl Iterator<Item = &[u8]> {
         self.by_name
             .iter()
@@ -119,6 +132,7 @@ impl Relations {
                     .any(|entry| !matches!(entry.standing, Standing::Plain))
             })
             .map(|(name, _)| &**name)
+            .chain(self.functions.keys().map(|name| &**name))
     }
 
     /// What every name that a pattern matches contains, for the matcher; an empty one says that a
@@ -158,9 +172,26 @@ impl Relations {
         }
     }
 
-    /// How an identifier stands that may or may not be a relation: the safe side.
+    /// How an identifier stands that may or may not be a relation or function: the safe side.
     pub(super) fn resolve_mention(&self, relation: &RelationName<'_>) -> Standing {
-        self.resolve(relation, &NameContext::default())
+        let standing = self.resolve(relation, &NameContext::default());
+        standing.or_graver(self.resolve_call(relation))
+    }
+
+    /// How a function that is called stands. Which one of a name it is, the arguments' types say as
+    /// much as the search path: any of that name counts.
+    pub(super) fn resolve_call(&self, function: &RelationName<'_>) -> Standing {
+        let name = &*function.name;
+        let found = self.functions.get(name);
+        let found = found.or_else(|| self.functions.get(clip(name)));
+        let entries = found.map_or(&[][..], Vec::as_slice).iter();
+        let meant = entries.filter(|entry| match &function.schema {
+            Some(schema) => *entry.schema.as_bytes() == *clip(schema),
+            None => true,
+        });
+        meant.fold(Standing::Plain, |gravest, entry| {
+            gravest.or_graver(entry.standing.clone())
+        })
     }
 
     fn entries(&self, name: &[u8]) -> &[Entry] {
@@ -250,6 +281,24 @@ impl Relations {
             .iter()
             .find(|pattern| pattern.here && schema(pattern) && pattern.table.matches(name))
             .map(|pattern| Standing::Protected(Arc::clone(&pattern.reason)))
+    }
+}
+
+fn insert(
+    names: &mut HashMap<Box<[u8]>, Vec<Entry>, RandomState>,
+    schema: &str,
+    name: &str,
+    standing: Standing,
+) {
+    let entries = names.entry(name.as_bytes().into()).or_default();
+    if let Some(entry) = entries.iter_mut().find(|entry| *entry.schema == *schema) {
+        let before = std::mem::replace(&mut entry.standing, Standing::Plain);
+        entry.standing = before.or_graver(standing);
+    } else {
+        entries.push(Entry {
+            schema: schema.into(),
+            standing,
+        });
     }
 }
 

@@ -229,7 +229,25 @@ impl Snapshot {
             .mentions
             .iter()
             .map(|relation| (relation, self.relations.resolve_mention(relation)));
-        reads.chain(mentions).collect()
+        let calls = analysis
+            .calls
+            .iter()
+            .map(|function| (function, self.relations.resolve_call(function)));
+        let mut standings: Vec<_> = reads.chain(mentions).collect();
+        if self.blind {
+            Self::suspect(&mut standings);
+        }
+        standings.extend(calls);
+        standings
+    }
+
+    /// What is not known may lead to MaxCompute.
+    fn suspect(standings: &mut [(&RelationName<'_>, Standing)]) {
+        for (relation, standing) in standings {
+            if matches!(standing, Standing::Plain) && !is_system(relation) {
+                *standing = Standing::Foreign;
+            }
+        }
     }
 
     fn read(&self, analysis: Analysis<'_>, names: &NameContext) -> Decision {
@@ -245,7 +263,6 @@ impl Snapshot {
                     continue;
                 }
                 Standing::Foreign => {}
-                Standing::Plain if self.blind && !is_system(relation) => {}
                 Standing::Plain => continue,
             }
             decision.effects = decision.effects.with(Effects::READS_FOREIGN);
@@ -274,6 +291,22 @@ impl SnapshotBuilder {
     pub fn protect(mut self, schema: &str, name: &str, reason: Arc<Reason>) -> Self {
         self.relations
             .insert(schema, name, Standing::Protected(reason));
+        self
+    }
+
+    /// A function whose call touches encrypted data.
+    #[must_use]
+    pub fn protect_function(mut self, schema: &str, name: &str, reason: Arc<Reason>) -> Self {
+        self.relations
+            .insert_function(schema, name, Standing::Protected(reason));
+        self
+    }
+
+    /// A function that leads to MaxCompute data not known to be encrypted.
+    #[must_use]
+    pub fn foreign_function(mut self, schema: &str, name: &str) -> Self {
+        self.relations
+            .insert_function(schema, name, Standing::Foreign);
         self
     }
 

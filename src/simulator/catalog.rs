@@ -59,7 +59,7 @@ impl Question {
         };
         match self {
             Self::ForeignTables => texts(&["nspname", "relname", "ftoptions"]),
-            Self::Edges => texts(&["nspname", "relname", "nspname", "relname"]),
+            Self::Edges => texts(&["nspname", "relname", "bool", "nspname", "relname", "bool"]),
             Self::Bearers => texts(&["nspname", "relname"]),
             Self::Setting => texts(&["context", "source"]),
             Self::VersionSchema => texts(&["quote_ident"]),
@@ -94,8 +94,10 @@ impl Question {
                     Some(vec![
                         Value::text(relation.schema),
                         Value::text(relation.name),
+                        Value::text("f"),
                         Value::text(schema),
                         Value::text(name),
+                        Value::text("f"),
                     ])
                 })
                 .collect(),

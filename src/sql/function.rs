@@ -2,6 +2,7 @@
 
 use super::Analysis;
 use super::lexer::Kind;
+use super::relations::relation_name;
 use super::setting;
 use super::token::Statement;
 use crate::protection::Effects;
@@ -121,10 +122,10 @@ pub(crate) fn is_known(name: &[u8]) -> bool {
 
 /// What a call tells: the name's last part is at `index`, the parenthesis behind it. Answers
 /// whether the function is known.
-pub(super) fn call(
-    statement: &Statement<'_, '_>,
+pub(super) fn call<'a>(
+    statement: &Statement<'_, 'a>,
     index: usize,
-    analysis: &mut Analysis<'_>,
+    analysis: &mut Analysis<'a>,
 ) -> bool {
     let qualified = index > 0 && statement.kind(index - 1) == Some(Kind::Dot);
     if statement.kind(index) == Some(Kind::Word) && !qualified {
@@ -133,7 +134,7 @@ pub(super) fn call(
             return true;
         }
         if !word.eq_ignore_ascii_case(b"set_config") {
-            analysis.add(Effects::CALLS_UNKNOWN);
+            unknown(statement, index, analysis);
             return false;
         }
     }
@@ -147,8 +148,18 @@ pub(super) fn call(
     if built_in && is_known(&name) && !name.iter().any(u8::is_ascii_uppercase) {
         return true;
     }
-    analysis.add(Effects::CALLS_UNKNOWN);
+    unknown(statement, index, analysis);
     false
+}
+
+fn unknown<'a>(statement: &Statement<'_, 'a>, last: usize, analysis: &mut Analysis<'a>) {
+    analysis.add(Effects::CALLS_UNKNOWN);
+    let mut first = last;
+    while first > 1 && statement.kind(first - 1) == Some(Kind::Dot) && statement.is_name(first - 2)
+    {
+        first -= 2;
+    }
+    analysis.calls.extend(relation_name(statement, first, last));
 }
 
 #[cfg(test)]

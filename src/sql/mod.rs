@@ -21,6 +21,7 @@ mod statement;
 mod token;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 pub(crate) use function::is_known as is_known_function;
 pub(crate) use keyword::Keyword;
@@ -43,6 +44,8 @@ pub(crate) struct Analysis<'a> {
     pub(crate) effects: Effects,
     pub(crate) names: Vec<NameUse>,
     pub(crate) hint: Option<RouteHint>,
+    /// Functions that are called, other than those known to be harmless.
+    pub(crate) calls: Vec<RelationName<'a>>,
     /// Relations that are read; names of CTEs are not among them.
     pub(crate) reads: Vec<RelationName<'a>>,
     /// Identifiers of what could not be read exactly: each may be a relation that is read.
@@ -58,6 +61,18 @@ impl Analysis<'_> {
 /// Reads a whole text.
 pub(crate) fn analyze(text: &[u8]) -> Analysis<'_> {
     read(text, false)
+}
+
+/// Every identifier in a text, those in its strings included: what the body of a function may read.
+pub(crate) fn mentions(text: &[u8]) -> HashSet<String> {
+    let mut analysis = Analysis::default();
+    for statement in token::Script::read(text).statements() {
+        mention::mention_all(&statement, true, &mut analysis);
+    }
+    let names = analysis.mentions.iter();
+    names
+        .map(|mention| String::from_utf8_lossy(&mention.name).into_owned())
+        .collect()
 }
 
 /// Reads the head of a text whose rest is not in hand. What the rest does is not known, so it is

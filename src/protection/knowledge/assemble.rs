@@ -151,9 +151,12 @@ impl Ingredients {
                 builder = builder.homonym(schema, name);
             }
             for (relation, reason) in contents.relations.iter().zip(self.reasons(database)) {
-                builder = match reason {
-                    Some(reason) => builder.protect(&relation.schema, &relation.name, reason),
-                    None => builder.foreign(&relation.schema, &relation.name),
+                let (schema, name) = (&relation.schema, &relation.name);
+                builder = match (reason, relation.function) {
+                    (Some(reason), false) => builder.protect(schema, name, reason),
+                    (None, false) => builder.foreign(schema, name),
+                    (Some(reason), true) => builder.protect_function(schema, name, reason),
+                    (None, true) => builder.foreign_function(schema, name),
                 };
             }
         } else {
@@ -187,9 +190,11 @@ impl Ingredients {
         let record = project
             .as_ref()
             .and_then(|project| self.records.get(project));
-        let pattern = patterns.iter().any(|(schema, table)| {
-            schema.matches(relation.schema.as_bytes()) && table.matches(relation.name.as_bytes())
-        });
+        let pattern = !relation.function
+            && patterns.iter().any(|(schema, table)| {
+                schema.matches(relation.schema.as_bytes())
+                    && table.matches(relation.name.as_bytes())
+            });
         let source = match record {
             _ if pattern => Source::Pattern,
             Some(record) if record.is_encrypted() && record.origin == Origin::Learned => {

@@ -10,6 +10,7 @@ fn foreign(name: &str, project: &str) -> Relation {
     Relation {
         schema: "public".into(),
         name: name.into(),
+        function: false,
         project: Some(project.into()),
         reads: Vec::new(),
     }
@@ -19,6 +20,7 @@ fn view(name: &str, reads: &[usize]) -> Relation {
     Relation {
         schema: "public".into(),
         name: name.into(),
+        function: false,
         project: None,
         reads: reads.to_vec(),
     }
