@@ -229,7 +229,8 @@ async fn holds(path: &Path, text: &str) {
 async fn each_project_is_looked_up_once_and_not_again_after_a_restart() {
     let set_up = SetUp::new().await;
     let serving = Serving::start(&set_up);
-    futures::future::join_all((0..200).map(|_| serving.reads_encrypted_data())).await;
+    let thousand = (0..1_000).map(|_| serving.reads_encrypted_data());
+    futures::future::join_all(thousand).await;
     let lookups = [
         "DescribeKey".to_owned(),
         format!("GetProject {ENCRYPTED_PROJECT}"),
@@ -243,7 +244,8 @@ async fn each_project_is_looked_up_once_and_not_again_after_a_restart() {
     drop(serving);
 
     let serving = Serving::start(&set_up);
-    serving.reads_encrypted_data().await;
+    let thousand = (0..1_000).map(|_| serving.reads_encrypted_data());
+    futures::future::join_all(thousand).await;
     assert_eq!(set_up.asked(), [""; 0], "all of it was known");
     assert_eq!(set_up.simulator.scans(Engine::Hqe, table).failed, 0);
 }

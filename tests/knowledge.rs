@@ -428,6 +428,42 @@ async fn a_borrowed_reading_that_fails_is_tried_again_less_and_less_often() {
     assert!(database.lend().is_some());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_day_later_each_key_is_looked_up_again_once_with_nobody_waiting() {
+    const PROJECTS: usize = 20;
+    let mut settings = Settings::for_upstream("127.0.0.1", 1);
+    settings.protect.projects = (0..PROJECTS).map(|n| encrypted(&format!("p{n}"))).collect();
+    let knowledge = knowledge(&settings);
+    let database = knowledge.database("lent");
+    let relations = (0..PROJECTS).map(|n| Relation {
+        name: format!("t{n}"),
+        project: Some(format!("p{n}")),
+        ..contents().relations.remove(0)
+    });
+    database.lend().unwrap().give(Ok(Contents {
+        relations: relations.collect(),
+        ..Contents::default()
+    }));
+    database.ready().await;
+    let counted = || {
+        let counted = knowledge.keys().metrics();
+        (counted.lookups.get(), counted.misses.get())
+    };
+    let once = PROJECTS as u64;
+    assert_eq!(counted(), (once, once));
+    tokio::time::sleep(Duration::from_hours(19)).await;
+    assert_eq!(counted(), (once, once), "it is too early");
+    tokio::time::sleep(Duration::from_hours(5)).await;
+    assert_eq!(counted(), (2 * once, once));
+    let listed = knowledge.keys().list();
+    assert!(
+        listed
+            .iter()
+            .all(|known| known.age < Duration::from_hours(5))
+    );
+    assert!(reason(&database, "t7").is_some());
+}
+
 #[tokio::test]
 async fn nothing_is_borrowed_where_there_is_an_account_or_it_is_switched_off() {
     let mut settings = Settings::for_upstream("127.0.0.1", 1);

@@ -1,6 +1,8 @@
 //! The time as the key cache sees it, so that a test can move it by a day.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
 
 /// Where the cache takes the time from.
 pub trait Clock: Send + Sync {
@@ -15,7 +17,7 @@ pub trait Clock: Send + Sync {
 /// What `monotonic` begins with, so that a record from before this process has its age.
 const BEFORE: Duration = Duration::from_hours(24 * 3650);
 
-/// The machine's clocks.
+/// The machine's clocks; the monotonic one is tokio's, which a test can move.
 #[derive(Debug)]
 pub struct SystemClock(Instant);
 

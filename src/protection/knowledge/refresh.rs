@@ -60,8 +60,8 @@ struct Task {
     scheduled: Option<Instant>,
     asked: Option<Instant>,
     follow_up: Option<Instant>,
-    /// When to make a snapshot again though nothing was said to have changed: a lookup failed, or
-    /// a lesson ends.
+    /// When to make a snapshot again though nothing was said to have changed: a lookup failed, a
+    /// lesson ends, or keys may be due to be looked up again.
     again: Option<Instant>,
     backoff: Duration,
     last_end: Instant,
@@ -256,7 +256,12 @@ impl Task {
 
         let asks_again = unknown.then_some(now + cache.negative_ttl());
         let lesson_ends = self.lessons.values().min().map(|learned| *learned + ttl);
-        self.again = [asks_again, lesson_ends].into_iter().flatten().min();
+        // A session may read tomorrow or never; keys are kept fresh meanwhile.
+        let keys_age = self.borrows.then_some(now + rules.refresh);
+        self.again = [asks_again, lesson_ends, keys_age]
+            .into_iter()
+            .flatten()
+            .min();
 
         if next != self.published {
             database.publish(&next);
