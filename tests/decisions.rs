@@ -5,29 +5,12 @@
 use std::sync::Arc;
 
 use osprey::config::TablePattern;
-use osprey::protection::{
-    Decision, Effects, NameContext, NameUse, Reason, RouteHint, Snapshot, Source,
-};
+use osprey::protection::{NameContext, Reason, Snapshot, Source};
 
-const CORPUS: &str = include_str!("corpus/decisions.txt");
+#[path = "common/corpus.rs"]
+mod corpus;
 
 const RELATIONS: &str = include_str!("corpus/relations.txt");
-
-const EFFECTS: [(&str, Effects); 13] = [
-    ("SETS_ROUTE", Effects::SETS_ROUTE),
-    ("RESETS_ROUTE", Effects::RESETS_ROUTE),
-    ("RESETS_ALL", Effects::RESETS_ALL),
-    ("ROUTE_DOUBT", Effects::ROUTE_DOUBT),
-    ("BEGINS", Effects::BEGINS),
-    ("ENDS", Effects::ENDS),
-    ("WRITES", Effects::WRITES),
-    ("CALLS_UNKNOWN", Effects::CALLS_UNKNOWN),
-    ("CHANGES_CATALOG", Effects::CHANGES_CATALOG),
-    ("CHANGES_NAMES", Effects::CHANGES_NAMES),
-    ("READS_FOREIGN", Effects::READS_FOREIGN),
-    ("COPY_IN", Effects::COPY_IN),
-    ("MULTIPLE", Effects::MULTIPLE),
-];
 
 fn reason(relation: &str, source: Source) -> Arc<Reason> {
     Arc::new(Reason {
@@ -80,114 +63,24 @@ fn snapshot(padding: usize) -> Snapshot {
     builder.build(7)
 }
 
-fn describe(decision: &Decision) -> (String, String) {
-    let protected = decision
-        .protected
-        .as_ref()
-        .map_or("-".into(), |reason| reason.relation.clone());
-    let mut facts: Vec<String> = EFFECTS
-        .iter()
-        .filter(|(_, effect)| decision.effects.has(*effect))
-        .map(|(name, _)| (*name).to_owned())
-        .collect();
-    for name in &decision.names {
-        let all = |name: &Option<String>| name.clone().unwrap_or_else(|| "ALL".into());
-        facts.push(match name {
-            NameUse::Prepare(name) => format!("prepare:{name}"),
-            NameUse::Execute(name) => format!("execute:{name}"),
-            NameUse::Deallocate(name) => format!("deallocate:{}", all(name)),
-            NameUse::Declare(name) => format!("declare:{name}"),
-            NameUse::Fetch(name) => format!("fetch:{name}"),
-            NameUse::Close(name) => format!("close:{}", all(name)),
-        });
-    }
-    if let Some(hint) = decision.hint {
-        facts.push(match hint {
-            RouteHint::Sqe => "hint:sqe".into(),
-            RouteHint::Hqe => "hint:hqe".into(),
-            RouteHint::Off => "hint:off".into(),
-        });
-    }
-    let facts = if facts.is_empty() {
-        "-".into()
-    } else {
-        facts.join(" ")
-    };
-    (protected, facts)
-}
-
-fn sorted(facts: &str) -> Vec<&str> {
-    let mut facts: Vec<&str> = facts.split_whitespace().collect();
-    facts.sort_unstable();
-    facts
-}
-
-fn check(snapshot: &Snapshot) {
-    let mut names = NameContext::default();
-    let mut prefix = false;
-    let mut checked = 0;
-    let mut wrong = Vec::new();
-    for (number, line) in CORPUS.lines().enumerate() {
-        let line = line.trim_end();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        if let Some(path) = line.strip_prefix("@path ") {
-            names = NameContext {
-                user: "app".into(),
-                search_path: (path != "?").then(|| {
-                    path.split(',')
-                        .map(|schema| schema.trim().to_owned())
-                        .collect()
-                }),
-            };
-            continue;
-        }
-        if let Some(value) = line.strip_prefix("@prefix ") {
-            prefix = value == "on";
-            continue;
-        }
-        let mut parts = line.splitn(3, " | ");
-        let (Some(protected), Some(facts), Some(sql)) = (parts.next(), parts.next(), parts.next())
-        else {
-            panic!("line {}: three parts are needed: {line}", number + 1);
-        };
-        let sql = sql.replace('⏎', "\n");
-        checked += 1;
-        // Twice: as read, and as remembered.
-        for _ in 0..2 {
-            let decision = if prefix {
-                snapshot.decide_prefix(sql.as_bytes(), &names)
-            } else {
-                snapshot.decide(sql.as_bytes(), &names)
-            };
-            let (found, found_facts) = describe(&decision);
-            if found != protected.trim() || sorted(&found_facts) != sorted(facts) {
-                wrong.push(format!(
-                    "line {}: {sql}\n  labelled {protected} | {facts}\n  decided  {found} | {found_facts}",
-                    number + 1
-                ));
-                break;
-            }
-        }
-    }
-    assert!(
-        wrong.is_empty(),
-        "{} of {checked}:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
-    assert!(checked >= 250, "only {checked} statements");
-}
-
 #[test]
 fn the_corpus_is_decided_as_labelled() {
-    check(&snapshot(0));
+    let false_alarms = corpus::check(&snapshot(0));
+    let expected = [
+        ("cut off", 1),
+        ("letter case of a pattern", 1),
+        ("named in a string that may be run", 1),
+        ("not a statement", 6),
+        ("only defined or prepared", 8),
+        ("only planned", 5),
+        ("search path not certain", 1),
+    ];
+    assert_eq!(false_alarms, expected.into());
 }
 
 #[test]
 fn the_corpus_is_decided_alike_among_many_names() {
-    check(&snapshot(2_000));
+    corpus::check(&snapshot(2_000));
 }
 
 #[test]

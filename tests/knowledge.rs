@@ -127,43 +127,6 @@ async fn the_first_reading_is_waited_for_and_ddl_seen_passing_is_followed() {
 }
 
 #[tokio::test]
-async fn a_large_database_is_known_in_seconds() {
-    let cluster = postgres::shared();
-    let client = cluster.database("large").await;
-    client.batch_execute(FOREIGN).await.unwrap();
-    client
-        .batch_execute(
-            "DO $$ BEGIN
-               FOR i IN 1..10000 LOOP
-                 EXECUTE format('CREATE FOREIGN TABLE t%s (id int) SERVER odps_server
-                   OPTIONS (project_name ''project_%s'', table_name ''t'')', i, i % 20);
-                 IF i % 1000 = 0 THEN COMMIT; END IF;
-               END LOOP;
-               FOR i IN 1..500 LOOP
-                 EXECUTE format('CREATE VIEW a%s AS SELECT * FROM t%s', i, i);
-                 EXECUTE format('CREATE VIEW b%s AS SELECT * FROM a%s', i, i);
-                 EXECUTE format('CREATE VIEW c%s AS SELECT * FROM b%s', i, i);
-               END LOOP;
-             END $$",
-        )
-        .await
-        .unwrap();
-    let mut settings = settings(&cluster);
-    settings.protect.projects = (0..5).map(|n| encrypted(&format!("project_{n}"))).collect();
-    let knowledge = knowledge(&settings);
-    let start = Instant::now();
-    let database = knowledge.database("large");
-    database.ready().await;
-    let took = start.elapsed();
-    eprintln!("10,000 foreign tables and 1,500 views known after {took:?}");
-    assert!(took < Duration::from_secs(10), "{took:?}");
-    assert_eq!(database.snapshot().protected_count(), 2_500 + 3 * 125);
-    let reason = reason(&database, "c21").unwrap();
-    assert_eq!(reason.via, ["public.b21", "public.a21", "public.t21"]);
-    assert_eq!(reason.project.as_deref(), Some("project_1"));
-}
-
-#[tokio::test]
 async fn without_a_catalog_the_patterns_are_in_place_at_once() {
     let mut settings = Settings::for_upstream("127.0.0.1", 1);
     settings.protect.tables = vec![TablePattern {
