@@ -23,6 +23,7 @@ pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod core;
+mod glob;
 pub mod keys;
 pub mod observe;
 pub mod protection;

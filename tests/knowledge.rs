@@ -5,9 +5,10 @@
 mod common;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::postgres::{self, Cluster, PASSWORD};
+use common::until;
 use osprey::catalog::{Contents, Failure, ReadError, Relation};
 use osprey::config::{ConfiguredEncryption, ProjectRule, Secret, Settings, TablePattern};
 use osprey::protection::knowledge::{DatabaseKnowledge, Knowledge};
@@ -53,19 +54,6 @@ fn reason(database: &DatabaseKnowledge, relation: &str) -> Option<Arc<Reason>> {
         .decide(sql.as_bytes(), &names)
         .protected
         .clone()
-}
-
-/// Waits until `met` is, and says how long that took.
-async fn until(what: &str, mut met: impl FnMut() -> bool) -> Duration {
-    let start = Instant::now();
-    while !met() {
-        assert!(
-            start.elapsed() < Duration::from_secs(20),
-            "{what}: not within 20 s"
-        );
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    start.elapsed()
 }
 
 #[tokio::test]

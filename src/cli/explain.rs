@@ -1,13 +1,13 @@
 //! `osprey explain`: one statement, as a session would decide it.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{settings, words};
-use crate::config::{Environment, Scope, Settings};
+use super::{asking, words};
+use crate::config::{Scope, Settings};
 use crate::keys::LookupError;
 use crate::protection::knowledge::{DatabaseKnowledge, Knowledge};
 use crate::protection::{Decision, Effects, NameContext, Reason, RouteHint, Source};
@@ -18,7 +18,7 @@ use crate::session::tls;
 #[group(skip)]
 pub(super) struct Args {
     #[command(flatten)]
-    settings: settings::Args,
+    asking: asking::Args,
 
     /// The database that the statement is for
     #[arg(long, value_name = "NAME")]
@@ -27,10 +27,6 @@ pub(super) struct Args {
     /// Whose search path resolves names [default: the catalog account's]
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 
     /// The statement; standard input if it is left away
     statement: Option<String>,
@@ -41,6 +37,8 @@ pub(super) struct Explanation {
     database: String,
     decision: Arc<Decision>,
     reasons: Vec<Arc<Reason>>,
+    /// The catalogs were read.
+    read: bool,
     /// Projects that nobody could be asked about, and why.
     not_known: Vec<(String, LookupError)>,
     scope: Scope,
@@ -52,29 +50,22 @@ pub(super) struct Explanation {
 
 /// Runs the command.
 pub(super) fn run(args: Args) -> ExitCode {
-    let loaded = match args.settings.load(&Environment::of_process()) {
-        Ok(loaded) => loaded,
+    let json = args.asking.json;
+    let settings = match args.asking.load() {
+        Ok(loaded) => loaded.settings,
         Err(exit) => return exit,
     };
     let outcome = statement(args.statement).and_then(|statement| {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .map_err(|error| error.to_string())?;
-        let settings = words::asking_once(loaded.settings);
-        let explaining = explain(&settings, &args.database, args.user.as_deref(), &statement);
-        runtime.block_on(explaining)
+        let user = args.user.as_deref();
+        asking::wait_for(explain(&settings, &args.database, user, &statement))?
     });
     match outcome {
         Ok(explanation) => {
-            let text = if args.json {
+            asking::print(&if json {
                 format!("{:#}\n", explanation.json())
             } else {
                 explanation.text()
-            };
-            // A reader that has seen enough (`| head`) is no mistake.
-            let _ = io::stdout().write_all(text.as_bytes());
+            });
             ExitCode::SUCCESS
         }
         Err(why) => {
@@ -153,6 +144,7 @@ fn decide(
         database: database.name().to_owned(),
         decision,
         reasons,
+        read: database.reading_age().is_some(),
         not_known: Vec::new(),
         scope: settings.route.scope,
         setting: crate::catalog::route::route_setting(common_table),
@@ -185,6 +177,7 @@ impl Explanation {
         json!({
             "database": self.database,
             "protected": self.decision.protected.is_some(),
+            "catalogs_read": self.read,
             "reasons": reasons.collect::<Vec<_>>(),
             "not_looked_up": self
                 .not_known
@@ -214,6 +207,13 @@ impl Explanation {
                         .into(),
                 );
             }
+        }
+        if !self.read {
+            lines.push(
+                "not known: which relations lead to MaxCompute, since there is no catalog account \
+                 to read the catalogs with (--catalog-user); sessions read them in their own name"
+                    .into(),
+            );
         }
         for (project, error) in &self.not_known {
             lines.push(format!("not known: project {project}: {error}"));
@@ -343,6 +343,7 @@ mod tests {
         ] {
             let said = explain(&settings, DATABASE, None, statement).await.unwrap();
             assert_eq!(said.json()["protected"], false);
+            assert_eq!(said.json()["catalogs_read"], true);
             assert_eq!(said.json()["reads_foreign"], foreign, "{statement}");
             assert!(said.text().contains("sends:     nothing\n"));
         }
@@ -353,7 +354,14 @@ mod tests {
 
         settings.catalog.user = None;
         let said = explain(&settings, DATABASE, None, "SELECT * FROM sales_encrypted");
-        assert_eq!(said.await.unwrap().json()["protected"], false);
+        let said = said.await.unwrap();
+        assert_eq!(said.json()["protected"], false);
+        assert_eq!(said.json()["catalogs_read"], false);
+        assert!(
+            said.text().contains("no catalog account"),
+            "{}",
+            said.text()
+        );
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! The command line. Exit status: 0 fine, 1 it failed while running, 2 the command line or the
 //! configuration is wrong. (`doctor` has its own: 0 healthy, 1 warnings, 2 broken.)
 
+mod asking;
 mod check_config;
 mod demo;
 mod descriptors;

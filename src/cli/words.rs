@@ -1,16 +1,9 @@
-//! What `explain` and `doctor` share: words for keys and settings, and the settings as they use them.
+//! The words that `explain` and `doctor` have for keys.
 
 use std::time::SystemTime;
 
-use crate::config::Settings;
 use crate::keys::cloud::timestamp;
 use crate::keys::{Encryption, KeyRecord, KeyState, KmsKey, Origin};
-
-/// For a command that asks once: the key records that `serve` keeps are not touched.
-pub(super) fn asking_once(mut settings: Settings) -> Settings {
-    settings.keys.snapshot = None;
-    settings
-}
 
 /// How a project is encrypted.
 pub(super) fn encryption(record: &KeyRecord) -> String {

@@ -415,5 +415,4 @@ impl KeyCache {
 }
 
 #[cfg(test)]
-#[path = "cache_tests.rs"]
 mod tests;

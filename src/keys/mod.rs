@@ -15,9 +15,7 @@ use std::time::SystemTime;
 pub use cache::{KeyCache, KeyMetrics, Lesson, Listed};
 pub use clock::{Clock, SystemClock};
 pub use entry::Answer;
-pub use provider::{
-    Chain, KeyProvider, LookupError, LookupFuture, StaticProvider, configured, glob_matches,
-};
+pub use provider::{Chain, KeyProvider, LookupError, LookupFuture, StaticProvider, configured};
 
 /// How the data of a MaxCompute project is encrypted at rest.
 #[derive(Debug, Clone, PartialEq, Eq)]

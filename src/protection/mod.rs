@@ -1,7 +1,6 @@
 //! Whether a statement touches encrypted MaxCompute data, and why: one immutable [`Snapshot`] per
 //! database, swapped in by background tasks, read by sessions without waiting.
 
-mod glob;
 pub mod knowledge;
 mod memo;
 mod quick;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::glob::Glob;
 use super::{NameContext, Reason};
 use crate::config::TablePattern;
+use crate::glob::Glob;
 use crate::sql::RelationName;
 
 /// PostgreSQL cuts identifiers to this many bytes (NAMEDATALEN - 1).

@@ -220,6 +220,34 @@ def test_many_at_once_cause_one_reading(borrowing, database, cluster):
     assert cluster.scans(database)["HQE"] == (0, 0)
 
 
+def test_ten_thousand_tables_hold_no_login_up(borrowing, database, cluster):
+    cluster.query(
+        database,
+        """
+        DO $$ BEGIN
+          FOR i IN 1..10000 LOOP
+            EXECUTE format('CREATE FOREIGN TABLE many_%s (id int) SERVER odps_server OPTIONS '
+              '(project_name ''project_%s'', table_name ''t'')', i, i % 20);
+          END LOOP;
+          FOR i IN 1..500 LOOP
+            EXECUTE format('CREATE VIEW low_%s AS SELECT * FROM many_%s', i, i);
+            EXECUTE format('CREATE VIEW middle_%s AS SELECT * FROM low_%s', i, i);
+            EXECUTE format('CREATE VIEW high_%s AS SELECT id FROM middle_%s', i, i);
+          END LOOP;
+        END $$
+        """,
+    )
+    begin = time.monotonic()
+    with borrowing.endpoint(database).connect() as connection:
+        took = time.monotonic() - begin
+        cluster.reset_counters(database)
+        assert connection.execute("SELECT count(*) FROM salary_names").fetchone() == (1000,)
+    print(f"10,000 foreign tables and 1,500 views are known after {took:.2f} s")
+    assert took < 5
+    assert readings(borrowing, database) == (1, 0)
+    assert cluster.scans(database)["HQE"] == (0, 0)
+
+
 def test_ddl_is_followed(borrowing, database, cluster):
     endpoint = borrowing.endpoint(database)
     new = (

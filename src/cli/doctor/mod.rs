@@ -6,28 +6,23 @@ mod ram;
 mod upstream;
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::{settings, words};
-use crate::config::{Environment, Settings};
+use super::asking;
+use crate::config::Settings;
 
 /// The flags.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(super) struct Args {
     #[command(flatten)]
-    settings: settings::Args,
+    asking: asking::Args,
 
     /// A database to check; may be repeated [default: all that the catalog account may connect to]
     #[arg(long, value_name = "NAME")]
     database: Vec<String>,
-
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// How bad a finding is.
@@ -88,7 +83,8 @@ impl Finding {
 
 /// Runs the command.
 pub(super) fn run(args: Args) -> ExitCode {
-    let loaded = match args.settings.load(&Environment::of_process()) {
+    let as_json = args.asking.json;
+    let loaded = match args.asking.load() {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
@@ -101,25 +97,18 @@ pub(super) fn run(args: Args) -> ExitCode {
             ..Finding::ok("configuration", warning.to_string())
         })
         .collect();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("osprey: cannot start the runtime: {error}");
+    match asking::wait_for(examine(&loaded.settings, args.database)) {
+        Ok(found) => findings.extend(found),
+        Err(why) => {
+            eprintln!("osprey: {why}");
             return ExitCode::from(2);
         }
-    };
-    let settings = words::asking_once(loaded.settings);
-    findings.extend(runtime.block_on(examine(&settings, args.database)));
-    let text = if args.json {
+    }
+    asking::print(&if as_json {
         json(&findings)
     } else {
         text(&findings)
-    };
-    // A reader that has seen enough (`| head`) is no mistake.
-    let _ = io::stdout().write_all(text.as_bytes());
+    });
     ExitCode::from(worst(&findings) as u8)
 }
 

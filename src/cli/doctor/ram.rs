@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::Finding;
 use crate::config::Settings;
+use crate::glob::Glob;
 use crate::keys::cloud::{AlibabaCloud, CloudError, Surroundings};
-use crate::keys::glob_matches;
 
 /// The role that the vendor's page has one create.
 const ROLE: &str = "AliyunHologresEncryptionDefaultRole";
@@ -153,10 +153,9 @@ fn texts(value: &Value) -> Vec<&str> {
 }
 
 fn matches_any(actions: &Value, action: &str) -> bool {
-    let action = action.to_ascii_lowercase();
     texts(actions)
         .iter()
-        .any(|pattern| glob_matches(&pattern.to_ascii_lowercase(), &action))
+        .any(|pattern| Glob::new(pattern).matches(action.as_bytes()))
 }
 
 #[cfg(test)]

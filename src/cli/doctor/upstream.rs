@@ -42,7 +42,8 @@ pub(super) async fn examine(
         findings.push(Finding::warning(
             "upstream",
             "there is no catalog account, so that neither databases nor foreign tables can be \
-             looked at; Osprey knows what [protect] names, and what failures teach",
+             looked at; Osprey knows what sessions read in their own name (catalog.borrow), what \
+             [protect] names, and what failures teach",
             "set catalog.user (--catalog-user) and OSPREY_CATALOG_PASSWORD",
         ));
         return Vec::new();

@@ -4,10 +4,10 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::super::glob::Glob;
 use super::super::{Reason, Snapshot, SnapshotBuilder, Source};
 use crate::catalog::{Contents, Relation, project_key};
 use crate::config::TablePattern;
+use crate::glob::Glob;
 use crate::keys::{KeyRecord, Origin};
 
 /// HQE failed on this relation. `None` as schema: the statement did not say.

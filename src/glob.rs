@@ -1,16 +1,17 @@
-//! Patterns with `*` (any run of characters) and `?` (any one character), ignoring ASCII case.
+//! Patterns with `*` (any run of characters) and `?` (any one character), ignoring ASCII case: for
+//! tables, MaxCompute projects and the actions of RAM policies.
 
-/// A pattern for one part of a name.
+/// One pattern.
 #[derive(Debug, Clone)]
-pub(super) struct Glob(Vec<u8>);
+pub(crate) struct Glob(Vec<u8>);
 
 impl Glob {
-    pub(super) fn new(pattern: &str) -> Self {
+    pub(crate) fn new(pattern: &str) -> Self {
         Self(pattern.as_bytes().to_ascii_lowercase())
     }
 
     /// True if the whole name matches. Linear in the name for each `*` of the pattern.
-    pub(super) fn matches(&self, name: &[u8]) -> bool {
+    pub(crate) fn matches(&self, name: &[u8]) -> bool {
         let pattern = &self.0;
         let (mut at, mut from) = (0, 0);
         let mut star: Option<(usize, usize)> = None;
@@ -43,7 +44,7 @@ impl Glob {
     }
 
     /// The longest run of characters that every matching name contains; empty if there is none.
-    pub(super) fn literal(&self) -> &[u8] {
+    pub(crate) fn literal(&self) -> &[u8] {
         self.0
             .split(|byte| matches!(byte, b'*' | b'?'))
             .max_by_key(|run| run.len())
@@ -81,6 +82,9 @@ mod tests {
             ("?", "", false),
             ("", "", true),
             ("", "a", false),
+            ("*a*b*", "xxaxxbxx", true),
+            ("*a*b*", "xxbxxaxx", false),
+            ("*_prod", "sales_prod_old", false),
         ] {
             assert_eq!(
                 Glob::new(pattern).matches(name.as_bytes()),
@@ -88,6 +92,8 @@ mod tests {
                 "{pattern} {name}"
             );
         }
+        // Not a test of the answer alone: it is to come in time.
+        assert!(!Glob::new(&"a*".repeat(200)).matches("a".repeat(199).as_bytes()));
     }
 
     #[test]
