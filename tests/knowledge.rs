@@ -368,7 +368,9 @@ async fn a_borrowed_reading_that_fails_is_tried_again_less_and_less_often() {
         failure: Failure::Timeout,
         reason: "slow".into(),
     };
-    database.lend().unwrap().give(Err(slow));
+    let loan = database.lend().unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    loan.give(Err(slow));
     database.ready().await;
     tokio::time::sleep(Duration::from_secs(299)).await;
     assert!(

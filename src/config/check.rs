@@ -261,6 +261,7 @@ fn quantities(settings: &Settings, notes: &mut Notes) {
     for (key, duration) in [
         ("upstream.connect_timeout", upstream.connect_timeout),
         ("catalog.refresh", catalog.refresh),
+        ("catalog.borrow_timeout", catalog.borrow_timeout),
         ("keys.ttl", keys.ttl),
         ("keys.negative_ttl", keys.negative_ttl),
         ("limits.login_timeout", limits.login_timeout),

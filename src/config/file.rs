@@ -209,6 +209,12 @@ fn walk(
     reader.boolean(&mut catalog, "borrow", &mut target.borrow);
     reader.text(
         &mut catalog,
+        "borrow_timeout",
+        values::duration,
+        &mut target.borrow_timeout,
+    );
+    reader.text(
+        &mut catalog,
         "refresh",
         values::duration,
         &mut target.refresh,

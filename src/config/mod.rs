@@ -209,6 +209,8 @@ pub struct Catalog {
     /// Without an account, a database's first session reads its catalogs in its own name. Default
     /// true.
     pub borrow: bool,
+    /// How long that may hold its client up. Default 5 s.
+    pub borrow_timeout: Duration,
     /// How often each database is read again. Default 5 min.
     pub refresh: Duration,
     /// Names of the foreign servers that are MaxCompute's. Default `odps_server`.
@@ -314,6 +316,7 @@ impl Settings {
                 user: None,
                 password: None,
                 borrow: true,
+                borrow_timeout: Duration::from_secs(5),
                 refresh: Duration::from_mins(5),
                 servers: vec!["odps_server".into()],
             },

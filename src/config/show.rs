@@ -92,6 +92,8 @@ impl Display for Settings {
             writeln!(f, "user = {}  # with {has}", quote(user))?;
         }
         writeln!(f, "borrow = {}", catalog.borrow)?;
+        let borrow_timeout = show_duration(catalog.borrow_timeout);
+        writeln!(f, "borrow_timeout = \"{borrow_timeout}\"")?;
         writeln!(f, "refresh = \"{}\"", show_duration(catalog.refresh))?;
         writeln!(f, "servers = {}", list(&catalog.servers))?;
 

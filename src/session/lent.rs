@@ -12,21 +12,21 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::catalog::ask::{Ask, Row, Unanswered};
 use crate::catalog::{Failure, ReadError, read};
+use crate::config::Settings;
 use crate::protection::knowledge::Loan;
 use crate::wire::backend::{ErrorFields, Status, tag};
 use crate::wire::startup::cancel_request;
 use crate::wire::{HEADER, Header, compose};
 
 use super::login::{LoggedIn, Refusal};
-use super::world::FIRST_READING;
 use super::{Context, READY_FOR_QUERY};
 
 /// Bytes of all answers together: some hundred thousand relations. Beyond, the reading is given up.
-const MAX_ANSWERS: usize = 64 << 20;
+const MAX_ANSWERS: usize = 32 << 20;
 
 /// Reads the catalogs and hands over what came of it. Afterwards the session stands where it stood:
-/// `from_server` begins with a ReadyForQuery. It takes at most [`FIRST_READING`], and what a query
-/// that is then cancelled takes to end, up to `patience`.
+/// `from_server` begins with a ReadyForQuery. It takes at most `catalog.borrow_timeout`, and what a
+/// query that is then cancelled takes to end, up to `limits.login_timeout`.
 ///
 /// # Errors
 ///
@@ -35,7 +35,7 @@ pub(super) async fn read(
     loan: Loan,
     session: &mut LoggedIn,
     context: &Context,
-    patience: Duration,
+    settings: &Settings,
 ) -> Result<(), Refusal> {
     let ready = session.from_server.get(..READY_FOR_QUERY);
     if ready.map(|ready| Status::read(&ready[HEADER..])) != Some(Status::Idle) {
@@ -45,8 +45,9 @@ pub(super) async fn read(
     let mut lent = Lent {
         session,
         context,
-        deadline: Instant::now() + FIRST_READING,
-        patience,
+        limit: settings.catalog.borrow_timeout,
+        deadline: Instant::now() + settings.catalog.borrow_timeout,
+        patience: settings.limits.login_timeout,
         skip: 0,
         spent: 0,
         for_client: Vec::new(),
@@ -68,6 +69,7 @@ pub(super) async fn read(
 struct Lent<'a> {
     session: &'a mut LoggedIn,
     context: &'a Context,
+    limit: Duration,
     deadline: Instant,
     patience: Duration,
     /// Bytes of a message too large to be looked at that are still to come.
@@ -107,7 +109,7 @@ impl Ask for Lent<'_> {
                 reason: format!("the catalogs are larger than {MAX_ANSWERS} bytes"),
             }),
             Ok(Err(error)) => return Err(self.lost(answer, &error)),
-            Err(_) => Some(ReadError::timeout("reading the catalogs", FIRST_READING)),
+            Err(_) => Some(ReadError::timeout("reading the catalogs", self.limit)),
         };
         if let Some(error) = given_up {
             return Err(match self.give_up().await {

@@ -317,7 +317,7 @@ async fn admitted(
     tracing::info!(session = id, %peer, user, database, tls = logged_in.client.is_tls(), "session opened");
     let mut world = world::SessionWorld::new(view, context, settings);
     if let Some(loan) = world.lend(view) {
-        let reading = Box::pin(lent::read(loan, &mut logged_in, context, limit));
+        let reading = Box::pin(lent::read(loan, &mut logged_in, context, settings));
         if let Err(refusal) = reading.await {
             let _ = logged_in.server.shut_down().await;
             return login_failed(logged_in.client, &refusal, peer, &user, &database, context).await;

@@ -18,7 +18,7 @@ use super::Context;
 
 /// How long the first session of a database waits for its catalogs to be read, so that its first
 /// statement is decided by knowledge and not by luck. Statements themselves never wait.
-pub(super) const FIRST_READING: Duration = Duration::from_secs(5);
+const FIRST_READING: Duration = Duration::from_secs(5);
 
 /// One session's view of what is known.
 pub(super) struct SessionWorld {

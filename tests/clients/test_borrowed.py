@@ -321,6 +321,40 @@ def test_names_beyond_ascii_are_read_in_utf8_only(borrowing, database, cluster):
     assert cluster.scans(database)["HQE"] == (0, 0)
 
 
+def test_a_session_timeout_of_the_clients_own_spoils_it_for_a_moment_only(
+    borrowing, database, cluster
+):
+    endpoint = borrowing.endpoint(database)
+    with locked(cluster, database):
+        with endpoint.connect(options="-c statement_timeout=100ms") as connection:
+            assert connection.execute("SELECT 42").fetchone() == (42,)
+    assert readings(borrowing, database) == (0, 1)
+    harness.wait_for(
+        lambda: count(endpoint, "people") and readings(borrowing, database)[0] == 1,
+        "another session to read",
+        seconds=5,
+    )
+
+
+def test_over_tls(tls_cluster, tmp_path):
+    conftest.need_osprey()
+    database = tls_cluster.create_database("borrowed_over_tls")
+    config = tmp_path / "osprey.toml"
+    config.write_text(
+        f"""
+[upstream.tls]
+mode = "verify-ca"
+ca = "{tls_cluster.ca}"
+
+[protect]
+projects = ["finance_byok"]
+"""
+    )
+    with harness.Osprey(tls_cluster.port, config=config) as osprey:
+        assert knows(osprey, database, tls_cluster)
+        assert readings(osprey, database) == (1, 0)
+
+
 def test_not_if_it_is_switched_off(cluster, database, tmp_path):
     conftest.need_osprey()
     config = tmp_path / "osprey.toml"

@@ -18,6 +18,8 @@ use crate::keys;
 
 /// How long to wait for more DDL before reading.
 const DEBOUNCE: Duration = Duration::from_millis(100);
+/// How long a session may be held up by a reading that fails without being noticed.
+const TOLERABLE_WAIT: Duration = Duration::from_secs(2);
 /// Key lookups waited for at a time.
 const LOOKUPS_AT_A_TIME: usize = 16;
 /// Relations kept in mind as learned; the oldest lessons go first. Each is compared with every
@@ -181,7 +183,7 @@ impl Task {
             }
             Err(error) => {
                 // A session has waited for nothing: the others are spared that for a while.
-                let too_slow = error.failure == Failure::Timeout;
+                let too_slow = outcome.ended - outcome.begun > TOLERABLE_WAIT;
                 let backoff = self.has_failed(database, error, rules);
                 let wait = if too_slow { rules.refresh } else { backoff };
                 database.borrowing().failed(outcome.ended + wait);
