@@ -51,7 +51,8 @@ def unknowing(cluster, tmp_path_factory):
     meets HQE's error first."""
     need_osprey()
     config = tmp_path_factory.mktemp("unknowing") / "osprey.toml"
-    config.write_text('[keys]\nttl = "1ms"\nnegative_ttl = "1ms"\n')
+    settings = '[keys]\nttl = "1ms"\nnegative_ttl = "1ms"\n[catalog]\nborrow = false\n'
+    config.write_text(settings)
     with harness.Osprey(cluster.port, config=config) as running:
         yield running
 
