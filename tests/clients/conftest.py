@@ -1,6 +1,7 @@
 """Fixtures: one cluster for the run, an Osprey in front of it, a new database for each test."""
 
 import itertools
+import pathlib
 import subprocess
 
 import pytest
@@ -30,6 +31,15 @@ def cluster(extension):
 def tls_cluster(extension):
     with harness.Cluster(tls=True) as running:
         yield running
+
+
+def postgres_sources():
+    """The directory of PostgreSQL's source, as far as its own tests are in it."""
+    script = harness.HERE.parent / "postgres" / "sources"
+    done = subprocess.run([script], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"NOT RUN, for want of PostgreSQL's sources: {done.stderr[-200:]}")
+    return pathlib.Path(done.stdout.strip())
 
 
 def need_osprey():

@@ -158,12 +158,13 @@ class Cluster:
 
     Its superuser is `postgres`, over a private Unix socket, without a password. Over TCP the roles
     in ROLES exist, each with its own authentication method; `tls` turns TLS on, with a certificate
-    for localhost signed by a CA of its own.
+    for localhost signed by a CA of its own. `hba` is what else pg_hba.conf says, below that.
     """
 
-    def __init__(self, tls=False, settings=None):
+    def __init__(self, tls=False, settings=None, hba=()):
         self.tls = tls
         self.settings = settings or {}
+        self.hba = list(hba)
         self.port = free_port()
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="osprey-pg-"))
         self.data = self.directory / "data"
@@ -226,6 +227,7 @@ class Cluster:
                 conf.write(f"{name} = '{value}'\n")
         hba = ["local all postgres trust"]
         hba += [f"host all {role} 127.0.0.1/32 {how}" for role, how in ROLES.items()]
+        hba += self.hba
         (self.data / "pg_hba.conf").write_text("\n".join(hba) + "\n")
         self.launch()
         self._prepare(library)
