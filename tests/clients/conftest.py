@@ -92,3 +92,33 @@ def through_osprey(cluster, database, osprey):
     osprey.wait_until_known(database)
     cluster.reset_counters(database)
     return osprey.endpoint(database)
+
+
+@pytest.fixture
+def pair(cluster, database, osprey):
+    """The stand-in itself and Osprey in front of it, for tests that compare what a client sees."""
+    osprey.wait_until_known(database)
+    return cluster.endpoint(database), osprey.endpoint(database)
+
+
+@pytest.fixture(scope="session")
+def tls_osprey(tls_cluster, tmp_path_factory):
+    """TLS on both sides; the upstream's certificate is verified, its name too. Its database: tls."""
+    need_osprey()
+    tls_cluster.create_database("tls")
+    config = tmp_path_factory.mktemp("tls") / "osprey.toml"
+    config.write_text(
+        f"""
+[listen.tls]
+certificate = "{tls_cluster.directory}/server.crt"
+key = "{tls_cluster.directory}/server.key"
+
+[upstream.tls]
+mode = "verify-full"
+ca = "{tls_cluster.ca}"
+server_name = "localhost"
+"""
+    )
+    with harness.Osprey.in_front_of(tls_cluster, config=config) as running:
+        running.wait_until_known("tls")
+        yield running

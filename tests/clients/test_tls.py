@@ -9,29 +9,6 @@ import conftest
 import harness
 
 
-@pytest.fixture(scope="module")
-def tls_osprey(tls_cluster, tmp_path_factory):
-    """TLS on both sides; the upstream's certificate is verified, its name too."""
-    conftest.need_osprey()
-    tls_cluster.create_database("tls")
-    config = tmp_path_factory.mktemp("tls") / "osprey.toml"
-    config.write_text(
-        f"""
-[listen.tls]
-certificate = "{tls_cluster.directory}/server.crt"
-key = "{tls_cluster.directory}/server.key"
-
-[upstream.tls]
-mode = "verify-full"
-ca = "{tls_cluster.ca}"
-server_name = "localhost"
-"""
-    )
-    with harness.Osprey.in_front_of(tls_cluster, config=config) as osprey:
-        osprey.wait_until_known("tls")
-        yield osprey
-
-
 def verified(cluster):
     return {"sslmode": "verify-full", "sslrootcert": str(cluster.ca)}
 
