@@ -1,4 +1,5 @@
-"""The PostgreSQL JDBC driver: each query mode, with and without autocommit, with fetch sizes 1 to 1000."""
+"""The PostgreSQL JDBC driver: each query mode, with and without autocommit, with fetch sizes 1 to 1000; a
+session of all else that it can do, which must see the same as direct; each way to log in."""
 
 import subprocess
 
@@ -27,10 +28,10 @@ MODES = ["simple", "extended", "extendedForPrepared"]
 
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory):
-    """java/Tasks.java, compiled."""
+    """java/, compiled."""
     output = tmp_path_factory.mktemp("classes")
-    source = harness.HERE / "java/Tasks.java"
-    harness.run(["javac", "-Xlint:all", "-Werror", "-d", output, source])
+    sources = sorted((harness.HERE / "java").glob("*.java"))
+    harness.run(["javac", "-Xlint:all", "-Werror", "-cp", DRIVER, "-d", output, *sources])
     return output
 
 
@@ -83,3 +84,42 @@ def test_jdbc(outcomes, mode, commit, task):
             assert (way == "direct") != ("not run again" in outcome)
         else:
             assert outcome == str(TASKS[task][2]), (fetch_size, outcome)
+
+
+def session(classes, endpoint, *task, host="127.0.0.1", **properties):
+    """The exit status of java/Session.java, and what it printed."""
+    properties = {"sslmode": "disable", **properties}
+    properties = "&".join(f"{name}={value}" for name, value in properties.items())
+    url = f"jdbc:postgresql://{host}:{endpoint.port}/{endpoint.dbname}?{properties}"
+    done = subprocess.run(
+        ["java", "-cp", f"{classes}:{DRIVER}", "Session", url, endpoint.user, endpoint.password, *task],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_session(classes, pair, mode):
+    direct, osprey = pair
+    right = f"-c%20{harness.ORC}=off"
+    status, expected = session(classes, direct, preferQueryMode=mode, options=right)
+    assert status == 0, expected
+    for mark in ["name 49", "salary_names", "canceling statement", "noted", "here payload", "true"]:
+        assert mark in expected
+    status, printed = session(classes, osprey, preferQueryMode=mode)
+    assert (status, printed.splitlines()) == (0, expected.splitlines())
+
+
+@pytest.mark.parametrize("role", sorted(harness.ROLES))
+@pytest.mark.parametrize("tls", ["disable", "require", "verify-full"])
+def test_login(classes, tls_cluster, tls_osprey, role, tls):
+    how = {"host": "localhost", "sslmode": tls, "sslrootcert": tls_cluster.ca}
+    endpoint = tls_osprey.endpoint("tls", user=role)
+    assert session(classes, endpoint, "login", **how) == (0, f"{role}\t\n")
+    if role != "app_trust":
+        endpoint = tls_osprey.endpoint("tls", user=role, password="wrong")
+        refused = f'28P01 FATAL: password authentication failed for user "{role}"\n'
+        assert session(classes, endpoint, "login", **how) == (1, refused)
