@@ -326,6 +326,13 @@ fn pair(chain: &Path, chain_name: &str, key: &Path, key_name: &str, notes: &mut 
                 format!("is not the key of the certificate in {chain_name}"),
             );
         }
+        // rustls does not name webpki's errors.
+        Err(error) if error.to_string().contains("UnsupportedCertVersion") => notes.wrong(
+            chain_name,
+            "is an X.509 certificate of version 1, and TLS needs version 3: `openssl x509 -req` \
+             writes it if it is given an extension, such as basicConstraints=CA:FALSE in a file \
+             named by -extfile",
+        ),
         Err(error) => notes.wrong(key_name, format!("cannot be used: {error}")),
     }
 }

@@ -47,6 +47,16 @@ pub(super) enum Refusal {
     /// A socket failed.
     #[error("the connection failed during login: {0}")]
     Io(#[from] io::Error),
+    /// TLS with the client could not be begun; TLS itself has told it.
+    #[error("the TLS handshake with the client failed: {0}")]
+    Handshake(io::Error),
+    /// The client left when Osprey, between two TLS connections, asked for its password.
+    #[error(
+        "the client left when it was asked for its password; one that insists on channel binding \
+         must, because Osprey ends its TLS: it can log in with channel_binding=prefer or \
+         channel_binding=disable"
+    )]
+    NoPassword,
     /// The client broke the protocol; it is told so.
     #[error("{0}")]
     Protocol(String),
@@ -73,7 +83,9 @@ impl Refusal {
     pub(super) fn fatal(&self) -> Option<Vec<u8>> {
         let mut frame = Vec::new();
         match self {
-            Self::Gone | Self::Io(_) | Self::Refused(_) => return None,
+            Self::Gone | Self::Io(_) | Self::Handshake(_) | Self::NoPassword | Self::Refused(_) => {
+                return None;
+            }
             Self::Protocol(message) => compose::fatal(&mut frame, "08P01", message, None),
             Self::Own {
                 sqlstate,
@@ -255,7 +267,7 @@ async fn begin_tls(
     let tls = TlsAcceptor::from(config)
         .accept(socket)
         .await
-        .map_err(|error| gone(error.into()))?;
+        .map_err(|error| gone(Refusal::Handshake(error)))?;
     let protocol = tls.get_ref().1.alpn_protocol();
     if direct && protocol != Some(super::tls::ALPN) {
         return Err(gone(Refusal::Protocol(
@@ -456,7 +468,10 @@ impl Relay {
             out.extend_from_slice(&3_u32.to_be_bytes());
         });
         client.send(&request).await?;
-        let frame = self.client_frame(client).await?;
+        let frame = match self.client_frame(client).await {
+            Err(Refusal::Gone | Refusal::Io(_)) => return Err(Refusal::NoPassword),
+            frame => frame?,
+        };
         let body = &self.from_client[HEADER..frame];
         let password = body.strip_suffix(&[0]).unwrap_or(body).to_vec();
         self.from_client.drain(..frame);

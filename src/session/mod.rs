@@ -236,7 +236,11 @@ pub(crate) async fn serve(socket: TcpStream, peer: SocketAddr, context: Arc<Cont
             session(client, startup, peer, &context, &settings).await;
         }
         Ok(Err(login::Ungreeted { stream, refusal })) => {
-            tracing::debug!(%peer, %refusal, "no session");
+            if matches!(refusal, Refusal::Handshake(_)) {
+                tracing::info!(%peer, %refusal, "no session");
+            } else {
+                tracing::debug!(%peer, %refusal, "no session");
+            }
             if let Some(stream) = stream {
                 refuse(stream, &refusal).await;
             }
@@ -368,8 +372,12 @@ async fn login_failed(
 ) -> CloseReason {
     let shard = context.shard();
     let reason = match refusal {
-        Refusal::Gone | Refusal::Io(_) => {
+        Refusal::Gone | Refusal::Io(_) | Refusal::Handshake(_) => {
             tracing::debug!(%peer, user, database, %refusal, "no session");
+            CloseReason::Client
+        }
+        Refusal::NoPassword => {
+            tracing::info!(%peer, user, database, %refusal, "no session");
             CloseReason::Client
         }
         Refusal::Protocol(_) => {

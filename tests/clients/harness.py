@@ -48,6 +48,9 @@ ORC = "hg_experimental_enable_access_odps_orc_via_holo"
 ORC_NEW_NAME = "hg_enable_access_odps_orc_via_holo"
 ROUTING = "hg_experimental_external_catalog_routing"
 
+# What openssl is told of keys.
+CURVE = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+
 # The start of the error that HQE gives for encrypted data.
 PANGU = "hos_exception: IO error: Failed to execute pangu open normal file pangu://"
 
@@ -254,28 +257,29 @@ class Cluster:
         return subprocess.run(ready).returncode == 0
 
     def _make_certificates(self):
-        certificate = self.directory / "server.crt"
-        key = self.directory / "server.key"
-        ca_key = self.directory / "ca.key"
-        request = self.directory / "server.csr"
-        extensions = self.directory / "extensions"
-        extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         run(
-            ["openssl", "req", "-x509", *curve, "-days", "2", "-subj", "/CN=Test CA"]
-            + ["-keyout", ca_key, "-out", self.ca]
+            ["openssl", "req", "-x509", *CURVE, "-days", "2", "-subj", "/CN=Test CA"]
+            + ["-keyout", self.directory / "ca.key", "-out", self.ca]
         )
-        run(
-            ["openssl", "req", *curve, "-subj", "/CN=localhost", "-keyout", key]
-            + ["-out", request]
-        )
-        run(
-            ["openssl", "x509", "-req", "-days", "2", "-in", request, "-CA", self.ca]
-            + ["-CAkey", ca_key, "-CAcreateserial", "-extfile", extensions]
-            + ["-out", certificate]
-        )
+        names = "subjectAltName=DNS:localhost,IP:127.0.0.1\n"
+        certificate, key = self.make_certificate("server", "localhost", names)
         self._give(certificate)
         self._give(key, 0o600)
+
+    def make_certificate(self, stem, name, extensions="basicConstraints=CA:FALSE\n"):
+        """A certificate for `name`, signed by the cluster's authority; its file and its key's."""
+        files = {end: self.directory / f"{stem}.{end}" for end in ("crt", "key", "csr", "ext")}
+        files["ext"].write_text(extensions)
+        run(
+            ["openssl", "req", *CURVE, "-subj", f"/CN={name}", "-keyout", files["key"]]
+            + ["-out", files["csr"]]
+        )
+        run(
+            ["openssl", "x509", "-req", "-days", "2", "-in", files["csr"], "-CA", self.ca]
+            + ["-CAkey", self.directory / "ca.key", "-CAcreateserial"]
+            + ["-extfile", files["ext"], "-out", files["crt"]]
+        )
+        return files["crt"], files["key"]
 
     def _prepare(self, library):
         script = (EXTENSION / "hologres--1.0.sql").read_text()
