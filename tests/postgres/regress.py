@@ -1,16 +1,17 @@
 #!/usr/bin/python3 -B
-"""PostgreSQL's own regression tests, with their own runner: direct, then through Osprey.
+"""PostgreSQL's own regression and isolation tests, with their own runners: direct, then through Osprey.
 
-    tests/run regress           the whole schedule
-    tests/run regress TEST…     some tests of it, behind test_setup, which every test needs
+    tests/run regress           both schedules
+    tests/run regress TEST…     some tests of them
 
-A test fails here if it passes direct and not through Osprey, or if what psql printed is not the same
+A test fails here if it passes direct and not through Osprey, or if what it printed is not the same
 byte for byte. That a test fails direct is no concern of Osprey's: Debian's source may be a minor
 version behind its server.
 """
 
 import argparse
 import contextlib
+import dataclasses
 import difflib
 import os
 import pathlib
@@ -26,6 +27,36 @@ import harness
 
 # A test's line in pg_regress' report.
 RESULT = re.compile(r"^(?:test)?\s+(\S+)\s+\.\.\. (ok|FAILED|failed \(ignored\))", re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """Tests with a runner and a schedule."""
+
+    # Of the source, and of the server's development files
+    directory: str
+    runner: str
+    schedule: str
+    options: tuple
+    # What other tests need is run before them.
+    first: tuple
+
+    def tests(self, sources):
+        schedule = (sources / self.directory / self.schedule).read_text()
+        lines = re.findall(r"(?m)^test:(.*)", schedule)
+        return [test for line in lines for test in line.split()]
+
+
+REGRESS = Suite(
+    "src/test/regress",
+    "pg_regress",
+    "parallel_schedule",
+    ("--dlpath=.", "--max-concurrent-tests=20"),
+    ("test_setup",),
+)
+ISOLATION = Suite(
+    "src/test/isolation", "pg_isolation_regress", "isolation_schedule", (), ()
+)
 
 # Osprey knows an encrypted project and reads the catalogs, so that it looks at every statement; none
 # needs another engine.
@@ -48,34 +79,37 @@ server_name = "localhost"
 """
 
 
-def build(sources, directory, owner):
-    """Copies the tests into a directory that the server may read and write, and builds their library."""
-    shutil.copytree(sources / "src/test/regress", directory)
+def lay_out(suite, sources, directory, owner):
+    """Copies the tests into a directory that the server may read and write, and builds their library;
+    returns the runner."""
+    shutil.copytree(sources / suite.directory, directory)
     config = [harness.PG_BIN / "pg_config", "--includedir-server", "--pkglibdir"]
     include, libraries = harness.run(config).splitlines()
-    harness.run(
-        ["cc", "-shared", "-fPIC", "-O1", "-w", "-I", include]
-        + ["-o", directory / "regress.so", directory / "regress.c"]
-    )
-    for module in ["refint.so", "autoinc.so"]:
-        shutil.copy(pathlib.Path(libraries) / module, directory)
+    libraries = pathlib.Path(libraries)
+    if suite == REGRESS:
+        harness.run(
+            ["cc", "-shared", "-fPIC", "-O1", "-w", "-I", include]
+            + ["-o", directory / "regress.so", directory / "regress.c"]
+        )
+        for module in ["refint.so", "autoinc.so"]:
+            shutil.copy(libraries / module, directory)
     if owner is not None:
         harness.run(["chown", "-R", f"{owner.pw_uid}:{owner.pw_gid}", directory])
-    return pathlib.Path(libraries) / "pgxs/src/test/regress/pg_regress"
+    return libraries / "pgxs" / suite.directory / suite.runner
 
 
 class Run:
-    """What one run of the schedule gave: each test's verdict, and what psql printed in it."""
+    """What one run of a suite gave: each test's verdict, and what it printed."""
 
-    def __init__(self, sources, config, tests):
+    def __init__(self, suite, sources, config, tls, tests):
         settings = {"max_prepared_transactions": 2}
         everyone = ["host all all 127.0.0.1/32 trust"]
         with contextlib.ExitStack() as stack:
             cluster = stack.enter_context(
-                harness.Cluster(tls=config == BUSY, settings=settings, hba=everyone)
+                harness.Cluster(tls=tls, settings=settings, hba=everyone)
             )
-            directory = cluster.directory / "regress"
-            runner = build(sources, directory, cluster.owner)
+            directory = cluster.directory / "tests"
+            runner = lay_out(suite, sources, directory, cluster.owner)
             port, self.counters = cluster.port, {}
             if config is not None:
                 path = cluster.directory / "osprey.toml"
@@ -84,18 +118,18 @@ class Run:
                 port = stack.enter_context(osprey).port
             # The home directory would be the caller's, which the owner may not read.
             environment = {**os.environ, "HOME": str(directory)}
-            environment["PGSSLMODE"] = "require" if cluster.tls else "disable"
+            environment["PGSSLMODE"] = "require" if tls else "disable"
             done = subprocess.run(
-                [runner, f"--bindir={harness.PG_BIN}", "--dlpath=.", "--max-concurrent-tests=20"]
+                [runner, f"--bindir={harness.PG_BIN}", *suite.options]
+                + ["--inputdir=.", "--outputdir=."]
                 + ["--host=127.0.0.1", f"--port={port}", "--user=postgres"]
-                + (["test_setup", *tests] if tests else ["--schedule=parallel_schedule"]),
+                + ([*suite.first, *tests] if tests else [f"--schedule={suite.schedule}"]),
                 **{**cluster._as_owner(), "cwd": directory},
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
             )
-            self.report = done.stdout
             self.verdicts = dict(RESULT.findall(done.stdout))
             self.output = {
                 path.stem: path.read_text("latin-1")
@@ -105,7 +139,7 @@ class Run:
                 self.counters = osprey.scrape()
             # 1: a test failed. Anything else means that the tests did not run.
             if done.returncode not in (0, 1) or not self.verdicts:
-                raise RuntimeError(f"pg_regress ended with {done.returncode}\n{done.stdout}")
+                raise RuntimeError(f"{runner} ended with {done.returncode}\n{done.stdout}")
 
 
 def compare(direct, through, way):
@@ -143,17 +177,28 @@ def main():
     parser.add_argument("sources", type=pathlib.Path)
     parser.add_argument("tests", nargs="*")
     arguments = parser.parse_args()
+    sources, wanted = arguments.sources, set(arguments.tests)
     harness.run(["make", "-s", "-C", harness.EXTENSION])
 
-    direct, _ = timed("direct", arguments.sources, None, arguments.tests)
     passed, failed = 0, []
-    for way, config in [("through Osprey", QUIET), ("through Osprey, all tables encrypted", BUSY)]:
-        through, injected = timed(way, arguments.sources, config, arguments.tests)
-        same, different = compare(direct, through, way)
-        passed += same
-        failed += [f"{test} ({way})" for test in different]
-        if config == QUIET and injected or config == BUSY and not injected:
-            failed.append(f"{injected} injections {way}")
+    # The isolation tests are about who waits for whom; one way tells enough. What libpq says of a
+    # connection that is lost differs with TLS.
+    plans = [(REGRESS, False, [(QUIET, False), (BUSY, True)]), (ISOLATION, True, [(BUSY, True)])]
+    for suite, direct_tls, ways in plans:
+        tests = [test for test in suite.tests(sources) if test in wanted]
+        wanted.difference_update(tests)
+        if arguments.tests and not tests:
+            continue
+        direct, _ = timed(f"{suite.runner}, direct", suite, sources, None, direct_tls, tests)
+        for config, tls in ways:
+            way = "through Osprey" + (", all tables encrypted" if config == BUSY else "")
+            through, injected = timed(f"{suite.runner}, {way}", suite, sources, config, tls, tests)
+            same, different = compare(direct, through, way)
+            passed += same
+            failed += [f"{test} ({way})" for test in different]
+            if not arguments.tests and (injected > 0) != (config == BUSY):
+                failed.append(f"{injected:.0f} injections {way}")
+    failed += [f"{test} (no such test)" for test in sorted(wanted)]
     if failed:
         print("FAILED:", ", ".join(failed))
     print(f"{passed} passed, {len(failed)} failed")
