@@ -2,12 +2,19 @@
 //!
 //! `tests/clients/test_tokio_postgres.py` starts the servers and runs this with
 //! `OSPREY_TEST_CONNINFO`, against an Osprey (`OSPREY_TEST_VIA=osprey`), where all of it must work,
-//! and against the stand-in itself (`direct`), where each read must fail with HQE's error.
+//! and against the stand-in itself (`direct`), where each read must fail with HQE's error. `session`
+//! does what else it can, against either with the right setting; `logs_in` tries the logins in
+//! `OSPREY_TEST_LOGINS`, one a line, trusting the authority in `OSPREY_TEST_CA`.
 
 use std::future::Future;
+use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt, future};
+use futures::{SinkExt, StreamExt, TryStreamExt, future};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, NoTls, SimpleQueryMessage};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Statements that read encrypted data, and their rows.
 const READS: [(&str, usize); 4] = [
@@ -124,4 +131,64 @@ async fn reads_and_writes() {
         check("copied out", rows, |client| copied_out(client, statement)).await;
     }
     check("written", 1000, written).await;
+}
+
+const COUNT: &str = "SELECT count(*) FROM salaries";
+
+async fn count(client: &Client, statement: &str) -> i64 {
+    let row = client.query_one(statement, &[]).await;
+    row.expect(statement).get(0)
+}
+
+#[tokio::test]
+#[ignore = "needs servers: tests/clients/test_tokio_postgres.py starts them and runs this"]
+async fn session() {
+    let mut client = connect().await;
+    let transaction = client.transaction().await.unwrap();
+    let failing = "SELECT 1 / (id - $1) FROM salaries";
+    let error = transaction.query(failing, &[&1]).await.unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::DIVISION_BY_ZERO));
+    let error = transaction.query(COUNT, &[]).await.unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::IN_FAILED_SQL_TRANSACTION));
+    transaction.rollback().await.unwrap();
+    assert_eq!(count(&client, COUNT).await, 1000);
+
+    client.batch_execute("TRUNCATE copied").await.unwrap();
+    let copy = "COPY copied (id) FROM STDIN";
+    let mut sink = Box::pin(client.copy_in(copy).await.unwrap());
+    sink.send("1\n2\n".as_bytes()).await.unwrap();
+    assert_eq!(sink.as_mut().finish().await.unwrap(), 2);
+    let joined = "SELECT count(*) FROM copied JOIN salaries USING (id)";
+    assert_eq!(count(&client, joined).await, 2);
+
+    let token = client.cancel_token();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        token.cancel_query(NoTls).await.unwrap();
+    });
+    let slow = "SELECT pg_sleep(30), count(*) FROM salaries";
+    let error = client.query(slow, &[]).await.unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED));
+    assert_eq!(count(&client, COUNT).await, 1000);
+}
+
+#[tokio::test]
+#[ignore = "needs servers: tests/clients/test_tokio_postgres.py starts them and runs this"]
+async fn logs_in() {
+    let mut roots = rustls::RootCertStore::empty();
+    let authority = CertificateDer::from_pem_file(variable("OSPREY_TEST_CA")).unwrap();
+    roots.add(authority).unwrap();
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let config = rustls::ClientConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let tls = MakeRustlsConnect::new(config);
+    for login in variable("OSPREY_TEST_LOGINS").lines() {
+        let connected = tokio_postgres::connect(login, tls.clone()).await;
+        let (client, connection) = connected.expect(login);
+        tokio::spawn(connection);
+        assert_eq!(count(&client, "SELECT count(*) FROM people").await, 100);
+    }
 }
