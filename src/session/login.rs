@@ -291,11 +291,13 @@ pub(super) struct LoggedIn {
     pub(super) utf8: bool,
 }
 
-/// What the client has to answer to a message of the server's.
+/// Who speaks next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
     Server,
-    Client,
+    /// The client has been asked; the server may speak all the same: it gives up waiting, or has
+    /// asked nothing with the last token of GSSAPI, which need not be answered.
+    Either,
 }
 
 /// Connects to Hologres and relays authentication up to the first ReadyForQuery, which is left in
@@ -339,6 +341,12 @@ pub(super) async fn log_in(
     }
 }
 
+/// What came: bytes from the server, or a message of so many bytes from the client.
+enum Heard {
+    Server(usize),
+    Client(usize),
+}
+
 struct Relay {
     from_client: Vec<u8>,
     from_server: Vec<u8>,
@@ -357,7 +365,7 @@ impl Relay {
         loop {
             let mut turn = Turn::Server;
             let mut at = 0;
-            while turn == Turn::Server {
+            loop {
                 let rest = &self.from_server[at..];
                 let header = match Header::read(rest) {
                     Ok(Some(header)) if header.frame <= rest.len() => header,
@@ -392,14 +400,14 @@ impl Relay {
                     tag::PARAMETER_STATUS => self.utf8 |= body == b"client_encoding\0UTF8\0",
                     tag::AUTHENTICATION => match scram::plan(&body, client, server) {
                         scram::Plan::Relay(next) => {
-                            turn = if next { Turn::Client } else { Turn::Server };
+                            turn = if next { Turn::Either } else { Turn::Server };
                         }
                         scram::Plan::Strip(replacement) => {
                             client.send(&self.from_server[..at]).await?;
                             client.send(&replacement).await?;
                             self.from_server.drain(..at + header.frame);
                             at = 0;
-                            turn = Turn::Client;
+                            turn = Turn::Either;
                             continue;
                         }
                         scram::Plan::Terminate => {
@@ -417,46 +425,29 @@ impl Relay {
             }
             client.send(&self.from_server[..at]).await?;
             self.from_server.drain(..at);
-            match turn {
-                Turn::Server => {
-                    if server.receive(&mut self.from_server).await? == 0 {
-                        return Err(Refusal::Own {
-                            sqlstate: "08006",
-                            message: "Hologres closed the connection during login".into(),
-                            hint: None,
-                        });
-                    }
-                }
-                Turn::Client => {
-                    let frame = self.client_frame(client).await?;
+            let server_speaks = server.receive(&mut self.from_server);
+            let heard = match turn {
+                Turn::Server => Heard::Server(server_speaks.await?),
+                // Either may be given up: what it has read stays in its buffer.
+                Turn::Either => tokio::select! {
+                    biased;
+                    read = server_speaks => Heard::Server(read?),
+                    frame = client_frame(client, &mut self.from_client) => Heard::Client(frame?),
+                },
+            };
+            match heard {
+                Heard::Client(frame) => {
                     server.send(&self.from_client[..frame]).await?;
                     self.from_client.drain(..frame);
                 }
-            }
-        }
-    }
-
-    /// Waits for one whole authentication message of the client's; returns its length.
-    async fn client_frame(&mut self, client: &mut Stream) -> Result<usize, Refusal> {
-        loop {
-            match Header::read(&self.from_client) {
-                Ok(Some(header)) if header.tag != frontend::tag::PASSWORD => {
-                    return Err(Refusal::Protocol(format!(
-                        "expected an authentication message, got message type 0x{:02X}",
-                        header.tag
-                    )));
+                Heard::Server(0) => {
+                    return Err(Refusal::Own {
+                        sqlstate: "08006",
+                        message: "Hologres closed the connection during login".into(),
+                        hint: None,
+                    });
                 }
-                Ok(Some(header)) if header.frame > MAX_AUTHENTICATION => {
-                    return Err(Refusal::Protocol("authentication message too long".into()));
-                }
-                Ok(Some(header)) if header.frame <= self.from_client.len() => {
-                    return Ok(header.frame);
-                }
-                Ok(_) => {}
-                Err(error) => return Err(Refusal::Protocol(error.to_string())),
-            }
-            if client.receive(&mut self.from_client).await? == 0 {
-                return Err(Refusal::Gone);
+                Heard::Server(_) => {}
             }
         }
     }
@@ -468,7 +459,7 @@ impl Relay {
             out.extend_from_slice(&3_u32.to_be_bytes());
         });
         client.send(&request).await?;
-        let frame = match self.client_frame(client).await {
+        let frame = match client_frame(client, &mut self.from_client).await {
             Err(Refusal::Gone | Refusal::Io(_)) => return Err(Refusal::NoPassword),
             frame => frame?,
         };
@@ -476,5 +467,30 @@ impl Relay {
         let password = body.strip_suffix(&[0]).unwrap_or(body).to_vec();
         self.from_client.drain(..frame);
         Ok(password)
+    }
+}
+
+/// Waits for one whole authentication message of the client's; returns its length.
+async fn client_frame(client: &mut Stream, read: &mut Vec<u8>) -> Result<usize, Refusal> {
+    loop {
+        match Header::read(read) {
+            Ok(Some(header)) if header.tag != frontend::tag::PASSWORD => {
+                return Err(Refusal::Protocol(format!(
+                    "expected an authentication message, got message type 0x{:02X}",
+                    header.tag
+                )));
+            }
+            Ok(Some(header)) if header.frame > MAX_AUTHENTICATION => {
+                return Err(Refusal::Protocol("authentication message too long".into()));
+            }
+            Ok(Some(header)) if header.frame <= read.len() => {
+                return Ok(header.frame);
+            }
+            Ok(_) => {}
+            Err(error) => return Err(Refusal::Protocol(error.to_string())),
+        }
+        if client.receive(read).await? == 0 {
+            return Err(Refusal::Gone);
+        }
     }
 }

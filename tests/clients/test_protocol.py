@@ -44,32 +44,85 @@ def receive_packet(connection):
     return head + connection.recv(struct.unpack("!i", head)[0] - 4, socket.MSG_WAITALL)
 
 
+@contextlib.contextmanager
+def played_server(tmp_path):
+    """An Osprey in front of a socket; gives both."""
+    conftest.need_osprey()
+    config = tmp_path / "osprey.toml"
+    config.write_text('[upstream.tls]\nmode = "disable"\n')
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        with harness.Osprey(listener.getsockname()[1], config=config) as osprey:
+            yield listener, osprey
+
+
+def authentication(code, data=b""):
+    return rawpg.message(b"R", struct.pack("!i", code) + data)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+@pytest.mark.parametrize("together", [True, False])
+def test_gssapi_is_relayed(tmp_path, answered, together):
+    """Tokens go to and fro as they are. The server's last one may need no answer."""
+    ready = authentication(0) + rawpg.message(b"Z", b"I")
+    with played_server(tmp_path) as (listener, osprey):
+        with rawpg.Client("127.0.0.1", osprey.port) as client:
+            client.start_up(user="app", database="app")
+            server = listener.accept()[0]
+            receive_packet(server)
+            server.sendall(authentication(7))
+            assert client.receive() == (b"R", struct.pack("!i", 7))
+            token = rawpg.message(b"p", b"\0the client's token\0")
+            client.send(token)
+            assert server.recv(len(token), socket.MSG_WAITALL) == token
+            last = authentication(8, b"\0the server's\0")
+            server.sendall(last + (ready if together else b""))
+            assert client.receive() == (b"R", last[5:])
+            if answered and not together:
+                client.send(token)
+                assert server.recv(len(token), socket.MSG_WAITALL) == token
+            if not together:
+                server.sendall(ready)
+            assert rawpg.kinds(client.until_ready()) == "RZ"
+            server.close()
+
+
+def test_server_that_waits_for_no_password(tmp_path):
+    """A client that thinks about its password for too long hears that the server has given up."""
+    with played_server(tmp_path) as (listener, osprey):
+        with rawpg.Client("127.0.0.1", osprey.port) as client:
+            client.start_up(user="app", database="app")
+            server = listener.accept()[0]
+            receive_packet(server)
+            server.sendall(authentication(3))
+            assert client.receive() == (b"R", struct.pack("!i", 3))
+            last = rawpg.message(b"E", b"SFATAL\0VFATAL\0C57014\0Mtoo long\0\0")
+            server.sendall(last)
+            server.close()
+            assert client.until_closed() == [(b"E", last[5:])]
+
+
 def test_long_cancel_key(tmp_path):
     """Protocol 3.2: a key of up to 256 bytes goes to the client, and comes back to the server."""
-    conftest.need_osprey()
     key = struct.pack("!i", 4711) + bytes(range(256))
-    parts = [b"R" + struct.pack("!ii", 8, 0), rawpg.message(b"K", key), rawpg.message(b"Z", b"I")]
+    parts = [authentication(0), rawpg.message(b"K", key), rawpg.message(b"Z", b"I")]
     arrived = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = tmp_path / "osprey.toml"
-        config.write_text('[upstream.tls]\nmode = "disable"\n')
-        with harness.Osprey(listener.getsockname()[1], config=config) as osprey:
-            with rawpg.Client("127.0.0.1", osprey.port) as client:
-                client.start_up(VERSION_3_2, user="app", database="app")
-                server = listener.accept()[0]
-                arrived.append(receive_packet(server))
-                server.sendall(b"".join(parts))
-                assert client.until_ready() == [(b"R", bytes(4)), (b"K", key), (b"Z", b"I")]
+    with played_server(tmp_path) as (listener, osprey):
+        with rawpg.Client("127.0.0.1", osprey.port) as client:
+            client.start_up(VERSION_3_2, user="app", database="app")
+            server = listener.accept()[0]
+            arrived.append(receive_packet(server))
+            server.sendall(b"".join(parts))
+            assert client.until_ready() == [(b"R", bytes(4)), (b"K", key), (b"Z", b"I")]
 
-                request = struct.pack("!ii", 8 + len(key), CANCEL_REQUEST) + key
-                with rawpg.Client("127.0.0.1", osprey.port) as canceling:
-                    canceling.send(request)
-                    forwarded = listener.accept()[0]
-                    arrived.append(receive_packet(forwarded))
-                    forwarded.close()
-                    # As PostgreSQL does: closed without a word, once the signal is sent.
-                    assert canceling.until_closed() == []
-                server.close()
+            request = struct.pack("!ii", 8 + len(key), CANCEL_REQUEST) + key
+            with rawpg.Client("127.0.0.1", osprey.port) as canceling:
+                canceling.send(request)
+                forwarded = listener.accept()[0]
+                arrived.append(receive_packet(forwarded))
+                forwarded.close()
+                # As PostgreSQL does: closed without a word, once the signal is sent.
+                assert canceling.until_closed() == []
+            server.close()
     assert arrived[0][4:8] == struct.pack("!i", VERSION_3_2)
     assert arrived[1] == request
 
