@@ -185,12 +185,17 @@ def slow(request):
 
 
 @pytest.fixture
-def session(slow):
+def session(slow, tmp_path):
     """A client whose session is open, and the measure of its Osprey, in which others have been."""
     conftest.need_osprey()
+    config = tmp_path / "osprey.toml"
+    # This upstream has no catalogs.
+    config.write_text("[catalog]\nborrow = false\n")
     with Upstream(slow) as upstream:
         arguments = ["--encrypted-project", "finance_byok"]
-        with harness.Osprey(upstream.port, arguments, environment=PRECISE) as osprey:
+        with harness.Osprey(
+            upstream.port, arguments, config=config, environment=PRECISE
+        ) as osprey:
             endpoint = osprey.endpoint("d")
             for _ in range(20):
                 with rawpg.Client.logged_in(endpoint) as client:
