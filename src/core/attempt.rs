@@ -281,6 +281,10 @@ impl Core {
             None if self.policy.retry_buffer.is_none() => Some(NotRetried::SwitchedOff),
             None if self.route.client_owns => Some(NotRetried::ClientSetRoute),
             None if self.route.disabled => Some(NotRetried::RouteNotSet),
+            // What was set for an earlier cycle may be undone by now.
+            None if self.refusal == Some(NotRetried::RouteWasSet) && !self.route_was_set() => {
+                Some(NotRetried::RouteNotSet)
+            }
             None if self.refusal.is_some() => self.refusal,
             None if self.route_was_set() => Some(NotRetried::RouteWasSet),
             None if self.unsteered => Some(NotRetried::RouteNotSet),

@@ -295,8 +295,9 @@ pub struct Core {
     ledger: Ledger,
     statements: Statements,
     route: Route,
-    /// A protected statement, or the Bind of one, is in flight before which nothing could be put:
-    /// what the route is now says nothing of it. So do portals, up to the end of the transaction.
+    /// A protected statement, or the Bind of one, is in flight before which nothing could be put,
+    /// or whose own text may undo it: what the route is now says nothing of it, and of portals up
+    /// to the end of the transaction.
     unsteered: bool,
     /// As of the last ReadyForQuery.
     status: Status,

@@ -159,6 +159,11 @@ impl Core {
             Need::Native if !parse => (Own::Restore, State::Default),
             _ => return,
         };
+        // What undoes the setting in front of the read, in one text, leaves no place between.
+        self.unsteered |= own == Own::Set
+            && !parse
+            && decision.effects.has(Effects::MULTIPLE)
+            && decision.effects.has(CHANGES_ROUTE);
         if self.route.state == target {
             return;
         }

@@ -411,3 +411,29 @@ fn a_read_that_nothing_could_be_put_in_front_of_is_not_said_to_have_had_the_righ
     assert!(trio.seen().contains(&"E XX000".into()));
     assert!(!trio.world.was_set.get());
 }
+
+#[test]
+fn a_read_behind_the_end_of_a_failed_transaction_is_not_said_to_have_had_the_right_engine() {
+    for (together, retry_buffer) in [(true, None), (true, Some(1 << 16)), (false, Some(1 << 16))] {
+        let policy = Policy {
+            retry_buffer,
+            ..policy()
+        };
+        let mut trio = Trio::new(policy, known());
+        // What was set in the transaction is rolled back within the same Query that reads.
+        for sent in [
+            query("begin"),
+            query("enc"),
+            [describe('P', "nothing"), sync()].concat(),
+            [query("commit; enc"), query("enc")].concat(),
+        ] {
+            trio.client(&sent);
+            if !together {
+                trio.settle();
+            }
+        }
+        trio.settle();
+        assert!(trio.seen().contains(&"E XX000".into()));
+        assert!(!trio.world.was_set.get(), "{:?}", trio.last_refusal());
+    }
+}
