@@ -1,4 +1,6 @@
 #![no_main]
+
+#[allow(dead_code)] // each program is one of them
 #[path = "../targets/mod.rs"]
 mod targets;
 
