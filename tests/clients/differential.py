@@ -293,12 +293,15 @@ class Listener(threading.Thread):
         super().__init__(daemon=True)
         self.connection = connection
         self.data = bytearray()
+        self.silent = False
         self.start()
 
     def run(self):
         try:
             while part := self.connection.recv(1 << 16):
                 self.data += part
+        except TimeoutError:
+            self.silent = True
         except OSError:
             pass
 
@@ -335,7 +338,7 @@ def transcript(endpoint, case, steps, options):
         except (BrokenPipeError, ConnectionResetError):
             pass  # a FATAL is in the transcript
         listener.join(PATIENCE)
-        if listener.is_alive():
+        if listener.is_alive() or listener.silent:
             client.socket.shutdown(socket.SHUT_RDWR)
             raise Silent(f"no end after {rawpg.kinds(whole(listener.data))}")
     return [

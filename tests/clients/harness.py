@@ -469,6 +469,8 @@ class Osprey:
                 self.process.kill()
                 self.process.wait()
         self._reader.join(5)
+        # A session that panics ends alone, and a test may not notice.
+        assert "panicked at" not in self.log(), self.log()
         return self.process.returncode
 
     def __enter__(self):
