@@ -49,7 +49,7 @@ def played_server(tmp_path):
     """An Osprey in front of a socket; gives both."""
     conftest.need_osprey()
     config = tmp_path / "osprey.toml"
-    config.write_text('[upstream.tls]\nmode = "disable"\n')
+    config.write_text('[upstream.tls]\nmode = "disable"\n[catalog]\nborrow = false\n')
     with socket.create_server(("127.0.0.1", 0)) as listener:
         with harness.Osprey(listener.getsockname()[1], config=config) as osprey:
             yield listener, osprey
