@@ -56,6 +56,8 @@ impl World for Known {
         self.snapshot.decide(text, &self.names)
     }
 
+    fn resolve_by(&self, _search_path: Option<&[String]>) {}
+
     fn generation(&self) -> u64 {
         self.snapshot.generation()
     }

@@ -85,6 +85,8 @@ impl World for Known {
         }
     }
 
+    fn resolve_by(&self, _search_path: Option<&[String]>) {}
+
     fn generation(&self) -> u64 {
         self.generation.get()
     }

@@ -311,6 +311,9 @@ impl Core {
         if command == b"DISCARD ALL" {
             self.statements.forget_statements();
         }
+        if self.status == Status::Idle {
+            self.statements.path_changed(decision, command);
+        }
     }
 
     /// Takes the front entry off, and applies what its statement does to names.
@@ -416,6 +419,7 @@ impl Core {
     /// What an error does to the rest of the cycle.
     pub(super) fn failed(&mut self, out: &mut Outbox) {
         self.route.pipeline_failed();
+        self.statements.path_doubtful();
         if self.copy_in {
             self.copy_in = false;
             if std::mem::take(&mut self.copy_sync) {
@@ -445,10 +449,14 @@ impl Core {
         self.copy_in = false;
         self.tally.cycles += 1;
         self.route.cycle_ended(self.status == Status::Idle);
+        if failed || self.status != Status::Idle {
+            self.statements.path_doubtful();
+        }
         if self.status == Status::Idle {
             if self.ledger.is_empty() && !self.open {
                 // Otherwise portals of a later cycle are among those that are known.
                 self.statements.transaction_over();
+                self.statements.path_settled(world);
                 self.unsteered = false;
             }
             if std::mem::take(&mut self.catalog_changed) {

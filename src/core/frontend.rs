@@ -253,12 +253,13 @@ impl Core {
         match header.tag {
             tag::QUERY => {
                 let text = query_text(body);
-                let decision = world.decide(text, whole, !self.statements.path_changed);
+                let decision = world.decide(text, whole, self.statements.path_is_certain());
                 Look::Query(self.effective(decision, world))
             }
             tag::PARSE => match Parse::read(body) {
                 Some(parse) => {
-                    let decision = world.decide(parse.text, whole, !self.statements.path_changed);
+                    let decision =
+                        world.decide(parse.text, whole, self.statements.path_is_certain());
                     Look::Parse(parse.name, parse.text, decision)
                 }
                 None => Look::Malformed(header.tag),
@@ -445,7 +446,9 @@ impl Core {
         if effects.has(Effects::ENDS) {
             self.route.transaction_ends();
         }
-        self.statements.path_changed |= effects.has(Effects::CHANGES_NAMES);
+        if effects.has(Effects::CHANGES_NAMES) {
+            self.statements.path_changes(decision);
+        }
         self.catalog_changed |= effects.has(Effects::CHANGES_CATALOG);
     }
 

@@ -52,6 +52,10 @@ pub trait World {
     /// Changes whenever [`World::decide`] may answer differently.
     fn generation(&self) -> u64;
 
+    /// From here on unqualified names resolve by these schemas; `None`: by those with which the
+    /// session began.
+    fn resolve_by(&self, search_path: Option<&[String]>);
+
     /// True if this database has relations that are known to be protected.
     fn has_protected(&self) -> bool;
 

@@ -18,11 +18,14 @@ const TEXT_BUDGET: usize = 256 << 10;
 
 type Map<V> = HashMap<Box<[u8]>, V, FixedState>;
 
+/// Of the world's knowledge, and of the session's search path.
+type Generation = (u64, u32);
+
 /// A prepared statement.
 #[derive(Debug, Clone)]
 pub(super) struct Statement {
     decision: Arc<Decision>,
-    generation: u64,
+    generation: Generation,
     /// `None`: the text is not kept, and the decision stays as it was at Parse.
     text: Option<Box<[u8]>>,
 }
@@ -42,11 +45,65 @@ pub(super) struct Statements {
     portals: Map<Arc<Decision>>,
     unnamed_portal: Option<Arc<Decision>>,
     text_bytes: usize,
-    /// The session has changed how unqualified names resolve.
-    pub(super) path_changed: bool,
+    path: Path,
+}
+
+/// How unqualified names resolve. PostgreSQL does not report it before version 18: what is known of
+/// it comes from what was sent, and only outside transactions is that certain.
+#[derive(Debug, Default)]
+struct Path {
+    uncertain: bool,
+    /// Not by the search path alone: temporary relations may shadow others, the role may be another.
+    shadowed: bool,
+    /// What a command that ended well has made it, if nothing takes that back. `Some(None)`: what it
+    /// was at the start of the session.
+    next: Option<Option<Vec<String>>>,
+    /// Counts the changes.
+    epoch: u32,
 }
 
 impl Statements {
+    /// True if it is certain how unqualified names resolve.
+    pub(super) fn path_is_certain(&self) -> bool {
+        !self.path.uncertain
+    }
+
+    /// A statement was sent that changes how unqualified names resolve.
+    pub(super) fn path_changes(&mut self, decision: &Decision) {
+        self.path.uncertain = true;
+        self.path.epoch = self.path.epoch.wrapping_add(1);
+        self.path.shadowed |= decision.search_path.is_none();
+    }
+
+    /// A command ended well outside a transaction block.
+    pub(super) fn path_changed(&mut self, decision: &Decision, command: &[u8]) {
+        if command == b"DISCARD ALL" {
+            self.path.next = Some(None);
+        } else if let Some(path) = &decision.search_path {
+            self.path.next = Some(Some(path.clone()));
+        } else if decision.effects.has(Effects::ENDS) {
+            self.path.next = None;
+        }
+    }
+
+    /// Something failed, or goes on within a transaction: what was changed may be taken back.
+    pub(super) fn path_doubtful(&mut self) {
+        self.path.next = None;
+    }
+
+    /// Nothing is in flight, and no transaction is open.
+    pub(super) fn path_settled(&mut self, world: &impl World) {
+        let Some(next) = self.path.next.take() else {
+            return;
+        };
+        self.path.shadowed &= next.is_some();
+        if !self.path.shadowed {
+            world.resolve_by(next.as_deref());
+            self.path.uncertain = false;
+            self.path.epoch = self.path.epoch.wrapping_add(1);
+        }
+    }
+
     /// A Parse was sent. True if the name has to be kept when it succeeds.
     pub(super) fn parse(
         &mut self,
@@ -55,6 +112,7 @@ impl Statements {
         decision: &Arc<Decision>,
         generation: u64,
     ) -> bool {
+        let generation = (generation, self.path.epoch);
         if name.is_empty() {
             self.unnamed = Some(Arc::clone(decision));
             return false;
@@ -123,11 +181,11 @@ impl Statements {
             _ => None,
         });
         let known = self.named.get_mut(name).map(|statement| {
-            let generation = world.generation();
+            let generation = (world.generation(), self.path.epoch);
             if statement.generation != generation
                 && let Some(text) = &statement.text
             {
-                statement.decision = world.decide(text, true, !self.path_changed);
+                statement.decision = world.decide(text, true, !self.path.uncertain);
                 statement.generation = generation;
             }
             Arc::clone(&statement.decision)
@@ -190,6 +248,7 @@ impl Statements {
     /// A statement that makes or drops names by SQL ended. After a failure names are only added:
     /// some of its commands may have succeeded.
     pub(super) fn apply(&mut self, decision: &Arc<Decision>, generation: u64, succeeded: bool) {
+        let generation = (generation, self.path.epoch);
         for name in &decision.names {
             match name {
                 NameUse::Prepare(name) => {

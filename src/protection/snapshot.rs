@@ -272,6 +272,9 @@ impl Snapshot {
                 decision.suspects.push(suspect);
             }
         }
+        if !analysis.effects.has(Effects::MULTIPLE) {
+            decision.search_path = analysis.search_path;
+        }
         decision.names = analysis.names;
         decision
     }

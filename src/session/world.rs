@@ -1,5 +1,6 @@
 //! What the core asks of the world, answered from the snapshots at hand.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,8 @@ const FIRST_READING: Duration = Duration::from_secs(5);
 pub(super) struct SessionWorld {
     knowledge: Arc<Knowledge>,
     database: Arc<DatabaseKnowledge>,
-    names: NameContext,
+    names: RefCell<NameContext>,
+    names_at_start: NameContext,
     /// The same, for when the search path is no longer certain.
     names_uncertain: NameContext,
     /// A fresh session of this user reads encrypted data without a SET.
@@ -47,7 +49,8 @@ impl SessionWorld {
             search_path: None,
         };
         Self {
-            names: names_uncertain.clone(),
+            names: RefCell::new(names_uncertain.clone()),
+            names_at_start: names_uncertain.clone(),
             names_uncertain,
             knowledge,
             database,
@@ -74,15 +77,17 @@ impl SessionWorld {
             .into_iter()
             .rev()
             .find_map(|(name, value)| (name == "search_path").then_some(value));
-        let path = at_startup.unwrap_or_else(|| self.database.search_path(&self.names.user));
-        self.names = NameContext::new(&self.names.user, &path);
-        let route = self.database.route(&self.names.user);
+        let user = &self.names_uncertain.user;
+        let path = at_startup.unwrap_or_else(|| self.database.search_path(user));
+        self.names_at_start = NameContext::new(user, &path);
+        self.names.replace(self.names_at_start.clone());
+        let route = self.database.route(&self.names_uncertain.user);
         self.reads_encrypted = route.reads_encrypted_already();
         self.user_may_set = route.user_may_set;
     }
 
     pub(super) fn user(&self) -> &str {
-        &self.names.user
+        &self.names_uncertain.user
     }
 
     /// HQE failed on a statement. Where it reads one relation that may be the cause, that is the one;
@@ -102,7 +107,7 @@ impl SessionWorld {
     }
 
     pub(super) fn proven(&self) {
-        self.knowledge.set_proven(&self.names.user);
+        self.knowledge.set_proven(&self.names_uncertain.user);
     }
 
     pub(super) fn catalog_changed(&self) {
@@ -112,8 +117,9 @@ impl SessionWorld {
 
 impl World for SessionWorld {
     fn decide(&self, text: &[u8], whole: bool, path_certain: bool) -> Arc<Decision> {
+        let names = self.names.borrow();
         let names = if path_certain {
-            &self.names
+            &*names
         } else {
             &self.names_uncertain
         };
@@ -129,6 +135,16 @@ impl World for SessionWorld {
         self.database.snapshot().generation()
     }
 
+    fn resolve_by(&self, search_path: Option<&[String]>) {
+        self.names.replace(match search_path {
+            Some(path) => NameContext {
+                search_path: Some(path.to_vec()),
+                ..self.names_at_start.clone()
+            },
+            None => self.names_at_start.clone(),
+        });
+    }
+
     fn has_protected(&self) -> bool {
         self.database.snapshot().protected_count() > 0
     }
@@ -142,7 +158,7 @@ impl World for SessionWorld {
     }
 
     fn is_proven(&self) -> bool {
-        self.user_may_set || self.knowledge.is_proven(&self.names.user)
+        self.user_may_set || self.knowledge.is_proven(&self.names_uncertain.user)
     }
 
     fn advise(&self, error: ErrorFields<'_>, context: &ErrorContext<'_>) -> Option<Advised> {

@@ -44,6 +44,8 @@ pub(crate) struct Analysis<'a> {
     pub(crate) effects: Effects,
     pub(crate) names: Vec<NameUse>,
     pub(crate) hint: Option<RouteHint>,
+    /// What SET makes the session's search_path, where that is all that the text does.
+    pub(crate) search_path: Option<Vec<String>>,
     /// Functions that are called, other than those known to be harmless.
     pub(crate) calls: Vec<RelationName<'a>>,
     /// Relations that are read; names of CTEs are not among them.

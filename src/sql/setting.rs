@@ -34,10 +34,12 @@ fn change_of(name: &[u8], route: Effects) -> Effects {
 
 /// `SET …`; `index` is behind the SET.
 pub(super) fn set(statement: &Statement<'_, '_>, mut index: usize, analysis: &mut Analysis<'_>) {
-    if matches!(statement.keyword(index), Keyword::Session | Keyword::Local)
-        && statement.is_name(index + 1)
-    {
+    let local = statement.keyword(index) == Keyword::Local;
+    if (local || statement.keyword(index) == Keyword::Session) && statement.is_name(index + 1) {
         index += 1;
+    }
+    if !local && statement.folded(index).eq_ignore_ascii_case(b"search_path") {
+        analysis.search_path = schemas(statement, index + 2);
     }
     analysis.add(match statement.keyword(index) {
         Keyword::Role | Keyword::Authorization => OTHER_ROLE,
@@ -55,6 +57,24 @@ pub(super) fn set(statement: &Statement<'_, '_>, mut index: usize, analysis: &mu
             change_of(&statement.folded(index), route)
         }
     });
+}
+
+/// The list of schemas from `index` to the end; `None`: it is not one of names and plain strings.
+fn schemas(statement: &Statement<'_, '_>, mut index: usize) -> Option<Vec<String>> {
+    let mut schemas = Vec::new();
+    loop {
+        schemas.push(match statement.plain_string(index) {
+            Some(name) => String::from_utf8(name.to_vec()).ok()?,
+            None if statement.keyword(index) == Keyword::Default => return None,
+            None if statement.is_name(index) => statement.folded_text(index),
+            None => return None,
+        });
+        match statement.kind(index + 1) {
+            None => return Some(schemas),
+            Some(Kind::Comma) => index += 2,
+            Some(_) => return None,
+        }
+    }
 }
 
 /// `RESET …`; `index` is behind the RESET.

@@ -113,6 +113,38 @@ def test_reset_and_discard(through_osprey):
             assert cursor.execute(ENCRYPTED).fetchone() == (1000,), reset
 
 
+def test_search_path(through_osprey, cluster):
+    """Names resolve by the path that the session has set, once that is certain."""
+
+    def reads_the_plain_one(connection, path):
+        cluster.reset_counters(through_osprey.dbname)
+        connection.execute(f"SET search_path = {path}")
+        connection.execute(ENCRYPTED)
+        return cluster.setting_changes(through_osprey.dbname) == 0
+
+    def fresh(path):
+        with through_osprey.connect() as connection:
+            return reads_the_plain_one(connection, path)
+
+    with through_osprey.connect() as connection:
+        connection.execute("CREATE SCHEMA other; CREATE TABLE other.salaries (id int)")
+    harness.wait_for(lambda: fresh("other, public"), "the new table to be known")
+    assert not fresh("public, other")
+    with through_osprey.connect() as connection:
+        # A temporary table of any name may shadow others: the safe side, up to DISCARD ALL.
+        connection.execute("CREATE TEMP TABLE passing (id int)")
+        assert not reads_the_plain_one(connection, "other")
+        connection.execute("DISCARD ALL", prepare=False)
+        assert reads_the_plain_one(connection, "other")
+        with connection.transaction(force_rollback=True):
+            connection.execute("SET search_path = public")
+        # It was undone, but that is not known.
+        assert connection.execute(ENCRYPTED).fetchone() == (0,)
+    with through_osprey.connect() as connection:
+        connection.execute("SET search_path = public")
+        assert connection.execute(ENCRYPTED).fetchone() == (1000,)
+
+
 def test_ddl_through_osprey_is_noticed(through_osprey):
     """A view that is made through Osprey is known as soon as it is there."""
     with through_osprey.connect() as connection:

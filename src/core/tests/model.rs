@@ -432,6 +432,7 @@ impl Backend {
                 self.put(b'N', b"\0");
                 Ok(Outcome::Tag("WARN"))
             }
+            "set path" | "temp" => Ok(Outcome::Tag("SET")),
             "bold" | "faint" => {
                 self.set_style(if text == "bold" { "bold" } else { "faint" });
                 Ok(Outcome::Tag("SET"))

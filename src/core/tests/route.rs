@@ -603,3 +603,45 @@ fn of_a_long_text_only_the_head_is_looked_at_however_the_bytes_come() {
         }
     }
 }
+
+#[test]
+fn a_search_path_is_certain_once_nothing_can_take_it_back() {
+    let ext = || Some("ext".to_owned());
+    let paths = |sent: &[Vec<u8>]| {
+        let mut trio = trio();
+        for bytes in sent {
+            trio.exchange(bytes);
+        }
+        trio.world.paths.take()
+    };
+    let set = || query("set path");
+    assert_eq!(paths(&[set()]), [ext()]);
+    assert_eq!(paths(&[[extended("set path"), sync()].concat()]), [ext()]);
+    // The second of two counts once both are answered.
+    assert_eq!(paths(&[[set(), set()].concat()]), [ext()]);
+    // In a transaction it may be undone; the next one outside is certain again.
+    assert_eq!(paths(&[query("begin"), set(), query("rollback")]), []);
+    assert_eq!(
+        paths(&[[query("begin"), set(), query("commit")].concat()]),
+        []
+    );
+    assert_eq!(
+        paths(&[[set(), query("begin"), query("rollback")].concat()]),
+        []
+    );
+    assert_eq!(
+        paths(&[query("begin"), set(), query("rollback"), set()]),
+        [ext()]
+    );
+    let pipeline = ["begin", "set path", "rollback"].map(extended).concat();
+    assert_eq!(paths(&[[pipeline, sync()].concat()]), []);
+    let failed = ["set path", "fail"].map(extended).concat();
+    assert_eq!(paths(&[[failed, sync()].concat()]), []);
+    assert_eq!(paths(&[query("set path; fail")]), []);
+    // What shadows names does so until DISCARD ALL.
+    assert_eq!(paths(&[query("temp"), set()]), []);
+    assert_eq!(
+        paths(&[query("temp"), query("discard all"), set()]),
+        [None, ext()]
+    );
+}

@@ -20,6 +20,8 @@ pub(super) struct FakeWorld {
     pub(super) reads_encrypted: bool,
     /// What the core said of the last error that was rewritten: the route had been set for it.
     pub(super) was_set: std::cell::Cell<bool>,
+    /// The search paths that the core has become certain of.
+    pub(super) paths: std::cell::RefCell<Vec<Option<String>>>,
 }
 
 impl World for FakeWorld {
@@ -29,6 +31,8 @@ impl World for FakeWorld {
         let words: HashSet<&str> = text.split(';').map(str::trim).collect();
         if text.contains(';') {
             decision.effects = Effects::MULTIPLE;
+        } else if text == "set path" {
+            decision.search_path = Some(vec!["ext".into()]);
         }
         let mut add = |effects| decision.effects = decision.effects.with(effects);
         for word in words {
@@ -37,7 +41,10 @@ impl World for FakeWorld {
                 "commit" | "rollback" | "rollback to" => add(Effects::ENDS),
                 "set on" | "set off" => add(Effects::SETS_ROUTE),
                 "reset" => add(Effects::RESETS_ROUTE),
-                "discard all" => add(Effects::RESETS_ALL.with(Effects::WRITES)),
+                "discard all" => add(Effects::RESETS_ALL
+                    .with(Effects::WRITES)
+                    .with(Effects::CHANGES_NAMES)),
+                "set path" | "temp" => add(Effects::CHANGES_NAMES),
                 "copyin" => add(Effects::COPY_IN.with(Effects::WRITES)),
                 "write" | "vacuum" => add(Effects::WRITES),
                 "doubt" => add(Effects::ROUTE_DOUBT.with(Effects::WRITES)),
@@ -81,6 +88,11 @@ impl World for FakeWorld {
 
     fn generation(&self) -> u64 {
         1
+    }
+
+    fn resolve_by(&self, search_path: Option<&[String]>) {
+        let path = search_path.map(|path| path.join(","));
+        self.paths.borrow_mut().push(path);
     }
 
     fn has_protected(&self) -> bool {
@@ -160,6 +172,7 @@ pub(super) fn known() -> FakeWorld {
         proven: true,
         reads_encrypted: false,
         was_set: std::cell::Cell::default(),
+        paths: std::cell::RefCell::default(),
     }
 }
 

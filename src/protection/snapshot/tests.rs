@@ -214,3 +214,32 @@ fn hostile_texts_are_read_in_linear_time() {
         assert!(start.elapsed().as_secs() < 10, "{unit}");
     }
 }
+
+#[test]
+fn what_a_session_makes_its_search_path() {
+    let snapshot = Snapshot::builder("shop").build(1);
+    let path = |sql: &str| {
+        let decision = snapshot.decide(sql.as_bytes(), &NameContext::default());
+        assert!(decision.effects.has(Effects::CHANGES_NAMES), "{sql}");
+        decision.search_path.clone().map(|path| path.join("|"))
+    };
+    let certain = |sql, expected: &str| assert_eq!(path(sql).as_deref(), Some(expected), "{sql}");
+    certain("SET search_path TO Ext", "ext");
+    certain(
+        "set session SEARCH_PATH = \"$user\", \"Mixed\", 'a b' ;",
+        "$user|Mixed|a b",
+    );
+    certain("SET search_path = 'a, b'", "a, b");
+    for sql in [
+        "SET LOCAL search_path = ext",
+        "SET search_path TO DEFAULT",
+        "SET search_path = E'a\\x62'",
+        "SET search_path = ext; SELECT 1",
+        "SET search_path = ext oops",
+        "RESET search_path",
+        "SELECT set_config('search_path', 'ext', false)",
+        "SET SCHEMA 'ext'",
+    ] {
+        assert_eq!(path(sql), None, "{sql}");
+    }
+}
