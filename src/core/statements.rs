@@ -55,11 +55,19 @@ struct Path {
     uncertain: bool,
     /// Not by the search path alone: temporary relations may shadow others, the role may be another.
     shadowed: bool,
-    /// What a command that ended well has made it, if nothing takes that back. `Some(None)`: what it
-    /// was at the start of the session.
-    next: Option<Option<Vec<String>>>,
+    /// What a command that ended well has made it, if nothing takes that back.
+    next: Option<Made>,
     /// Counts the changes.
     epoch: u32,
+}
+
+/// What the search path has become.
+#[derive(Debug)]
+enum Made {
+    /// What it was at the start of the session.
+    AsAtStart,
+    /// These schemas.
+    Schemas(Vec<String>),
 }
 
 impl Statements {
@@ -78,9 +86,9 @@ impl Statements {
     /// A command ended well outside a transaction block.
     pub(super) fn path_changed(&mut self, decision: &Decision, command: &[u8]) {
         if command == b"DISCARD ALL" {
-            self.path.next = Some(None);
+            self.path.next = Some(Made::AsAtStart);
         } else if let Some(path) = &decision.search_path {
-            self.path.next = Some(Some(path.clone()));
+            self.path.next = Some(Made::Schemas(path.clone()));
         } else if decision.effects.has(Effects::ENDS) {
             self.path.next = None;
         }
@@ -96,9 +104,14 @@ impl Statements {
         let Some(next) = self.path.next.take() else {
             return;
         };
-        self.path.shadowed &= next.is_some();
+        let path = match &next {
+            Made::AsAtStart => None,
+            Made::Schemas(path) => Some(path.as_slice()),
+        };
+        // DISCARD ALL takes temporary relations and the role away, too.
+        self.path.shadowed &= path.is_some();
         if !self.path.shadowed {
-            world.resolve_by(next.as_deref());
+            world.resolve_by(path);
             self.path.uncertain = false;
             self.path.epoch = self.path.epoch.wrapping_add(1);
         }

@@ -126,8 +126,12 @@ def test_search_path(through_osprey, cluster):
         with through_osprey.connect() as connection:
             return reads_the_plain_one(connection, path)
 
+    made = "CREATE SCHEMA other CREATE TABLE salaries (id int)"
+    cluster.query(through_osprey.dbname, made)
+    grant = "GRANT USAGE ON SCHEMA other TO PUBLIC; GRANT SELECT ON other.salaries TO PUBLIC"
+    cluster.query(through_osprey.dbname, grant)
     with through_osprey.connect() as connection:
-        connection.execute("CREATE SCHEMA other; CREATE TABLE other.salaries (id int)")
+        connection.execute("CREATE TABLE has_the_catalogs_read_again (id int)")
     harness.wait_for(lambda: fresh("other, public"), "the new table to be known")
     assert not fresh("public, other")
     with through_osprey.connect() as connection:
