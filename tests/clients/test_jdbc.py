@@ -110,7 +110,8 @@ def test_session(classes, pair, mode):
     for mark in ["name 49", "salary_names", "canceling statement", "noted", "here payload", "true"]:
         assert mark in expected
     status, printed = session(classes, osprey, preferQueryMode=mode)
-    assert (status, printed.splitlines()) == (0, expected.splitlines())
+    assert status == 0, printed
+    assert printed.splitlines() == expected.splitlines()
 
 
 @pytest.mark.parametrize("role", sorted(harness.ROLES))
