@@ -449,7 +449,7 @@ impl Core {
         self.copy_in = false;
         self.tally.cycles += 1;
         self.route.cycle_ended(self.status == Status::Idle);
-        if failed || self.status != Status::Idle {
+        if self.status != Status::Idle {
             self.statements.path_doubtful();
         }
         if self.status == Status::Idle {

@@ -55,19 +55,12 @@ struct Path {
     uncertain: bool,
     /// Not by the search path alone: temporary relations may shadow others, the role may be another.
     shadowed: bool,
-    /// What a command that ended well has made it, if nothing takes that back.
-    next: Option<Made>,
+    /// The statement that was sent last of those that change it.
+    last: Option<Arc<Decision>>,
+    /// The same, once it has ended well, if nothing takes that back.
+    next: Option<Arc<Decision>>,
     /// Counts the changes.
     epoch: u32,
-}
-
-/// What the search path has become.
-#[derive(Debug)]
-enum Made {
-    /// What it was at the start of the session.
-    AsAtStart,
-    /// These schemas.
-    Schemas(Vec<String>),
 }
 
 impl Statements {
@@ -77,18 +70,18 @@ impl Statements {
     }
 
     /// A statement was sent that changes how unqualified names resolve.
-    pub(super) fn path_changes(&mut self, decision: &Decision) {
+    pub(super) fn path_changes(&mut self, decision: &Arc<Decision>) {
         self.path.uncertain = true;
         self.path.epoch = self.path.epoch.wrapping_add(1);
         self.path.shadowed |= decision.search_path.is_none();
+        self.path.last = Some(Arc::clone(decision));
     }
 
     /// A command ended well outside a transaction block.
-    pub(super) fn path_changed(&mut self, decision: &Decision, command: &[u8]) {
-        if command == b"DISCARD ALL" {
-            self.path.next = Some(Made::AsAtStart);
-        } else if let Some(path) = &decision.search_path {
-            self.path.next = Some(Made::Schemas(path.clone()));
+    pub(super) fn path_changed(&mut self, decision: &Arc<Decision>, command: &[u8]) {
+        let is_last = |last: &Arc<Decision>| Arc::ptr_eq(last, decision);
+        if decision.search_path.is_some() || command == b"DISCARD ALL" {
+            self.path.next = self.path.last.clone().filter(is_last);
         } else if decision.effects.has(Effects::ENDS) {
             self.path.next = None;
         }
@@ -104,11 +97,8 @@ impl Statements {
         let Some(next) = self.path.next.take() else {
             return;
         };
-        let path = match &next {
-            Made::AsAtStart => None,
-            Made::Schemas(path) => Some(path.as_slice()),
-        };
-        // DISCARD ALL takes temporary relations and the role away, too.
+        // Without one, it was DISCARD ALL, which takes temporary relations and the role away, too.
+        let path = next.search_path.as_deref();
         self.path.shadowed &= path.is_some();
         if !self.path.shadowed {
             world.resolve_by(path);

@@ -644,4 +644,8 @@ fn a_search_path_is_certain_once_nothing_can_take_it_back() {
         paths(&[query("temp"), query("discard all"), set()]),
         [None, ext()]
     );
+    // What is sent behind it, and answered with it, is not forgotten.
+    let behind = |text| [query("discard all"), query(text)].concat();
+    assert_eq!(paths(&[behind("temp"), set()]), []);
+    assert_eq!(paths(&[[set(), query("temp")].concat(), set()]), []);
 }
