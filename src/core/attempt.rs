@@ -343,6 +343,9 @@ impl Core {
         frame: Option<&[u8]>,
         out: &mut Outbox,
     ) -> Verdict {
+        if self.attempt.is_none() {
+            return Verdict::Forward;
+        }
         let more = self.may_go_on() || self.more_in_cycle();
         let Some(attempt) = &mut self.attempt else {
             return Verdict::Forward;

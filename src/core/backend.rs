@@ -142,7 +142,7 @@ impl Core {
             return self.error(body, world, out);
         }
         if header.tag == tag::READY_FOR_QUERY {
-            return self.ready(frame.unwrap_or_default(), world, out);
+            return self.ready(header, frame.unwrap_or_default(), world, out);
         }
         self.answered(header.tag, body, world, out);
         self.answer(header, frame, out).into()
@@ -376,35 +376,32 @@ impl Core {
         };
         let not_retried = self.why_not_again();
         let fields = ErrorFields::new(body);
-        let context = ErrorContext {
-            decision: decision.as_deref(),
-            client_owns_route: self.route.client_owns,
-            route_was_set: not_retried == Some(NotRetried::RouteWasSet)
-                || not_retried == Some(NotRetried::FailedAgain)
-                || (self.attempt.is_none() && self.route_was_set()),
-            not_retried,
-        };
-        let advised = world.advise(fields, &context);
+        let advised = world.advise(
+            fields,
+            &ErrorContext {
+                decision: decision.as_deref(),
+                client_owns_route: self.route.client_owns,
+                route_was_set: not_retried == Some(NotRetried::RouteWasSet)
+                    || not_retried == Some(NotRetried::FailedAgain)
+                    || (self.attempt.is_none() && self.route_was_set()),
+                not_retried,
+            },
+        );
         self.failed(out);
         let Some(advised) = advised else {
             // Not one that another engine would spare the client.
             self.hear_error(body);
             return Fate::Forward;
         };
-        let code = advised.code;
         if advised.curable && not_retried.is_none() {
-            // What the client gets if the second run is answered differently.
-            let kept = ErrorContext {
-                not_retried: Some(NotRetried::AnsweredDifferently),
-                ..context
-            };
-            let frame = world.advise(fields, &kept).unwrap_or(advised).frame;
-            self.hold(code, frame, out);
+            self.hold(advised.code, advised.frame, out);
             return Fate::Drop;
         }
         self.drop_attempt();
-        self.events
-            .push_back(Event::ErrorRewritten { code, not_retried });
+        self.events.push_back(Event::ErrorRewritten {
+            code: advised.code,
+            not_retried,
+        });
         Fate::Replace(advised.frame)
     }
 
@@ -435,7 +432,13 @@ impl Core {
     }
 
     /// ReadyForQuery of a client's cycle.
-    fn ready(&mut self, frame: &[u8], world: &impl World, out: &mut Outbox) -> Fate {
+    fn ready(
+        &mut self,
+        header: Header,
+        frame: &[u8],
+        world: &impl World,
+        out: &mut Outbox,
+    ) -> Fate {
         if !matches!(
             self.ledger.front(),
             Some(Expect::Query(_) | Expect::Sync | Expect::FunctionCall)
@@ -474,7 +477,7 @@ impl Core {
             self.cycle_sending = Sending::of(self.status);
         }
         self.ledger.rest();
-        self.attempt_ready(frame, world, out)
+        self.attempt_ready(header, frame, world, out)
     }
 }
 

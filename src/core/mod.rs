@@ -81,7 +81,8 @@ pub struct ErrorContext<'a> {
     pub client_owns_route: bool,
     /// Osprey had set the route for this statement.
     pub route_was_set: bool,
-    /// Why the statement is not run again.
+    /// Why the statement is not run again; `None`: it is, if that would help. Then the client gets
+    /// the error only if the second run is answered differently.
     pub not_retried: Option<NotRetried>,
 }
 
@@ -138,17 +139,20 @@ struct Forms {
 impl Forms {
     fn new(sql: &str) -> Self {
         let mut query = Vec::new();
-        compose::query(&mut query, sql.as_bytes());
+        compose::query(&mut query, marked(sql).as_bytes());
         let mut inline = Vec::new();
-        compose::own_statement(&mut inline, sql.as_bytes());
-        let mut cycle = inline.clone();
-        compose::sync(&mut cycle);
+        compose::own_statement(&mut inline, marked(sql).as_bytes());
         Self {
             query: query.into(),
-            cycle: cycle.into(),
+            cycle: cycle(&[sql]),
             inline: inline.into(),
         }
     }
+}
+
+/// With the mark by which people know Osprey's own statements.
+fn marked(sql: &str) -> String {
+    format!("/* osprey */ {sql}")
 }
 
 /// Fails, and says in the server's log what for.
@@ -157,7 +161,7 @@ const FAIL: &str = "SELECT 'Osprey: the transaction had failed before'::pg_catal
 fn cycle(statements: &[&str]) -> Bytes {
     let mut out = Vec::new();
     for sql in statements {
-        compose::own_statement(&mut out, format!("/* osprey */ {sql}").as_bytes());
+        compose::own_statement(&mut out, marked(sql).as_bytes());
     }
     compose::sync(&mut out);
     out.into()
@@ -168,10 +172,10 @@ impl Commands {
     /// own, never a user's input.
     pub fn new(name: &str, value: &str) -> Self {
         Self {
-            set: Forms::new(&format!("/* osprey */ SET {name} = {value}")),
-            restore: Forms::new(&format!("/* osprey */ RESET {name}")),
+            set: Forms::new(&format!("SET {name} = {value}")),
+            restore: Forms::new(&format!("RESET {name}")),
             proof: Forms::new(&format!(
-                "/* osprey */ SELECT pg_catalog.set_config('{name}', '{}', true)",
+                "SELECT pg_catalog.set_config('{name}', '{}', true)",
                 value.trim_matches('\'')
             )),
             rollback: cycle(&["ROLLBACK"]),

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::advice::{self, AdviceContext};
+use crate::advice::{self, AdviceContext, NotRetried};
 use crate::catalog::route::{is_common_table, route_setting};
 use crate::config::{Language, Override, Scope, Settings};
 use crate::core::{Advised, Commands, ErrorContext, Policy, World};
@@ -188,7 +188,9 @@ impl World for SessionWorld {
                 client_set_route: context.client_owns_route,
                 route_was_set: context.route_was_set || self.reads_encrypted,
                 version: snapshot.version(),
-                not_retried: context.not_retried,
+                not_retried: context.not_retried.or(fault
+                    .is_curable()
+                    .then_some(NotRetried::AnsweredDifferently)),
                 redact: self.redact,
                 language: self.language,
                 original_detail: &text(error.get(b'D')),

@@ -63,7 +63,11 @@ impl Core {
             return;
         }
         match attempt.phase {
-            Phase::Again(seen) if seen == attempt.heard => self.partly_done(out),
+            Phase::Again(seen) if seen == attempt.heard => {
+                // The rest of the cycle follows.
+                self.come_true(out);
+                self.refusal = Some(NotRetried::FailedAgain);
+            }
             Phase::Differs => {
                 // To the client, the server skips up to its Sync: make it so.
                 out.to_server.own(self.policy.commands.stumble.clone());
@@ -73,18 +77,19 @@ impl Core {
         }
     }
 
-    /// All that the client has of such a cycle came again; the rest of it follows.
-    fn partly_done(&mut self, out: &mut Outbox) {
+    /// All that the client has of the first run came again: from here on the second one is all there
+    /// is.
+    fn come_true(&mut self, out: &mut Outbox) {
         if let Some(attempt) = self.attempt.take() {
             let news = attempt.untold.beyond(&attempt.told);
             out.to_client.own(news.into());
         }
-        self.refusal = Some(NotRetried::FailedAgain);
     }
 
     /// A ReadyForQuery of the client's, which [`Core::status`] already says.
     pub(in super::super) fn attempt_ready(
         &mut self,
+        header: Header,
         frame: &[u8],
         world: &impl World,
         out: &mut Outbox,
@@ -105,17 +110,13 @@ impl Core {
         if again && last {
             return match attempt.phase {
                 Phase::Again(seen) if seen == attempt.heard => {
-                    let news = attempt.untold.beyond(&attempt.told);
-                    out.to_client.own(news.into());
-                    self.attempt = None;
+                    self.come_true(out);
                     Fate::Forward
                 }
                 _ => self.undo(frame, out),
             };
         }
-        if let Ok(Some(header)) = Header::read(frame)
-            && self.answer(header, Some(frame), out) == Verdict::Swallow
-        {
+        if self.answer(header, Some(frame), out) == Verdict::Swallow {
             return Fate::Drop;
         }
         if let Some(attempt) = &mut self.attempt

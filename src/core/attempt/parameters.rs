@@ -1,6 +1,8 @@
 //! ParameterStatus while something is run again. What the first run had reported is taken back when
 //! it fails, and reported once more by the second: the client hears of what is not so in the end.
 
+use crate::wire::{HEADER, split_cstr};
+
 use super::super::Core;
 use super::{Phase, Verdict};
 
@@ -8,10 +10,10 @@ use super::{Phase, Verdict};
 #[derive(Debug, Default)]
 pub(super) struct Parameters(Vec<Vec<u8>>);
 
-/// The frame up to the end of the parameter's name.
+/// The parameter's name.
 fn name(frame: &[u8]) -> &[u8] {
-    let body = frame.get(crate::wire::HEADER..).unwrap_or_default();
-    body.split(|byte| *byte == 0).next().unwrap_or_default()
+    let body = frame.get(HEADER..).unwrap_or_default();
+    split_cstr(body).map_or(body, |(name, _)| name)
 }
 
 impl Parameters {
