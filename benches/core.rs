@@ -10,9 +10,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use osprey::core::{Advised, Commands, Core, ErrorContext, Event, Outbox, Policy, Queue, World};
-use osprey::protection::{Decision, Effects, NameContext, Reason, Snapshot, Source};
+use osprey::protection::{Decision, Effects, NameContext, Snapshot};
 use osprey::wire::backend::ErrorFields;
 use osprey::wire::compose::frame;
+
+mod common;
+
+use common::many_protected;
 
 // As in the binary.
 #[global_allocator]
@@ -32,20 +36,8 @@ struct Known {
 
 impl Known {
     fn new(names: usize) -> Self {
-        let mut builder = Snapshot::builder("shop");
-        for number in 0..names {
-            let name = format!("ods_trade_{number:05}_detail_di");
-            let reason = Reason {
-                relation: format!("ext.{name}"),
-                via: Vec::new(),
-                project: Some("trade".into()),
-                key: None,
-                source: Source::Key,
-            };
-            builder = builder.protect("ext", &name, Arc::new(reason));
-        }
         Self {
-            snapshot: builder.foreign("ext", "open_items").build(1),
+            snapshot: many_protected(names).foreign("ext", "open_items").build(1),
             names: NameContext::new("app", "\"$user\", public, ext"),
         }
     }

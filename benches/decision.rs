@@ -3,31 +3,18 @@
 
 use std::fmt::Write as _;
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use osprey::protection::{NameContext, Reason, Snapshot, Source};
+use osprey::protection::{NameContext, Snapshot};
+
+mod common;
+
+use common::many_protected;
 
 const NAMES: usize = 10_000;
 
 /// How often each text is decided, each time with another literal.
 const RUNS: usize = 2_000;
-
-fn snapshot(names: usize) -> Snapshot {
-    let mut builder = Snapshot::builder("shop");
-    for number in 0..names {
-        let name = format!("ods_trade_{number:05}_detail_di");
-        let reason = Reason {
-            relation: format!("ext.{name}"),
-            via: Vec::new(),
-            project: Some("trade".into()),
-            key: None,
-            source: Source::Key,
-        };
-        builder = builder.protect("ext", &name, Arc::new(reason));
-    }
-    builder.build(1)
-}
 
 /// About 350 bytes: three joins.
 fn joins(table: &str, number: usize) -> String {
@@ -111,12 +98,12 @@ fn measure(label: &str, snapshot: &Snapshot, again: bool, text: impl Fn(usize) -
 
 fn main() {
     let start = Instant::now();
-    let many = snapshot(NAMES);
+    let many = many_protected(NAMES).build(1);
     println!(
         "snapshot of {NAMES} names built in {:.0} ms",
         start.elapsed().as_secs_f64() * 1e3
     );
-    let few = snapshot(50);
+    let few = many_protected(50).build(1);
     println!(
         "{:<44} {:>10} {:>10} {:>10}",
         "", "text", "median µs", "p99 µs"

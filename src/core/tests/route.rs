@@ -1,13 +1,11 @@
 //! The rules of setting the route, one test each. Numbers in brackets name the experiment on a
 //! real PostgreSQL 15 that the rule comes from.
 
-use super::trio::msg::{
-    bind, close, copy_data, copy_done, describe, execute, extended, parse, query, sync,
-};
+use super::trio::msg::{bind, describe, execute, extended, parse, query, sync};
 use super::trio::{FakeWorld, Trio, known, policy};
 use crate::core::{Event, Policy};
 
-fn trio() -> Trio {
+pub(super) fn trio() -> Trio {
     Trio::new(policy(), known())
 }
 
@@ -19,11 +17,11 @@ fn unproven() -> FakeWorld {
 }
 
 /// How often our SET went to the server.
-fn sets(trio: &Trio) -> usize {
+pub(super) fn sets(trio: &Trio) -> usize {
     ran(trio, "/* osprey */ SET route = false")
 }
 
-fn ran(trio: &Trio, text: &str) -> usize {
+pub(super) fn ran(trio: &Trio, text: &str) -> usize {
     trio.backend.ran.iter().filter(|ran| *ran == text).count()
 }
 
@@ -272,155 +270,6 @@ fn our_set_may_be_skipped_together_with_the_clients_pipeline() {
 }
 
 #[test]
-fn within_copy_nothing_is_injected_and_its_syncs_are_eaten() {
-    // [6, 6b]
-    let mut trio = trio();
-    let seen = trio.exchange(&[extended("copyin"), sync()].concat());
-    assert_eq!(seen, ["1", "2", "G"]);
-    let seen = trio.exchange(&[copy_data("x"), copy_done(), sync()].concat());
-    assert_eq!(seen, ["C COPY 1", "Z I"]);
-    let seen = trio.exchange(&query("copyin"));
-    assert_eq!(seen, ["G"]);
-    let seen = trio.exchange(
-        &[
-            copy_data("bad"),
-            copy_data("y"),
-            copy_done(),
-            query("plain"),
-        ]
-        .concat(),
-    );
-    assert_eq!(
-        seen,
-        ["E 22P02", "Z I", "T", "D plain", "C SELECT 1", "Z I"]
-    );
-    assert_eq!(
-        trio.exchange(&query("enc")),
-        ["T", "D row 0", "C SELECT 1", "Z I"]
-    );
-}
-
-#[test]
-fn a_read_behind_a_copy_waits_for_its_answer() {
-    let mut trio = trio();
-    let seen =
-        trio.exchange(&[query("copyin"), copy_data("x"), copy_done(), query("enc")].concat());
-    assert_eq!(
-        seen,
-        ["G", "C COPY 1", "Z I", "T", "D row 0", "C SELECT 1", "Z I"]
-    );
-}
-
-#[test]
-fn a_read_in_the_pipeline_of_a_copy_does_not_wait_for_what_the_server_keeps_to_itself() {
-    let mut trio = trio();
-    let bytes = [
-        extended("copyin"),
-        copy_data("x"),
-        copy_done(),
-        extended("enc"),
-        sync(),
-    ];
-    let seen = trio.exchange(&bytes.concat());
-    assert_eq!(
-        seen,
-        ["1", "2", "G", "C COPY 1", "1", "2", "E XX000", "Z I"]
-    );
-}
-
-#[test]
-fn a_late_answer_does_not_make_a_newer_portal_unknown() {
-    let mut trio = trio();
-    trio.client(&query("plain"));
-    trio.frontend(usize::MAX);
-    trio.client(&[parse("", "copyin"), bind("", "")].concat());
-    trio.frontend(usize::MAX);
-    // The answer to the first cycle comes between Bind and Execute of the second.
-    trio.server();
-    trio.backward(usize::MAX);
-    trio.client(
-        &[
-            execute("", 0),
-            copy_data("bad"),
-            copy_done(),
-            sync(),
-            query("enc"),
-        ]
-        .concat(),
-    );
-    trio.frontend(usize::MAX);
-    let mut seen = trio.seen();
-    trio.settle();
-    seen.extend(trio.seen());
-    let tail = [
-        "1",
-        "2",
-        "G",
-        "E 22P02",
-        "Z I",
-        "T",
-        "D row 0",
-        "C SELECT 1",
-        "Z I",
-    ];
-    assert_eq!(seen[seen.len() - tail.len()..], tail);
-}
-
-#[test]
-fn data_may_come_before_the_server_has_asked_for_them() {
-    for data in ["x", "bad"] {
-        let mut trio = trio();
-        let bytes = [
-            query("copyin"),
-            copy_data(data),
-            copy_done(),
-            query("plain"),
-            extended("copyin"),
-            sync(),
-            copy_data(data),
-            copy_done(),
-            sync(),
-            query("enc"),
-        ];
-        let mut direct = super::model::Backend::new(true);
-        direct.send(&bytes.concat());
-        while direct.step() {}
-        let expected = super::model::transcript(&direct.take());
-        assert_eq!(trio.exchange(&bytes.concat()), expected);
-    }
-}
-
-#[test]
-fn a_copy_that_fails_late_in_the_extended_protocol_answers_once() {
-    // [6b]: one error and one ReadyForQuery, since the first Sync was eaten.
-    let mut trio = trio();
-    assert_eq!(
-        trio.exchange(&[extended("copyin"), sync()].concat()),
-        ["1", "2", "G"]
-    );
-    let seen = trio.exchange(&[copy_data("bad"), copy_done(), sync()].concat());
-    assert_eq!(seen, ["E 22P02", "Z I"]);
-    assert_eq!(
-        trio.exchange(&query("enc")),
-        ["T", "D row 0", "C SELECT 1", "Z I"]
-    );
-}
-
-#[test]
-fn a_decision_belongs_to_the_parse_that_succeeded() {
-    let mut trio = trio();
-    trio.exchange(&[parse("s", "plain"), sync()].concat());
-    // The name is taken: this Parse fails, and `s` stays what it was.
-    assert_eq!(
-        trio.exchange(&[parse("s", "fail"), sync()].concat()),
-        ["E 42P05", "Z I"]
-    );
-    trio.exchange(&[close('S', "s"), parse("s", "enc"), sync()].concat());
-    let seen = trio.exchange(&[bind("", "s"), execute("", 0), sync()].concat());
-    assert_eq!(seen, ["2", "D row 0", "C SELECT 1", "Z I"]);
-}
-
-#[test]
 fn the_first_set_of_a_user_is_never_made_inside_a_transaction() {
     // [13b]: a SET that fails there would abort it. So BEGIN is preceded by a proof.
     let mut trio = Trio::new(policy(), unproven());
@@ -523,20 +372,6 @@ fn where_encrypted_data_can_be_read_already_nothing_is_injected() {
 }
 
 #[test]
-fn a_sync_within_a_copy_that_had_failed_before_is_answered() {
-    for copy in [query("copyin"), extended("copyin")] {
-        let mut trio = trio();
-        trio.client(&[copy, copy_data("bad"), sync(), copy_done()].concat());
-        trio.client(&[query("plain"), sync(), query("enc")].concat());
-        trio.flow();
-        let seen = trio.seen().join(" ");
-        let answers = ["T D plain C SELECT 1 Z I", "Z I", "E XX000 Z I"].join(" ");
-        assert!(seen.ends_with(&answers), "{seen}");
-        assert_eq!(sets(&trio), 0, "which Sync was answered is not known");
-    }
-}
-
-#[test]
 fn replication_and_fixed_front_ends_are_relayed() {
     let relay = Policy {
         relay_only: true,
@@ -602,50 +437,4 @@ fn of_a_long_text_only_the_head_is_looked_at_however_the_bytes_come() {
             assert_eq!(sets(&trio), seen, "{text}");
         }
     }
-}
-
-#[test]
-fn a_search_path_is_certain_once_nothing_can_take_it_back() {
-    let ext = || Some("ext".to_owned());
-    let paths = |sent: &[Vec<u8>]| {
-        let mut trio = trio();
-        for bytes in sent {
-            trio.exchange(bytes);
-        }
-        trio.world.paths.take()
-    };
-    let set = || query("set path");
-    assert_eq!(paths(&[set()]), [ext()]);
-    assert_eq!(paths(&[[extended("set path"), sync()].concat()]), [ext()]);
-    // The second of two counts once both are answered.
-    assert_eq!(paths(&[[set(), set()].concat()]), [ext()]);
-    // In a transaction it may be undone; the next one outside is certain again.
-    assert_eq!(paths(&[query("begin"), set(), query("rollback")]), []);
-    assert_eq!(
-        paths(&[[query("begin"), set(), query("commit")].concat()]),
-        []
-    );
-    assert_eq!(
-        paths(&[[set(), query("begin"), query("rollback")].concat()]),
-        []
-    );
-    assert_eq!(
-        paths(&[query("begin"), set(), query("rollback"), set()]),
-        [ext()]
-    );
-    let pipeline = ["begin", "set path", "rollback"].map(extended).concat();
-    assert_eq!(paths(&[[pipeline, sync()].concat()]), []);
-    let failed = ["set path", "fail"].map(extended).concat();
-    assert_eq!(paths(&[[failed, sync()].concat()]), []);
-    assert_eq!(paths(&[query("set path; fail")]), []);
-    // What shadows names does so until DISCARD ALL.
-    assert_eq!(paths(&[query("temp"), set()]), []);
-    assert_eq!(
-        paths(&[query("temp"), query("discard all"), set()]),
-        [None, ext()]
-    );
-    // What is sent behind it, and answered with it, is not forgotten.
-    let behind = |text| [query("discard all"), query(text)].concat();
-    assert_eq!(paths(&[behind("temp"), set()]), []);
-    assert_eq!(paths(&[[set(), query("temp")].concat(), set()]), []);
 }
