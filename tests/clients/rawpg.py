@@ -136,13 +136,10 @@ class Client:
         self.close()
 
 
-class Relay:
-    """Relays TCP connections to a port and keeps, per connection, what each read returned:
-    [(to_server, bytes)] in the order in which it came."""
+class Server:
+    """A port; each connection to it is served in a thread of its own, as a subclass says."""
 
-    def __init__(self, port):
-        self.target = port
-        self.connections = []
+    def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -150,17 +147,42 @@ class Relay:
     def _accept(self):
         while True:
             try:
-                client, _ = self.listener.accept()
+                connection, _ = self.listener.accept()
             except OSError:
                 return
-            server = socket.create_connection(("127.0.0.1", self.target))
-            events = []
-            self.connections.append(events)
-            for source, sink, to_server in [(client, server, True), (server, client, False)]:
-                source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                threading.Thread(
-                    target=self._copy, args=(source, sink, to_server, events), daemon=True
-                ).start()
+            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def serve(self, connection):
+        raise NotImplementedError
+
+    def close(self):
+        self.listener.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Relay(Server):
+    """Relays TCP connections to a port and keeps, per connection, what each read returned:
+    [(to_server, bytes)] in the order in which it came."""
+
+    def __init__(self, port):
+        self.target = port
+        self.connections = []
+        super().__init__()
+
+    def serve(self, connection):
+        server = socket.create_connection(("127.0.0.1", self.target))
+        events = []
+        self.connections.append(events)
+        for source, sink, to_server in [(connection, server, True), (server, connection, False)]:
+            source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(
+                target=self._copy, args=(source, sink, to_server, events), daemon=True
+            ).start()
 
     @staticmethod
     def _copy(source, sink, to_server, events):
@@ -181,15 +203,6 @@ class Relay:
             for events in self.connections
             if any(mark in data for to_server, data in events[:8] if to_server)
         ]
-
-    def close(self):
-        self.listener.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
 
 def turns(events):

@@ -12,7 +12,6 @@ import os
 import re
 import socket
 import struct
-import threading
 import time
 import zlib
 
@@ -85,25 +84,15 @@ class Reader:
             count -= len(data)
 
 
-class Upstream:
+class Upstream(rawpg.Server):
     """A server that lets everyone in, and answers a Query by one row of SIZE bytes, `copy` by as many
     in rows of 64 KiB, and everything else by a checksum of what it got up to the end of a cycle."""
 
     def __init__(self, slow):
         self.slow = slow
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
-    def _accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection):
+    def serve(self, connection):
         with connection, contextlib.suppress(EOFError, OSError):
             reader = Reader(connection, False)
             while self._startup_packet(reader) == SSL_REQUEST:
@@ -137,12 +126,6 @@ class Upstream:
             connection.sendall(kind + struct.pack("!i", size + 4))
             for piece in pieces(size):
                 connection.sendall(piece)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.listener.close()
 
 
 def status(osprey, field):
