@@ -142,7 +142,10 @@ fn tokens(text: &[u8]) -> Option<Vec<Vec<u8>>> {
                 at = quoted(text, at + 1, b'\'')?;
                 tokens.push(b"'".to_vec());
             }
-            b'$' => at = dollar(text, at)?,
+            b'$' => {
+                at = dollar(text, at)?;
+                tokens.push(b"$".to_vec());
+            }
             b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
                 let word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$');
                 let end = at + text[at..].iter().take_while(|byte| word(byte)).count();
