@@ -25,10 +25,11 @@ const MUST_BE_READ: [&[u8]; 3] = [b"set_config", b"u&\"", b"osprey:"];
 /// The matcher over all names, and the shared answers.
 #[derive(Debug)]
 pub(super) struct Quick {
-    /// Names of interest and [`MUST_BE_READ`].
-    names: Option<AhoCorasick>,
-    /// [`NOT_PLAINLY_READING`].
-    words: Option<AhoCorasick>,
+    /// Names of interest and [`MUST_BE_READ`], and behind them [`NOT_PLAINLY_READING`]: a query is
+    /// passed once. `None`: they are too many for any automaton; every text counts as a match.
+    matcher: Option<AhoCorasick>,
+    /// How many of its patterns are not [`NOT_PLAINLY_READING`].
+    names: usize,
     /// A pattern may match any name: every statement that may name a relation is read.
     read_all: bool,
     /// A name may stand in a text in other bytes than here: what is not UTF-8 is read.
@@ -70,8 +71,8 @@ impl Quick {
             })
         };
         Self {
-            names: matcher(&names),
-            words: matcher(&NOT_PLAINLY_READING),
+            matcher: matcher(&names),
+            names: names.len(),
             read_all,
             read_other_encodings: relations.has_names_beyond_ascii(),
             reads: answer(Effects::default()),
@@ -112,18 +113,19 @@ impl Quick {
     pub(super) fn decide(&self, text: &[u8]) -> Option<Arc<Decision>> {
         let text = trim(text);
         let class = self.class(text)?;
-        if memchr::memchr(b';', text).is_some() || self.holds_name(text) {
+        if memchr::memchr(b';', text).is_some() {
             return None;
         }
-        match class {
-            Class::Reads => {
-                let plain = !matches(self.words.as_ref(), text)
+        let (plain, decision) = match class {
+            Class::Reads => (
+                !self.holds_anything(text)
                     && calls_known_functions(text)
-                    && !has_three_part_name(text);
-                plain.then(|| Arc::clone(&self.reads))
-            }
-            Class::Writes => Some(Arc::clone(&self.writes)),
-        }
+                    && !has_three_part_name(text),
+                &self.reads,
+            ),
+            Class::Writes => (!self.holds_name(text), &self.writes),
+        };
+        plain.then(|| Arc::clone(decision))
     }
 
     /// The same for the head of a text: only a writing one need not be read.
@@ -146,26 +148,36 @@ impl Quick {
         }
     }
 
+    /// A name, or a word that makes a query one that may write.
+    fn holds_anything(&self, text: &[u8]) -> bool {
+        let matches = |matcher: &AhoCorasick| matcher.is_match(text);
+        self.matcher.as_ref().is_none_or(matches) || self.is_in_other_encoding(text)
+    }
+
     fn holds_name(&self, text: &[u8]) -> bool {
-        matches(self.names.as_ref(), text)
-            || self.read_other_encodings && std::str::from_utf8(text).is_err()
+        let names = |matcher: &AhoCorasick| {
+            matcher
+                .find_overlapping_iter(text)
+                .any(|found| found.pattern().as_usize() < self.names)
+        };
+        self.matcher.as_ref().is_none_or(names) || self.is_in_other_encoding(text)
+    }
+
+    fn is_in_other_encoding(&self, text: &[u8]) -> bool {
+        self.read_other_encodings && std::str::from_utf8(text).is_err()
     }
 }
 
-/// `None` says that the names are too many for any automaton: then every text counts as a match.
-fn matcher<B: AsRef<[u8]>>(names: &[B]) -> Option<AhoCorasick> {
+fn matcher(names: &[Vec<u8>]) -> Option<AhoCorasick> {
     let kind = (names.len() <= MAX_DFA_NAMES).then_some(AhoCorasickKind::DFA);
+    let names = names.iter().map(Vec::as_slice);
     AhoCorasick::builder()
         .kind(kind)
         .match_kind(MatchKind::Standard)
         .ascii_case_insensitive(true)
         .prefilter(false)
-        .build(names)
+        .build(names.chain(NOT_PLAINLY_READING))
         .ok()
-}
-
-fn matches(matcher: Option<&AhoCorasick>, text: &[u8]) -> bool {
-    matcher.is_none_or(|matcher| matcher.is_match(text))
 }
 
 /// Without blanks before, and blanks and semicolons behind.

@@ -106,6 +106,11 @@ impl Lane {
         self.head == self.tail && queue.is_empty() && !self.unflushed
     }
 
+    /// True if what the other lane did may let this one go on without its sockets saying so.
+    pub(super) fn has_work(&self, queue: &Queue) -> bool {
+        self.blocked || !queue.is_empty()
+    }
+
     /// True once everything that came before the end of the source has been delivered, as far as
     /// it can be: a message cut off by the end is delivered cut off.
     pub(super) fn is_finished(&self, queue: &Queue) -> bool {

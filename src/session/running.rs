@@ -121,7 +121,10 @@ impl Running {
             if let Some(reason) = self.ended(cx, context) {
                 return Poll::Ready(reason);
             }
-            if (front, back) == (Turn::Waits, Turn::Waits) {
+            let moved = (front, back) != (Turn::Waits, Turn::Waits);
+            let more =
+                self.front.has_work(&self.out.to_server) || self.back.has_work(&self.out.to_client);
+            if !(moved && more) {
                 return Poll::Pending;
             }
         }

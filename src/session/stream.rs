@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::BufMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use rustix::net::{RecvFlags, SendFlags};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
@@ -46,12 +47,13 @@ impl Stream {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let once = buffer.len().min(ONCE);
-        let mut buffer = ReadBuf::new(&mut buffer[..once]);
-        let result = match self {
-            Self::Plain(socket) => Pin::new(socket).poll_read(context, &mut buffer),
-            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_read(context, &mut buffer),
+        let buffer = &mut buffer[..once];
+        let tls = match self {
+            Self::Plain(socket) => return receive(socket, context, buffer),
+            Self::Tls(tls) => tls,
         };
-        match ready!(result) {
+        let mut buffer = ReadBuf::new(buffer);
+        match ready!(Pin::new(tls.as_mut()).poll_read(context, &mut buffer)) {
             // A peer that leaves without close_notify is as gone as one that says so.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(0)),
             Err(error) => Poll::Ready(Err(error)),
@@ -67,7 +69,7 @@ impl Stream {
     ) -> Poll<io::Result<usize>> {
         let bytes = &bytes[..bytes.len().min(ONCE)];
         match self {
-            Self::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
+            Self::Plain(socket) => send(socket, context, bytes),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write(context, bytes),
         }
     }
@@ -145,6 +147,61 @@ impl Stream {
     /// Those of the socket.
     pub async fn shut_down(&mut self) -> io::Result<()> {
         std::future::poll_fn(|context| self.poll_shutdown(context)).await
+    }
+}
+
+/// One receive, without the cost of a thread's cancellation point that the C library's has. As tokio
+/// does, what came short is taken to be all there was, so that no call is spent on hearing it.
+fn receive(
+    socket: &TcpStream,
+    context: &mut Context<'_>,
+    buffer: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(socket.poll_read_ready(context))?;
+        let mut received = None;
+        let drained = socket.try_io(Interest::READABLE, || {
+            let (bytes, _) = rustix::net::recv(socket, &mut *buffer, RecvFlags::empty())?;
+            received = Some(bytes);
+            full_or_would_block(bytes, buffer.len())
+        });
+        if let Some(outcome) = outcome(received, drained) {
+            return Poll::Ready(outcome);
+        }
+    }
+}
+
+/// One send, likewise.
+fn send(socket: &TcpStream, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(socket.poll_write_ready(context))?;
+        let mut sent = None;
+        let filled = socket.try_io(Interest::WRITABLE, || {
+            let now = rustix::net::send(socket, bytes, SendFlags::empty())?;
+            sent = Some(now);
+            full_or_would_block(now, bytes.len())
+        });
+        if let Some(outcome) = outcome(sent, filled) {
+            return Poll::Ready(outcome);
+        }
+    }
+}
+
+/// Makes tokio wait for the socket where less was moved than there was room for.
+fn full_or_would_block(moved: usize, room: usize) -> io::Result<()> {
+    if moved > 0 && moved < room {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    Ok(())
+}
+
+/// What a call has come to; `None`: it has to wait.
+fn outcome(moved: Option<usize>, result: io::Result<()>) -> Option<io::Result<usize>> {
+    match (moved, result) {
+        (Some(bytes), _) => Some(Ok(bytes)),
+        (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => None,
+        (None, Err(error)) => Some(Err(error)),
+        (None, Ok(())) => Some(Ok(0)),
     }
 }
 
