@@ -46,10 +46,15 @@ impl Stream {
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let once = buffer.len().min(ONCE);
-        let buffer = &mut buffer[..once];
+        let room = buffer.len().min(ONCE);
+        let buffer = &mut buffer[..room];
         let tls = match self {
-            Self::Plain(socket) => return receive(socket, context, buffer),
+            Self::Plain(socket) => {
+                return once(socket, context, Interest::READABLE, room, || {
+                    rustix::net::recv(&*socket, &mut *buffer, RecvFlags::empty())
+                        .map(|(got, _)| got)
+                });
+            }
             Self::Tls(tls) => tls,
         };
         let mut buffer = ReadBuf::new(buffer);
@@ -69,7 +74,9 @@ impl Stream {
     ) -> Poll<io::Result<usize>> {
         let bytes = &bytes[..bytes.len().min(ONCE)];
         match self {
-            Self::Plain(socket) => send(socket, context, bytes),
+            Self::Plain(socket) => once(socket, context, Interest::WRITABLE, bytes.len(), || {
+                rustix::net::send(&*socket, bytes, SendFlags::empty())
+            }),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write(context, bytes),
         }
     }
@@ -150,58 +157,39 @@ impl Stream {
     }
 }
 
-/// One receive, without the cost of a thread's cancellation point that the C library's has. As tokio
-/// does, what came short is taken to be all there was, so that no call is spent on hearing it.
-fn receive(
+/// One receive or send of at most `room` bytes. As in tokio's own, what came short is taken to be all
+/// that could be moved, so that no call is spent on hearing it: the next one waits for the socket.
+/// The calls are the system's own: the C library's pay for being cancellation points of threads.
+fn once(
     socket: &TcpStream,
     context: &mut Context<'_>,
-    buffer: &mut [u8],
+    interest: Interest,
+    room: usize,
+    mut call: impl FnMut() -> rustix::io::Result<usize>,
 ) -> Poll<io::Result<usize>> {
     loop {
-        ready!(socket.poll_read_ready(context))?;
-        let mut received = None;
-        let drained = socket.try_io(Interest::READABLE, || {
-            let (bytes, _) = rustix::net::recv(socket, &mut *buffer, RecvFlags::empty())?;
-            received = Some(bytes);
-            full_or_would_block(bytes, buffer.len())
+        ready!(if interest.is_readable() {
+            socket.poll_read_ready(context)
+        } else {
+            socket.poll_write_ready(context)
+        })?;
+        let mut short = 0;
+        let moved = socket.try_io(interest, || {
+            let moved = call()?;
+            if moved > 0 && moved < room {
+                short = moved;
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(moved)
         });
-        if let Some(outcome) = outcome(received, drained) {
-            return Poll::Ready(outcome);
+        match moved {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if short > 0 {
+                    return Poll::Ready(Ok(short));
+                }
+            }
+            moved => return Poll::Ready(moved),
         }
-    }
-}
-
-/// One send, likewise.
-fn send(socket: &TcpStream, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(socket.poll_write_ready(context))?;
-        let mut sent = None;
-        let filled = socket.try_io(Interest::WRITABLE, || {
-            let now = rustix::net::send(socket, bytes, SendFlags::empty())?;
-            sent = Some(now);
-            full_or_would_block(now, bytes.len())
-        });
-        if let Some(outcome) = outcome(sent, filled) {
-            return Poll::Ready(outcome);
-        }
-    }
-}
-
-/// Makes tokio wait for the socket where less was moved than there was room for.
-fn full_or_would_block(moved: usize, room: usize) -> io::Result<()> {
-    if moved > 0 && moved < room {
-        return Err(io::ErrorKind::WouldBlock.into());
-    }
-    Ok(())
-}
-
-/// What a call has come to; `None`: it has to wait.
-fn outcome(moved: Option<usize>, result: io::Result<()>) -> Option<io::Result<usize>> {
-    match (moved, result) {
-        (Some(bytes), _) => Some(Ok(bytes)),
-        (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => None,
-        (None, Err(error)) => Some(Err(error)),
-        (None, Ok(())) => Some(Ok(0)),
     }
 }
 
