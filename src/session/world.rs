@@ -25,9 +25,10 @@ const FIRST_READING: Duration = Duration::from_secs(5);
 pub(super) struct SessionWorld {
     knowledge: Arc<Knowledge>,
     database: Arc<DatabaseKnowledge>,
+    /// How names resolve now.
     names: RefCell<NameContext>,
     names_at_start: NameContext,
-    /// The same, for when the search path is no longer certain.
+    /// For when the search path is not certain.
     names_uncertain: NameContext,
     /// A fresh session of this user reads encrypted data without a SET.
     reads_encrypted: bool,
@@ -138,8 +139,8 @@ impl World for SessionWorld {
     fn resolve_by(&self, search_path: Option<&[String]>) {
         self.names.replace(match search_path {
             Some(path) => NameContext {
+                user: self.names_at_start.user.clone(),
                 search_path: Some(path.to_vec()),
-                ..self.names_at_start.clone()
             },
             None => self.names_at_start.clone(),
         });

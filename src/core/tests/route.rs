@@ -21,7 +21,7 @@ pub(super) fn sets(trio: &Trio) -> usize {
     ran(trio, "/* osprey */ SET route = false")
 }
 
-pub(super) fn ran(trio: &Trio, text: &str) -> usize {
+fn ran(trio: &Trio, text: &str) -> usize {
     trio.backend.ran.iter().filter(|ran| *ran == text).count()
 }
 
