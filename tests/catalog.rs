@@ -29,13 +29,13 @@ async fn database(cluster: &Cluster, name: &str, sql: &str) -> Client {
 
 fn settings(cluster: &Cluster) -> Settings {
     let mut settings = Settings::for_upstream("127.0.0.1", cluster.port);
-    settings.catalog.user = Some(postgres::SUPERUSER.into());
-    settings.catalog.password = Some(Secret(PASSWORD.into()));
+    settings.upstream_mut().catalog.user = Some(postgres::SUPERUSER.into());
+    settings.upstream_mut().catalog.password = Some(Secret(PASSWORD.into()));
     settings
 }
 
 async fn read_with(settings: &Settings, database: &str) -> Result<Contents, ReadError> {
-    let service = Service::new(&settings.upstream, &settings.catalog, None).unwrap();
+    let service = Service::new(settings.upstream(), &settings.upstream().catalog, None).unwrap();
     service.read(database).await
 }
 
@@ -56,14 +56,15 @@ async fn the_databases_that_the_account_may_connect_to() {
     }
     let mut settings = settings(&cluster);
     let listed = async |settings: &Settings| {
-        let service = Service::new(&settings.upstream, &settings.catalog, None).unwrap();
+        let service =
+            Service::new(settings.upstream(), &settings.upstream().catalog, None).unwrap();
         service.databases("postgres").await.unwrap()
     };
     let has = |all: &[String], name: &str| all.iter().any(|listed| listed == name);
     let all = listed(&settings).await;
     assert!(has(&all, "Hidden") && has(&all, "listed"), "{all:?}");
     assert!(!has(&all, "template1"), "{all:?}");
-    settings.catalog.user = Some("lister".into());
+    settings.upstream_mut().catalog.user = Some("lister".into());
     let own = listed(&settings).await;
     assert!(!has(&own, "Hidden") && has(&own, "listed"), "{own:?}");
 }
@@ -218,10 +219,10 @@ async fn only_the_configured_servers_are_maxcomputes() {
     )
     .await;
     let mut settings = settings(&cluster);
-    settings.catalog.servers = vec!["oss_server".into()];
+    settings.upstream_mut().catalog.servers = vec!["oss_server".into()];
     let contents = read_with(&settings, "servers").await.unwrap();
     assert_eq!(summary(&contents).keys().collect::<Vec<_>>(), ["public.g"]);
-    settings.catalog.servers = vec!["absent".into()];
+    settings.upstream_mut().catalog.servers = vec!["absent".into()];
     assert!(
         read_with(&settings, "servers")
             .await
@@ -305,7 +306,7 @@ async fn what_roles_bring_along() {
 
     // The service account's own setting is not taken for everyone's.
     let mut account = settings(&cluster);
-    account.catalog.user = Some("own".into());
+    account.upstream_mut().catalog.user = Some("own".into());
     let contents = read_with(&account, "roles").await.unwrap();
     assert_eq!(contents.search_path, r#""$user", public"#);
     client
@@ -326,17 +327,17 @@ async fn failures_say_what_kind_they_are() {
     assert!(error.reason.contains("no_such_database"), "{error}");
 
     let mut wrong = settings(&cluster);
-    wrong.catalog.password = Some(Secret("wrong".into()));
+    wrong.upstream_mut().catalog.password = Some(Secret("wrong".into()));
     let error = read_with(&wrong, "postgres").await.unwrap_err();
     assert_eq!(error.failure, Failure::Login, "{error}");
-    wrong.catalog.password = None;
+    wrong.upstream_mut().catalog.password = None;
     let error = read_with(&wrong, "postgres").await.unwrap_err();
     assert_eq!(error.failure, Failure::Login, "{error}");
 
     let mut nobody = settings(&cluster);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    nobody.upstream.port = listener.local_addr().unwrap().port();
-    nobody.upstream.connect_timeout = Duration::from_millis(200);
+    nobody.upstream_mut().addresses[0].port = listener.local_addr().unwrap().port();
+    nobody.upstream_mut().connect_timeout = Duration::from_millis(200);
     let error = read_with(&nobody, "postgres").await.unwrap_err();
     assert_eq!(
         error.failure,
@@ -363,7 +364,7 @@ async fn failures_say_what_kind_they_are() {
         .await
         .unwrap();
     let mut reader = settings(&cluster);
-    reader.catalog.user = Some("reader".into());
+    reader.upstream_mut().catalog.user = Some("reader".into());
     let error = read_with(&reader, "postgres").await.unwrap_err();
     assert_eq!(error.failure, Failure::TooManyConnections, "{error}");
     client
@@ -380,7 +381,7 @@ async fn failures_say_what_kind_they_are() {
 async fn tls_as_the_mode_says() {
     let cluster = postgres::shared();
     let mut settings = settings(&cluster);
-    settings.upstream.tls.mode = TlsMode::Require;
+    settings.upstream_mut().tls.mode = TlsMode::Require;
     let error = read_with(&settings, "postgres").await.unwrap_err();
     assert_eq!(error.failure, Failure::Tls, "no configuration: {error}");
 
@@ -391,15 +392,20 @@ async fn tls_as_the_mode_says() {
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
     let tls = Some(Arc::new(config));
-    let service = Service::new(&settings.upstream, &settings.catalog, tls.clone()).unwrap();
+    let service = Service::new(
+        settings.upstream(),
+        &settings.upstream().catalog,
+        tls.clone(),
+    )
+    .unwrap();
     let error = service.read("postgres").await.unwrap_err();
     assert_eq!(
         error.failure,
         Failure::Tls,
         "the server has no TLS: {error}"
     );
-    settings.upstream.tls.mode = TlsMode::Prefer;
-    let service = Service::new(&settings.upstream, &settings.catalog, tls).unwrap();
+    settings.upstream_mut().tls.mode = TlsMode::Prefer;
+    let service = Service::new(settings.upstream(), &settings.upstream().catalog, tls).unwrap();
     service.read("postgres").await.unwrap();
 }
 
@@ -428,11 +434,11 @@ async fn every_tls_mode_against_a_server_that_requires_tls_and_scram() {
 
     let read = async |mode: TlsMode, ca: Option<&Path>, name: &str| {
         let mut settings = settings(&cluster);
-        settings.upstream.tls.mode = mode;
-        settings.upstream.tls.ca = ca.map(Into::into);
-        settings.upstream.tls.server_name = Some(name.into());
-        let tls = osprey::session::tls::client_config(&settings.upstream.tls).unwrap();
-        let service = Service::new(&settings.upstream, &settings.catalog, tls).unwrap();
+        settings.upstream_mut().tls.mode = mode;
+        settings.upstream_mut().tls.ca = ca.map(Into::into);
+        settings.upstream_mut().tls.server_name = Some(name.into());
+        let tls = osprey::session::tls::client_config(&settings.upstream().tls).unwrap();
+        let service = Service::new(settings.upstream(), &settings.upstream().catalog, tls).unwrap();
         service.read("postgres").await
     };
     for (mode, ca, name) in [

@@ -25,9 +25,9 @@ const FOREIGN: &str = "
 
 fn settings(cluster: &Cluster) -> Settings {
     let mut settings = Settings::for_upstream("127.0.0.1", cluster.port);
-    settings.catalog.user = Some(postgres::SUPERUSER.into());
-    settings.catalog.password = Some(Secret(PASSWORD.into()));
-    settings.protect.projects = vec![encrypted("sales")];
+    settings.upstream_mut().catalog.user = Some(postgres::SUPERUSER.into());
+    settings.upstream_mut().catalog.password = Some(Secret(PASSWORD.into()));
+    settings.upstream_mut().protect.projects = vec![encrypted("sales")];
     settings
 }
 
@@ -114,7 +114,7 @@ async fn the_first_reading_is_waited_for_and_ddl_seen_passing_is_followed() {
 #[tokio::test]
 async fn without_a_catalog_the_patterns_are_in_place_at_once() {
     let mut settings = Settings::for_upstream("127.0.0.1", 1);
-    settings.protect.tables = vec![TablePattern {
+    settings.upstream_mut().protect.tables = vec![TablePattern {
         database: "*".into(),
         schema: "*".into(),
         table: "secret_*".into(),
@@ -175,12 +175,12 @@ async fn other_rules_apply_to_what_is_open() {
     let database = knowledge.database("reloaded");
     database.ready().await;
     assert!(reason(&database, "orders").is_some());
-    settings.protect.projects = vec![encrypted("h*")];
+    settings.upstream_mut().protect.projects = vec![encrypted("h*")];
     knowledge.apply(&settings);
     until("the new rules", || reason(&database, "staff").is_some()).await;
     assert_eq!(reason(&database, "orders"), None);
-    settings.catalog.user = None;
-    settings.catalog.borrow = false;
+    settings.upstream_mut().catalog.user = None;
+    settings.upstream_mut().catalog.borrow = false;
     knowledge.apply(&settings);
     until("the catalog is left", || {
         reason(&database, "staff").is_none()
@@ -243,7 +243,7 @@ async fn a_lesson_that_the_operator_contradicts_is_dropped() {
     let mut settings = settings(&cluster);
     let mut open = encrypted("hr");
     open.encryption = ConfiguredEncryption::None;
-    settings.protect.projects.push(open);
+    settings.upstream_mut().protect.projects.push(open);
     let knowledge = knowledge(&settings);
     let database = knowledge.database("contradicted");
     database.ready().await;
@@ -259,12 +259,12 @@ async fn a_lesson_that_the_operator_contradicts_is_dropped() {
 async fn a_lesson_does_not_wait_for_a_slow_server() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut settings = Settings::for_upstream("127.0.0.1", silent.local_addr().unwrap().port());
-    settings.catalog.user = Some("anyone".into());
+    settings.upstream_mut().catalog.user = Some("anyone".into());
     let database = knowledge(&settings).database("slow");
     tokio::time::sleep(Duration::from_millis(50)).await;
     database.learn_relation(Some("public"), "orders", None);
     let took = until("the lesson", || reason(&database, "orders").is_some()).await;
-    assert!(took < settings.upstream.connect_timeout / 2, "{took:?}");
+    assert!(took < settings.upstream().connect_timeout / 2, "{took:?}");
     assert_eq!(
         database.counts().reading_failures.get(),
         0,
@@ -274,7 +274,7 @@ async fn a_lesson_does_not_wait_for_a_slow_server() {
 
 fn borrowing() -> (Arc<Knowledge>, Arc<DatabaseKnowledge>) {
     let mut settings = Settings::for_upstream("127.0.0.1", 1);
-    settings.protect.projects = vec![encrypted("sales")];
+    settings.upstream_mut().protect.projects = vec![encrypted("sales")];
     let knowledge = knowledge(&settings);
     let database = knowledge.database("lent");
     (knowledge, database)
@@ -382,7 +382,8 @@ async fn a_borrowed_reading_that_fails_is_tried_again_less_and_less_often() {
 async fn a_day_later_each_key_is_looked_up_again_once_with_nobody_waiting() {
     const PROJECTS: usize = 20;
     let mut settings = Settings::for_upstream("127.0.0.1", 1);
-    settings.protect.projects = (0..PROJECTS).map(|n| encrypted(&format!("p{n}"))).collect();
+    settings.upstream_mut().protect.projects =
+        (0..PROJECTS).map(|n| encrypted(&format!("p{n}"))).collect();
     let knowledge = knowledge(&settings);
     let database = knowledge.database("lent");
     let relations = (0..PROJECTS).map(|n| Relation {
@@ -417,11 +418,11 @@ async fn a_day_later_each_key_is_looked_up_again_once_with_nobody_waiting() {
 #[tokio::test]
 async fn nothing_is_borrowed_where_there_is_an_account_or_it_is_switched_off() {
     let mut settings = Settings::for_upstream("127.0.0.1", 1);
-    settings.catalog.borrow = false;
+    settings.upstream_mut().catalog.borrow = false;
     let database = knowledge(&settings).database("off");
     assert!(database.lend().is_none());
-    settings.catalog.borrow = true;
-    settings.catalog.user = Some("anyone".into());
+    settings.upstream_mut().catalog.borrow = true;
+    settings.upstream_mut().catalog.user = Some("anyone".into());
     let database = knowledge(&settings).database("account");
     assert!(database.lend().is_none());
 }

@@ -56,20 +56,20 @@ const MANY: &str = "
 
 fn settings(port: u16) -> Settings {
     let mut settings = Settings::for_upstream("127.0.0.1", port);
-    settings.catalog.user = Some(postgres::SUPERUSER.into());
-    settings.catalog.password = Some(Secret(PASSWORD.into()));
+    settings.upstream_mut().catalog.user = Some(postgres::SUPERUSER.into());
+    settings.upstream_mut().catalog.password = Some(Secret(PASSWORD.into()));
     let encrypted = |number| ProjectRule {
         name: format!("project_{number}"),
         encryption: ConfiguredEncryption::Kms,
         key_id: None,
     };
-    settings.protect.projects = (0..5).map(encrypted).collect();
+    settings.upstream_mut().protect.projects = (0..5).map(encrypted).collect();
     let pattern = |(database, schema, table): (&str, &str, &str)| TablePattern {
         database: database.into(),
         schema: schema.into(),
         table: table.into(),
     };
-    settings.protect.tables = [
+    settings.upstream_mut().protect.tables = [
         ("shop", "vault", "*_enc"),
         ("lake", "*", "k_*"),
         ("other", "*", "never_here"),
@@ -94,7 +94,7 @@ async fn a_large_database_is_known_in_seconds_and_decided_right() {
     let settings = settings(cluster.port);
 
     let start = Instant::now();
-    let service = Service::new(&settings.upstream, &settings.catalog, None).unwrap();
+    let service = Service::new(settings.upstream(), &settings.upstream().catalog, None).unwrap();
     let contents = service.read("shop").await.unwrap();
     let read = start.elapsed();
     assert_eq!(contents.relations.len(), 8 + 3 + 10_000 + 1_500);

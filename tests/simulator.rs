@@ -532,8 +532,8 @@ async fn a_story_that_breaks_off_says_why() {
 async fn the_catalog_reader_is_answered() {
     let simulator = simulator().await;
     let mut settings = Settings::for_upstream("127.0.0.1", simulator.address().port());
-    settings.catalog.user = Some("reader".into());
-    let service = Service::new(&settings.upstream, &settings.catalog, None).unwrap();
+    settings.upstream_mut().catalog.user = Some("reader".into());
+    let service = Service::new(settings.upstream(), &settings.upstream().catalog, None).unwrap();
     let contents = service.read(DATABASE).await.unwrap();
     let relations = contents
         .relations

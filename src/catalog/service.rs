@@ -48,8 +48,8 @@ impl Service {
         tls: Option<Arc<rustls::ClientConfig>>,
     ) -> Option<Self> {
         Some(Self {
-            host: upstream.host.clone(),
-            port: upstream.port,
+            host: upstream.addresses[0].host.clone(),
+            port: upstream.addresses[0].port,
             user: catalog.user.clone()?,
             password: catalog.password.clone(),
             servers: catalog.servers.clone(),
@@ -60,7 +60,7 @@ impl Service {
                 .tls
                 .server_name
                 .clone()
-                .unwrap_or_else(|| upstream.host.clone()),
+                .unwrap_or_else(|| upstream.addresses[0].host.clone()),
         })
     }
 

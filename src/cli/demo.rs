@@ -130,10 +130,10 @@ async fn demo(args: &Args) -> Result<bool, Failure> {
 
 fn start(args: &Args, hologres: SocketAddr) -> Result<Running, Failure> {
     let mut settings = Settings::for_upstream(hologres.ip().to_string(), hologres.port());
-    settings.listen.addresses = vec![free(args.listen)];
+    settings.listeners[0].addresses = vec![free(args.listen)];
     settings.observe.metrics = Some(free(args.metrics));
-    settings.catalog.user = Some(CATALOG_USER.to_owned());
-    settings.protect.projects.push(ProjectRule {
+    settings.upstream_mut().catalog.user = Some(CATALOG_USER.to_owned());
+    settings.upstream_mut().protect.projects.push(ProjectRule {
         name: ENCRYPTED_PROJECT.to_owned(),
         encryption: ConfiguredEncryption::Kms,
         key_id: None,

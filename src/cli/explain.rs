@@ -97,7 +97,7 @@ pub(super) async fn explain(
     user: Option<&str>,
     statement: &str,
 ) -> Result<Explanation, String> {
-    let tls = tls::client_config(&settings.upstream.tls).map_err(|error| error.to_string())?;
+    let tls = tls::client_config(&settings.upstream().tls).map_err(|error| error.to_string())?;
     let knowledge = Knowledge::new(settings, tls, tokio::runtime::Handle::current());
     let database = knowledge.database(database);
     database.ready().await;
@@ -109,7 +109,7 @@ pub(super) async fn explain(
         ));
     }
     let user = user
-        .or(settings.catalog.user.as_deref())
+        .or(settings.upstream().catalog.user.as_deref())
         .unwrap_or_default();
     let mut explanation = decide(settings, &database, user, statement);
     explanation.not_known = knowledge.keys().failures();
@@ -139,14 +139,14 @@ fn decide(
         },
     };
     let common_table =
-        crate::catalog::route::is_common_table(settings.route.kind, snapshot.version());
+        crate::catalog::route::is_common_table(settings.upstream().route.kind, snapshot.version());
     Explanation {
         database: database.name().to_owned(),
         decision,
         reasons,
         read: database.reading_age().is_some(),
         not_known: Vec::new(),
-        scope: settings.route.scope,
+        scope: settings.upstream().route.scope,
         setting: crate::catalog::route::route_setting(common_table),
         already: database.route(user).reads_encrypted_already(),
     }
@@ -284,8 +284,8 @@ mod tests {
     fn settings(simulator: &Simulator) -> Settings {
         let address = simulator.address();
         let mut settings = Settings::for_upstream(address.ip().to_string(), address.port());
-        settings.catalog.user = Some("svc".into());
-        settings.protect.projects.push(ProjectRule {
+        settings.upstream_mut().catalog.user = Some("svc".into());
+        settings.upstream_mut().protect.projects.push(ProjectRule {
             name: ENCRYPTED_PROJECT.into(),
             encryption: ConfiguredEncryption::Kms,
             key_id: Some("key-1".into()),
@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(said.sent(), None);
         assert!(said.text().contains("route=hqe"), "{}", said.text());
 
-        settings.catalog.user = None;
+        settings.upstream_mut().catalog.user = None;
         let said = explain(&settings, DATABASE, None, "SELECT * FROM sales_encrypted");
         let said = said.await.unwrap();
         assert_eq!(said.json()["protected"], false);
@@ -370,7 +370,7 @@ mod tests {
         let settings = settings(&simulator);
         drop(simulator);
         let mut settings = settings;
-        settings.upstream.port = 1;
+        settings.upstream_mut().addresses[0].port = 1;
         let told = explain(&settings, DATABASE, None, "SELECT 1").await;
         let why = told.err().unwrap();
         assert!(why.contains("check upstream.address"), "{why}");

@@ -19,7 +19,7 @@ pub(super) fn run(args: Args) -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    if let Some(warning) = descriptors::raise_limit(loaded.settings.limits.max_sessions) {
+    if let Some(warning) = descriptors::raise_limit(loaded.settings.limits.max_sessions.total) {
         tracing::warn!("{warning}");
     }
     let read_again = move || {

@@ -28,11 +28,11 @@ fn the_promised_flags_are_taken_with_and_without_the_command() {
             None => cli.settings,
         };
         let loaded = settings.load(&Environment::default()).unwrap().settings;
-        assert_eq!(loaded.upstream.host, "holo");
-        assert_eq!(loaded.listen.addresses.len(), 2);
+        assert_eq!(loaded.upstream().addresses[0].host, "holo");
+        assert_eq!(loaded.listeners[0].addresses.len(), 2);
         assert_eq!(loaded.observe.metrics, None);
-        assert_eq!(loaded.protect.projects.len(), 2);
-        assert_eq!(loaded.catalog.user.as_deref(), Some("svc"));
+        assert_eq!(loaded.upstream().protect.projects.len(), 2);
+        assert_eq!(loaded.upstream().catalog.user.as_deref(), Some("svc"));
         assert!(loaded.observe.json_logs);
     }
 }

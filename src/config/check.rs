@@ -52,7 +52,9 @@ fn password(draft: &mut Draft) {
         _ => "catalog.password",
     };
     match draft.password.take() {
-        Some(PasswordSource::Given(secret)) => draft.settings.catalog.password = Some(secret),
+        Some(PasswordSource::Given(secret)) => {
+            draft.settings.upstreams[0].catalog.password = Some(secret)
+        }
         Some(PasswordSource::File(path)) => {
             warn_if_public(&path, key, "the password", notes);
             match std::fs::read_to_string(&path) {
@@ -61,14 +63,14 @@ fn password(draft: &mut Draft) {
                 }
                 Ok(text) => {
                     let line = text.trim_end_matches(['\r', '\n']).to_owned();
-                    draft.settings.catalog.password = Some(Secret(line));
+                    draft.settings.upstreams[0].catalog.password = Some(Secret(line));
                 }
                 Err(error) => unreadable(&path, key, &error, notes),
             }
         }
         None => {}
     }
-    let catalog = &draft.settings.catalog;
+    let catalog = &draft.settings.upstreams[0].catalog;
     let given = notes.is_given("catalog.password") || notes.is_given("catalog.password_file");
     if catalog.user.is_none() && given {
         notes.wrong(
@@ -87,7 +89,7 @@ fn password(draft: &mut Draft) {
 }
 
 fn addresses(settings: &Settings, notes: &mut Notes) {
-    let listen = &settings.listen.addresses;
+    let listen = &settings.listeners[0].addresses;
     if listen.is_empty() && !notes.problems.iter().any(|p| p.key == "listen.addresses") {
         notes.wrong(
             "listen.addresses",
@@ -109,7 +111,7 @@ fn addresses(settings: &Settings, notes: &mut Notes) {
             format!("{metrics} is where clients connect ({address}); choose another port"),
         );
     }
-    let upstream = &settings.upstream;
+    let upstream = &settings.upstreams[0].addresses[0];
     if upstream.host.is_empty() && !notes.problems.iter().any(|p| p.key == "upstream.address") {
         notes.wrong(
             "upstream.address",
@@ -141,7 +143,7 @@ fn clash(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 fn listen_tls(settings: &Settings, notes: &mut Notes) {
-    let Some(tls) = &settings.listen.tls else {
+    let Some(tls) = &settings.listeners[0].tls else {
         return;
     };
     let mut complete = true;
@@ -179,7 +181,7 @@ fn listen_tls(settings: &Settings, notes: &mut Notes) {
 }
 
 fn upstream_tls(settings: &Settings, notes: &mut Notes) {
-    let tls = &settings.upstream.tls;
+    let tls = &settings.upstreams[0].tls;
     let verifies = matches!(tls.mode, TlsMode::VerifyCa | TlsMode::VerifyFull);
     match &tls.ca {
         Some(ca) if verifies => {
@@ -237,7 +239,7 @@ fn upstream_tls(settings: &Settings, notes: &mut Notes) {
 
 fn protect(settings: &Settings, notes: &mut Notes) {
     let mut seen = BTreeSet::new();
-    for rule in &settings.protect.projects {
+    for rule in &settings.upstreams[0].protect.projects {
         if !rule.name.is_empty() && !seen.insert(&rule.name) {
             let key = if notes.is_given("protect.project") {
                 "protect.project"
@@ -250,14 +252,9 @@ fn protect(settings: &Settings, notes: &mut Notes) {
 }
 
 fn quantities(settings: &Settings, notes: &mut Notes) {
-    let Settings {
-        upstream,
-        route,
-        catalog,
-        keys,
-        limits,
-        ..
-    } = settings;
+    let Settings { keys, limits, .. } = settings;
+    let upstream = &settings.upstreams[0];
+    let super::Upstream { route, catalog, .. } = upstream;
     for (key, duration) in [
         ("upstream.connect_timeout", upstream.connect_timeout),
         ("catalog.refresh", catalog.refresh),

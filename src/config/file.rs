@@ -70,7 +70,7 @@ fn walk(
         &mut listen,
         "addresses",
         values::address,
-        &mut settings.listen.addresses,
+        &mut settings.listeners[0].addresses,
     );
     let mut tls = reader.section(&mut listen, "tls");
     let mut values = ListenTls {
@@ -94,19 +94,18 @@ fn walk(
     );
     reader.boolean(&mut tls, "required", &mut values.required);
     if tls.exists() {
-        settings.listen.tls = Some(values);
+        settings.listeners[0].tls = Some(values);
     }
     reader.end(&tls);
     reader.end(&listen);
 
     let mut upstream = reader.section(root, "upstream");
-    let mut address = (settings.upstream.host.clone(), settings.upstream.port);
-    reader.text(&mut upstream, "address", values::upstream, &mut address);
-    (settings.upstream.host, settings.upstream.port) = address;
-    let timeout = &mut settings.upstream.connect_timeout;
+    let address = &mut settings.upstreams[0].addresses[0];
+    reader.text(&mut upstream, "address", values::upstream, address);
+    let timeout = &mut settings.upstreams[0].connect_timeout;
     reader.text(&mut upstream, "connect_timeout", values::duration, timeout);
     let mut tls = reader.section(&mut upstream, "tls");
-    let target = &mut settings.upstream.tls;
+    let target = &mut settings.upstreams[0].tls;
     reader.text(
         &mut tls,
         "mode",
@@ -131,7 +130,7 @@ fn walk(
     reader.end(&upstream);
 
     let mut route = reader.section(root, "route");
-    let target = &mut settings.route;
+    let target = &mut settings.upstreams[0].route;
     reader.text(
         &mut route,
         "kind",
@@ -161,14 +160,10 @@ fn walk(
     reader.end(&route);
 
     let mut protect = reader.section(root, "protect");
-    let rules = &mut settings.protect.projects;
+    let target = &mut settings.upstreams[0].protect;
+    let rules = &mut target.projects;
     reader.texts(&mut protect, "projects", values::project, rules);
-    reader.texts(
-        &mut protect,
-        "tables",
-        values::table,
-        &mut settings.protect.tables,
-    );
+    reader.texts(&mut protect, "tables", values::table, &mut target.tables);
     for mut project in reader.sections(&mut protect, "project") {
         let mut rule = ProjectRule {
             name: String::new(),
@@ -193,7 +188,7 @@ fn walk(
     reader.end(&protect);
 
     let mut catalog = reader.section(root, "catalog");
-    let target = &mut settings.catalog;
+    let target = &mut settings.upstreams[0].catalog;
     reader.text(&mut catalog, "user", some(values::name), &mut target.user);
     let mut file = None;
     reader.text(&mut catalog, "password_file", some(values::path), &mut file);
@@ -259,7 +254,7 @@ fn walk(
     let mut limits = reader.section(root, "limits");
     let target = &mut settings.limits;
     reader.count_or_auto(&mut limits, "workers", &mut target.workers);
-    reader.count(&mut limits, "max_sessions", &mut target.max_sessions);
+    reader.count(&mut limits, "max_sessions", &mut target.max_sessions.total);
     reader.text(
         &mut limits,
         "login_timeout",

@@ -203,13 +203,11 @@ fn apply(key: Key, given: &[&str], place: &Place, draft: &mut Draft) {
     let settings = &mut draft.settings;
     match key {
         Key::Upstream => {
-            if let Some((host, port)) = parsed.last(values::upstream) {
-                (settings.upstream.host, settings.upstream.port) = (host, port);
-            }
+            parsed.set(values::upstream, &mut settings.upstreams[0].addresses[0]);
         }
-        Key::Listen => settings.listen.addresses = parsed.all(values::address),
+        Key::Listen => settings.listeners[0].addresses = parsed.all(values::address),
         Key::EncryptedProject => {
-            let rules = &mut settings.protect.projects;
+            let rules = &mut settings.upstreams[0].protect.projects;
             let added: Vec<ProjectRule> = parsed.all(values::project);
             rules.retain(|rule| added.iter().all(|new| new.name != rule.name));
             rules.extend(added);
@@ -218,7 +216,7 @@ fn apply(key: Key, given: &[&str], place: &Place, draft: &mut Draft) {
         Key::CatalogUser => {
             parsed.set(
                 |user| values::name(user).map(Some),
-                &mut settings.catalog.user,
+                &mut settings.upstreams[0].catalog.user,
             );
         }
         Key::CatalogPassword => {
@@ -230,8 +228,14 @@ fn apply(key: Key, given: &[&str], place: &Place, draft: &mut Draft) {
                 draft.password = Some(PasswordSource::File(file));
             }
         }
-        Key::Route => parsed.set(values::one_of(values::ROUTES), &mut settings.route.kind),
-        Key::Scope => parsed.set(values::one_of(values::SCOPES), &mut settings.route.scope),
+        Key::Route => parsed.set(
+            values::one_of(values::ROUTES),
+            &mut settings.upstreams[0].route.kind,
+        ),
+        Key::Scope => parsed.set(
+            values::one_of(values::SCOPES),
+            &mut settings.upstreams[0].route.scope,
+        ),
         Key::Log => parsed.set(values::log_filter, &mut settings.observe.log),
         Key::LogFormat => {
             parsed.set(

@@ -22,19 +22,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 /// Everything that can be configured, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Where clients connect.
-    pub listen: Listen,
-    /// The Hologres instance behind.
-    pub upstream: Upstream,
-    /// How encrypted data is made readable.
-    pub route: Route,
-    /// What the operator says is encrypted.
-    pub protect: Protect,
-    /// How the catalogs are read.
-    pub catalog: Catalog,
+    /// Where clients connect, and where that leads: `[[listener]]`, or the one of `[listen]`.
+    pub listeners: Vec<Listener>,
+    /// The Hologres instances behind: `[[upstream]]`, or the one of `[upstream]`. Never empty;
+    /// names are unique.
+    pub upstreams: Vec<Upstream>,
     /// The key cache.
     pub keys: Keys,
     /// Metrics and health.
@@ -43,13 +40,85 @@ pub struct Settings {
     pub limits: Limits,
 }
 
-/// `[listen]`
+/// `[[listener]]`, or `[listen]`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listen {
+pub struct Listener {
     /// Addresses to listen on; default 127.0.0.1:6432.
     pub addresses: Vec<SocketAddr>,
     /// TLS towards clients; `None`: SSLRequest is answered `N`.
     pub tls: Option<ListenTls>,
+    /// Whether a load balancer in front says who the client is.
+    pub proxy_protocol: ProxyProtocol,
+    /// The networks that may send a PROXY header; empty with [`ProxyProtocol::Off`].
+    pub proxy_networks: Vec<IpNet>,
+    /// Which upstream serves which users and databases. No two of them match the same session.
+    pub rules: Vec<Rule>,
+    /// The name of the upstream for sessions that no rule matches; `None`: they are refused.
+    pub upstream: Option<String>,
+}
+
+/// One `[[listener.rule]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Pattern of user names, with `*` and `?`; `*` if not given.
+    pub user: String,
+    /// Pattern of database names (without `@warehouse`), with `*` and `?`; `*` if not given.
+    pub database: String,
+    /// The upstream's name.
+    pub upstream: String,
+}
+
+/// PROXY protocol v2 (HAProxy, *The PROXY protocol*, 2.2), as a listener takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ProxyProtocol {
+    /// Not understood: what arrives is a client's own. The default.
+    #[default]
+    Off,
+    /// Connections may begin with a header.
+    Accept,
+    /// Connections must begin with a header.
+    Require,
+}
+
+/// `[[upstream]]`, or `[upstream]` with `[route]`, `[protect]` and `[catalog]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its name, for rules, metrics and logs; `default` if there is only one and it has none.
+    pub name: String,
+    /// Where it is: all of these are the same instance. Never empty.
+    pub addresses: Vec<Address>,
+    /// TLS towards Hologres.
+    pub tls: UpstreamTls,
+    /// How long a connect may take, name resolution, all addresses and TLS included. Default 10 s.
+    pub connect_timeout: Duration,
+    /// Sessions on it at a time; `None`: as many as `limits.max_sessions`.
+    pub max_sessions: Option<usize>,
+    /// How encrypted data is made readable.
+    pub route: Route,
+    /// What the operator says is encrypted.
+    pub protect: Protect,
+    /// How the catalogs are read.
+    pub catalog: Catalog,
+}
+
+/// `HOST:PORT`
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// Host name or IP address, without brackets.
+    pub host: String,
+    /// Port; Hologres' own default is 80.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') {
+            write!(formatter, "[{host}]:{port}")
+        } else {
+            write!(formatter, "{host}:{port}")
+        }
+    }
 }
 
 /// `[listen.tls]`
@@ -63,19 +132,6 @@ pub struct ListenTls {
     pub client_ca: Option<PathBuf>,
     /// Refuse clients that do not use TLS.
     pub required: bool,
-}
-
-/// `[upstream]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upstream {
-    /// Host name or address.
-    pub host: String,
-    /// Port; Hologres' own default is 80.
-    pub port: u16,
-    /// TLS towards Hologres.
-    pub tls: UpstreamTls,
-    /// How long a connect may take, name resolution and TLS included. Default 10 s.
-    pub connect_timeout: Duration,
 }
 
 /// `[upstream.tls]`
@@ -209,7 +265,7 @@ pub struct Catalog {
     /// Without an account, a database's first session reads its catalogs in its own name. Default
     /// true.
     pub borrow: bool,
-    /// How long that may hold its client up. Default 5 s.
+    /// How long that may hold its client up. Default 1 s.
     pub borrow_timeout: Duration,
     /// How often each database is read again. Default 5 min.
     pub refresh: Duration,
@@ -273,8 +329,22 @@ pub struct Limits {
     /// Worker threads; default one per core.
     pub workers: usize,
     /// Sessions at a time; default 10,000. The next one gets FATAL 53300.
-    pub max_sessions: usize,
-    /// From accept to the first ReadyForQuery. Default 60 s.
+    pub max_sessions: Quota,
+    /// Connections that have not said yet what they want; default 1,000. Beyond, none is accepted:
+    /// they wait in the kernel.
+    pub max_greetings: Quota,
+    /// Logins in progress, each with an upstream connection; default 1,000. The next one gets FATAL
+    /// 53300.
+    pub max_logins: Quota,
+    /// Cancel requests on their way to an upstream; default 100. Those of sessions that are served
+    /// here wait for a place, others are dropped.
+    pub max_cancels: usize,
+    /// Cancel requests a second and client address whose session is not served here; default 100.
+    /// Beyond, they are dropped.
+    pub unknown_cancels_per_second: usize,
+    /// From accept to a whole startup packet, TLS included. Default 10 s.
+    pub greeting_timeout: Duration,
+    /// From the startup packet to the first ReadyForQuery. Default 60 s.
     pub login_timeout: Duration,
     /// After SIGTERM, how long sessions in a transaction or statement may go on. Default 30 s.
     pub drain_timeout: Duration,
@@ -282,44 +352,44 @@ pub struct Limits {
     pub inspect_bytes: usize,
     /// Cancel upstream the statement that a lost client left behind. Default true.
     pub cancel_orphans: bool,
+    /// How long a connection may be silent before its peer is asked whether it is there; default
+    /// 60 s. `None`: never.
+    pub tcp_keepalive: Option<Duration>,
+    /// How long sent data may go unacknowledged before the connection is lost (tcp(7),
+    /// TCP_USER_TIMEOUT). It also ends connections whose peer does not read, so the default is
+    /// `None`: the system's own rules.
+    pub tcp_user_timeout: Option<Duration>,
+}
+
+/// How many of something there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Together.
+    pub total: usize,
+    /// From one client address (`…_per_address`); `None`: as many as together.
+    pub per_address: Option<usize>,
+}
+
+impl Quota {
+    /// `total` together, from however many addresses.
+    pub const fn of(total: usize) -> Self {
+        Self {
+            total,
+            per_address: None,
+        }
+    }
 }
 
 impl Settings {
     /// The defaults, for one upstream.
     pub fn for_upstream(host: impl Into<String>, port: u16) -> Self {
+        let address = Address {
+            host: host.into(),
+            port,
+        };
         Self {
-            listen: Listen {
-                addresses: vec![SocketAddr::from(([127, 0, 0, 1], 6432))],
-                tls: None,
-            },
-            upstream: Upstream {
-                host: host.into(),
-                port,
-                tls: UpstreamTls {
-                    mode: TlsMode::default(),
-                    ca: None,
-                    certificate: None,
-                    key: None,
-                    server_name: None,
-                },
-                connect_timeout: Duration::from_secs(10),
-            },
-            route: Route {
-                kind: RouteKind::default(),
-                scope: Scope::default(),
-                override_client: Override::default(),
-                retry: true,
-                retry_buffer: 256 << 10,
-            },
-            protect: Protect::default(),
-            catalog: Catalog {
-                user: None,
-                password: None,
-                borrow: true,
-                borrow_timeout: Duration::from_secs(5),
-                refresh: Duration::from_mins(5),
-                servers: vec!["odps_server".into()],
-            },
+            listeners: vec![Listener::default()],
+            upstreams: vec![Upstream::at(vec![address])],
             keys: Keys {
                 ttl: Duration::from_hours(24),
                 negative_ttl: Duration::from_mins(1),
@@ -336,13 +406,98 @@ impl Settings {
             },
             limits: Limits {
                 workers: std::thread::available_parallelism().map_or(1, usize::from),
-                max_sessions: 10_000,
+                max_sessions: Quota::of(10_000),
+                max_greetings: Quota::of(1_000),
+                max_logins: Quota::of(1_000),
+                max_cancels: 100,
+                unknown_cancels_per_second: 100,
+                greeting_timeout: Duration::from_secs(10),
                 login_timeout: Duration::from_mins(1),
                 drain_timeout: Duration::from_secs(30),
                 inspect_bytes: 256 << 10,
                 cancel_orphans: true,
+                tcp_keepalive: Some(Duration::from_mins(1)),
+                tcp_user_timeout: None,
             },
         }
+    }
+
+    /// The first upstream, and the only one where the file has no `[[upstream]]`.
+    ///
+    /// # Panics
+    /// If there is none, which no checked settings are.
+    pub fn upstream(&self) -> &Upstream {
+        self.upstreams.first().expect("settings have an upstream")
+    }
+
+    /// See [`Settings::upstream`].
+    ///
+    /// # Panics
+    /// As [`Settings::upstream`].
+    pub fn upstream_mut(&mut self) -> &mut Upstream {
+        self.upstreams
+            .first_mut()
+            .expect("settings have an upstream")
+    }
+}
+
+impl Default for Listener {
+    /// 127.0.0.1:6432, without TLS, to the upstream called `default`.
+    fn default() -> Self {
+        Self {
+            addresses: vec![SocketAddr::from(([127, 0, 0, 1], 6432))],
+            tls: None,
+            proxy_protocol: ProxyProtocol::Off,
+            proxy_networks: Vec::new(),
+            rules: Vec::new(),
+            upstream: Some(Upstream::DEFAULT_NAME.into()),
+        }
+    }
+}
+
+impl Upstream {
+    /// The name of an upstream that is the only one and has no other.
+    pub const DEFAULT_NAME: &str = "default";
+
+    /// The defaults, at these addresses.
+    pub fn at(addresses: Vec<Address>) -> Self {
+        Self {
+            name: Self::DEFAULT_NAME.into(),
+            addresses,
+            tls: UpstreamTls {
+                mode: TlsMode::default(),
+                ca: None,
+                certificate: None,
+                key: None,
+                server_name: None,
+            },
+            connect_timeout: Duration::from_secs(10),
+            max_sessions: None,
+            route: Route {
+                kind: RouteKind::default(),
+                scope: Scope::default(),
+                override_client: Override::default(),
+                retry: true,
+                retry_buffer: 256 << 10,
+            },
+            protect: Protect::default(),
+            catalog: Catalog {
+                user: None,
+                password: None,
+                borrow: true,
+                borrow_timeout: Duration::from_secs(1),
+                refresh: Duration::from_mins(5),
+                servers: vec!["odps_server".into()],
+            },
+        }
+    }
+
+    /// Its first address, for messages.
+    pub fn address(&self) -> String {
+        self.addresses
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default()
     }
 }
 

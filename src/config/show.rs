@@ -9,15 +9,20 @@ use super::{Settings, TablePattern};
 impl Display for Settings {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self {
-            listen,
-            upstream,
-            route,
-            protect,
-            catalog,
+            listeners,
+            upstreams,
             keys,
             observe,
             limits,
         } = self;
+        let listen = &listeners[0];
+        let upstream = &upstreams[0];
+        let super::Upstream {
+            route,
+            protect,
+            catalog,
+            ..
+        } = upstream;
         writeln!(f, "[listen]")?;
         writeln!(f, "addresses = {}", list(&listen.addresses))?;
         if let Some(tls) = &listen.tls {
@@ -28,14 +33,8 @@ impl Display for Settings {
             writeln!(f, "required = {}", tls.required)?;
         }
 
-        let bracketed = upstream.host.contains(':');
-        let (open, close) = if bracketed { ("[", "]") } else { ("", "") };
         writeln!(f, "\n[upstream]")?;
-        writeln!(
-            f,
-            "address = \"{open}{}{close}:{}\"",
-            upstream.host, upstream.port
-        )?;
+        writeln!(f, "address = \"{}\"", upstream.address())?;
         writeln!(
             f,
             "connect_timeout = \"{}\"",
@@ -132,7 +131,7 @@ impl Display for Settings {
 
         writeln!(f, "\n[limits]")?;
         writeln!(f, "workers = {}", limits.workers)?;
-        writeln!(f, "max_sessions = {}", limits.max_sessions)?;
+        writeln!(f, "max_sessions = {}", limits.max_sessions.total)?;
         writeln!(
             f,
             "login_timeout = \"{}\"",

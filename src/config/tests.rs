@@ -85,12 +85,15 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
     let environment = environment(&variables);
     let loaded = load(None, &environment, &[]).unwrap().settings;
     assert_eq!(
-        (loaded.upstream.host.as_str(), loaded.upstream.port),
+        (
+            loaded.upstream().addresses[0].host.as_str(),
+            loaded.upstream().addresses[0].port
+        ),
         ("variable", 2)
     );
-    assert_eq!(loaded.listen.addresses.len(), 2);
-    assert_eq!(loaded.route.kind, RouteKind::CommonTable);
-    assert_eq!(loaded.route.scope, Scope::Statement);
+    assert_eq!(loaded.listeners[0].addresses.len(), 2);
+    assert_eq!(loaded.upstream().route.kind, RouteKind::CommonTable);
+    assert_eq!(loaded.upstream().route.scope, Scope::Statement);
     assert_eq!(loaded.observe.log, "info", "an empty variable is not set");
 
     let flags = [
@@ -101,15 +104,14 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
         flag(Key::Metrics, "--metrics", "off"),
     ];
     let loaded = load(None, &environment, &flags).unwrap().settings;
-    assert_eq!(loaded.upstream.host, "flag");
-    let ports: Vec<u16> = loaded
-        .listen
+    assert_eq!(loaded.upstream().addresses[0].host, "flag");
+    let ports: Vec<u16> = loaded.listeners[0]
         .addresses
         .iter()
         .map(SocketAddr::port)
         .collect();
     assert_eq!(ports, [3, 4]);
-    assert_eq!(loaded.route.kind, RouteKind::Sqe);
+    assert_eq!(loaded.upstream().route.kind, RouteKind::Sqe);
     assert_eq!(loaded.observe.metrics, None);
 }
 
@@ -127,8 +129,10 @@ fn encrypted_projects_add_up_and_the_later_source_wins() {
     let rules = load(Some(path), &environment, &flags)
         .unwrap()
         .settings
+        .upstream()
         .protect
-        .projects;
+        .projects
+        .clone();
     let rules: Vec<_> = rules
         .iter()
         .map(|rule| (rule.name.as_str(), rule.encryption))
@@ -253,7 +257,10 @@ fn passwords_come_from_a_variable_or_a_file() {
     let environment = environment(&[("OSPREY_CATALOG_PASSWORD", "one")]);
     let user = flag(Key::CatalogUser, "--catalog-user", "svc");
     let loaded = load(None, &environment, &[upstream_flag(), user.clone()]).unwrap();
-    assert_eq!(loaded.settings.catalog.password, Some(Secret("one".into())));
+    assert_eq!(
+        loaded.settings.upstream().catalog.password,
+        Some(Secret("one".into()))
+    );
     assert!(!format!("{:?}{}", loaded.settings, loaded.settings).contains("\"one\""));
 
     let (_directory, path) = file("two\n");
@@ -263,7 +270,7 @@ fn passwords_come_from_a_variable_or_a_file() {
     let flags = [upstream_flag(), user, password];
     let loaded = load(None, &environment, &flags).unwrap();
     assert_eq!(
-        loaded.settings.catalog.password,
+        loaded.settings.upstream().catalog.password,
         Some(Secret("two".into())),
         "the flag wins"
     );
@@ -407,23 +414,24 @@ fn certificates_and_keys_are_read_and_must_belong_together() {
 #[test]
 fn settings_shown_are_a_file_that_gives_the_same_settings() {
     let mut settings = Settings::for_upstream("::1", 5432);
-    settings.route.kind = RouteKind::Auto;
-    settings.route.scope = Scope::Statement;
-    settings.route.override_client = Override::Enforce;
-    settings.route.retry = false;
-    settings.upstream.tls.mode = TlsMode::Require;
-    settings.upstream.tls.server_name = Some("holo.example.com".into());
-    settings.upstream.connect_timeout = Duration::from_millis(1500);
+    settings.upstream_mut().route.kind = RouteKind::Auto;
+    settings.upstream_mut().route.scope = Scope::Statement;
+    settings.upstream_mut().route.override_client = Override::Enforce;
+    settings.upstream_mut().route.retry = false;
+    settings.upstream_mut().tls.mode = TlsMode::Require;
+    settings.upstream_mut().tls.server_name = Some("holo.example.com".into());
+    settings.upstream_mut().connect_timeout = Duration::from_millis(1500);
     settings
+        .upstream_mut()
         .protect
         .tables
         .push(values::table("\"D\".s.\"o\"\"x\"").unwrap());
-    settings.protect.projects.push(ProjectRule {
+    settings.upstream_mut().protect.projects.push(ProjectRule {
         name: "p_*".into(),
         encryption: ConfiguredEncryption::DefaultKey,
         key_id: Some("a 'quoted' \"id\"".into()),
     });
-    settings.catalog.user = Some("svc".into());
+    settings.upstream_mut().catalog.user = Some("svc".into());
     settings.keys.snapshot = Some("/var/lib/osprey/keys.json".into());
     let mut cloud = Cloud::in_region("cn-shanghai");
     cloud.credentials = CredentialSource::EcsRole;

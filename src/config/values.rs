@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::problem::nearest;
 use super::{
-    ConfiguredEncryption, CredentialSource, Endpoint, Language, Override, ProjectRule, RouteKind,
-    Scope, TablePattern, TlsMode,
+    Address, ConfiguredEncryption, CredentialSource, Endpoint, Language, Override, ProjectRule,
+    RouteKind, Scope, TablePattern, TlsMode,
 };
 
 /// The port of a Hologres endpoint that names none (Hologres, *Endpoints*).
@@ -119,7 +119,7 @@ pub(super) fn address_or_off(text: &str) -> Result<Option<SocketAddr>, String> {
 }
 
 /// The upstream: `HOST:PORT`, `HOST` (then port 80), `[ADDR]:PORT` or a bare IPv6 address.
-pub(super) fn upstream(text: &str) -> Result<(String, u16), String> {
+pub(super) fn upstream(text: &str) -> Result<Address, String> {
     let text = text.trim();
     // The value is not repeated when it may be a URL with a password in it.
     if text.contains("://") || text.contains('@') || text.contains('/') {
@@ -160,7 +160,10 @@ pub(super) fn upstream(text: &str) -> Result<(String, u16), String> {
         Some(Ok(port)) if port > 0 => port,
         Some(_) => return Err(wrong("the port is a number from 1 to 65535")),
     };
-    Ok((host.to_owned(), port))
+    Ok(Address {
+        host: host.to_owned(),
+        port,
+    })
 }
 
 /// A MaxCompute project, or a pattern of projects, encrypted with a KMS key.

@@ -83,8 +83,8 @@ enum Reading {
 
 impl Reading {
     fn new(settings: &Settings, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
-        let catalog = &settings.catalog;
-        match Service::new(&settings.upstream, catalog, tls) {
+        let catalog = &settings.upstream().catalog;
+        match Service::new(settings.upstream(), catalog, tls) {
             Some(service) => Self::Account(service),
             None if catalog.borrow => Self::Borrowed {
                 servers: catalog.servers.clone(),
@@ -97,10 +97,10 @@ impl Reading {
 impl Rules {
     fn new(settings: &Settings, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
         Self {
-            projects: settings.protect.projects.clone(),
-            patterns: settings.protect.tables.clone(),
+            projects: settings.upstream().protect.projects.clone(),
+            patterns: settings.upstream().protect.tables.clone(),
             reading: Reading::new(settings, tls),
-            refresh: settings.catalog.refresh,
+            refresh: settings.upstream().catalog.refresh,
             keys: settings.keys.clone(),
         }
     }
@@ -127,7 +127,8 @@ impl Knowledge {
         );
         keys.keep(format!(
             "{}:{}",
-            settings.upstream.host, settings.upstream.port
+            settings.upstream().addresses[0].host,
+            settings.upstream().addresses[0].port
         ));
         Arc::new(Self {
             common: Arc::new(Common {

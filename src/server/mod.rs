@@ -90,8 +90,7 @@ impl Server {
     ///
     /// See [`Error`].
     pub fn bind(settings: Settings) -> Result<Self, Error> {
-        let listeners = settings
-            .listen
+        let listeners = settings.listeners[0]
             .addresses
             .iter()
             .map(|&address| listen(address, "clients", "--listen"))
@@ -112,9 +111,8 @@ impl Server {
             .enable_all()
             .build()
             .map_err(Error::Runtime)?;
-        let upstream_tls = tls::client_config(&settings.upstream.tls)?;
-        let listen_tls = settings
-            .listen
+        let upstream_tls = tls::client_config(&settings.upstream().tls)?;
+        let listen_tls = settings.listeners[0]
             .tls
             .as_ref()
             .map(tls::server_config)
@@ -129,7 +127,7 @@ impl Server {
         let asked = Arc::clone(&knowledge);
         metrics.ask_knowledge(move || asked.measure());
         let shared = Shared {
-            target: ArcSwap::from_pointee(Target::new(&settings.upstream, upstream_tls)),
+            target: ArcSwap::from_pointee(Target::new(settings.upstream(), upstream_tls)),
             listen_tls: ArcSwapOption::from(listen_tls),
             settings: ArcSwap::from_pointee(settings),
             knowledge,

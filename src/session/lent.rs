@@ -45,8 +45,8 @@ pub(super) async fn read(
     let mut lent = Lent {
         session,
         context,
-        limit: settings.catalog.borrow_timeout,
-        deadline: Instant::now() + settings.catalog.borrow_timeout,
+        limit: settings.upstream().catalog.borrow_timeout,
+        deadline: Instant::now() + settings.upstream().catalog.borrow_timeout,
         patience: settings.limits.login_timeout,
         skip: 0,
         spent: 0,

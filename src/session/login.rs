@@ -222,7 +222,10 @@ async fn asked(
         Packet::Cancel(_) => Asked::Cancel,
         Packet::Startup(_) => {
             let settings = context.shared.settings.load();
-            let required = settings.listen.tls.as_ref().is_some_and(|tls| tls.required);
+            let required = settings.listeners[0]
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.required);
             if required && !stream.is_tls() {
                 return Err(Refusal::Own {
                     sqlstate: "28000",

@@ -66,14 +66,14 @@ impl Shared {
     ///
     /// If a TLS file cannot be used; nothing has changed then.
     pub fn apply(&self, settings: Settings) -> Result<(), tls::TlsError> {
-        let upstream_tls = tls::client_config(&settings.upstream.tls)?;
-        let listen_tls = settings.listen.tls.as_ref().map(tls::server_config);
+        let upstream_tls = tls::client_config(&settings.upstream().tls)?;
+        let listen_tls = settings.listeners[0].tls.as_ref().map(tls::server_config);
         let listen_tls = listen_tls.transpose()?;
         let before = self.settings.load();
         let needs_restart = [
             (
                 "listen.addresses",
-                before.listen.addresses != settings.listen.addresses,
+                before.listeners[0].addresses != settings.listeners[0].addresses,
             ),
             (
                 "limits.workers",
@@ -86,7 +86,7 @@ impl Shared {
         }
         self.knowledge.apply(&settings);
         self.target
-            .store(Arc::new(Target::new(&settings.upstream, upstream_tls)));
+            .store(Arc::new(Target::new(settings.upstream(), upstream_tls)));
         self.listen_tls.store(listen_tls);
         self.settings.store(Arc::new(settings));
         Ok(())
@@ -269,14 +269,16 @@ async fn session(
         })
     };
     let place = match refusal {
-        None => Place::take(registry, settings.limits.max_sessions).ok_or_else(|| Refusal::Own {
-            sqlstate: "53300",
-            message: format!(
-                "sorry, too many clients already: Osprey's limits.max_sessions is {}",
-                settings.limits.max_sessions
-            ),
-            hint: None,
-        }),
+        None => {
+            Place::take(registry, settings.limits.max_sessions.total).ok_or_else(|| Refusal::Own {
+                sqlstate: "53300",
+                message: format!(
+                    "sorry, too many clients already: Osprey's limits.max_sessions is {}",
+                    settings.limits.max_sessions.total
+                ),
+                hint: None,
+            })
+        }
         Some(refusal) => Err(refusal),
     };
     let place = match place {

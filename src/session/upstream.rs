@@ -71,15 +71,15 @@ impl Target {
     /// From the settings and what [`super::tls::client_config`] made of them.
     pub fn new(settings: &Upstream, tls: Option<Arc<ClientConfig>>) -> Self {
         Self {
-            host: settings.host.clone(),
-            port: settings.port,
+            host: settings.addresses[0].host.clone(),
+            port: settings.addresses[0].port,
             mode: settings.tls.mode,
             tls,
             server_name: settings
                 .tls
                 .server_name
                 .clone()
-                .unwrap_or_else(|| settings.host.clone()),
+                .unwrap_or_else(|| settings.addresses[0].host.clone()),
             timeout: settings.connect_timeout,
         }
     }

@@ -247,7 +247,7 @@ pub(super) fn policy(
     routes: &Routes,
 ) -> Policy {
     let version = world.database.snapshot().version();
-    let common_table = is_common_table(settings.route.kind, version);
+    let common_table = is_common_table(settings.upstream().route.kind, version);
     let commands = if common_table {
         &routes.common_table
     } else {
@@ -255,9 +255,13 @@ pub(super) fn policy(
     };
     Policy {
         commands: Arc::clone(commands),
-        per_statement: settings.route.scope == Scope::Statement,
-        enforce: settings.route.override_client == Override::Enforce,
-        retry_buffer: settings.route.retry.then_some(settings.route.retry_buffer),
+        per_statement: settings.upstream().route.scope == Scope::Statement,
+        enforce: settings.upstream().route.override_client == Override::Enforce,
+        retry_buffer: settings
+            .upstream()
+            .route
+            .retry
+            .then_some(settings.upstream().route.retry_buffer),
         inspect: settings.limits.inspect_bytes,
         relay_only: startup.is_replication() || startup.is_fixed_front_end(),
         client_owns_route: startup

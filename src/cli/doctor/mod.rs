@@ -122,7 +122,8 @@ async fn examine(settings: &Settings, databases: Vec<String>) -> Vec<Finding> {
         *projects.entry(project.clone()).or_default() += count;
     }
     let version = databases.iter().find_map(|database| database.version);
-    let common_table = crate::catalog::route::is_common_table(settings.route.kind, version);
+    let common_table =
+        crate::catalog::route::is_common_table(settings.upstream().route.kind, version);
     let encrypted = keys::examine(settings, &projects, common_table, &mut findings).await;
     for database in &databases {
         database.itself(&encrypted, common_table, &mut findings);

@@ -16,8 +16,8 @@ async fn simulator(version: &str) -> Simulator {
 fn settings(simulator: &Simulator) -> Settings {
     let address = simulator.address();
     let mut settings = Settings::for_upstream(address.ip().to_string(), address.port());
-    settings.catalog.user = Some("svc".into());
-    settings.protect.projects.push(ProjectRule {
+    settings.upstream_mut().catalog.user = Some("svc".into());
+    settings.upstream_mut().protect.projects.push(ProjectRule {
         name: "*".into(),
         encryption: ConfiguredEncryption::None,
         key_id: None,
@@ -26,7 +26,7 @@ fn settings(simulator: &Simulator) -> Settings {
 }
 
 fn encrypt(settings: &mut Settings) {
-    settings.protect.projects.push(ProjectRule {
+    settings.upstream_mut().protect.projects.push(ProjectRule {
         name: ENCRYPTED_PROJECT.into(),
         encryption: ConfiguredEncryption::Kms,
         key_id: Some("key-1".into()),
@@ -94,7 +94,7 @@ async fn the_version_gates() {
     ] {
         let simulator = simulator(version).await;
         let mut settings = settings(&simulator);
-        settings.route.kind = route;
+        settings.upstream_mut().route.kind = route;
         let findings = examine_demo(&settings).await;
         assert_eq!(about(&findings, says).level, expected, "{version}");
         assert_eq!(worst(&findings), expected, "{version}");
@@ -105,7 +105,7 @@ async fn the_version_gates() {
 async fn the_default_key_and_a_project_that_nobody_knows() {
     let simulator = simulator("3.2.0").await;
     let mut settings = settings(&simulator);
-    settings.protect.projects = vec![ProjectRule {
+    settings.upstream_mut().protect.projects = vec![ProjectRule {
         name: ENCRYPTED_PROJECT.into(),
         encryption: ConfiguredEncryption::DefaultKey,
         key_id: None,
@@ -114,7 +114,7 @@ async fn the_default_key_and_a_project_that_nobody_knows() {
     assert_eq!(about(&findings, "SQE cannot read").level, Level::Broken);
     let unknown = about(&findings, "nobody knows");
     assert_eq!(unknown.level, Level::Warning);
-    settings.route.kind = RouteKind::Auto;
+    settings.upstream_mut().route.kind = RouteKind::Auto;
     let findings = examine_demo(&settings).await;
     assert_eq!(worst(&findings), Level::Warning, "{findings:#?}");
     let statement = about(&findings, "Auto Analyze").mend.as_deref().unwrap();
@@ -129,11 +129,11 @@ async fn an_upstream_that_is_away_is_broken() {
     let simulator = simulator("3.2.0").await;
     let mut settings = settings(&simulator);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    settings.upstream.port = listener.local_addr().unwrap().port();
+    settings.upstream_mut().addresses[0].port = listener.local_addr().unwrap().port();
     drop(listener);
     let findings = examine_demo(&settings).await;
     assert_eq!(about(&findings, "cannot be read").level, Level::Broken);
-    settings.catalog.user = None;
+    settings.upstream_mut().catalog.user = None;
     let findings = examine(&settings, Vec::new()).await;
     assert_eq!(about(&findings, "cannot connect").level, Level::Broken);
 }

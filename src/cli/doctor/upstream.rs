@@ -29,7 +29,7 @@ pub(super) async fn examine(
     names: Vec<String>,
     findings: &mut Vec<Finding>,
 ) -> Vec<Database> {
-    let tls = match tls::client_config(&settings.upstream.tls) {
+    let tls = match tls::client_config(&settings.upstream().tls) {
         Ok(tls) => tls,
         Err(error) => {
             let mend = "check the files under [upstream.tls]";
@@ -37,7 +37,7 @@ pub(super) async fn examine(
             return Vec::new();
         }
     };
-    let Some(service) = Service::new(&settings.upstream, &settings.catalog, tls) else {
+    let Some(service) = Service::new(settings.upstream(), &settings.upstream().catalog, tls) else {
         reach(settings, findings).await;
         findings.push(Finding::warning(
             "upstream",
@@ -81,8 +81,8 @@ pub(super) async fn examine(
 }
 
 async fn reach(settings: &Settings, findings: &mut Vec<Finding>) {
-    let upstream = &settings.upstream;
-    let connecting = TcpStream::connect((upstream.host.as_str(), upstream.port));
+    let upstream = settings.upstream();
+    let connecting = TcpStream::connect(upstream.address());
     let subject = "upstream";
     let mend = "check upstream.address, and that the instance runs";
     findings.push(
@@ -106,7 +106,8 @@ fn gates(settings: &Settings, version: Option<HologresVersion>, findings: &mut V
         ));
         return;
     };
-    let common_table = crate::catalog::route::is_common_table(settings.route.kind, Some(version));
+    let common_table =
+        crate::catalog::route::is_common_table(settings.upstream().route.kind, Some(version));
     findings.push(if version < HologresVersion::READS_ENCRYPTED {
         let found = format!("it is Hologres {version}, which reads no encrypted data (V1.1 does)");
         Finding::broken(subject, found, upgrade)

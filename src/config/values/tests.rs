@@ -44,7 +44,14 @@ proptest! {
 #[test]
 fn upstreams() {
     let ok = |text: &str, host: &str, port| {
-        assert_eq!(upstream(text), Ok((host.to_owned(), port)), "{text}");
+        assert_eq!(
+            upstream(text),
+            Ok(Address {
+                host: host.to_owned(),
+                port
+            }),
+            "{text}"
+        );
     };
     ok("hologres.example.com:80", "hologres.example.com", 80);
     ok("hologres.example.com", "hologres.example.com", 80);
