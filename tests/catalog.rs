@@ -6,11 +6,10 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use common::postgres::{self, Cluster, PASSWORD};
-use osprey::catalog::{Contents, Failure, HologresVersion, ReadError, Service};
+use osprey::catalog::{Contents, Failure, HologresVersion, ReadError};
 use osprey::config::{Secret, Settings, TlsMode};
 use tokio_postgres::Client;
 
@@ -35,7 +34,7 @@ fn settings(cluster: &Cluster) -> Settings {
 }
 
 async fn read_with(settings: &Settings, database: &str) -> Result<Contents, ReadError> {
-    let service = Service::new(settings.upstream(), &settings.upstream().catalog, None).unwrap();
+    let service = common::service(&settings);
     service.read(database).await
 }
 
@@ -56,8 +55,7 @@ async fn the_databases_that_the_account_may_connect_to() {
     }
     let mut settings = settings(&cluster);
     let listed = async |settings: &Settings| {
-        let service =
-            Service::new(settings.upstream(), &settings.upstream().catalog, None).unwrap();
+        let service = common::service(&settings);
         service.databases("postgres").await.unwrap()
     };
     let has = |all: &[String], name: &str| all.iter().any(|listed| listed == name);
@@ -382,22 +380,7 @@ async fn tls_as_the_mode_says() {
     let cluster = postgres::shared();
     let mut settings = settings(&cluster);
     settings.upstream_mut().tls.mode = TlsMode::Require;
-    let error = read_with(&settings, "postgres").await.unwrap_err();
-    assert_eq!(error.failure, Failure::Tls, "no configuration: {error}");
-
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    let tls = Some(Arc::new(config));
-    let service = Service::new(
-        settings.upstream(),
-        &settings.upstream().catalog,
-        tls.clone(),
-    )
-    .unwrap();
+    let service = common::service(&settings);
     let error = service.read("postgres").await.unwrap_err();
     assert_eq!(
         error.failure,
@@ -405,7 +388,7 @@ async fn tls_as_the_mode_says() {
         "the server has no TLS: {error}"
     );
     settings.upstream_mut().tls.mode = TlsMode::Prefer;
-    let service = Service::new(settings.upstream(), &settings.upstream().catalog, tls).unwrap();
+    let service = common::service(&settings);
     service.read("postgres").await.unwrap();
 }
 
@@ -437,8 +420,7 @@ async fn every_tls_mode_against_a_server_that_requires_tls_and_scram() {
         settings.upstream_mut().tls.mode = mode;
         settings.upstream_mut().tls.ca = ca.map(Into::into);
         settings.upstream_mut().tls.server_name = Some(name.into());
-        let tls = osprey::session::tls::client_config(&settings.upstream().tls).unwrap();
-        let service = Service::new(settings.upstream(), &settings.upstream().catalog, tls).unwrap();
+        let service = common::service(&settings);
         service.read("postgres").await
     };
     for (mode, ca, name) in [

@@ -40,7 +40,7 @@ fn encrypted(project: &str) -> ProjectRule {
 }
 
 fn knowledge(settings: &Settings) -> Arc<Knowledge> {
-    Knowledge::new(settings, None, Handle::current())
+    common::knowledge(settings)
 }
 
 fn reason(database: &DatabaseKnowledge, relation: &str) -> Option<Arc<Reason>> {
@@ -160,7 +160,7 @@ async fn a_failing_reading_makes_ready_and_keeps_what_was_known() {
     let absent = knowledge.database("no_such_database");
     absent.ready().await;
     assert_eq!(absent.counts().readings.get(), 0);
-    let measure = knowledge.measure();
+    let measure = knowledge.measure("default");
     assert_eq!(measure.databases.len(), 2);
     assert_eq!(measure.key_records, 1);
 }
@@ -176,12 +176,12 @@ async fn other_rules_apply_to_what_is_open() {
     database.ready().await;
     assert!(reason(&database, "orders").is_some());
     settings.upstream_mut().protect.projects = vec![encrypted("h*")];
-    knowledge.apply(&settings);
+    common::apply(&knowledge, &settings);
     until("the new rules", || reason(&database, "staff").is_some()).await;
     assert_eq!(reason(&database, "orders"), None);
     settings.upstream_mut().catalog.user = None;
     settings.upstream_mut().catalog.borrow = false;
-    knowledge.apply(&settings);
+    common::apply(&knowledge, &settings);
     until("the catalog is left", || {
         reason(&database, "staff").is_none()
     })
@@ -226,10 +226,10 @@ async fn a_lesson_about_a_relation_reaches_its_whole_project_in_every_database()
         reason(&here, "made_later").is_some()
     })
     .await;
-    assert_eq!(knowledge.measure().lessons_learned, 2);
+    assert_eq!(knowledge.measure("default").lessons_learned, 2);
     here.learn_relation(None, "made_later_still", None);
     until("the third lesson", || {
-        knowledge.measure().lessons_learned == 3
+        knowledge.measure("default").lessons_learned == 3
     })
     .await;
     assert!(reason(&here, "made_later_still").is_some());
@@ -249,7 +249,7 @@ async fn a_lesson_that_the_operator_contradicts_is_dropped() {
     database.ready().await;
     database.learn_relation(Some("public"), "staff", None);
     until("the contradiction", || {
-        knowledge.measure().lessons_contradicted > 0
+        knowledge.measure("default").lessons_contradicted > 0
     })
     .await;
     assert_eq!(reason(&database, "staff"), None);
@@ -425,15 +425,6 @@ async fn nothing_is_borrowed_where_there_is_an_account_or_it_is_switched_off() {
     settings.upstream_mut().catalog.user = Some("anyone".into());
     let database = knowledge(&settings).database("account");
     assert!(database.lend().is_none());
-}
-
-#[tokio::test]
-async fn users_are_proven_one_by_one() {
-    let knowledge = knowledge(&Settings::for_upstream("127.0.0.1", 1));
-    assert!(!knowledge.is_proven("ann"));
-    knowledge.set_proven("ann");
-    assert!(knowledge.is_proven("ann"));
-    assert!(!knowledge.is_proven("bob"));
 }
 
 #[tokio::test]

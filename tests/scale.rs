@@ -10,10 +10,7 @@ mod corpus;
 use std::time::{Duration, Instant};
 
 use common::postgres::{self, PASSWORD};
-use osprey::catalog::Service;
 use osprey::config::{ConfiguredEncryption, ProjectRule, Secret, Settings, TablePattern};
-use osprey::protection::knowledge::Knowledge;
-use tokio::runtime::Handle;
 
 /// The relations that the labels know, and functions over them.
 const LABELLED: &str = r#"
@@ -94,13 +91,13 @@ async fn a_large_database_is_known_in_seconds_and_decided_right() {
     let settings = settings(cluster.port);
 
     let start = Instant::now();
-    let service = Service::new(settings.upstream(), &settings.upstream().catalog, None).unwrap();
+    let service = common::service(&settings);
     let contents = service.read("shop").await.unwrap();
     let read = start.elapsed();
     assert_eq!(contents.relations.len(), 8 + 3 + 10_000 + 1_500);
 
     let start = Instant::now();
-    let knowledge = Knowledge::new(&settings, None, Handle::current());
+    let knowledge = common::knowledge(&settings);
     let database = knowledge.database("shop");
     database.ready().await;
     let known = start.elapsed();

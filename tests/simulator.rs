@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a failed expectation is a failed test
 
-use osprey::catalog::Service;
+mod common;
+
 use osprey::config::Settings;
 use osprey::simulator::demo::{DATABASE, Stage, Story};
 use osprey::simulator::{Engine, Options, PANGU_ERROR, Protocol, Simulator};
@@ -533,7 +534,7 @@ async fn the_catalog_reader_is_answered() {
     let simulator = simulator().await;
     let mut settings = Settings::for_upstream("127.0.0.1", simulator.address().port());
     settings.upstream_mut().catalog.user = Some("reader".into());
-    let service = Service::new(settings.upstream(), &settings.upstream().catalog, None).unwrap();
+    let service = common::service(&settings);
     let contents = service.read(DATABASE).await.unwrap();
     let relations = contents
         .relations

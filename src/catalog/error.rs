@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::net::Unreachable;
+
 /// What kind of failure a reading ended in; each has its own remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Failure {
@@ -72,13 +74,6 @@ pub struct ReadError {
 }
 
 impl ReadError {
-    pub(super) fn unreachable(error: &std::io::Error) -> Self {
-        Self {
-            failure: Failure::Unreachable,
-            reason: error.to_string(),
-        }
-    }
-
     /// An ErrorResponse.
     pub(crate) fn said(sqlstate: &str, message: &str) -> Self {
         let failure = match sqlstate {
@@ -100,6 +95,20 @@ impl ReadError {
         Self {
             failure: Failure::Timeout,
             reason,
+        }
+    }
+}
+
+impl From<&Unreachable> for ReadError {
+    fn from(error: &Unreachable) -> Self {
+        let failure = match error {
+            Unreachable::Connect { .. } => Failure::Unreachable,
+            Unreachable::Timeout { .. } => Failure::Timeout,
+            Unreachable::NoTls { .. } | Unreachable::Tls { .. } => Failure::Tls,
+        };
+        Self {
+            failure,
+            reason: error.to_string(),
         }
     }
 }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_postgres::config::SslMode;
-use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use tokio_postgres::{Client, Connection, NoTls};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::config::{SslMode, SslNegotiation};
+use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
+use tokio_postgres::{Client, Connection};
 
 use super::ask::{Account, Ask};
 use super::{Contents, Failure, ReadError, read};
-use crate::config::{Catalog, Secret, TlsMode, Upstream};
+use crate::config::{Catalog, Secret};
+use crate::net::endpoint::Security;
+use crate::net::{Endpoint, Stream, Tcp, TcpNetwork};
 
 /// As `pg_stat_activity` shows the service connection.
 pub const APPLICATION_NAME: &str = "osprey-catalog";
@@ -27,40 +27,21 @@ const STATEMENT_TIMEOUT: &str = "60s";
 /// How to reach the upstream as the service account.
 #[derive(Clone)]
 pub struct Service {
-    host: String,
-    port: u16,
+    endpoint: Arc<Endpoint>,
     user: String,
     password: Option<Secret>,
     servers: Vec<String>,
-    connect_timeout: Duration,
-    tls_mode: TlsMode,
-    tls: Option<Arc<rustls::ClientConfig>>,
-    server_name: String,
 }
 
 impl Service {
-    /// `None` if no catalog user is configured. `tls` must do the verifying that
-    /// `upstream.tls.mode` asks for; without it only `disable` and `prefer` can connect, in
-    /// plaintext.
-    pub fn new(
-        upstream: &Upstream,
-        catalog: &Catalog,
-        tls: Option<Arc<rustls::ClientConfig>>,
-    ) -> Option<Self> {
+    /// `None` if no catalog user is configured. The account reaches the upstream as sessions do,
+    /// with the same TLS: `endpoint` is theirs.
+    pub fn new(catalog: &Catalog, endpoint: Arc<Endpoint>) -> Option<Self> {
         Some(Self {
-            host: upstream.addresses[0].host.clone(),
-            port: upstream.addresses[0].port,
+            endpoint,
             user: catalog.user.clone()?,
             password: catalog.password.clone(),
             servers: catalog.servers.clone(),
-            connect_timeout: upstream.connect_timeout,
-            tls_mode: upstream.tls.mode,
-            tls,
-            server_name: upstream
-                .tls
-                .server_name
-                .clone()
-                .unwrap_or_else(|| upstream.addresses[0].host.clone()),
         })
     }
 
@@ -96,72 +77,52 @@ impl Service {
         database: &str,
         questions: impl AsyncFnOnce(&Client) -> Result<R, ReadError>,
     ) -> Result<R, ReadError> {
-        let connecting = async {
-            let address = (self.host.as_str(), self.port);
-            let stream = TcpStream::connect(address)
-                .await
-                .map_err(|error| ReadError::unreachable(&error))?;
-            // Small questions and answers: waiting for more bytes would only add latency.
-            stream
-                .set_nodelay(true)
-                .map_err(|error| ReadError::unreachable(&error))?;
-            Ok::<_, ReadError>(stream)
-        };
-        let stream = tokio::time::timeout(self.connect_timeout, connecting)
+        let connected = self
+            .endpoint
+            .connect(&TcpNetwork, Security::AsConfigured)
             .await
-            .map_err(|_| ReadError::timeout("connecting", self.connect_timeout))??;
-
-        match (&self.tls, self.tls_mode) {
-            (_, TlsMode::Disable) | (None, TlsMode::Prefer) => {
-                self.ask_over(stream, NoTls, SslMode::Disable, database, questions)
-                    .await
-            }
-            (Some(tls), mode) => {
-                let mut make = MakeRustlsConnect::new((**tls).clone());
-                let Ok(connect) =
-                    MakeTlsConnect::<TcpStream>::make_tls_connect(&mut make, &self.server_name);
-                let ssl_mode = match mode {
-                    TlsMode::Prefer => SslMode::Prefer,
-                    _ => SslMode::Require,
-                };
-                self.ask_over(stream, connect, ssl_mode, database, questions)
-                    .await
-            }
-            (None, _) => Err(ReadError {
-                failure: Failure::Tls,
-                reason: "TLS is required, but no TLS configuration could be made".into(),
-            }),
-        }
-    }
-
-    async fn ask_over<R, T>(
-        &self,
-        stream: TcpStream,
-        tls: T,
-        ssl_mode: SslMode,
-        database: &str,
-        questions: impl AsyncFnOnce(&Client) -> Result<R, ReadError>,
-    ) -> Result<R, ReadError>
-    where
-        T: TlsConnect<TcpStream>,
-    {
+            .map_err(|error| ReadError::from(&error))?;
         let mut config = tokio_postgres::Config::new();
         config
             .user(&self.user)
             .dbname(database)
             .application_name(APPLICATION_NAME)
-            .ssl_mode(ssl_mode);
+            // TLS, if there is any, has begun: the driver only asks what it is bound to.
+            .ssl_mode(SslMode::Require)
+            .ssl_negotiation(SslNegotiation::Direct);
         if let Some(Secret(password)) = &self.password {
             config.password(password);
         }
+        let limit = self.endpoint.timeout();
         let (client, connection) =
-            tokio::time::timeout(self.connect_timeout, config.connect_raw(stream, tls))
+            tokio::time::timeout(limit, config.connect_raw(connected.stream, AsItIs))
                 .await
-                .map_err(|_| ReadError::timeout("logging in", self.connect_timeout))?
+                .map_err(|_| ReadError::timeout("logging in", limit))?
                 .map_err(|error| ReadError::from(&error))?;
         tokio::time::timeout(READING_DEADLINE, ask(client, connection, questions))
             .await
             .map_err(|_| ReadError::timeout("reading the catalogs", READING_DEADLINE))?
+    }
+}
+
+/// What tokio-postgres takes for a TLS library: the stream has begun TLS already, or is to do
+/// without.
+struct AsItIs;
+
+impl TlsConnect<Stream<Tcp>> for AsItIs {
+    type Stream = Stream<Tcp>;
+    type Error = std::convert::Infallible;
+    type Future = std::future::Ready<Result<Stream<Tcp>, Self::Error>>;
+
+    fn connect(self, stream: Stream<Tcp>) -> Self::Future {
+        std::future::ready(Ok(stream))
+    }
+}
+
+impl TlsStream for Stream<Tcp> {
+    fn channel_binding(&self) -> ChannelBinding {
+        self.server_end_point()
+            .map_or_else(ChannelBinding::none, ChannelBinding::tls_server_end_point)
     }
 }
 

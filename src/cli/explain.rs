@@ -9,9 +9,9 @@ use serde_json::json;
 use super::{asking, words};
 use crate::config::{Scope, Settings};
 use crate::keys::LookupError;
+use crate::net::{Endpoint, SocketOptions};
 use crate::protection::knowledge::{DatabaseKnowledge, Knowledge};
 use crate::protection::{Decision, Effects, NameContext, Reason, RouteHint, Source};
-use crate::session::tls;
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -97,8 +97,11 @@ pub(super) async fn explain(
     user: Option<&str>,
     statement: &str,
 ) -> Result<Explanation, String> {
-    let tls = tls::client_config(&settings.upstream().tls).map_err(|error| error.to_string())?;
-    let knowledge = Knowledge::new(settings, tls, tokio::runtime::Handle::current());
+    let upstream = settings.upstream();
+    let endpoint = Endpoint::new(upstream, SocketOptions::default());
+    let endpoint = Arc::new(endpoint.map_err(|error| error.to_string())?);
+    let runtime = tokio::runtime::Handle::current();
+    let knowledge = Knowledge::new(upstream, &settings.keys, endpoint, runtime);
     let database = knowledge.database(database);
     database.ready().await;
     if let Some(error) = database.reading_failure() {

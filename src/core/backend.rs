@@ -41,13 +41,9 @@ impl Core {
         let mut plain = self.is_plain();
         while at < input.len() {
             let rest = &input[at..];
-            if self.relay_only || self.ended == Some(End::Fatal) {
-                out.to_client.forward(rest.len());
-                at = input.len();
-                break;
-            }
             if self.ended == Some(End::Broken) {
-                break;
+                out.to_client.drop(rest.len());
+                return Progress::all(input);
             }
             if self.backend_left > 0 {
                 let step = self.backend_left.min(rest.len());
@@ -63,12 +59,26 @@ impl Core {
             let header = match Header::read(rest) {
                 Ok(Some(header)) => header,
                 Ok(None) => break,
+                Err(_) if self.is_only_relayed() => {
+                    // What this is, the client may know. Nothing of ours can be put into it.
+                    self.backend_left = usize::MAX;
+                    self.backend_drop = false;
+                    continue;
+                }
                 Err(bad) => {
                     self.broken(&format!("invalid frame from the server: {bad}"), out);
-                    break;
+                    continue;
                 }
             };
             let step = header.frame.min(rest.len());
+            if self.is_only_relayed() {
+                // The frames are kept count of, so that a word of ours comes between two of them.
+                out.to_client.forward(step);
+                self.backend_left = header.frame - step;
+                self.backend_drop = false;
+                at += step;
+                continue;
+            }
             let row = matches!(header.tag, tag::DATA_ROW | tag::COPY_DATA);
             if row && plain {
                 out.to_client.forward(step);
@@ -107,6 +117,11 @@ impl Core {
             wanted,
             blocked: false,
         }
+    }
+
+    /// True if what the server sends is the client's, whatever it is.
+    fn is_only_relayed(&self) -> bool {
+        self.relay_only || self.ended == Some(End::Fatal)
     }
 
     /// True if rows are the client's and nobody counts them.

@@ -102,6 +102,11 @@ impl Core {
                 self.cycle_sent(header.tag);
             }
         }
+        if self.ended.is_some() {
+            // Nobody is there any more who would take it: it is let go, not kept.
+            out.to_server.drop(input.len() - at);
+            return Progress::all(input);
+        }
         Progress {
             consumed: at,
             wanted,

@@ -224,6 +224,16 @@ pub struct Progress {
     pub blocked: bool,
 }
 
+impl Progress {
+    /// All of it is dealt with.
+    fn all(input: &[u8]) -> Self {
+        Self {
+            consumed: input.len(),
+            ..Self::default()
+        }
+    }
+}
+
 /// What the shell has to do besides moving bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -435,6 +445,11 @@ impl Core {
     /// True if the server is, or may be, working on something that the client sent.
     pub fn is_busy(&self) -> bool {
         self.relay_only || !self.ledger.is_empty() || self.open || self.copy_in
+    }
+
+    /// True if nothing is injected and nothing looked into: what passes is the client's affair.
+    pub fn is_relay_only(&self) -> bool {
+        self.relay_only
     }
 
     /// True if a message towards the client is only half forwarded: nothing of our own may be put

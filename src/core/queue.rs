@@ -43,6 +43,9 @@ impl Queue {
     }
 
     pub(super) fn drop(&mut self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
         let merge = self.ops.len() > self.mark;
         match self.ops.back_mut() {
             Some(Op::Drop(run)) if merge => *run += bytes,

@@ -9,7 +9,7 @@ use prometheus::proto::{self, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
 
 use super::families::{CONNECT, FAMILIES, Family, OWN};
-use super::metrics::{CloseReason, Counter, Durations, Kind as _, MAX_BOUNDS, Scale, Shard};
+use super::metrics::{Counter, Durations, MAX_BOUNDS, Scale, Shard};
 
 /// What the background tasks know at the moment of a scrape.
 #[derive(Debug, Clone, Default)]
@@ -34,11 +34,44 @@ pub struct Knowledge {
     pub lessons_contradicted: u64,
     /// The databases that clients opened.
     pub databases: Vec<Database>,
+    /// What is open now.
+    pub progress: Progress,
+}
+
+impl Knowledge {
+    /// Adds what another upstream knows.
+    pub fn add(&mut self, other: Self) {
+        self.key_lookups += other.key_lookups;
+        self.key_lookup_failures += other.key_lookup_failures;
+        self.key_cache_hits += other.key_cache_hits;
+        self.key_cache_misses += other.key_cache_misses;
+        self.key_records += other.key_records;
+        self.key_stale_answers += other.key_stale_answers;
+        self.key_evictions += other.key_evictions;
+        self.lessons_learned += other.lessons_learned;
+        self.lessons_contradicted += other.lessons_contradicted;
+        self.databases.extend(other.databases);
+    }
+}
+
+/// Connections that are open now, by what they are at.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Progress {
+    /// They are logged in.
+    pub sessions: u64,
+    /// They have not said what they want.
+    pub greetings: u64,
+    /// They are logging in.
+    pub logins: u64,
+    /// They wait for a cancel request to be forwarded.
+    pub cancels: u64,
 }
 
 /// What is known of one database.
 #[derive(Debug, Clone, Default)]
 pub struct Database {
+    /// The name of the upstream that has it.
+    pub upstream: String,
     /// Its name.
     pub name: String,
     /// How long ago its catalogs were read; `None`: not yet.
@@ -117,7 +150,7 @@ impl Metrics {
 
     /// Sessions that are open now.
     pub fn active_sessions(&self) -> u64 {
-        self.sources.active_sessions()
+        self.sources.known().progress.sessions
     }
 
     /// Since when this process runs.
@@ -135,17 +168,12 @@ impl Metrics {
 }
 
 impl Sources {
-    pub(super) fn sum(&self, counter: impl Fn(&Shard) -> &Counter) -> u64 {
-        self.shards.iter().map(|shard| counter(shard).get()).sum()
+    fn known(&self) -> Knowledge {
+        self.knowledge.get().map(|read| read()).unwrap_or_default()
     }
 
-    pub(super) fn active_sessions(&self) -> u64 {
-        // Closed first: a session that opens and closes in between must not make it negative.
-        let closed: u64 = CloseReason::ALL
-            .iter()
-            .map(|&why| self.sum(|s| s.sessions_closed.of(why)))
-            .sum();
-        self.sum(|s| &s.sessions_opened).saturating_sub(closed)
+    pub(super) fn sum(&self, counter: impl Fn(&Shard) -> &Counter) -> u64 {
+        self.shards.iter().map(|shard| counter(shard).get()).sum()
     }
 }
 
@@ -181,12 +209,7 @@ impl Collector for Exporter {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let knowledge = self
-            .sources
-            .knowledge
-            .get()
-            .map(|read| read())
-            .unwrap_or_default();
+        let knowledge = self.sources.known();
         let mut families: Vec<_> = FAMILIES
             .iter()
             .map(|family| {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use prometheus::proto::MetricType::{self, COUNTER, GAUGE};
 
 use super::export::{Database, Knowledge, Sources};
-use super::metrics::{Counter, Kind, Kinds, Labels, Shard};
+use super::metrics::{Counter, Kind, Kinds, Labels, Limit, Shard};
 
 /// The values of the labels, and the value, of each sample.
 pub(super) type Samples = Vec<(Vec<String>, f64)>;
@@ -75,13 +75,13 @@ pub(super) const FAMILIES: &[Family] = &[
     gauge(
         "osprey_sessions",
         &[],
-        "Sessions that are open now.",
-        |sources, _| one(sources.active_sessions()),
+        "Sessions that are logged in now.",
+        |_, knowledge| one(knowledge.progress.sessions),
     ),
     counter(
         "osprey_sessions_opened_total",
         &[],
-        "Connections taken on.",
+        "Sessions begun, whether or not their login succeeded.",
         |sources, _| summed(sources, |shard| &shard.sessions_opened),
     ),
     counter(
@@ -92,9 +92,33 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     counter(
         "osprey_sessions_refused_total",
+        &["limit"],
+        "Connections refused, by the setting that refused them; \"draining\": Osprey was shutting down.",
+        |sources, _| labels(sources, Limit::NAMES, |shard| &shard.sessions_refused),
+    ),
+    gauge(
+        "osprey_greetings",
         &[],
-        "Connections refused because limits.max_sessions were open.",
-        |sources, _| summed(sources, |shard| &shard.sessions_refused),
+        "Connections that have not said yet what they want.",
+        |_, knowledge| one(knowledge.progress.greetings),
+    ),
+    gauge(
+        "osprey_logins",
+        &[],
+        "Logins in progress.",
+        |_, knowledge| one(knowledge.progress.logins),
+    ),
+    gauge(
+        "osprey_cancels",
+        &[],
+        "Cancel requests on their way to Hologres.",
+        |_, knowledge| one(knowledge.progress.cancels),
+    ),
+    counter(
+        "osprey_proxy_headers_total",
+        &["outcome"],
+        "Connections on listeners that take PROXY headers.",
+        |sources, _| kinds(sources, |shard| &shard.proxy_headers),
     ),
     counter(
         "osprey_login_failures_total",
@@ -110,9 +134,9 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     counter(
         "osprey_cancel_requests_total",
-        &[],
-        "Cancel requests forwarded.",
-        |sources, _| summed(sources, |shard| &shard.cancel_requests),
+        &["outcome"],
+        "Cancel requests of clients.",
+        |sources, _| kinds(sources, |shard| &shard.cancel_requests),
     ),
     counter(
         "osprey_bytes_total",
@@ -237,25 +261,25 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     gauge(
         "osprey_catalog_protected_relations",
-        &["database"],
+        &["upstream", "database"],
         "Relations known to lead to encrypted data.",
         |_, knowledge| databases(knowledge, |db| Some(db.protected_relations as f64)),
     ),
     gauge(
         "osprey_catalog_snapshot_age_seconds",
-        &["database"],
+        &["upstream", "database"],
         "How long ago the database's catalogs were read.",
         |_, knowledge| databases(knowledge, |db| Some(db.snapshot_age?.as_secs_f64())),
     ),
     counter(
         "osprey_catalog_refreshes_total",
-        &["database"],
+        &["upstream", "database"],
         "Readings of a database's catalogs that succeeded.",
         |_, knowledge| databases(knowledge, |db| Some(db.refreshes as f64)),
     ),
     counter(
         "osprey_catalog_refresh_failures_total",
-        &["database"],
+        &["upstream", "database"],
         "Readings of a database's catalogs that failed.",
         |_, knowledge| databases(knowledge, |db| Some(db.refresh_failures as f64)),
     ),
@@ -301,6 +325,9 @@ fn outcomes(one: (&str, u64), other: (&str, u64)) -> Samples {
 }
 
 fn databases(knowledge: &Knowledge, value: impl Fn(&Database) -> Option<f64>) -> Samples {
-    let sample = |database: &Database| Some((vec![database.name.clone()], value(database)?));
+    let sample = |database: &Database| {
+        let labels = vec![database.upstream.clone(), database.name.clone()];
+        Some((labels, value(database)?))
+    };
     knowledge.databases.iter().filter_map(sample).collect()
 }

@@ -70,12 +70,83 @@ kinds! {
         Upstream = "upstream",
         /// A frame that is none (08P01).
         ProtocolError = "protocol_error",
-        /// Hologres refused the login, or could not be reached.
+        /// Hologres, or Osprey, refused the login.
         LoginFailed = "login_failed",
+        /// Hologres could not be reached.
+        Unreachable = "unreachable",
         /// The login took too long.
         Timeout = "timeout",
         /// Osprey is shutting down.
         Drained = "drained",
+        /// A fault of Osprey's own.
+        Panic = "panic",
+    }
+}
+
+kinds! {
+    /// What became of a cancel request.
+    Cancel {
+        /// It went to the server of its session.
+        Forwarded = "forwarded",
+        /// No session here has its key; it went to every upstream of its listener.
+        Unknown = "unknown",
+        /// No session here has its key, and there were too many of the kind.
+        Dropped = "dropped",
+        /// The server could not be reached.
+        Failed = "failed",
+    }
+}
+
+kinds! {
+    /// What a connection began with on a listener that takes PROXY headers.
+    ProxyHeader {
+        /// A header that named the client.
+        Taken = "taken",
+        /// A header of the load balancer's own connection, a health check.
+        Local = "local",
+        /// No header.
+        Missing = "missing",
+        /// A header from a network that may not send one.
+        Forbidden = "forbidden",
+        /// A broken header.
+        Invalid = "invalid",
+    }
+}
+
+/// The settings by which connections are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// `limits.max_sessions`
+    Sessions,
+    /// `limits.max_sessions_per_address`
+    SessionsPerAddress,
+    /// `max_sessions` of an upstream
+    UpstreamSessions,
+    /// `limits.max_logins`
+    Logins,
+    /// `limits.max_logins_per_address`
+    LoginsPerAddress,
+    /// `limits.max_greetings_per_address`
+    GreetingsPerAddress,
+    /// None: Osprey is shutting down.
+    Draining,
+}
+
+impl Limit {
+    /// The names of all.
+    pub const NAMES: &[&str] = &[
+        "limits.max_sessions",
+        "limits.max_sessions_per_address",
+        "upstream.max_sessions",
+        "limits.max_logins",
+        "limits.max_logins_per_address",
+        "limits.max_greetings_per_address",
+        "draining",
+    ];
+
+    /// The setting's key.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
     }
 }
 
@@ -242,8 +313,8 @@ pub struct Shard {
     pub sessions_opened: Counter,
     /// Sessions ended, by reason; what was opened and not closed is active.
     pub sessions_closed: Kinds<CloseReason, { CloseReason::COUNT }>,
-    /// Connections refused because `limits.max_sessions` were open.
-    pub sessions_refused: Counter,
+    /// Connections refused, by [`Limit::name`].
+    pub sessions_refused: Labels,
     /// Logins that Hologres refused.
     pub login_failures: Counter,
     /// Connects to Hologres that failed.
@@ -278,8 +349,10 @@ pub struct Shard {
     pub client_route_sessions: Counter,
     /// Bytes forwarded.
     pub bytes: Kinds<Direction, { Direction::COUNT }>,
-    /// Cancel requests forwarded.
-    pub cancel_requests: Counter,
+    /// Cancel requests of clients, by what became of them.
+    pub cancel_requests: Kinds<Cancel, { Cancel::COUNT }>,
+    /// What connections began with on listeners that take PROXY headers.
+    pub proxy_headers: Kinds<ProxyHeader, { ProxyHeader::COUNT }>,
 }
 
 #[cfg(test)]

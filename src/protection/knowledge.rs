@@ -8,8 +8,7 @@ mod database;
 mod loan;
 mod refresh;
 
-use std::collections::HashSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -21,8 +20,9 @@ pub use database::{DatabaseCounts, DatabaseKnowledge};
 pub use loan::Loan;
 
 use crate::catalog::{Service, database_name};
-use crate::config::{Keys, ProjectRule, Settings, TablePattern};
+use crate::config::{Catalog, Keys, ProjectRule, TablePattern, Upstream};
 use crate::keys::{self, KeyCache, KeyProvider, Lesson, SystemClock};
+use crate::net::Endpoint;
 use crate::observe::export;
 
 /// Databases kept in mind at a time. Their names come from clients, which may make them up; beyond
@@ -37,16 +37,11 @@ const REST_PER_WORK: u32 = 4;
 /// interval.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
-/// Users kept in mind as having set the route; beyond this, they are asked anew.
-const MAX_PROVEN: usize = 100_000;
-
 /// All that is known of one upstream.
 pub struct Knowledge {
     common: Arc<Common>,
-    tls: Option<Arc<rustls::ClientConfig>>,
     runtime: Handle,
     databases: DashMap<String, Arc<DatabaseKnowledge>, foldhash::fast::RandomState>,
-    proven: RwLock<HashSet<String>>,
 }
 
 /// What all databases share.
@@ -79,12 +74,13 @@ enum Reading {
     },
     /// They are not.
     Off,
+    /// Not any more: what was read stays known to the sessions that are still there.
+    Retired,
 }
 
 impl Reading {
-    fn new(settings: &Settings, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
-        let catalog = &settings.upstream().catalog;
-        match Service::new(settings.upstream(), catalog, tls) {
+    fn new(catalog: &Catalog, endpoint: Arc<Endpoint>) -> Self {
+        match Service::new(catalog, endpoint) {
             Some(service) => Self::Account(service),
             None if catalog.borrow => Self::Borrowed {
                 servers: catalog.servers.clone(),
@@ -95,13 +91,13 @@ impl Reading {
 }
 
 impl Rules {
-    fn new(settings: &Settings, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
+    fn new(settings: &Upstream, keys: &Keys, endpoint: Arc<Endpoint>) -> Self {
         Self {
-            projects: settings.upstream().protect.projects.clone(),
-            patterns: settings.upstream().protect.tables.clone(),
-            reading: Reading::new(settings, tls),
-            refresh: settings.upstream().catalog.refresh,
-            keys: settings.keys.clone(),
+            projects: settings.protect.projects.clone(),
+            patterns: settings.protect.tables.clone(),
+            reading: Reading::new(&settings.catalog, endpoint),
+            refresh: settings.catalog.refresh,
+            keys: keys.clone(),
         }
     }
 
@@ -112,34 +108,30 @@ impl Rules {
 
 impl Knowledge {
     /// Nothing is read until the first database is asked for. Background tasks run on `runtime`;
-    /// `tls` is what the service connection verifies the upstream with (see [`Service::new`]).
+    /// the service account, if there is one, reaches the upstream through `endpoint`.
     pub fn new(
-        settings: &Settings,
-        tls: Option<Arc<rustls::ClientConfig>>,
+        settings: &Upstream,
+        keys: &Keys,
+        endpoint: Arc<Endpoint>,
         runtime: Handle,
     ) -> Arc<Self> {
-        let rules = Rules::new(settings, tls.clone());
+        let address = endpoint.address();
+        let rules = Rules::new(settings, keys, endpoint);
         let keys = KeyCache::new(
             rules.keys.clone(),
             rules.provider(),
             Arc::new(SystemClock::default()),
             runtime.clone(),
         );
-        keys.keep(format!(
-            "{}:{}",
-            settings.upstream().addresses[0].host,
-            settings.upstream().addresses[0].port
-        ));
+        keys.keep(address);
         Arc::new(Self {
             common: Arc::new(Common {
                 rules: ArcSwap::from_pointee(rules),
                 changes: watch::Sender::new(0),
                 keys,
             }),
-            tls,
             runtime,
             databases: DashMap::default(),
-            proven: RwLock::default(),
         })
     }
 
@@ -181,8 +173,8 @@ impl Knowledge {
         self.common.keys.learn(project)
     }
 
-    /// What the metrics say of all this, now.
-    pub fn measure(&self) -> export::Knowledge {
+    /// What the metrics say of all this, now; `upstream` is the name it goes by.
+    pub fn measure(&self, upstream: &str) -> export::Knowledge {
         let keys = &self.common.keys;
         let counted = keys.metrics();
         let mut lessons = (counted.learned.get(), counted.contradicted.get());
@@ -191,6 +183,7 @@ impl Knowledge {
             lessons.0 += counts.lessons.get();
             lessons.1 += counts.lessons_contradicted.get();
             export::Database {
+                upstream: upstream.to_owned(),
                 name: database.name().to_owned(),
                 snapshot_age: database.reading_age(),
                 protected_relations: database.snapshot().protected_count() as u64,
@@ -210,13 +203,14 @@ impl Knowledge {
             lessons_learned: lessons.0,
             lessons_contradicted: lessons.1,
             databases,
+            ..export::Knowledge::default()
         }
     }
 
     /// Other settings from now on; every database is read again and its snapshot made anew. Key
     /// records are forgotten only if the settings about them changed.
-    pub fn apply(&self, settings: &Settings) {
-        let rules = Rules::new(settings, self.tls.clone());
+    pub fn apply(&self, settings: &Upstream, keys: &Keys, endpoint: Arc<Endpoint>) {
+        let rules = Rules::new(settings, keys, endpoint);
         let before = self.common.rules.swap(Arc::new(rules.clone()));
         if before.projects != rules.projects || before.keys != rules.keys {
             self.common
@@ -226,24 +220,13 @@ impl Knowledge {
         self.common.changes.send_modify(|changes| *changes += 1);
     }
 
-    /// `user`'s SET of the route has succeeded on this upstream: from now on it may be put into a
-    /// transaction of that user's.
-    pub fn set_proven(&self, user: &str) {
-        if self.is_proven(user) {
-            return;
-        }
-        let mut proven = self.proven.write().unwrap_or_else(PoisonError::into_inner);
-        if proven.len() >= MAX_PROVEN {
-            proven.clear();
-        }
-        proven.insert(user.to_owned());
-    }
-
-    /// See [`Knowledge::set_proven`].
-    pub fn is_proven(&self, user: &str) -> bool {
-        self.proven
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(user)
+    /// The upstream is not among the configured ones any more: its sessions go on with what is
+    /// known, and nobody connects to it on Osprey's own account, a reading under way included.
+    pub fn retire(&self) {
+        self.common.rules.rcu(|rules| Rules {
+            reading: Reading::Retired,
+            ..Rules::clone(rules)
+        });
+        self.common.changes.send_modify(|changes| *changes += 1);
     }
 }

@@ -1,10 +1,12 @@
 //! Listeners, workers, reload and drain: what keeps the process going.
 //!
-//! One current-thread runtime per worker; a session lives on one of them, both sockets. The
-//! acceptor hands each connection to the worker with the fewest sessions: connections are long,
+//! One current-thread runtime per worker; a session lives on one of them, both sockets. A thread of
+//! its own accepts, and hands each connection to the worker with the fewest: connections are long,
 //! and an imbalance would stay for hours. Metrics, catalog and key tasks have a runtime of their
 //! own.
 
+mod listening;
+mod reload;
 mod signals;
 mod worker;
 
@@ -12,17 +14,19 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::advice;
 use crate::config::Settings;
+use crate::net::{TcpNetwork, tls};
+use crate::observe::export::{Knowledge, Progress};
 use crate::observe::{Health, Metrics, http};
-use crate::protection::knowledge::Knowledge;
-use crate::session::upstream::Target;
 use crate::session::world::Routes;
-use crate::session::{Drain, Registry, Shared, tls};
+use crate::session::{Admission, Drain, Registry, Shared};
+use crate::upstream::Upstreams;
 
+use listening::Listening;
 use worker::Workers;
 
 /// How often a drain looks whether the last session has ended.
@@ -58,10 +62,13 @@ pub enum Error {
 /// A server that has its addresses and does not accept connections yet.
 pub struct Server {
     listeners: Vec<TcpListener>,
+    /// Where they listen, as the settings say.
+    sockets: Vec<SocketAddr>,
+    /// The same with the ports that were free.
     addresses: Vec<SocketAddr>,
     metrics_listener: Option<TcpListener>,
     background: Runtime,
-    shared: Arc<Shared>,
+    shared: Arc<Shared<TcpNetwork>>,
     health: Arc<Health>,
     announce: bool,
 }
@@ -90,8 +97,12 @@ impl Server {
     ///
     /// See [`Error`].
     pub fn bind(settings: Settings) -> Result<Self, Error> {
-        let listeners = settings.listeners[0]
-            .addresses
+        let sockets: Vec<SocketAddr> = settings
+            .listeners
+            .iter()
+            .flat_map(|listener| listener.addresses.iter().copied())
+            .collect();
+        let listeners = sockets
             .iter()
             .map(|&address| listen(address, "clients", "--listen"))
             .collect::<Result<Vec<_>, _>>()?;
@@ -111,36 +122,35 @@ impl Server {
             .enable_all()
             .build()
             .map_err(Error::Runtime)?;
-        let upstream_tls = tls::client_config(&settings.upstream().tls)?;
-        let listen_tls = settings.listeners[0]
-            .tls
-            .as_ref()
-            .map(tls::server_config)
-            .transpose()?;
+        let upstreams = Upstreams::new(&settings, &sockets, None, background.handle())?;
         let metrics = Arc::new(Metrics::new(
             settings.limits.workers,
             advice::Case::ALL.iter().map(|case| case.code()),
             advice::NotRetried::ALL.iter().map(|why| why.label()),
         ));
-        let knowledge =
-            Knowledge::new(&settings, upstream_tls.clone(), background.handle().clone());
-        let asked = Arc::clone(&knowledge);
-        metrics.ask_knowledge(move || asked.measure());
-        let shared = Shared {
-            target: ArcSwap::from_pointee(Target::new(settings.upstream(), upstream_tls)),
-            listen_tls: ArcSwapOption::from(listen_tls),
+        let shared = Arc::new(Shared {
+            upstreams: ArcSwap::from_pointee(upstreams),
             settings: ArcSwap::from_pointee(settings),
-            knowledge,
             metrics,
             routes: Routes::default(),
-            sessions: Registry::default(),
-        };
+            sessions: Arc::new(Registry::default()),
+            admission: Admission::default(),
+            network: TcpNetwork,
+        });
+        let asked = Arc::downgrade(&shared);
+        shared.metrics.ask_knowledge(move || {
+            asked
+                .upgrade()
+                .map(|shared| measure(&shared))
+                .unwrap_or_default()
+        });
         Ok(Self {
             listeners,
+            sockets,
             addresses,
             metrics_listener,
             background,
-            shared: Arc::new(shared),
+            shared,
             health: Arc::default(),
             announce: false,
         })
@@ -157,7 +167,7 @@ impl Server {
     }
 
     /// What the sessions share.
-    pub fn shared(&self) -> &Arc<Shared> {
+    pub fn shared(&self) -> &Arc<Shared<TcpNetwork>> {
         &self.shared
     }
 
@@ -176,8 +186,9 @@ impl Server {
             shared,
             health,
             announce,
+            ..
         } = self;
-        let workers = Workers::start(&shared).map_err(Error::Runtime)?;
+        let (workers, threads) = Workers::start(&shared).map_err(Error::Runtime)?;
         let result = background.block_on(async {
             if let Some(listener) = metrics_listener {
                 let listener =
@@ -188,39 +199,55 @@ impl Server {
                     Arc::clone(&health),
                 ));
             }
-            let acceptors = listeners
-                .into_iter()
-                .map(|listener| {
-                    let listener = tokio::net::TcpListener::from_std(listener)?;
-                    Ok(tokio::spawn(workers.acceptor().accept(listener)))
-                })
-                .collect::<std::io::Result<Vec<_>>>()
-                .map_err(Error::Runtime)?;
+            let listening =
+                Listening::start(listeners, &shared, &workers).map_err(Error::Runtime)?;
             health.ready();
             if announce {
                 say_accepting(&addresses, &shared);
             }
             shutdown.await;
             health.draining();
-            acceptors.iter().for_each(tokio::task::JoinHandle::abort);
+            listening.stop();
             drain(&shared).await;
             Ok(())
         });
-        workers.stop();
+        threads.stop();
         background.shutdown_background();
         result
     }
 }
 
 /// Says where clients can connect, on standard error whatever the log filter: scripts wait for it.
-fn say_accepting(addresses: &[SocketAddr], shared: &Shared) {
-    let upstream = shared.target.load().address();
-    for address in addresses {
+fn say_accepting(addresses: &[SocketAddr], shared: &Shared<TcpNetwork>) {
+    let upstreams = shared.upstreams.load();
+    for (socket, address) in addresses.iter().enumerate() {
+        let led_to = upstreams.listener(socket).map(|listener| {
+            let all = listener.upstreams();
+            let all = all.iter().map(|upstream| upstream.endpoint().address());
+            all.collect::<Vec<_>>().join("; ")
+        });
+        let upstream = led_to.unwrap_or_default();
         eprintln!("osprey: accepting connections on {address}, upstream {upstream}");
     }
 }
 
-async fn drain(shared: &Shared) {
+/// What the metrics say of all that is no counter of a worker's, now.
+fn measure(shared: &Shared<TcpNetwork>) -> Knowledge {
+    let mut known = Knowledge::default();
+    for upstream in shared.upstreams.load().all() {
+        known.add(upstream.knowledge().measure(upstream.name()));
+    }
+    let admission = &shared.admission;
+    known.progress = Progress {
+        sessions: admission.sessions.taken() as u64,
+        greetings: admission.greetings.taken() as u64,
+        logins: admission.logins.taken() as u64,
+        cancels: admission.cancels.taken() as u64,
+    };
+    known
+}
+
+async fn drain(shared: &Shared<TcpNetwork>) {
     let limit = shared.settings.load().limits.drain_timeout;
     let open = shared.sessions.count();
     tracing::info!(sessions = open, ?limit, "draining");
@@ -237,7 +264,7 @@ async fn drain(shared: &Shared) {
 }
 
 /// True once no session is left; false when `limit` is over.
-async fn wait_for_sessions(shared: &Shared, limit: Duration) -> bool {
+async fn wait_for_sessions(shared: &Shared<TcpNetwork>, limit: Duration) -> bool {
     let gone = async {
         while shared.sessions.count() > 0 {
             tokio::time::sleep(DRAIN_TICK).await;
@@ -254,17 +281,18 @@ async fn wait_for_sessions(shared: &Shared, limit: Duration) -> bool {
 /// See [`Error`].
 pub fn run(
     settings: Settings,
-    read_again: impl Fn() -> Option<Settings> + Send + 'static,
+    read_again: impl Fn() -> Option<Settings> + Send + Sync + 'static,
 ) -> Result<(), Error> {
     let mut server = Server::bind(settings)?;
     server.announce = true;
     let shared = Arc::clone(&server.shared);
+    let (sockets, runtime) = (server.sockets.clone(), server.background.handle().clone());
     let reload = move || {
         let Some(settings) = read_again() else {
             tracing::error!("the new configuration has mistakes and is not in force");
             return;
         };
-        match shared.apply(settings) {
+        match reload::apply(&shared, &sockets, &runtime, settings) {
             Ok(()) => tracing::info!("the configuration was read again and is in force"),
             Err(error) => tracing::error!(%error, "the new configuration is not in force"),
         }

@@ -4,75 +4,104 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::session::{self, Context, Shared};
+use crate::net::{Tcp, TcpNetwork};
+use crate::session::{self, Accepted, Context, Place, Shared};
+use crate::upstream::{Listener, socket_options};
 
-/// How long to wait after accept failed for want of descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections on their way to a worker: it is woken for the first one, and takes all.
+const ON_THEIR_WAY: usize = 64;
 
-type Connection = (std::net::TcpStream, SocketAddr);
+/// What a worker takes on.
+struct Connection {
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    listener: Arc<Listener>,
+    place: Place,
+    load: Load,
+}
 
 /// The way to one worker.
 #[derive(Clone)]
 struct Worker {
-    connections: mpsc::UnboundedSender<Connection>,
+    connections: mpsc::Sender<Connection>,
     /// Connections on it.
     load: Arc<AtomicUsize>,
 }
 
-/// All workers.
-pub(super) struct Workers {
-    workers: Vec<Worker>,
-    threads: Vec<(JoinHandle<()>, oneshot::Sender<()>)>,
-}
+/// The way to all workers.
+#[derive(Clone)]
+pub(super) struct Workers(Vec<Worker>);
+
+/// The workers' threads.
+pub(super) struct Threads(Vec<(JoinHandle<()>, oneshot::Sender<()>)>);
 
 impl Workers {
     /// Starts one thread per configured worker.
-    pub(super) fn start(shared: &Arc<Shared>) -> std::io::Result<Self> {
+    pub(super) fn start(shared: &Arc<Shared<TcpNetwork>>) -> std::io::Result<(Self, Threads)> {
         let count = shared.metrics.shards().len();
         let mut workers = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
         for worker in 0..count {
-            let (connections, receiver) = mpsc::unbounded_channel();
+            let (connections, receiver) = mpsc::channel(ON_THEIR_WAY);
             let (stop, stopped) = oneshot::channel();
-            let load = Arc::new(AtomicUsize::new(0));
             let context = Arc::new(Context {
                 shared: Arc::clone(shared),
                 worker,
             });
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            let sessions = take_on(receiver, context, Arc::clone(&load));
             let thread = std::thread::Builder::new()
                 .name(format!("osprey-worker-{worker}"))
                 .spawn(move || {
                     runtime.block_on(async {
                         tokio::select! {
-                            () = sessions => {}
+                            () = take_on(receiver, context) => {}
                             _ = stopped => {}
                         }
                     });
                 })?;
-            workers.push(Worker { connections, load });
+            workers.push(Worker {
+                connections,
+                load: Arc::default(),
+            });
             threads.push((thread, stop));
         }
-        Ok(Self { workers, threads })
+        Ok((Self(workers), Threads(threads)))
     }
 
-    /// Something that hands connections to the workers.
-    pub(super) fn acceptor(&self) -> Acceptor {
-        Acceptor {
-            workers: self.workers.clone(),
-        }
+    /// Hands a connection to the least loaded worker.
+    pub(super) async fn take(
+        &self,
+        stream: std::net::TcpStream,
+        peer: SocketAddr,
+        listener: Arc<Listener>,
+        place: Place,
+    ) {
+        let least = self
+            .0
+            .iter()
+            .min_by_key(|worker| worker.load.load(Ordering::Relaxed));
+        let Some(worker) = least else { return };
+        let connection = Connection {
+            stream,
+            peer,
+            listener,
+            place,
+            load: Load::on(&worker.load),
+        };
+        // Refused only by a worker that has stopped, with the process.
+        let _ = worker.connections.send(connection).await;
     }
+}
 
+impl Threads {
     /// Ends every worker, with what is left on it.
     pub(super) fn stop(self) {
-        for (thread, stop) in self.threads {
+        for (thread, stop) in self.0 {
             let _ = stop.send(());
             if thread.join().is_err() {
                 tracing::error!("a worker had panicked");
@@ -81,63 +110,49 @@ impl Workers {
     }
 }
 
-async fn take_on(
-    mut connections: mpsc::UnboundedReceiver<Connection>,
-    context: Arc<Context>,
-    load: Arc<AtomicUsize>,
-) {
-    while let Some((socket, peer)) = connections.recv().await {
-        let guard = Load(Arc::clone(&load));
-        match TcpStream::from_std(socket) {
-            Ok(socket) => {
-                let context = Arc::clone(&context);
-                tokio::spawn(async move {
-                    session::serve(socket, peer, context).await;
-                    drop(guard);
-                });
+async fn take_on(mut connections: mpsc::Receiver<Connection>, context: Arc<Context<TcpNetwork>>) {
+    while let Some(connection) = connections.recv().await {
+        let Connection {
+            stream,
+            peer,
+            listener,
+            place,
+            load,
+        } = connection;
+        let socket = match TcpStream::from_std(stream) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::warn!(%peer, %error, "a connection was lost at once");
+                continue;
             }
-            Err(error) => tracing::warn!(%peer, %error, "a connection was lost at once"),
-        }
+        };
+        let options = socket_options(&context.shared.settings.load());
+        let accepted = Accepted {
+            stream: Tcp::new(socket, options),
+            peer,
+            listener,
+            place,
+        };
+        let context = Arc::clone(&context);
+        tokio::spawn(async move {
+            session::serve(accepted, context).await;
+            drop(load);
+        });
     }
 }
 
 /// One connection on a worker, counted until it is dropped, also by a panic.
 struct Load(Arc<AtomicUsize>);
 
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+impl Load {
+    fn on(worker: &Arc<AtomicUsize>) -> Self {
+        worker.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(worker))
     }
 }
 
-/// Hands connections to the least loaded worker.
-pub(super) struct Acceptor {
-    workers: Vec<Worker>,
-}
-
-impl Acceptor {
-    /// Accepts for ever.
-    pub(super) async fn accept(self, listener: TcpListener) {
-        loop {
-            let (socket, peer) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            let least = self
-                .workers
-                .iter()
-                .min_by_key(|worker| worker.load.load(Ordering::Relaxed));
-            let (Some(worker), Ok(socket)) = (least, socket.into_std()) else {
-                continue;
-            };
-            worker.load.fetch_add(1, Ordering::Relaxed);
-            if worker.connections.send((socket, peer)).is_err() {
-                worker.load.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,8 +1,13 @@
-//! A session that reads the catalogs in its own name: it is logged in, and its client, who waits for
-//! the first ReadyForQuery, sees nothing of it.
+//! Phase *Lent*: a session that reads the catalogs in its own name. It is logged in, and its client,
+//! who waits for the first ReadyForQuery, sees nothing of it.
 //!
-//! Our queries come before the client's first one, so their answers are all ours; only what may come
-//! at any moment (notices, notifications, changed parameters) goes to the client. The session is left
+//! | reads | the server's answers to our queries |
+//! |---|---|
+//! | writes | our queries; to the client, what may come at any moment (notices, notifications, changed parameters) |
+//! | waits for | the server alone |
+//! | until | `catalog.borrow_timeout`, and then for what a cancelled query takes to end, up to `limits.login_timeout` |
+//!
+//! Our queries come before the client's first one, so their answers are all ours. The session is left
 //! as it was: nothing is set, and a query that fails outside a transaction leaves no trace.
 
 use std::io;
@@ -13,13 +18,15 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::catalog::ask::{Ask, Row, Unanswered};
 use crate::catalog::{Failure, ReadError, read};
 use crate::config::Settings;
+use crate::net::{Network, Stream};
 use crate::protection::knowledge::Loan;
 use crate::wire::backend::{ErrorFields, Status, tag};
-use crate::wire::startup::cancel_request;
 use crate::wire::{HEADER, Header, compose};
 
-use super::login::{LoggedIn, Refusal};
-use super::{Context, READY_FOR_QUERY};
+use super::login::LoggedIn;
+use super::refusal::Refusal;
+use super::registry::Entered;
+use super::{Context, READY_FOR_QUERY, cancel};
 
 /// Bytes of all answers together: some hundred thousand relations. Beyond, the reading is given up.
 const MAX_ANSWERS: usize = 32 << 20;
@@ -31,12 +38,15 @@ const MAX_ANSWERS: usize = 32 << 20;
 /// # Errors
 ///
 /// If the server has ended the session.
-pub(super) async fn read(
+pub(super) async fn read<N: Network>(
     loan: Loan,
-    session: &mut LoggedIn,
-    context: &Context,
+    client: &mut Stream<N::Transport>,
+    session: &mut LoggedIn<N::Transport>,
+    entered: &Entered,
+    context: &Context<N>,
     settings: &Settings,
 ) -> Result<(), Refusal> {
+    let borrow_timeout = session.origin.upstream.settings().catalog.borrow_timeout;
     let ready = session.from_server.get(..READY_FOR_QUERY);
     if ready.map(|ready| Status::read(&ready[HEADER..])) != Some(Status::Idle) {
         return Ok(());
@@ -44,9 +54,10 @@ pub(super) async fn read(
     let ready: Vec<u8> = session.from_server.drain(..READY_FOR_QUERY).collect();
     let mut lent = Lent {
         session,
+        entered,
         context,
-        limit: settings.upstream().catalog.borrow_timeout,
-        deadline: Instant::now() + settings.upstream().catalog.borrow_timeout,
+        limit: borrow_timeout,
+        deadline: Instant::now() + borrow_timeout,
         patience: settings.limits.login_timeout,
         skip: 0,
         spent: 0,
@@ -58,7 +69,7 @@ pub(super) async fn read(
         for_client, ended, ..
     } = lent;
     loan.give(contents);
-    session.client.send(&for_client).await?;
+    client.send(&for_client).await?;
     if let Some(refusal) = ended {
         return Err(refusal);
     }
@@ -66,9 +77,10 @@ pub(super) async fn read(
     Ok(())
 }
 
-struct Lent<'a> {
-    session: &'a mut LoggedIn,
-    context: &'a Context,
+struct Lent<'a, N: Network> {
+    session: &'a mut LoggedIn<N::Transport>,
+    entered: &'a Entered,
+    context: &'a Context<N>,
     limit: Duration,
     deadline: Instant,
     patience: Duration,
@@ -91,7 +103,7 @@ struct Answer {
     complete: bool,
 }
 
-impl Ask for Lent<'_> {
+impl<N: Network> Ask for Lent<'_, N> {
     async fn ask(&mut self, statement: &str) -> Result<Vec<Row>, Unanswered> {
         let mut query = Vec::new();
         compose::query(&mut query, statement.as_bytes());
@@ -124,7 +136,7 @@ impl Ask for Lent<'_> {
     }
 }
 
-impl Lent<'_> {
+impl<N: Network> Lent<'_, N> {
     /// Reads up to the ReadyForQuery, or until it is too much: then the answer is not complete.
     async fn receive(&mut self, answer: &mut Answer) -> io::Result<()> {
         loop {
@@ -147,15 +159,9 @@ impl Lent<'_> {
     /// Cancels the query that is being answered, and reads its answer away.
     async fn give_up(&mut self) -> Result<(), (Answer, io::Error)> {
         let mut answer = Answer::default();
-        let target = self.context.shared.target.load_full();
-        let packet = cancel_request(&self.session.key);
-        let cancel = async {
-            if !self.session.key.is_empty()
-                && let Err(error) = target.cancel(&packet).await
-            {
-                tracing::debug!(%error, "the reading of the catalogs could not be cancelled");
-            }
-        };
+        let key = self.entered.key();
+        let shared = &self.context.shared;
+        let cancel = cancel::send(key, &self.session.origin, self.entered.id(), shared);
         // The cancel comes to its end first, lest it hit the client's first statement.
         let patience = self.patience;
         let _ = timeout(patience, cancel).await;

@@ -1,4 +1,4 @@
-//! Moving bytes: both sockets, one task, one future that polls both directions.
+//! Moving bytes: both sockets, one task, both directions in turns that never wait.
 //!
 //! A read buffer is lent when a socket has data and given back when it is drained, so an idle
 //! session holds none. What a turn has read is written in that turn. One direction never waits for
@@ -6,12 +6,10 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::task::{Context, Poll};
 
 use crate::core::{Core, Op, Outbox, Progress, Queue, World};
-
-use super::sizes::{HELD, LARGE, SMALL};
-use super::stream::Stream;
+use crate::net::sizes::{HELD, LARGE, SMALL};
+use crate::net::{Stream, Transport};
 
 /// Reads of one direction before others have their turn.
 const TURNS: usize = 8;
@@ -48,8 +46,21 @@ pub(super) enum Direction {
     Backend,
 }
 
+/// How a peer has ended what it sends, and how the other side is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Close {
+    /// In good order: FIN.
+    Fin,
+    /// RST, or a connection that is lost.
+    Reset,
+}
+
 /// One direction. In `buffer`, `[head, seen)` is dealt with by the core and waits to be written
 /// (the [`Queue`] says how), `[seen, tail)` waits to be looked at.
+///
+/// What is kept is bounded: the buffer grows beyond [`LARGE`] only as far as the core wants to see
+/// at once, and by reading ahead of a sink that takes nothing or a core that holds back only up to
+/// [`HELD`], or to what [`Lane::look_ahead`] allows.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     buffer: Option<Box<[u8]>>,
@@ -58,22 +69,37 @@ pub(super) struct Lane {
     tail: usize,
     /// The core wants to see this many bytes at once.
     wanted: usize,
+    /// The core takes nothing before the other lane has moved.
     blocked: bool,
+    /// The sink took nothing when it was last asked.
+    stalled: bool,
     /// The last read filled the buffer: use a larger one.
     full: bool,
-    /// The source may have more without the socket saying so (TLS).
-    more: bool,
     /// The source has ended.
-    pub(super) ended: bool,
+    ended: Option<Close>,
     /// The sink does not take any more.
-    pub(super) broken: bool,
+    broken: bool,
     unflushed: bool,
+    /// Bytes that may be read ahead while nothing can be passed on, beyond the usual.
+    allowance: usize,
+    waits: Waits,
     /// Bytes read, for the metrics.
     pub(super) bytes: u64,
 }
 
+/// What a lane waits for after a turn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Waits {
+    /// That its source can be read.
+    pub(super) readable: bool,
+    /// That its sink can be written.
+    pub(super) writable: bool,
+    /// It does not read, since what it would read could not be passed on.
+    pub(super) held: bool,
+}
+
 /// What decides about the bytes of both lanes.
-pub(super) struct Mind<'a, W> {
+pub(super) struct Judge<'a, W> {
     pub(super) core: &'a mut Core,
     pub(super) world: &'a W,
     pub(super) out: &'a mut Outbox,
@@ -82,10 +108,12 @@ pub(super) struct Mind<'a, W> {
 /// What a lane did in its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// It waits for a socket or for the other lane.
-    Waits,
-    /// It moved something.
+    /// Nothing: it waits, see [`Lane::waits`].
+    Idle,
+    /// It moved something, and waits.
     Moved,
+    /// It could go on, but others have their turn first.
+    Busy,
 }
 
 impl Lane {
@@ -101,9 +129,29 @@ impl Lane {
         lane
     }
 
+    /// What it waits for after its last turn.
+    pub(super) fn waits(&self) -> Waits {
+        self.waits
+    }
+
+    /// How the source has ended, if it has.
+    pub(super) fn ended(&self) -> Option<Close> {
+        self.ended
+    }
+
+    /// True if the sink does not take any more.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// True if nothing is on its way in this direction.
     pub(super) fn is_drained(&self, queue: &Queue) -> bool {
-        self.head == self.tail && queue.is_empty() && !self.unflushed
+        self.head == self.tail && self.is_written(queue)
+    }
+
+    /// True if everything that the core has dealt with has been delivered.
+    pub(super) fn is_written(&self, queue: &Queue) -> bool {
+        queue.is_empty() && !self.unflushed
     }
 
     /// True if what the other lane did may let this one go on without its sockets saying so.
@@ -115,28 +163,35 @@ impl Lane {
     /// it can be: a message cut off by the end is delivered cut off.
     pub(super) fn is_finished(&self, queue: &Queue) -> bool {
         let held_back = self.blocked && self.seen < self.tail;
-        self.broken || (self.ended && queue.is_empty() && !self.unflushed && !held_back)
+        self.broken || (self.ended.is_some() && self.is_written(queue) && !held_back)
     }
 
-    /// One turn: write what is due, read, look, write.
-    pub(super) fn poll(
+    /// While nothing can be passed on, up to `bytes` are read all the same: the end of the source
+    /// may lie behind what it has sent, where nothing else tells of it. 0: as usual.
+    pub(super) fn look_ahead(&mut self, bytes: usize) {
+        self.allowance = bytes;
+    }
+
+    /// One turn: look at what is there, write what is due, read, and again, as long as it goes.
+    pub(super) fn turn<T: Transport>(
         &mut self,
-        context: &mut Context<'_>,
         direction: Direction,
-        from: &mut Stream,
-        to: &mut Stream,
-        mind: &mut Mind<'_, impl World>,
+        from: &mut Stream<T>,
+        to: &mut Stream<T>,
+        judge: &mut Judge<'_, impl World>,
     ) -> Turn {
-        let mut turn = Turn::Waits;
+        let mut turn = Turn::Idle;
+        self.waits = Waits::default();
         for _ in 0..TURNS {
-            if self.walk(direction, mind) {
+            if !self.stalled && self.walk(direction, judge) {
                 turn = Turn::Moved;
             }
-            if self
-                .write(context, to, queue_of(direction, mind.out))
-                .is_pending()
-            {
-                return turn;
+            let was_stalled = self.stalled;
+            self.stalled = !self.write(to, queue_of(direction, judge.out));
+            self.waits.writable = self.stalled;
+            if was_stalled && !self.stalled {
+                // What was read ahead is looked at now.
+                continue;
             }
             if self.head == self.tail
                 && let Some(buffer) = self.buffer.take()
@@ -148,32 +203,45 @@ impl Lane {
                     give_back(buffer);
                 }
             }
-            if self.ended || (self.blocked && self.tail - self.head >= HELD) {
+            if self.ended.is_some() {
                 return turn;
             }
-            match self.read(context, from) {
-                Poll::Ready(Ok(0)) => {
-                    self.ended = true;
-                    turn = Turn::Moved;
-                }
-                Poll::Ready(Ok(read)) => {
-                    self.bytes += read as u64;
-                    turn = Turn::Moved;
-                }
-                Poll::Ready(Err(error)) => {
-                    tracing::debug!(?direction, %error, "a connection was lost");
-                    self.ended = true;
-                    turn = Turn::Moved;
-                }
-                Poll::Pending => {
+            if !self.may_keep_more() {
+                self.waits.held = true;
+                return turn;
+            }
+            match self.read(from) {
+                Ok(0) => self.ended = Some(Close::Fin),
+                Ok(read) => self.bytes += read as u64,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.waits.readable = true;
                     self.give_back_if_empty();
                     return turn;
                 }
+                Err(error) => {
+                    tracing::debug!(?direction, %error, "a connection was lost");
+                    self.ended = Some(Close::Reset);
+                }
             }
+            turn = Turn::Moved;
         }
-        // Others' turn; this session's comes again at once.
-        context.waker().wake_by_ref();
-        turn
+        Turn::Busy
+    }
+
+    /// Writes what is due, and nothing else; true once all of it has been delivered, as far as it
+    /// can be.
+    pub(super) fn deliver<T: Transport>(&mut self, to: &mut Stream<T>, queue: &mut Queue) -> bool {
+        self.broken || self.write(to, queue)
+    }
+
+    /// True if what is read now can be passed on, or may be kept.
+    fn may_keep_more(&self) -> bool {
+        let kept = self.tail - self.head;
+        if self.stalled {
+            kept < self.allowance
+        } else {
+            !self.blocked || kept < HELD.max(self.allowance)
+        }
     }
 
     fn give_back_if_empty(&mut self) {
@@ -186,7 +254,7 @@ impl Lane {
     }
 
     /// Lets the core look at what was read. True if it got any further.
-    fn walk(&mut self, direction: Direction, mind: &mut Mind<'_, impl World>) -> bool {
+    fn walk(&mut self, direction: Direction, judge: &mut Judge<'_, impl World>) -> bool {
         let unseen = self.tail - self.seen;
         let Some(buffer) = self.buffer.as_deref() else {
             return false;
@@ -200,15 +268,15 @@ impl Lane {
             wanted,
             blocked,
         } = match direction {
-            Direction::Frontend => mind.core.on_frontend(input, mind.world, mind.out),
-            Direction::Backend => mind.core.on_backend(input, mind.world, mind.out),
+            Direction::Frontend => judge.core.on_frontend(input, judge.world, judge.out),
+            Direction::Backend => judge.core.on_backend(input, judge.world, judge.out),
         };
         self.seen += consumed;
         self.wanted = wanted;
         self.blocked = blocked;
         if self.broken {
             // Nobody takes it any more; it is read so that the other side can finish.
-            self.discard(queue_of(direction, mind.out));
+            self.discard(queue_of(direction, judge.out));
         }
         consumed > 0
     }
@@ -219,27 +287,17 @@ impl Lane {
     }
 
     /// Reads once, into a lent buffer.
-    fn read(&mut self, context: &mut Context<'_>, from: &mut Stream) -> Poll<io::Result<usize>> {
-        if !self.more && from.poll_readable(context)?.is_pending() {
-            return Poll::Pending;
+    fn read<T: Transport>(&mut self, from: &mut Stream<T>) -> io::Result<usize> {
+        if !from.may_read() {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
         self.make_room();
-        let Some(buffer) = self.buffer.as_deref_mut() else {
-            return Poll::Pending;
-        };
+        let buffer = self.buffer.get_or_insert_with(lend);
         let room = buffer.len() - self.tail;
-        match from.poll_read(context, &mut buffer[self.tail..]) {
-            Poll::Ready(Ok(read)) => {
-                self.full = read == room;
-                self.more = from.is_tls() || read == room;
-                self.tail += read;
-                Poll::Ready(Ok(read))
-            }
-            other => {
-                self.more = false;
-                other
-            }
-        }
+        let read = from.try_read(&mut buffer[self.tail..])?;
+        self.full = read == room;
+        self.tail += read;
+        Ok(read)
     }
 
     /// Makes sure that there is room behind `tail`, for as much as the core wants at least.
@@ -247,7 +305,6 @@ impl Lane {
         let held = self.tail - self.head;
         let needed = (self.seen - self.head) + self.wanted;
         let Some(buffer) = &mut self.buffer else {
-            self.buffer = Some(lend());
             return;
         };
         if self.head > 0
@@ -272,41 +329,41 @@ impl Lane {
         }
     }
 
-    /// Writes what the queue says. Ready when nothing is left to write.
-    fn write(&mut self, context: &mut Context<'_>, to: &mut Stream, queue: &mut Queue) -> Poll<()> {
+    /// Writes what the queue says. True when nothing is left to write; false: the sink takes no more
+    /// for now.
+    fn write<T: Transport>(&mut self, to: &mut Stream<T>, queue: &mut Queue) -> bool {
         while !queue.is_empty() {
             let buffer = self.buffer.as_deref().unwrap_or_default();
             let pending = &buffer[self.head..self.seen];
             let written = match queue.only_forward() {
-                Some(bytes) => to.poll_write(context, &pending[..bytes]),
-                None => write_pieces(context, to, queue, pending),
+                Some(bytes) => to.try_write(&pending[..bytes]),
+                None => write_pieces(to, queue, pending),
             };
             match written {
-                Poll::Ready(Ok(written)) => {
+                Ok(written) => {
                     self.head += queue.advance(written);
                     self.unflushed |= to.is_tls() && written > 0;
                 }
-                Poll::Ready(Err(error)) => {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) => {
                     tracing::debug!(%error, "a connection does not take any more");
                     self.broken = true;
                     self.unflushed = false;
                     self.discard(queue);
-                    return Poll::Ready(());
+                    return true;
                 }
-                Poll::Pending => return Poll::Pending,
             }
         }
         if self.unflushed {
-            match to.poll_flush(context) {
-                Poll::Ready(Ok(())) => self.unflushed = false,
-                Poll::Ready(Err(_)) => {
-                    self.broken = true;
+            match to.try_flush() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                flushed => {
+                    self.broken |= flushed.is_err();
                     self.unflushed = false;
                 }
-                Poll::Pending => return Poll::Pending,
             }
         }
-        Poll::Ready(())
+        true
     }
 }
 
@@ -317,13 +374,12 @@ fn queue_of(direction: Direction, out: &mut Outbox) -> &mut Queue {
     }
 }
 
-/// Several pieces: one vectored write, or for TLS, which makes a record of each, one buffer.
-fn write_pieces(
-    context: &mut Context<'_>,
-    to: &mut Stream,
+/// Several pieces, in one vectored write.
+fn write_pieces<T: Transport>(
+    to: &mut Stream<T>,
     queue: &Queue,
     pending: &[u8],
-) -> Poll<io::Result<usize>> {
+) -> io::Result<usize> {
     let mut pieces = [io::IoSlice::new(&[]); PIECES];
     let mut count = 0;
     let mut at = 0;
@@ -345,20 +401,8 @@ fn write_pieces(
         pieces[count] = io::IoSlice::new(piece);
         count += 1;
     }
-    let pieces = &pieces[..count];
     if count == 0 {
-        return Poll::Ready(Ok(0));
+        return Ok(0);
     }
-    if to.is_tls() {
-        let mut joined = Vec::with_capacity(SMALL);
-        for piece in pieces {
-            let room = SMALL - joined.len();
-            joined.extend_from_slice(&piece[..piece.len().min(room)]);
-            if joined.len() == SMALL {
-                break;
-            }
-        }
-        return to.poll_write(context, &joined);
-    }
-    to.poll_write_vectored(context, pieces)
+    to.try_write_vectored(&pieces[..count])
 }

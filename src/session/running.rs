@@ -1,214 +1,432 @@
-//! A session after login: the two lanes around the core, in one future.
+//! Phase *Running*: the two lanes around the core.
+//!
+//! | reads | the client and the server |
+//! |---|---|
+//! | writes | to each what the core says |
+//! | waits for | what [`Running::waits`] names |
+//! | until | one side has ended and what it sent has been delivered; a frame is broken; a drain lets the session go. What a lost client left behind is cancelled after [`ORPHAN_GRACE`] and given up after [`ORPHAN_PATIENCE`] |
+//!
+//! [`Running::turn`] is a plain function: what can be read and written now is read and written, and
+//! it says what to wait for. [`Running::run`] is the thin future around it.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
+use std::task::{self, Poll, Waker};
+use std::time::Duration;
 
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use crate::core::{Core, End, Event, Outbox, Policy};
+use crate::net::{Network, Stream, Transport};
 use crate::observe::metrics::{CloseReason, Direction as Way, Injection, Protocol, Shard};
-use crate::wire::startup::cancel_request;
 
-use super::pump::{Direction, Lane, Mind, Turn};
-use super::stream::Stream;
+use super::login::LoggedIn;
+use super::pump::{Close, Direction, Judge, Lane, Turn};
+use super::read_ahead::Grant;
+use super::registry::{Drain, Entered, Origin};
 use super::world::SessionWorld;
-use super::{Context, Drain, linger, shutdown_notice};
+use super::{Context, READY_FOR_QUERY, cancel};
 
 /// Rounds over both lanes before other sessions have their turn.
 const ROUNDS: usize = 4;
 /// How long a statement whose client is lost goes on before it is cancelled: a client that has
-/// only closed its sending half still gets the answer to a short one.
+/// only closed its sending half still gets the answer to a short one. Then it is cancelled again
+/// as often, while the server is busy for that client.
 const ORPHAN_GRACE: Duration = Duration::from_secs(2);
+/// How long the server may go on all the same before its connection is given up.
+const ORPHAN_PATIENCE: Duration = Duration::from_secs(30);
+/// The same where the client has reset its connection: nobody waits for anything.
+const RESET_PATIENCE: Duration = Duration::from_secs(4);
+/// How long nothing may be read of a client before it is read ahead: its end may lie behind what
+/// it has sent, and then no socket tells of it.
+const HELD_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a drain that is over waits for the end of a message that has begun.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// One session after login.
-pub(super) struct Running {
-    client: Stream,
-    server: Stream,
+pub(super) struct Running<T> {
+    pub(super) client: Stream<T>,
+    pub(super) server: Stream<T>,
     front: Lane,
-    back: Lane,
+    pub(super) back: Lane,
     core: Core,
-    out: Outbox,
+    pub(super) out: Outbox,
     world: SessionWorld,
-    /// Process id and key, as the server sent them.
-    key: Box<[u8]>,
-    id: u64,
-    registered: Option<Waker>,
+    pub(super) origin: Origin,
+    pub(super) entered: Entered,
     server_shut: bool,
-    notice_sent: bool,
-    orphaned: Option<Pin<Box<Sleep>>>,
+    /// The client has ended or reset its connection, though not all that it sent was read.
+    left: bool,
+    orphan: Option<Orphan>,
+    held_since: Option<Instant>,
+    grant: Option<Grant>,
+    /// When a drain stops waiting for the end of a message.
+    cut_at: Option<Instant>,
     /// Spent on the present cycle.
     spent: Duration,
 }
 
-impl Running {
-    #[allow(clippy::too_many_arguments)]
+/// The server is busy for a client that is gone.
+#[derive(Debug, Clone, Copy)]
+struct Orphan {
+    since: Instant,
+    cancel_at: Instant,
+}
+
+/// What comes after a turn.
+enum Next {
+    /// Nothing before what [`Running::waits`] names has happened.
+    Wait,
+    /// The next turn, when other sessions have had theirs.
+    Yield,
+    /// The end.
+    End(Ending),
+}
+
+/// How a session ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ending {
+    /// Why.
+    pub(super) reason: CloseReason,
+    /// How the client is told.
+    pub(super) client: Close,
+    /// How the server is told.
+    pub(super) server: Close,
+}
+
+impl Ending {
+    /// Both sides hear of it in good order.
+    fn orderly(reason: CloseReason) -> Self {
+        Self {
+            reason,
+            client: Close::Fin,
+            server: Close::Fin,
+        }
+    }
+}
+
+impl<T: Transport> Running<T> {
+    /// From what a login has left; `from_server` begins with a ReadyForQuery, which the client has
+    /// been sent.
     pub(super) fn new(
-        client: Stream,
-        server: Stream,
-        from_client: &[u8],
-        from_server: &[u8],
-        key: Vec<u8>,
+        client: Stream<T>,
+        logged_in: LoggedIn<T>,
+        entered: Entered,
         policy: Policy,
         world: SessionWorld,
-        id: u64,
     ) -> Self {
+        let LoggedIn {
+            server,
+            origin,
+            from_client,
+            from_server,
+            ..
+        } = logged_in;
+        let ready = READY_FOR_QUERY.min(from_server.len());
         Self {
             client,
             server,
-            front: Lane::with(from_client),
-            back: Lane::with(from_server),
+            front: Lane::with(&from_client),
+            back: Lane::with(&from_server[ready..]),
             core: Core::new(policy),
             out: Outbox::default(),
             world,
-            key: key.into(),
-            id,
-            registered: None,
+            origin,
+            entered,
             server_shut: false,
-            notice_sent: false,
-            orphaned: None,
+            left: false,
+            orphan: None,
+            held_since: None,
+            grant: None,
+            cut_at: None,
             spent: Duration::ZERO,
         }
     }
 
-    /// Pumps until the session has ended.
-    pub(super) async fn run(&mut self, context: &Arc<Context>) -> CloseReason {
-        std::future::poll_fn(|cx| {
-            let begun = Instant::now();
-            let poll = self.poll(cx, context);
-            self.spent += begun.elapsed();
-            self.count(context.shard());
-            poll
+    /// Pumps until the session is to end.
+    pub(super) async fn run<N: Network<Transport = T>>(
+        &mut self,
+        context: &Arc<Context<N>>,
+    ) -> Ending {
+        let mut registered: Option<Waker> = None;
+        let mut timer: Option<Pin<Box<Sleep>>> = None;
+        std::future::poll_fn(|task| {
+            let known = registered.as_ref();
+            if !known.is_some_and(|waker| waker.will_wake(task.waker())) {
+                self.entered.wake_with(task.waker());
+                registered = Some(task.waker().clone());
+            }
+            loop {
+                let begun = Instant::now();
+                let next = self.turn(begun, context);
+                self.spent += begun.elapsed();
+                self.count(context.shard());
+                match next {
+                    Next::End(ending) => return Poll::Ready(ending),
+                    Next::Yield => {
+                        task.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    Next::Wait if self.poll_waits(task, &mut timer).is_ready() => {}
+                    Next::Wait => return Poll::Pending,
+                }
+            }
         })
         .await
     }
 
-    fn poll(
-        &mut self,
-        cx: &mut std::task::Context<'_>,
-        context: &Arc<Context>,
-    ) -> Poll<CloseReason> {
-        if !self
-            .registered
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()))
-        {
-            context.shared.sessions.wake_with(self.id, cx.waker());
-            self.registered = Some(cx.waker().clone());
-        }
+    /// One turn of the session: both lanes, what the core has to say, and whether it is over.
+    fn turn<N: Network<Transport = T>>(&mut self, now: Instant, context: &Arc<Context<N>>) -> Next {
         for _ in 0..ROUNDS {
-            let mut mind = Mind {
+            let mut judge = Judge {
                 core: &mut self.core,
                 world: &self.world,
                 out: &mut self.out,
             };
-            let front = self.front.poll(
-                cx,
+            let front = self.front.turn(
                 Direction::Frontend,
                 &mut self.client,
                 &mut self.server,
-                &mut mind,
+                &mut judge,
             );
-            let back = self.back.poll(
-                cx,
+            let back = self.back.turn(
                 Direction::Backend,
                 &mut self.server,
                 &mut self.client,
-                &mut mind,
+                &mut judge,
             );
-            self.after_turn(context);
-            if let Some(reason) = self.ended(cx, context) {
-                return Poll::Ready(reason);
+            while let Some(event) = self.core.take_event() {
+                self.handle(event, context);
             }
-            let moved = (front, back) != (Turn::Waits, Turn::Waits);
+            if let Some(ending) = self.end(now, context) {
+                return Next::End(ending);
+            }
+            if Turn::Busy == front || Turn::Busy == back {
+                return Next::Yield;
+            }
+            let moved = (front, back) != (Turn::Idle, Turn::Idle);
             let more =
                 self.front.has_work(&self.out.to_server) || self.back.has_work(&self.out.to_client);
             if !(moved && more) {
-                return Poll::Pending;
+                self.watch_held(now);
+                return Next::Wait;
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        Next::Yield
     }
 
-    /// True once nothing more has to be done; also begins what leads there.
-    fn ended(
+    /// Ready once something has happened that a turn was waiting for.
+    fn poll_waits(
         &mut self,
-        cx: &mut std::task::Context<'_>,
-        context: &Arc<Context>,
-    ) -> Option<CloseReason> {
-        if self.core.ended() == Some(End::Broken) {
-            // The client has been told, if it could be; what it is told goes out in this turn.
-            return (self.back.broken || self.out.to_client.is_empty())
-                .then_some(CloseReason::ProtocolError);
+        task: &mut task::Context<'_>,
+        timer: &mut Option<Pin<Box<Sleep>>>,
+    ) -> Poll<()> {
+        let (front, back) = (self.front.waits(), self.back.waits());
+        let shutting = self.wants_to_shut_server();
+        let mut ready = (front.readable && self.client.poll_readable(task).is_ready())
+            | (back.readable && self.server.poll_readable(task).is_ready())
+            | ((front.writable || shutting) && self.server.poll_writable(task).is_ready())
+            | (back.writable && self.client.poll_writable(task).is_ready());
+        if front.held && !self.left && self.client.poll_ended(task).is_ready() {
+            self.left = true;
+            ready = true;
         }
-        if self.notice_sent {
-            return (self.back.broken || self.out.to_client.is_empty())
-                .then_some(CloseReason::Drained);
+        match self.until() {
+            None => *timer = None,
+            Some(until) => {
+                let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+                if timer.deadline() != until {
+                    timer.as_mut().reset(until);
+                }
+                ready |= timer.as_mut().poll(task).is_ready();
+            }
         }
-        if self.back.is_finished(&self.out.to_client) {
-            return Some(if self.front.ended || self.back.broken {
+        if ready {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// The next moment at which a turn has something to do though no socket says so.
+    fn until(&self) -> Option<Instant> {
+        let held = self.held_since.filter(|_| self.grant.is_none());
+        [
+            self.orphan.map(|orphan| orphan.cancel_at),
+            held.map(|since| since + HELD_PATIENCE),
+            self.cut_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Reads ahead of a client of which nothing could be read for a while, if there is memory for
+    /// it; gives the memory back once all of that has been passed on.
+    fn watch_held(&mut self, now: Instant) {
+        if !self.front.waits().held && self.front.is_drained(&self.out.to_server) {
+            self.held_since = None;
+            self.front.look_ahead(0);
+            self.grant = None;
+            return;
+        }
+        if !self.front.waits().held || self.left {
+            return;
+        }
+        let since = *self.held_since.get_or_insert(now);
+        if self.grant.is_none() && now >= since + HELD_PATIENCE {
+            match Grant::take() {
+                Some(grant) => {
+                    self.front.look_ahead(grant.bytes());
+                    self.grant = Some(grant);
+                }
+                // Others look ahead at the moment.
+                None => self.held_since = Some(now),
+            }
+        }
+    }
+
+    fn wants_to_shut_server(&self) -> bool {
+        !self.server_shut
+            && self.front.ended() == Some(Close::Fin)
+            && self.front.is_finished(&self.out.to_server)
+    }
+
+    /// How the session ends, once there is nothing more to do; also begins what leads there.
+    fn end<N: Network<Transport = T>>(
+        &mut self,
+        now: Instant,
+        context: &Arc<Context<N>>,
+    ) -> Option<Ending> {
+        let ended = self.core.ended();
+        if ended == Some(End::Broken) {
+            return Some(Ending::orderly(CloseReason::ProtocolError));
+        }
+        if ended == Some(End::Fatal)
+            && !self.core.backend_mid_message()
+            && self.back.is_written(&self.out.to_client)
+        {
+            // Nothing follows it, even if the server stays open.
+            return Some(Ending::orderly(CloseReason::Upstream));
+        }
+        let terminated = ended == Some(End::Terminate);
+        let client_ended = self.front.ended();
+        let client_is_gone =
+            terminated || client_ended.is_some() || self.left || self.back.is_broken();
+        if self.back.ended().is_some() && self.back.is_finished(&self.out.to_client) {
+            let reason = if client_is_gone {
                 CloseReason::Client
             } else {
                 CloseReason::Upstream
+            };
+            return Some(Ending {
+                reason,
+                client: self.back.ended().unwrap_or(Close::Fin),
+                server: self.client_close(),
             });
         }
-        if !self.server_shut && self.front.is_finished(&self.out.to_server) && self.front.ended {
-            if self.server.poll_shutdown(cx).is_ready() {
-                self.server_shut = true;
-                if !self.core.is_busy() && self.back.is_drained(&self.out.to_client) {
-                    // Nothing is owed to anyone: not every gateway closes because its peer did.
-                    return Some(CloseReason::Client);
-                }
-            }
-            let lost = self.core.ended().is_none() && self.core.is_busy();
-            if lost && self.world.cancel_orphans && self.orphaned.is_none() {
-                self.orphaned = Some(Box::pin(tokio::time::sleep(ORPHAN_GRACE)));
-            }
-        }
-        if let Some(timer) = &mut self.orphaned
-            && timer.as_mut().poll(cx).is_ready()
-        {
-            self.orphaned = None;
-            tracing::info!(
-                session = self.id,
-                "the client is gone: cancelling the statement it left behind"
-            );
-            self.cancel(context);
+        if client_is_gone && let Some(ending) = self.without_client(now, context) {
+            return Some(ending);
         }
         match context.shared.sessions.drain() {
-            Drain::No => {}
+            Drain::No => None,
             Drain::WhenQuiet => {
                 let idle = self.core.is_quiet()
                     && self.front.is_drained(&self.out.to_server)
                     && self.back.is_drained(&self.out.to_client);
-                if idle {
-                    self.say_goodbye(cx);
-                }
+                idle.then(|| self.say_goodbye())
             }
-            Drain::Now => self.say_goodbye(cx),
+            Drain::Now => {
+                let cut_at = *self.cut_at.get_or_insert(now + LAST_WORDS);
+                let may_speak = !self.core.backend_mid_message();
+                (may_speak || now >= cut_at).then(|| self.say_goodbye())
+            }
         }
+    }
+
+    /// As what the end of the client is passed on.
+    fn client_close(&self) -> Close {
+        if self.back.is_broken() {
+            return Close::Reset;
+        }
+        self.front.ended().unwrap_or(Close::Fin)
+    }
+
+    /// The client sends no more: passes that on, and sees to what it left behind.
+    fn without_client<N: Network<Transport = T>>(
+        &mut self,
+        now: Instant,
+        context: &Arc<Context<N>>,
+    ) -> Option<Ending> {
+        let reset = self.client_close() == Close::Reset;
+        let gone = Ending {
+            reason: CloseReason::Client,
+            client: Close::Fin,
+            server: self.client_close(),
+        };
+        let sent = self.front.is_finished(&self.out.to_server)
+            || self.core.ended() == Some(End::Terminate)
+                && self.front.is_drained(&self.out.to_server);
+        if self.wants_to_shut_server() {
+            // A server that is gone has its end in the other lane.
+            self.server_shut = !matches!(self.server.try_shut_down(),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
+        }
+        let busy = self.core.is_busy();
+        let heard = self.back.is_broken() || self.back.is_drained(&self.out.to_client);
+        if sent && !busy && heard {
+            // Nothing is owed to anyone: not every gateway closes because its peer did.
+            return Some(gone);
+        }
+        if sent && reset && self.core.is_relay_only() {
+            return Some(gone);
+        }
+        if !(busy && self.world.cancel_orphans) {
+            self.orphan = None;
+            return None;
+        }
+        let orphan = self.orphan.get_or_insert(Orphan {
+            since: now,
+            cancel_at: now + ORPHAN_GRACE,
+        });
+        if now < orphan.cancel_at {
+            return None;
+        }
+        let patience = if reset {
+            RESET_PATIENCE
+        } else {
+            ORPHAN_PATIENCE
+        };
+        if now >= orphan.since + patience {
+            tracing::warn!(
+                session = self.entered.id(),
+                "the client is gone, and the server did not end its statement: its connection is \
+                 given up"
+            );
+            return Some(Ending {
+                server: Close::Reset,
+                ..gone
+            });
+        }
+        orphan.cancel_at = now + ORPHAN_GRACE;
+        tracing::info!(
+            session = self.entered.id(),
+            "the client is gone: cancelling the statement it left behind"
+        );
+        self.cancel(context);
         None
     }
 
-    fn say_goodbye(&mut self, cx: &mut std::task::Context<'_>) {
+    fn say_goodbye(&mut self) -> Ending {
         if !self.core.backend_mid_message() {
-            self.out.to_client.own(shutdown_notice());
+            self.out.to_client.own(super::shutdown_notice());
         }
-        self.notice_sent = true;
-        cx.waker().wake_by_ref();
+        Ending::orderly(CloseReason::Drained)
     }
 
-    fn after_turn(&mut self, context: &Arc<Context>) {
-        while let Some(event) = self.core.take_event() {
-            self.handle(event, context);
-        }
-    }
-
-    fn handle(&mut self, event: Event, context: &Arc<Context>) {
+    fn handle<N: Network<Transport = T>>(&mut self, event: Event, context: &Arc<Context<N>>) {
         let shard = context.shard();
-        let session = self.id;
+        let session = self.entered.id();
         match event {
             Event::Proven => self.world.proven(),
             Event::SetFailed {
@@ -265,17 +483,13 @@ impl Running {
     }
 
     /// Cancels what the server is doing for this session.
-    fn cancel(&self, context: &Arc<Context>) {
-        if self.key.is_empty() {
-            return;
-        }
-        let packet = cancel_request(&self.key);
-        let target = context.shared.target.load_full();
-        let session = self.id;
+    fn cancel<N: Network<Transport = T>>(&self, context: &Arc<Context<N>>) {
+        let shared = Arc::clone(&context.shared);
+        let (key, origin) = (Box::from(self.entered.key()), self.origin.clone());
+        let session = self.entered.id();
         tokio::spawn(async move {
-            if let Err(error) = target.cancel(&packet).await {
-                tracing::warn!(session, %error, "a cancel request could not be sent");
-            }
+            let key: Box<[u8]> = key;
+            cancel::send(&key, &origin, session, &shared).await;
         });
     }
 
@@ -290,6 +504,9 @@ impl Running {
             shard.bytes.of(Way::ToClient).add(to_client);
         }
         let tally = self.core.tally();
+        if tally == crate::core::Tally::default() {
+            return;
+        }
         let move_to = |counter: &crate::observe::metrics::Counter, count: u64| {
             if count > 0 {
                 counter.add(count);
@@ -302,9 +519,6 @@ impl Running {
             let spent = std::mem::take(&mut self.spent);
             shard.own_time.observe_many(spent, tally.cycles);
         }
-        if tally.protected == 0 && tally.restores == 0 && tally.proofs == 0 {
-            return;
-        }
         move_to(&shard.protected_statements, tally.protected);
         move_to(&shard.unsteered_statements, tally.not_steered);
         move_to(shard.injections.of(Injection::OwnQuery), tally.set_query);
@@ -313,25 +527,16 @@ impl Running {
         move_to(shard.injections.of(Injection::Restore), tally.restores);
         move_to(shard.injections.of(Injection::Proof), tally.proofs);
     }
-
-    /// Closes both connections, the client's so that it hears what was said last.
-    pub(super) async fn end(self) {
-        let Self {
-            client, mut server, ..
-        } = self;
-        let _ = server.shut_down().await;
-        drop(server);
-        linger(client).await;
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::Running;
+    use crate::net::Tcp;
 
     #[test]
     fn an_idle_session_is_small() {
-        let size = size_of::<Running>();
-        assert!(size <= 1536, "a session's state has grown to {size} bytes");
+        let size = size_of::<Running<Tcp>>();
+        assert!(size <= 1792, "a session's state has grown to {size} bytes");
     }
 }

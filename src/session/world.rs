@@ -6,24 +6,25 @@ use std::time::Duration;
 
 use crate::advice::{self, AdviceContext, NotRetried};
 use crate::catalog::route::{is_common_table, route_setting};
-use crate::config::{Language, Override, Scope, Settings};
+use crate::config::{self, Language, Override, Scope, Settings};
 use crate::core::{Advised, Commands, ErrorContext, Policy, World};
-use crate::protection::knowledge::{DatabaseKnowledge, Knowledge, Loan};
+use crate::protection::knowledge::{DatabaseKnowledge, Loan};
 use crate::protection::{Decision, NameContext};
 use crate::sql::ROUTE_SETTINGS;
+use crate::upstream::Upstream;
 use crate::wire::backend::ErrorFields;
 use crate::wire::compose;
 use crate::wire::startup::Startup;
 
-use super::Context;
-
 /// How long the first session of a database waits for its catalogs to be read, so that its first
 /// statement is decided by knowledge and not by luck. Statements themselves never wait.
-const FIRST_READING: Duration = Duration::from_secs(5);
+///
+/// holo-client-c gives the whole login two seconds.
+const FIRST_READING: Duration = Duration::from_secs(1);
 
 /// One session's view of what is known.
 pub(super) struct SessionWorld {
-    knowledge: Arc<Knowledge>,
+    upstream: Arc<Upstream>,
     database: Arc<DatabaseKnowledge>,
     /// How names resolve now.
     names: RefCell<NameContext>,
@@ -40,10 +41,9 @@ pub(super) struct SessionWorld {
 }
 
 impl SessionWorld {
-    pub(super) fn new(startup: Startup<'_>, context: &Context, settings: &Settings) -> Self {
+    pub(super) fn new(startup: Startup<'_>, upstream: &Arc<Upstream>, settings: &Settings) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let knowledge = Arc::clone(&context.shared.knowledge);
-        let database = knowledge.database(&text(startup.database()));
+        let database = upstream.knowledge().database(&text(startup.database()));
         let user = text(startup.user());
         let names_uncertain = NameContext {
             user,
@@ -53,7 +53,7 @@ impl SessionWorld {
             names: RefCell::new(names_uncertain.clone()),
             names_at_start: names_uncertain.clone(),
             names_uncertain,
-            knowledge,
+            upstream: Arc::clone(upstream),
             database,
             reads_encrypted: false,
             user_may_set: false,
@@ -101,14 +101,14 @@ impl SessionWorld {
             }
             _ => {
                 if let Some(project) = project {
-                    self.knowledge.learn_project(project);
+                    self.upstream.knowledge().learn_project(project);
                 }
             }
         }
     }
 
     pub(super) fn proven(&self) {
-        self.knowledge.set_proven(&self.names_uncertain.user);
+        self.upstream.set_proven(&self.names_uncertain.user);
     }
 
     pub(super) fn catalog_changed(&self) {
@@ -159,7 +159,7 @@ impl World for SessionWorld {
     }
 
     fn is_proven(&self) -> bool {
-        self.user_may_set || self.knowledge.is_proven(&self.names_uncertain.user)
+        self.user_may_set || self.upstream.is_proven(&self.names_uncertain.user)
     }
 
     fn advise(&self, error: ErrorFields<'_>, context: &ErrorContext<'_>) -> Option<Advised> {
@@ -247,7 +247,8 @@ pub(super) fn policy(
     routes: &Routes,
 ) -> Policy {
     let version = world.database.snapshot().version();
-    let common_table = is_common_table(settings.upstream().route.kind, version);
+    let route: &config::Route = &world.upstream.settings().route;
+    let common_table = is_common_table(route.kind, version);
     let commands = if common_table {
         &routes.common_table
     } else {
@@ -255,13 +256,13 @@ pub(super) fn policy(
     };
     Policy {
         commands: Arc::clone(commands),
-        per_statement: settings.upstream().route.scope == Scope::Statement,
-        enforce: settings.upstream().route.override_client == Override::Enforce,
+        per_statement: route.scope == Scope::Statement,
+        enforce: route.override_client == Override::Enforce,
         retry_buffer: settings
             .upstream()
             .route
             .retry
-            .then_some(settings.upstream().route.retry_buffer),
+            .then_some(route.retry_buffer),
         inspect: settings.limits.inspect_bytes,
         relay_only: startup.is_replication() || startup.is_fixed_front_end(),
         client_owns_route: startup

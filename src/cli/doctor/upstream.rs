@@ -1,13 +1,13 @@
 //! The upstream's side: is it there, which version is it, what do its databases say?
 
 use std::collections::{BTreeMap, BTreeSet};
-
-use tokio::net::TcpStream;
+use std::sync::Arc;
 
 use super::Finding;
 use crate::catalog::{Contents, HologresVersion, Service, project_key};
 use crate::config::Settings;
-use crate::session::tls;
+use crate::net::endpoint::Security;
+use crate::net::{Endpoint, SocketOptions, TcpNetwork};
 use crate::sql::ROUTE_SETTINGS;
 
 /// Every Hologres instance has this database.
@@ -29,16 +29,17 @@ pub(super) async fn examine(
     names: Vec<String>,
     findings: &mut Vec<Finding>,
 ) -> Vec<Database> {
-    let tls = match tls::client_config(&settings.upstream().tls) {
-        Ok(tls) => tls,
+    let endpoint = match Endpoint::new(settings.upstream(), SocketOptions::default()) {
+        Ok(endpoint) => Arc::new(endpoint),
         Err(error) => {
             let mend = "check the files under [upstream.tls]";
             findings.push(Finding::broken("upstream", error.to_string(), mend));
             return Vec::new();
         }
     };
-    let Some(service) = Service::new(settings.upstream(), &settings.upstream().catalog, tls) else {
-        reach(settings, findings).await;
+    let catalog = &settings.upstream().catalog;
+    let Some(service) = Service::new(catalog, Arc::clone(&endpoint)) else {
+        reach(&endpoint, findings).await;
         findings.push(Finding::warning(
             "upstream",
             "there is no catalog account, so that neither databases nor foreign tables can be \
@@ -80,18 +81,14 @@ pub(super) async fn examine(
     databases
 }
 
-async fn reach(settings: &Settings, findings: &mut Vec<Finding>) {
-    let upstream = settings.upstream();
-    let connecting = TcpStream::connect(upstream.address());
+async fn reach(endpoint: &Endpoint, findings: &mut Vec<Finding>) {
     let subject = "upstream";
-    let mend = "check upstream.address, and that the instance runs";
-    findings.push(
-        match tokio::time::timeout(upstream.connect_timeout, connecting).await {
-            Ok(Ok(_)) => Finding::ok(subject, "it accepts connections"),
-            Ok(Err(error)) => Finding::broken(subject, format!("cannot connect: {error}"), mend),
-            Err(_) => Finding::broken(subject, "cannot connect: no answer", mend),
-        },
-    );
+    let mend = "check upstream.address and upstream.tls, and that the instance runs";
+    let connected = endpoint.connect(&TcpNetwork, Security::AsConfigured).await;
+    findings.push(match connected {
+        Ok(_) => Finding::ok(subject, "it accepts connections"),
+        Err(error) => Finding::broken(subject, error.to_string(), mend),
+    });
 }
 
 /// The vendor's page, *Limits*.

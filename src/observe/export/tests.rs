@@ -1,7 +1,7 @@
 //! What a scrape shows of what was counted.
 
 use super::*;
-use crate::observe::metrics::{Injection, Protocol};
+use crate::observe::metrics::{CloseReason, Injection, Protocol};
 
 /// Metrics with every family filled.
 pub(crate) fn filled() -> Metrics {
@@ -22,16 +22,22 @@ pub(crate) fn filled() -> Metrics {
         key_cache_hits: 40,
         databases: vec![
             Database {
+                upstream: "default".into(),
                 name: "say \"dw\"\\\n".into(),
                 snapshot_age: Some(Duration::from_millis(1500)),
                 protected_relations: 7,
                 ..Database::default()
             },
             Database {
+                upstream: "default".into(),
                 name: "new".into(),
                 ..Database::default()
             },
         ],
+        progress: Progress {
+            sessions: 4,
+            ..Progress::default()
+        },
         ..Knowledge::default()
     });
     metrics
@@ -92,7 +98,7 @@ fn the_histogram_is_cumulative_in_seconds() {
 #[test]
 fn knowledge_is_asked_at_each_scrape_and_escaped() {
     let text = filled().render().unwrap();
-    let labels = "{database=\"say \\\"dw\\\"\\\\\\n\"}";
+    let labels = "{upstream=\"default\",database=\"say \\\"dw\\\"\\\\\\n\"}";
     assert_eq!(
         value(
             &text,
@@ -103,22 +109,14 @@ fn knowledge_is_asked_at_each_scrape_and_escaped() {
     assert_eq!(
         value(
             &text,
-            "osprey_catalog_protected_relations{database=\"new\"}"
+            "osprey_catalog_protected_relations{upstream=\"default\",database=\"new\"}"
         ),
         "0"
     );
-    assert!(!text.contains("osprey_catalog_snapshot_age_seconds{database=\"new\"}"));
-}
-
-#[test]
-fn a_session_that_closes_elsewhere_never_makes_the_gauge_negative() {
-    let metrics = Metrics::new(1, [], []);
-    metrics
-        .shard(0)
-        .sessions_closed
-        .of(CloseReason::Client)
-        .inc();
-    assert_eq!(metrics.active_sessions(), 0);
+    assert!(
+        !text
+            .contains("osprey_catalog_snapshot_age_seconds{upstream=\"default\",database=\"new\"}")
+    );
 }
 
 /// The rules of the format and of `promtool check metrics`, as far as they can be checked on text.

@@ -198,14 +198,20 @@ impl DatabaseKnowledge {
     }
 
     /// Swaps in what `ingredients` make. Called by the background task alone.
-    pub(super) fn publish(&self, ingredients: &Ingredients) {
+    pub(super) async fn publish(&self, ingredients: &Arc<Ingredients>) {
         let brought = ingredients
             .contents
             .as_ref()
             .map(|contents| contents.role_settings.clone());
+        // Ten thousand names take tens of milliseconds, which is no work for a thread that serves.
+        let (name, made_of) = (self.name.clone(), Arc::clone(ingredients));
+        let built = tokio::task::spawn_blocking(move || made_of.snapshot(&name, 0)).await;
+        let Ok(snapshot) = built else {
+            tracing::error!(database = self.name, "a snapshot could not be made");
+            return;
+        };
         self.role_settings
             .store(Arc::new(brought.unwrap_or_default()));
-        let snapshot = ingredients.snapshot(&self.name, 0);
         let borrowing = self.borrowing();
         let blind = snapshot.is_blind() || borrowing.is_stale();
         self.store(snapshot.with_blindness(blind, self.generation() + 1));

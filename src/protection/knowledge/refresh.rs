@@ -49,7 +49,7 @@ pub(super) async fn run(database: Weak<DatabaseKnowledge>, first: Ingredients) {
 struct Task {
     signals: Arc<Signals>,
     /// What the present snapshot is made of.
-    published: Ingredients,
+    published: Arc<Ingredients>,
     /// What the last successful reading yielded.
     contents: Option<Arc<Contents>>,
     /// Sessions read the catalogs.
@@ -76,7 +76,7 @@ impl Task {
     fn new(database: &DatabaseKnowledge, first: Ingredients) -> Self {
         Self {
             signals: Arc::clone(&database.signals),
-            published: first,
+            published: Arc::new(first),
             contents: None,
             borrows: false,
             lessons: HashMap::new(),
@@ -143,6 +143,10 @@ impl Task {
                 self.scheduled = None;
                 return;
             }
+            Reading::Retired => {
+                self.scheduled = None;
+                return;
+            }
         };
         let start = Instant::now();
         let mut reading = std::pin::pin!(service.read(database.name()));
@@ -151,6 +155,12 @@ impl Task {
                 outcome = &mut reading => break outcome,
                 // Lessons do not wait for a slow server.
                 () = self.signals.wake.notified() => self.take_in(database).await,
+                // What began under other rules, perhaps without the TLS that is wanted now, is
+                // given up; the loop of the caller begins anew.
+                Ok(()) = self.rule_changes.changed() => {
+                    self.scheduled = Some(Instant::now());
+                    return;
+                }
             }
         };
         if self.signals.catalog_changed.load(Ordering::Acquire) {
@@ -265,8 +275,9 @@ impl Task {
             .flatten()
             .min();
 
-        if next != self.published {
-            database.publish(&next);
+        if next != *self.published {
+            let next = Arc::new(next);
+            database.publish(&next).await;
             let snapshot = database.snapshot();
             tracing::debug!(
                 database = database.name(),

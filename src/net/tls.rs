@@ -126,6 +126,29 @@ pub fn client_config(settings: &UpstreamTls) -> Result<Option<Arc<ClientConfig>>
     Ok(Some(Arc::new(config)))
 }
 
+/// `tls-server-end-point` (RFC 5929, section 4.1): the certificate's hash by the algorithm of its
+/// signature, SHA-256 in place of the weaker ones. `None` where the signature has no hash of its
+/// own, as with Ed25519: such a server offers no channel binding either.
+pub fn server_end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    use sha2::{Digest as _, Sha256, Sha384, Sha512};
+    use x509_cert::der::Decode as _;
+    use x509_cert::der::oid::db::rfc5912 as oid;
+
+    let parsed = x509_cert::Certificate::from_der(certificate).ok()?;
+    match parsed.signature_algorithm.oid {
+        oid::SHA_1_WITH_RSA_ENCRYPTION
+        | oid::SHA_256_WITH_RSA_ENCRYPTION
+        | oid::ECDSA_WITH_SHA_256 => Some(Sha256::digest(certificate).to_vec()),
+        oid::SHA_384_WITH_RSA_ENCRYPTION | oid::ECDSA_WITH_SHA_384 => {
+            Some(Sha384::digest(certificate).to_vec())
+        }
+        oid::SHA_512_WITH_RSA_ENCRYPTION | oid::ECDSA_WITH_SHA_512 => {
+            Some(Sha512::digest(certificate).to_vec())
+        }
+        _ => None,
+    }
+}
+
 fn trusted(settings: &UpstreamTls) -> Result<RootCertStore, TlsError> {
     if let Some(path) = &settings.ca {
         return roots(path);

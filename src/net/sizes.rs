@@ -25,4 +25,4 @@ mod chosen {
     pub(crate) const HELD: usize = 32;
 }
 
-pub(super) use chosen::{HELD, LARGE, ONCE, SMALL};
+pub(crate) use chosen::{HELD, LARGE, ONCE, SMALL};

@@ -1,0 +1,416 @@
+//! How one server is reached: its addresses, tried staggered as RFC 8305 (*Happy Eyeballs*) has
+//! it, with TLS as `upstream.tls` wants it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::stream::Stream;
+use super::tls::{self, TlsError};
+use super::transport::{Network, SocketOptions};
+use crate::config::{Address, TlsMode, Upstream};
+use crate::wire::startup::ssl_request;
+
+/// How long an address may be silent before the next one is tried as well (RFC 8305, section 5).
+const STAGGER: Duration = Duration::from_millis(250);
+/// How long a cancel connection is kept open for the server to close it.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where a server is and how to connect to it. Immutable: a reload makes another one.
+#[derive(Debug)]
+pub struct Endpoint {
+    addresses: Vec<Address>,
+    mode: TlsMode,
+    tls: Option<Arc<ClientConfig>>,
+    server_name: Option<String>,
+    timeout: Duration,
+    options: SocketOptions,
+    /// Which of the addresses answered last; it is tried first.
+    answered: Mutex<Option<SocketAddr>>,
+}
+
+/// One address of a server, and the host that it was found by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// The address.
+    pub address: SocketAddr,
+    /// The name that its certificate is verified by, where no `server_name` is set.
+    pub host: Arc<str>,
+}
+
+/// A connection, and where it leads.
+#[derive(Debug)]
+pub struct Connected<T> {
+    /// Past its TLS handshake, if there is one.
+    pub stream: Stream<T>,
+    /// The address that answered: a cancel must go to the very same.
+    pub destination: Destination,
+}
+
+/// Whether a connection may use TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// As the settings say.
+    AsConfigured,
+    /// Never: for a client that could not log in over it (see [`Endpoint::may_be_plaintext`]).
+    Plaintext,
+}
+
+/// Why Hologres cannot be reached; the text is for the client and for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreachable {
+    /// Name resolution or connect failed.
+    #[error("cannot connect to Hologres at {address}: {}", explain(error))]
+    Connect {
+        /// Host and port.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// It took longer than `upstream.connect_timeout`.
+    #[error("cannot connect to Hologres at {address}: no answer within {}", seconds(*limit))]
+    Timeout {
+        /// Host and port.
+        address: String,
+        /// `upstream.connect_timeout`.
+        limit: Duration,
+    },
+    /// The server answered `N` and the configuration requires TLS.
+    #[error(
+        "Hologres at {address} does not offer TLS, and upstream.tls.mode requires it; \
+         switch SSL on for the instance in the Hologres console, or use mode \"prefer\""
+    )]
+    NoTls {
+        /// Host and port.
+        address: String,
+    },
+    /// The TLS handshake failed.
+    #[error("TLS with Hologres at {address} failed: {error}")]
+    Tls {
+        /// Host and port.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl Unreachable {
+    /// What the operator can do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Connect { error, .. } if is_out_of_descriptors(error) => {
+                "Osprey has no file descriptors left: raise the limit (LimitNOFILE= in systemd, \
+                 ulimit -n), or lower limits.max_sessions."
+            }
+            Self::Tls { .. } => {
+                "Osprey is up, but cannot trust its upstream: check [upstream.tls] (mode, ca, \
+                 server_name) in Osprey's configuration against the certificate of the instance."
+            }
+            Self::Connect { .. } | Self::Timeout { .. } | Self::NoTls { .. } => {
+                "Osprey is up, its upstream is not. Check the Hologres instance and the upstream \
+                 address in Osprey's configuration."
+            }
+        }
+    }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let codes = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(|no| no.raw_os_error());
+    error
+        .raw_os_error()
+        .is_some_and(|code| codes.contains(&code))
+}
+
+fn explain(error: &io::Error) -> String {
+    if is_out_of_descriptors(error) {
+        return format!("Osprey may open no more files: {error}");
+    }
+    error.to_string()
+}
+
+fn seconds(limit: Duration) -> String {
+    format!("{} s", limit.as_secs_f64())
+}
+
+impl Endpoint {
+    /// From the settings of an upstream.
+    ///
+    /// # Errors
+    ///
+    /// A TLS file cannot be used.
+    pub fn new(settings: &Upstream, options: SocketOptions) -> Result<Self, TlsError> {
+        Ok(Self {
+            addresses: settings.addresses.clone(),
+            mode: settings.tls.mode,
+            tls: tls::client_config(&settings.tls)?,
+            server_name: settings.tls.server_name.clone(),
+            timeout: settings.connect_timeout,
+            options,
+            answered: Mutex::default(),
+        })
+    }
+
+    /// `host:port`, several separated by commas, for messages.
+    pub fn address(&self) -> String {
+        let all: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+        all.join(", ")
+    }
+
+    /// True if the settings leave it to the server whether there is TLS.
+    pub fn may_be_plaintext(&self) -> bool {
+        matches!(self.mode, TlsMode::Disable | TlsMode::Prefer)
+    }
+
+    /// How long a connect may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Connects to the first address that answers, TLS included.
+    ///
+    /// # Errors
+    ///
+    /// See [`Unreachable`]; where there are several addresses, the first one's failure.
+    pub async fn connect<N: Network>(
+        &self,
+        network: &N,
+        security: Security,
+    ) -> Result<Connected<N::Transport>, Unreachable> {
+        let racing = async {
+            let candidates = self.candidates(network).await?;
+            self.race(network, candidates, security).await
+        };
+        self.limited(racing).await
+    }
+
+    /// Connects to this address of it.
+    ///
+    /// # Errors
+    ///
+    /// See [`Unreachable`].
+    pub async fn connect_to<N: Network>(
+        &self,
+        network: &N,
+        destination: Destination,
+        security: Security,
+    ) -> Result<Connected<N::Transport>, Unreachable> {
+        self.limited(self.attempt(network, destination, security))
+            .await
+    }
+
+    async fn limited<R>(
+        &self,
+        connecting: impl Future<Output = Result<R, Unreachable>>,
+    ) -> Result<R, Unreachable> {
+        timeout(self.timeout, connecting).await.unwrap_or_else(|_| {
+            Err(Unreachable::Timeout {
+                address: self.address(),
+                limit: self.timeout,
+            })
+        })
+    }
+
+    /// Every address of every host, the one that answered last in front, the families alternating.
+    async fn candidates<N: Network>(
+        &self,
+        network: &N,
+    ) -> Result<VecDeque<Destination>, Unreachable> {
+        let mut found = Vec::new();
+        let mut failure = None;
+        for Address { host, port } in &self.addresses {
+            match network.resolve(host, *port).await {
+                Ok(addresses) => found.extend(addresses.into_iter().map(|address| Destination {
+                    address,
+                    host: host.as_str().into(),
+                })),
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        if found.is_empty() {
+            let error = failure.unwrap_or_else(|| {
+                io::Error::new(io::ErrorKind::NotFound, "its name has no address")
+            });
+            return Err(self.failed(error));
+        }
+        let answered = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(order(found, answered))
+    }
+
+    async fn race<N: Network>(
+        &self,
+        network: &N,
+        mut candidates: VecDeque<Destination>,
+        security: Security,
+    ) -> Result<Connected<N::Transport>, Unreachable> {
+        let mut attempts = FuturesUnordered::new();
+        let mut failure = None;
+        let mut next = Instant::now();
+        loop {
+            if attempts.is_empty() || Instant::now() >= next {
+                match candidates.pop_front() {
+                    Some(destination) => {
+                        attempts.push(self.attempt(network, destination, security));
+                        next = Instant::now() + STAGGER;
+                    }
+                    None if attempts.is_empty() => {
+                        let unknown = || self.failed(io::ErrorKind::AddrNotAvailable.into());
+                        return Err(failure.unwrap_or_else(unknown));
+                    }
+                    None => {}
+                }
+            }
+            tokio::select! {
+                Some(outcome) = attempts.next() => match outcome {
+                    Ok(connected) => {
+                        let mut answered = self
+                            .answered
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner);
+                        *answered = Some(connected.destination.address);
+                        return Ok(connected);
+                    }
+                    Err(error) => {
+                        failure.get_or_insert(error);
+                        // The next one need not wait for its turn.
+                        next = Instant::now();
+                    }
+                },
+                () = sleep_until(next), if !candidates.is_empty() => {}
+            }
+        }
+    }
+
+    fn failed(&self, error: io::Error) -> Unreachable {
+        Unreachable::Connect {
+            address: self.address(),
+            error,
+        }
+    }
+
+    async fn attempt<N: Network>(
+        &self,
+        network: &N,
+        destination: Destination,
+        security: Security,
+    ) -> Result<Connected<N::Transport>, Unreachable> {
+        let transport = network
+            .connect(destination.address, self.options)
+            .await
+            .map_err(|error| self.failed(error))?;
+        let mut stream = Stream::Plain(transport);
+        let config = match &self.tls {
+            Some(config) if security == Security::AsConfigured => config,
+            _ => {
+                return Ok(Connected {
+                    stream,
+                    destination,
+                });
+            }
+        };
+        let mut answer = Vec::with_capacity(1);
+        let asked = async {
+            stream.send(&ssl_request()).await?;
+            // Exactly one byte: what is stuffed behind it is left to the handshake, which refuses it.
+            stream.receive_at_most(&mut answer, 1).await
+        };
+        asked.await.map_err(|error| self.failed(error))?;
+        match answer.as_slice() {
+            b"S" => {}
+            b"N" if self.mode == TlsMode::Prefer => {
+                return Ok(Connected {
+                    stream,
+                    destination,
+                });
+            }
+            [] => return Err(self.failed(io::ErrorKind::UnexpectedEof.into())),
+            _ => {
+                return Err(Unreachable::NoTls {
+                    address: self.address(),
+                });
+            }
+        }
+        let failed = |error| Unreachable::Tls {
+            address: self.address(),
+            error,
+        };
+        let name = self.server_name.as_deref().unwrap_or(&destination.host);
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+        let Stream::Plain(transport) = stream else {
+            return Err(failed(io::ErrorKind::InvalidInput.into()));
+        };
+        let stream = Stream::begin(transport, Arc::clone(config), name)
+            .await
+            .map_err(failed)?;
+        Ok(Connected {
+            stream,
+            destination,
+        })
+    }
+
+    /// Forwards a CancelRequest and waits until the server has closed, which it does once it has
+    /// signalled: libpq relies on that. `destination` is where the session is; `None`: it is not known.
+    ///
+    /// # Errors
+    ///
+    /// See [`Unreachable`].
+    pub async fn cancel<N: Network>(
+        &self,
+        network: &N,
+        destination: Option<Destination>,
+        packet: &[u8],
+    ) -> Result<(), Unreachable> {
+        let security = Security::AsConfigured;
+        let connected = match destination {
+            Some(destination) => self.connect_to(network, destination, security).await,
+            None => self.connect(network, security).await,
+        };
+        let mut stream = connected?.stream;
+        stream
+            .send(packet)
+            .await
+            .map_err(|error| self.failed(error))?;
+        let mut rest = Vec::new();
+        let closed = async {
+            while matches!(stream.receive(&mut rest).await, Ok(1..)) {
+                rest.clear();
+            }
+        };
+        let _ = timeout(CANCEL_PATIENCE, closed).await;
+        let _ = stream.shut_down().await;
+        Ok(())
+    }
+}
+
+/// `answered` first, then the families by turns, in the resolver's order (RFC 8305, section 4).
+fn order(found: Vec<Destination>, answered: Option<SocketAddr>) -> VecDeque<Destination> {
+    let first_is_v6 = found.first().is_some_and(|first| first.address.is_ipv6());
+    let (mut ours, mut others): (VecDeque<_>, VecDeque<_>) = found
+        .into_iter()
+        .partition(|destination| destination.address.is_ipv6() == first_is_v6);
+    let mut ordered = VecDeque::with_capacity(ours.len() + others.len());
+    while !(ours.is_empty() && others.is_empty()) {
+        ordered.extend(ours.pop_front());
+        ordered.extend(others.pop_front());
+    }
+    let last = ordered
+        .iter()
+        .position(|destination| Some(destination.address) == answered);
+    if let Some(destination) = last.and_then(|at| ordered.remove(at)) {
+        ordered.push_front(destination);
+    }
+    ordered
+}
+
+#[cfg(test)]
+mod tests;

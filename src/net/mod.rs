@@ -1,0 +1,12 @@
+//! Connections: what a session needs of one ([`transport`]), plaintext or TLS ([`stream`],
+//! [`tls`]), and how a server is reached that has several addresses ([`endpoint`]).
+
+pub mod endpoint;
+pub(crate) mod sizes;
+pub mod stream;
+pub mod tls;
+pub mod transport;
+
+pub use endpoint::{Endpoint, Unreachable};
+pub use stream::Stream;
+pub use transport::{Network, SocketOptions, Tcp, TcpNetwork, Transport};

@@ -1,0 +1,157 @@
+//! Accepting connections, on a thread that does nothing else.
+//!
+//! Each listening socket has its number, by which the present [`Upstreams`](crate::upstream) know
+//! its listener. While `limits.max_greetings` connections have not said what they want, nothing is
+//! accepted: who comes then waits in the kernel.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+
+use super::worker::Workers;
+use crate::net::TcpNetwork;
+use crate::observe::metrics::Limit;
+use crate::session::{Place, Shared};
+use crate::wire::compose;
+
+/// How long to wait after accept failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The thread that accepts.
+pub(super) struct Listening {
+    thread: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
+}
+
+impl Listening {
+    /// Begins to accept on every socket.
+    pub(super) fn start(
+        listeners: Vec<std::net::TcpListener>,
+        shared: &Arc<Shared<TcpNetwork>>,
+        workers: &Workers,
+    ) -> std::io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let acceptors = {
+            let _entered = runtime.enter();
+            listeners
+                .into_iter()
+                .enumerate()
+                .map(|(socket, listener)| {
+                    Ok(Acceptor {
+                        listener: TcpListener::from_std(listener)?,
+                        socket,
+                        shared: Arc::clone(shared),
+                        workers: workers.clone(),
+                    })
+                })
+                .collect::<std::io::Result<Vec<_>>>()?
+        };
+        let thread = std::thread::Builder::new()
+            .name("osprey-accept".into())
+            .spawn(move || {
+                runtime.block_on(async {
+                    for acceptor in acceptors {
+                        tokio::spawn(acceptor.run());
+                    }
+                    let _ = stopped.await;
+                });
+            })?;
+        Ok(Self { thread, stop })
+    }
+
+    /// Closes every listening socket.
+    pub(super) fn stop(self) {
+        let _ = self.stop.send(());
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that accepts had panicked");
+        }
+    }
+}
+
+/// Hands the connections of one socket to the workers.
+struct Acceptor {
+    listener: TcpListener,
+    socket: usize,
+    shared: Arc<Shared<TcpNetwork>>,
+    workers: Workers,
+}
+
+impl Acceptor {
+    /// Accepts for ever.
+    async fn run(self) {
+        let greetings = &self.shared.admission.greetings;
+        loop {
+            let quota = self.shared.settings.load().limits.max_greetings;
+            greetings.has_room(quota.total).await;
+            let (stream, peer) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    self.failed(&error);
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            match greetings.wait(peer.ip(), quota).await {
+                Ok(place) => self.hand_over(stream, peer, place).await,
+                Err(_) => self.refuse(&stream, peer, quota.per_address.unwrap_or_default()),
+            }
+        }
+    }
+
+    async fn hand_over(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
+        let upstreams = self.shared.upstreams.load();
+        let (Some(listener), Ok(stream)) = (upstreams.listener(self.socket), stream.into_std())
+        else {
+            return;
+        };
+        self.workers
+            .take(stream, peer, Arc::clone(listener), place)
+            .await;
+    }
+
+    fn failed(&self, error: &std::io::Error) {
+        let Some(left_out) = self.shared.admission.refusal_log.now() else {
+            return;
+        };
+        let descriptors = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
+        if descriptors
+            .iter()
+            .any(|code| error.raw_os_error() == Some(code.raw_os_error()))
+        {
+            tracing::warn!(
+                %error,
+                left_out,
+                "cannot accept a connection: raise the limit of open files (LimitNOFILE= in \
+                 systemd, ulimit -n)"
+            );
+        } else {
+            tracing::warn!(%error, left_out, "cannot accept a connection");
+        }
+    }
+
+    /// Says why, as far as that goes out at once: nobody waits for a client that has too many
+    /// connections already.
+    fn refuse(&self, stream: &TcpStream, peer: SocketAddr, most: usize) {
+        let limit = Limit::GreetingsPerAddress;
+        let metrics = &self.shared.metrics;
+        if let Some(shard) = metrics.shards().first() {
+            shard.sessions_refused.inc(limit.name());
+        }
+        if let Some(left_out) = self.shared.admission.refusal_log.now() {
+            tracing::warn!(%peer, limit = limit.name(), left_out, "a connection was refused");
+        }
+        let text = format!(
+            "sorry, too many clients already: Osprey's {} is {most}",
+            limit.name()
+        );
+        let mut frame = Vec::new();
+        compose::fatal(&mut frame, "53300", &text, None);
+        let _ = rustix::net::send(stream, &frame, rustix::net::SendFlags::NOSIGNAL);
+    }
+}

@@ -1,0 +1,321 @@
+//! How many connections there may be, by what they are at. Each bound is counted by places that
+//! are given back when they are dropped, whatever ends their holder.
+
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::config::Quota;
+use crate::observe::metrics::Limit;
+
+/// Client addresses whose rate of unknown cancels is remembered; beyond, those at rest are
+/// forgotten.
+const MAX_RATES: usize = 10_000;
+/// Between two log lines of a kind that clients can bring about at will.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
+
+/// Every bound.
+#[derive(Debug, Default)]
+pub(crate) struct Admission {
+    /// Connections that have not said what they want.
+    pub(crate) greetings: Arc<Places>,
+    /// Logins in progress.
+    pub(crate) logins: Arc<Places>,
+    /// Sessions that are logged in.
+    pub(crate) sessions: Arc<Places>,
+    /// The same by upstream.
+    by_upstream: DashMap<String, Arc<Places>>,
+    /// Cancel requests on their way.
+    pub(crate) cancels: Arc<Places>,
+    /// Cancel requests whose session is not served here.
+    pub(crate) unknown_cancels: Rates,
+    /// Of lines about cancels that failed or were dropped.
+    pub(crate) cancel_log: Seldom,
+    /// Of lines about connections that were refused.
+    pub(crate) refusal_log: Seldom,
+}
+
+impl Admission {
+    /// The places of one upstream, by its name.
+    pub(crate) fn of_upstream(&self, name: &str) -> Arc<Places> {
+        if let Some(places) = self.by_upstream.get(name) {
+            return Arc::clone(&places);
+        }
+        Arc::clone(&self.by_upstream.entry(name.to_owned()).or_default())
+    }
+}
+
+/// What is counted against one [`Quota`].
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    taken: AtomicUsize,
+    by_address: DashMap<IpAddr, usize, foldhash::fast::RandomState>,
+    freed: Notify,
+}
+
+/// Which part of a quota is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// All places are taken.
+    Total,
+    /// Those of this address are.
+    PerAddress,
+}
+
+impl Full {
+    /// The setting to name.
+    pub(crate) fn limit(self, total: Limit, per_address: Limit) -> Limit {
+        match self {
+            Self::Total => total,
+            Self::PerAddress => per_address,
+        }
+    }
+}
+
+/// The number of `quota` that is used up.
+pub(crate) fn bound(full: Full, quota: Quota) -> usize {
+    match full {
+        Full::Total => quota.total,
+        Full::PerAddress => quota.per_address.unwrap_or(quota.total),
+    }
+}
+
+impl Places {
+    /// How many are taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Takes a place, given up when it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The quota is used up.
+    pub(crate) fn take(self: &Arc<Self>, address: IpAddr, quota: Quota) -> Result<Place, Full> {
+        if self.taken.fetch_add(1, Ordering::Relaxed) >= quota.total {
+            // Nothing was freed: nobody is woken, or those who wait would wake each other for ever.
+            self.taken.fetch_sub(1, Ordering::Relaxed);
+            return Err(Full::Total);
+        }
+        if !self.count(address, quota) {
+            self.give_back();
+            return Err(Full::PerAddress);
+        }
+        Ok(Place {
+            places: Arc::clone(self),
+            address,
+        })
+    }
+
+    /// Takes a place as soon as there is one.
+    pub(crate) async fn wait(
+        self: &Arc<Self>,
+        address: IpAddr,
+        quota: Quota,
+    ) -> Result<Place, Full> {
+        loop {
+            let mut freed = pin!(self.freed.notified());
+            freed.as_mut().enable();
+            match self.take(address, quota) {
+                Err(Full::Total) => freed.await,
+                taken => return taken,
+            }
+        }
+    }
+
+    /// Resolves once fewer than `total` are taken.
+    pub(crate) async fn has_room(&self, total: usize) {
+        loop {
+            let mut freed = pin!(self.freed.notified());
+            freed.as_mut().enable();
+            if self.taken() < total {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    fn count(&self, address: IpAddr, quota: Quota) -> bool {
+        let mut taken = self.by_address.entry(address).or_default();
+        if quota.per_address.is_some_and(|most| *taken >= most) {
+            return false;
+        }
+        *taken += 1;
+        true
+    }
+
+    fn uncount(&self, address: IpAddr) {
+        if let dashmap::Entry::Occupied(mut taken) = self.by_address.entry(address) {
+            *taken.get_mut() -= 1;
+            if *taken.get() == 0 {
+                taken.remove();
+            }
+        }
+    }
+
+    fn give_back(&self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+        self.freed.notify_waiters();
+    }
+}
+
+/// One place, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    places: Arc<Places>,
+    address: IpAddr,
+}
+
+impl Place {
+    /// The client turns out to be at another address: the place is counted there.
+    ///
+    /// # Errors
+    ///
+    /// That address has used its part up; the place is still counted where it was.
+    pub(crate) fn moves_to(&mut self, address: IpAddr, quota: Quota) -> Result<(), Full> {
+        if !self.places.count(address, quota) {
+            return Err(Full::PerAddress);
+        }
+        self.places.uncount(self.address);
+        self.address = address;
+        Ok(())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.uncount(self.address);
+        self.places.give_back();
+    }
+}
+
+/// So many a second for each address, with a second's worth at once.
+#[derive(Debug, Default)]
+pub(crate) struct Rates(DashMap<IpAddr, Bucket, foldhash::fast::RandomState>);
+
+#[derive(Debug)]
+struct Bucket {
+    left: f64,
+    at: Instant,
+}
+
+impl Rates {
+    /// True if `address` may have one more now.
+    pub(crate) fn allows(&self, address: IpAddr, per_second: usize) -> bool {
+        let now = Instant::now();
+        #[allow(clippy::cast_precision_loss)] // A setting of some hundreds.
+        let most = per_second as f64;
+        let refilled = |bucket: &Bucket| bucket.left + most * (now - bucket.at).as_secs_f64();
+        if self.0.len() >= MAX_RATES {
+            self.0.retain(|_, bucket| refilled(bucket) < most);
+        }
+        let mut bucket = self.0.entry(address).or_insert(Bucket {
+            left: most,
+            at: now,
+        });
+        let left = refilled(&bucket).min(most);
+        let allowed = left >= 1.0;
+        *bucket = Bucket {
+            left: if allowed { left - 1.0 } else { left },
+            at: now,
+        };
+        allowed
+    }
+}
+
+/// A log line that is written now and then, with the number of those that were left out.
+#[derive(Debug, Default)]
+pub(crate) struct Seldom(Mutex<(Option<Instant>, u64)>);
+
+impl Seldom {
+    /// `Some(n)`: write it, `n` were left out since the last one. `None`: leave it out.
+    pub(crate) fn now(&self) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if state.0.is_some_and(|last| now < last + LOG_PAUSE) {
+            state.1 += 1;
+            return None;
+        }
+        let left_out = std::mem::take(&mut state.1);
+        state.0 = Some(now);
+        Some(left_out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+
+    #[test]
+    fn places_are_counted_together_and_by_address_and_given_back() {
+        let places = Arc::new(Places::default());
+        let quota = Quota {
+            total: 3,
+            per_address: Some(2),
+        };
+        let first = places.take(HERE, quota).unwrap();
+        let _second = places.take(HERE, quota).unwrap();
+        assert_eq!(places.take(HERE, quota).unwrap_err(), Full::PerAddress);
+        let third = places.take(THERE, quota).unwrap();
+        assert_eq!(places.take(THERE, quota).unwrap_err(), Full::Total);
+        drop(first);
+        assert_eq!(places.taken(), 2);
+        let again = places.take(HERE, quota).unwrap();
+        drop((again, third, _second));
+        assert_eq!((places.taken(), places.by_address.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_place_moves_to_the_address_that_a_load_balancer_names() {
+        let places = Arc::new(Places::default());
+        let quota = Quota {
+            total: 9,
+            per_address: Some(1),
+        };
+        let mut first = places.take(HERE, quota).unwrap();
+        first.moves_to(THERE, quota).unwrap();
+        let mut second = places.take(HERE, quota).unwrap();
+        assert_eq!(second.moves_to(THERE, quota), Err(Full::PerAddress));
+        drop((first, second));
+        assert_eq!((places.taken(), places.by_address.len()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_place_gets_the_next_one() {
+        let places = Arc::new(Places::default());
+        let held = places.take(HERE, Quota::of(1)).unwrap();
+        let waiting = places.wait(THERE, Quota::of(1));
+        let freeing = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            drop(held);
+        };
+        let (place, ()) = tokio::join!(waiting, freeing);
+        assert!(place.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_is_an_addresss_own_and_fills_up_again() {
+        let rates = Rates::default();
+        let allowed = |address| (0..20).filter(|_| rates.allows(address, 10)).count();
+        assert_eq!((allowed(HERE), allowed(THERE)), (10, 10));
+        tokio::time::advance(Duration::from_millis(500)).await;
+        assert_eq!((allowed(HERE), allowed(THERE)), (5, 5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_out_is_counted() {
+        let log = Seldom::default();
+        assert_eq!((log.now(), log.now(), log.now()), (Some(0), None, None));
+        tokio::time::advance(LOG_PAUSE).await;
+        assert_eq!(log.now(), Some(2));
+    }
+}

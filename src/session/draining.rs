@@ -1,0 +1,79 @@
+//! Phase *Draining*: a session that is to end. What is in flight towards the client is delivered,
+//! then both sides hear how it ended.
+//!
+//! | reads | the client, whose bytes are dropped: a socket closed with unread bytes resets the connection, and the client may lose what it had not read yet |
+//! |---|---|
+//! | writes | the rest of what the core has said to the client; FIN or RST to each side |
+//! | waits for | the client |
+//! | until | [`DELIVERY`], and then [`LINGER`] for the client to hear it |
+
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use crate::net::{Stream, Transport};
+
+use super::pump::Close;
+use super::running::{Ending, Running};
+
+/// How long the delivery of the last bytes may take.
+const DELIVERY: Duration = Duration::from_secs(1);
+/// How long a connection that was told goodbye may take to hear it.
+const LINGER: Duration = Duration::from_secs(1);
+/// How long what was written last may take before a RST, which would overtake it, follows.
+const BEFORE_RESET: Duration = Duration::from_millis(100);
+
+impl<T: Transport> Running<T> {
+    /// Ends the session.
+    pub(super) async fn drain(self, ending: Ending) {
+        let Self {
+            mut client,
+            server,
+            mut back,
+            mut out,
+            entered,
+            ..
+        } = self;
+        let delivering = std::future::poll_fn(|task| {
+            while !back.deliver(&mut client, &mut out.to_client) {
+                ready!(client.poll_writable(task));
+            }
+            Poll::Ready(())
+        });
+        // A client that takes nothing has had its time.
+        let _ = timeout(DELIVERY, delivering).await;
+        close(server, ending.server).await;
+        // From here on a cancel has nothing to find.
+        drop((back, out, entered));
+        match ending.client {
+            Close::Fin => linger(client).await,
+            Close::Reset => {
+                sleep(BEFORE_RESET).await;
+                client.reset();
+            }
+        }
+    }
+}
+
+async fn close<T: Transport>(mut stream: Stream<T>, how: Close) {
+    match how {
+        Close::Fin => {
+            // A server that does not take the end of TLS has lost its right to it.
+            let _ = timeout(LINGER, stream.shut_down()).await;
+        }
+        Close::Reset => stream.reset(),
+    }
+}
+
+/// Closes so that what was sent last arrives.
+pub(super) async fn linger<T: Transport>(mut stream: Stream<T>) {
+    let goodbye = async {
+        let _ = stream.shut_down().await;
+        let mut rest = Vec::new();
+        while matches!(stream.receive(&mut rest).await, Ok(1..)) {
+            rest.clear();
+        }
+    };
+    let _ = timeout(LINGER, goodbye).await;
+}

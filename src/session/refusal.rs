@@ -1,0 +1,123 @@
+//! Why there is no session, and what the client is told.
+
+use std::io;
+
+use crate::net::Unreachable;
+use crate::observe::metrics::{CloseReason, Limit};
+use crate::wire::compose;
+use crate::wire::startup::BadPacket;
+
+/// Why a connection does not become a session.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// The client went away; scanners and health checks do.
+    #[error("the client went away before it had logged in")]
+    Gone,
+    /// A socket failed.
+    #[error("the connection failed during login: {0}")]
+    Io(#[from] io::Error),
+    /// TLS with the client could not be begun; TLS itself has told it.
+    #[error("the TLS handshake with the client failed: {0}")]
+    Handshake(io::Error),
+    /// What came is no startup packet; as PostgreSQL does, nothing is said to whoever sent it.
+    #[error("{0}")]
+    NoStartup(BadPacket),
+    /// The client left when Osprey, between two TLS connections, asked for its password.
+    #[error(
+        "the client left when it was asked for its password; one that insists on channel binding \
+         must, because Osprey ends its TLS: it can log in with channel_binding=prefer or \
+         channel_binding=disable"
+    )]
+    NoPassword,
+    /// The client broke the protocol; it is told so.
+    #[error("{0}")]
+    Protocol(String),
+    /// The server refused; it has been relayed.
+    #[error("Hologres refused the login: {0}")]
+    Refused(String),
+    /// A bound of Osprey's is reached.
+    #[error("sorry, too many clients already: Osprey's {setting} is {most}")]
+    Full {
+        /// Which one.
+        limit: Limit,
+        /// As the client knows it: the setting's name.
+        setting: String,
+        /// Its value.
+        most: usize,
+    },
+    /// Osprey refuses; SQLSTATE, message, hint.
+    #[error("{message}")]
+    Own {
+        /// SQLSTATE
+        sqlstate: &'static str,
+        /// What the client is told.
+        message: String,
+        /// And what it can do.
+        hint: Option<&'static str>,
+    },
+    /// The login took too long.
+    #[error("canceling authentication due to timeout: Osprey's limits.login_timeout is {} s", .0.as_secs_f64())]
+    TimedOut(std::time::Duration),
+    /// Hologres cannot be reached.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
+}
+
+impl Refusal {
+    /// The bound `setting` (`limits.…`) is reached.
+    pub(super) fn full(limit: Limit, most: usize) -> Self {
+        Self::Full {
+            limit,
+            setting: limit.name().to_owned(),
+            most,
+        }
+    }
+
+    /// Osprey is going to end.
+    pub(super) fn shutting_down() -> Self {
+        Self::Own {
+            sqlstate: "57P03",
+            message: "Osprey is shutting down".into(),
+            hint: Some("Connect again: another instance may take over."),
+        }
+    }
+
+    /// The limit that refuses, if one does.
+    pub(super) fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::Full { limit, .. } => Some(*limit),
+            _ => None,
+        }
+    }
+
+    /// The FATAL that the client gets; `None`: it has been told, or is not to be told anything.
+    pub(super) fn fatal(&self) -> Option<Vec<u8>> {
+        let (sqlstate, hint) = match self {
+            Self::Gone
+            | Self::Io(_)
+            | Self::Handshake(_)
+            | Self::NoStartup(_)
+            | Self::NoPassword
+            | Self::Refused(_) => return None,
+            Self::Protocol(_) => ("08P01", None),
+            Self::Full { .. } => ("53300", None),
+            Self::Own { sqlstate, hint, .. } => (*sqlstate, *hint),
+            Self::TimedOut(_) => ("57014", None),
+            Self::Unreachable(error) => ("08006", Some(error.hint())),
+        };
+        let mut frame = Vec::new();
+        compose::fatal(&mut frame, sqlstate, &self.to_string(), hint);
+        Some(frame)
+    }
+
+    /// As what a session that did not come about is counted.
+    pub(super) fn reason(&self) -> CloseReason {
+        match self {
+            Self::Gone | Self::Io(_) | Self::Handshake(_) | Self::NoPassword => CloseReason::Client,
+            Self::NoStartup(_) | Self::Protocol(_) => CloseReason::ProtocolError,
+            Self::Refused(_) | Self::Full { .. } | Self::Own { .. } => CloseReason::LoginFailed,
+            Self::TimedOut(_) => CloseReason::Timeout,
+            Self::Unreachable(_) => CloseReason::Unreachable,
+        }
+    }
+}

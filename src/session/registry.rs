@@ -1,0 +1,189 @@
+//! The sessions that are open, and where the cancel keys lead that their servers gave them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
+use std::time::SystemTime;
+
+use dashmap::DashMap;
+
+use crate::net::endpoint::Destination;
+use crate::upstream::Upstream;
+
+type Map<K, V> = DashMap<K, V, foldhash::fast::RandomState>;
+
+/// The open sessions, logins included: for drain, for cancel requests, and for operators.
+#[derive(Debug, Default)]
+pub struct Registry {
+    open: Map<u64, Entry>,
+    /// By the body of BackendKeyData. Two servers may give the same key.
+    keys: Map<Box<[u8]>, Vec<(u64, Origin)>>,
+    next: AtomicU64,
+    count: AtomicUsize,
+    draining: AtomicU8,
+}
+
+/// One open session.
+#[derive(Debug)]
+pub struct Entry {
+    /// Where the client is.
+    pub peer: SocketAddr,
+    /// As whom it logs in.
+    pub user: String,
+    /// Into which database.
+    pub database: String,
+    /// The name of its upstream.
+    pub upstream: String,
+    /// Since when.
+    pub since: SystemTime,
+    waker: Option<Waker>,
+}
+
+/// Where a session's server is: a cancel must go to the very same.
+#[derive(Clone)]
+pub(crate) struct Origin {
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) destination: Destination,
+}
+
+impl std::fmt::Debug for Origin {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            formatter,
+            "{} at {}",
+            self.upstream.name(),
+            self.destination.address
+        )
+    }
+}
+
+/// How far a shutdown has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drain {
+    /// None.
+    No,
+    /// Sessions end when they are between cycles and outside a transaction.
+    WhenQuiet,
+    /// Sessions end now.
+    Now,
+}
+
+impl Registry {
+    /// Looks at every open session, in no order.
+    pub fn for_each(&self, mut look: impl FnMut(u64, &Entry)) {
+        for entry in &self.open {
+            look(*entry.key(), entry.value());
+        }
+    }
+
+    /// How many sessions are open, logins included.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn drain(&self) -> Drain {
+        match self.draining.load(Ordering::Relaxed) {
+            0 => Drain::No,
+            1 => Drain::WhenQuiet,
+            _ => Drain::Now,
+        }
+    }
+
+    /// Begins or sharpens the shutdown and wakes every session.
+    pub(crate) fn set_drain(&self, drain: Drain) {
+        self.draining.store(drain as u8, Ordering::Relaxed);
+        for entry in &self.open {
+            if let Some(waker) = &entry.waker {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// Enters a session until what is returned is dropped.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+        user: &str,
+        database: &str,
+        upstream: &str,
+    ) -> Entered {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.open.insert(
+            id,
+            Entry {
+                peer,
+                user: user.to_owned(),
+                database: database.to_owned(),
+                upstream: upstream.to_owned(),
+                since: SystemTime::now(),
+                waker: None,
+            },
+        );
+        Entered {
+            registry: Arc::clone(self),
+            id,
+            key: None,
+        }
+    }
+
+    /// Where the sessions are that have this cancel key; empty: none here has it.
+    pub(crate) fn origins(&self, key: &[u8]) -> Vec<Origin> {
+        let found = self.keys.get(key);
+        let origins = found.iter().flat_map(|found| found.value());
+        origins.map(|(_, origin)| origin.clone()).collect()
+    }
+}
+
+/// A session's entry, taken out when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    registry: Arc<Registry>,
+    id: u64,
+    key: Option<Box<[u8]>>,
+}
+
+impl Entered {
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Cancel requests with this key, the body of BackendKeyData, are this session's from now on.
+    pub(crate) fn has_key(&mut self, key: &[u8], origin: Origin) {
+        self.forget_key();
+        let mut owners = self.registry.keys.entry(key.into()).or_default();
+        owners.push((self.id, origin));
+        self.key = Some(key.into());
+    }
+
+    /// The body of BackendKeyData; empty if the server has sent none.
+    pub(crate) fn key(&self) -> &[u8] {
+        self.key.as_deref().unwrap_or_default()
+    }
+
+    /// A drain wakes this task from now on.
+    pub(crate) fn wake_with(&self, waker: &Waker) {
+        if let Some(mut entry) = self.registry.open.get_mut(&self.id) {
+            entry.waker = Some(waker.clone());
+        }
+    }
+
+    fn forget_key(&mut self) {
+        let Some(key) = self.key.take() else { return };
+        if let dashmap::Entry::Occupied(mut owners) = self.registry.keys.entry(key) {
+            owners.get_mut().retain(|(id, _)| *id != self.id);
+            if owners.get().is_empty() {
+                owners.remove();
+            }
+        }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.forget_key();
+        self.registry.open.remove(&self.id);
+        self.registry.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
