@@ -53,7 +53,7 @@ fn password(draft: &mut Draft) {
     };
     match draft.password.take() {
         Some(PasswordSource::Given(secret)) => {
-            draft.settings.upstreams[0].catalog.password = Some(secret)
+            draft.settings.upstreams[0].catalog.password = Some(secret);
         }
         Some(PasswordSource::File(path)) => {
             warn_if_public(&path, key, "the password", notes);

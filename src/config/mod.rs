@@ -356,7 +356,7 @@ pub struct Limits {
     /// 60 s. `None`: never.
     pub tcp_keepalive: Option<Duration>,
     /// How long sent data may go unacknowledged before the connection is lost (tcp(7),
-    /// TCP_USER_TIMEOUT). It also ends connections whose peer does not read, so the default is
+    /// `TCP_USER_TIMEOUT`). It also ends connections whose peer does not read, so the default is
     /// `None`: the system's own rules.
     pub tcp_user_timeout: Option<Duration>,
 }
