@@ -9,7 +9,7 @@ use toml::de::DeTable;
 
 use super::problem::Place;
 use super::reader::{Reader, Section};
-use super::{Cloud, Draft, ListenTls, PasswordSource, ProjectRule, values};
+use super::{Cloud, Draft, ListenTls, PasswordSource, ProjectRule, log_filter, values};
 
 /// Reads `path` (which was named at `place`) into the draft.
 pub(super) fn read(path: &Path, place: &Place, draft: &mut Draft) {
@@ -243,12 +243,12 @@ fn walk(
         values::address_or_off,
         &mut target.metrics,
     );
-    reader.text(&mut observe, "log", values::log_filter, &mut target.log);
+    reader.text(&mut observe, "log", log_filter::parse, &mut target.log);
     let formats = values::one_of(values::LOG_FORMATS);
     reader.text(&mut observe, "log_format", formats, &mut target.json_logs);
     reader.boolean(&mut observe, "redact_paths", &mut target.redact_paths);
-    let languages = values::one_of(values::LANGUAGES);
-    reader.text(&mut observe, "language", languages, &mut target.language);
+    let language = &mut target.language;
+    reader.text(&mut observe, "language", values::language, language);
     reader.end(&observe);
 
     let mut limits = reader.section(root, "limits");

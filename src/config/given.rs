@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::problem::{Notes, Place, nearest};
-use super::{Draft, PasswordSource, ProjectRule, Secret, values};
+use super::{Draft, PasswordSource, ProjectRule, Secret, log_filter, values};
 
 /// The variables of the process's environment that are Osprey's, by name.
 #[derive(Debug, Clone, Default)]
@@ -236,7 +236,7 @@ fn apply(key: Key, given: &[&str], place: &Place, draft: &mut Draft) {
             values::one_of(values::SCOPES),
             &mut settings.upstreams[0].route.scope,
         ),
-        Key::Log => parsed.set(values::log_filter, &mut settings.observe.log),
+        Key::Log => parsed.set(log_filter::parse, &mut settings.observe.log),
         Key::LogFormat => {
             parsed.set(
                 values::one_of(values::LOG_FORMATS),

@@ -9,6 +9,7 @@ mod check;
 mod cloud;
 mod file;
 mod given;
+mod log_filter;
 mod problem;
 mod reader;
 mod show;

@@ -303,17 +303,6 @@ pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     name(text).map(PathBuf::from)
 }
 
-/// A filter for log lines, as the `tracing-subscriber` crate's `EnvFilter` reads it.
-pub(super) fn log_filter(text: &str) -> Result<String, String> {
-    match tracing_subscriber::EnvFilter::try_new(text) {
-        Ok(_) if !text.trim().is_empty() => Ok(text.to_owned()),
-        _ => Err(format!(
-            "{text:?} is not a log filter; write error, warn, info, debug or trace, or such a \
-             level per module, as in \"info,osprey::session=debug\""
-        )),
-    }
-}
-
 /// The words a setting may be, each with its value.
 pub(super) type Choices<T> = &'static [(&'static str, T)];
 
@@ -359,6 +348,24 @@ pub(super) const LOG_FORMATS: Choices<bool> = &[("text", false), ("json", true)]
 /// `[observe] language`
 pub(super) const LANGUAGES: Choices<Language> =
     &[("en", Language::English), ("zh", Language::Chinese)];
+
+/// `[observe] language`, with what else may be written for one suggested.
+pub(super) fn language(text: &str) -> Result<Language, String> {
+    let folded = text.trim().to_lowercase().replace('_', "-");
+    let (language, _) = folded.split_once('-').unwrap_or((&folded, ""));
+    let meant = match language {
+        "cn" | "zh" | "zho" | "chinese" | "mandarin" | "中文" | "简体中文" | "汉语" => "zh",
+        "us" | "uk" | "gb" | "en" | "eng" | "english" => "en",
+        _ => return one_of(LANGUAGES)(text),
+    };
+    one_of(LANGUAGES)(text).map_err(|_| {
+        let all = LANGUAGES.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+        format!(
+            "{text:?} is none of {}; did you mean \"{meant}\"?",
+            all.join(", ")
+        )
+    })
+}
 
 /// A parser for one of `choices`.
 pub(super) fn one_of<T: Copy>(choices: Choices<T>) -> impl Fn(&str) -> Result<T, String> {

@@ -138,3 +138,22 @@ fn choices_suggest() {
         "\"common_table\" is none of sqe, common-table, auto; did you mean \"common-table\"?"
     );
 }
+
+#[test]
+fn languages_are_suggested_by_what_else_they_are_called() {
+    assert_eq!(language("zh"), Ok(Language::Chinese));
+    for (wrong, right) in [
+        ("cn", "zh"),
+        ("zh_CN", "zh"),
+        ("Chinese", "zh"),
+        ("中文", "zh"),
+        ("en-US", "en"),
+    ] {
+        let text = language(wrong).unwrap_err();
+        assert!(
+            text.ends_with(&format!("did you mean \"{right}\"?")),
+            "{text}"
+        );
+    }
+    assert!(language("de").is_err());
+}
