@@ -479,7 +479,10 @@ fn slips_in_words_are_mistakes() {
             "[limits]\nworkers = 0",
             ":2: limits.workers: must be above 0",
         ),
-        ("[limits]\nworkers = 99999999999999999999", "is too large a number"),
+        (
+            "[limits]\nworkers = 99999999999999999999",
+            "is too large a number",
+        ),
         ("[observe]\nlanguage = 'cn'", "did you mean \"zh\"?"),
         (
             "[observe]\nlog = 'verbose'",

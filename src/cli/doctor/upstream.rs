@@ -80,18 +80,32 @@ pub(super) async fn examine(
     databases
 }
 
+/// Connects to each address. One of several that does not answer is no more than a warning: clients
+/// get to another.
 async fn reach(settings: &Settings, findings: &mut Vec<Finding>) {
     let upstream = settings.upstream();
-    let connecting = TcpStream::connect(upstream.address());
-    let subject = "upstream";
-    let mend = "check upstream.address, and that the instance runs";
-    findings.push(
+    let mut unreachable = Vec::new();
+    for address in &upstream.addresses {
+        let connecting = TcpStream::connect((address.host.as_str(), address.port));
         match tokio::time::timeout(upstream.connect_timeout, connecting).await {
-            Ok(Ok(_)) => Finding::ok(subject, "it accepts connections"),
-            Ok(Err(error)) => Finding::broken(subject, format!("cannot connect: {error}"), mend),
-            Err(_) => Finding::broken(subject, "cannot connect: no answer", mend),
-        },
-    );
+            Ok(Ok(_)) => findings.push(Finding::ok(
+                "upstream",
+                format!("{address} accepts connections"),
+            )),
+            Ok(Err(error)) => unreachable.push((address, error.to_string())),
+            Err(_) => unreachable.push((address, "no answer".into())),
+        }
+    }
+    let all = unreachable.len() == upstream.addresses.len();
+    for (address, why) in unreachable {
+        let found = format!("cannot connect to {address}: {why}");
+        let mend = "check upstream.address, and that the instance runs";
+        findings.push(if all {
+            Finding::broken("upstream", found, mend)
+        } else {
+            Finding::warning("upstream", found, mend)
+        });
+    }
 }
 
 /// The vendor's page, *Limits*.
