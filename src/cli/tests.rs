@@ -74,16 +74,26 @@ fn every_flag_of_serve_has_a_variable_that_the_help_names() {
 }
 
 #[test]
+fn one_of_several_upstreams_may_be_asked_about() {
+    for line in [
+        "osprey explain --config f --in-upstream etl --database dw x",
+        "osprey doctor --config f --in-upstream etl",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
+    }
+    assert!(parse("osprey serve --in-upstream etl").is_err());
+}
+
+#[test]
 fn help_fits_a_terminal() {
     let mut command = Cli::command();
-    let help = command
-        .find_subcommand_mut("serve")
-        .unwrap()
-        .render_help()
-        .to_string();
-    let long: Vec<_> = help
-        .lines()
-        .filter(|line| line.chars().count() > 100)
-        .collect();
-    assert!(long.is_empty(), "{long:#?}");
+    for name in ["serve", "explain", "doctor"] {
+        let command = command.find_subcommand_mut(name).unwrap();
+        let help = command.render_help().to_string();
+        let long: Vec<_> = help
+            .lines()
+            .filter(|line| line.chars().count() > 100)
+            .collect();
+        assert!(long.is_empty(), "{long:#?}");
+    }
 }

@@ -1,26 +1,43 @@
 //! What one value alone cannot show: settings that contradict each other, and the files that the
 //! configuration names.
 
-use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::problem::Notes;
-use super::{Draft, PasswordSource, Secret, Settings, TlsMode};
+use super::problem::{Notes, nearest, setting};
+use super::values::show_duration;
+use super::{
+    Limits, Listener, Pending, PendingUpstream, ProxyProtocol, Settings, TlsMode, Upstream,
+    UpstreamTls,
+};
+use crate::glob::Glob;
 
-/// Checks the draft as a whole and reads the password file, if there is one.
-pub(super) fn check(draft: &mut Draft) {
-    password(draft);
-    let (settings, notes) = (&draft.settings, &mut draft.notes);
-    addresses(settings, notes);
-    listen_tls(settings, notes);
-    upstream_tls(settings, notes);
-    protect(settings, notes);
+/// Linux' `MAX_TCP_KEEPIDLE`.
+const LONGEST_KEEPALIVE: Duration = Duration::from_secs(32_767);
+/// `TCP_USER_TIMEOUT` is an `int` of milliseconds; in whole days.
+const LONGEST_USER_TIMEOUT: Duration = Duration::from_hours(24 * 24);
+
+/// Checks the settings as a whole, and the files that they name.
+pub(super) fn check(settings: &Settings, pending: &Pending, notes: &mut Notes) {
+    listen_addresses(settings, pending, notes);
+    for (listener, path) in settings.listeners.iter().zip(&pending.listeners) {
+        proxy_protocol(listener, path, notes);
+        listen_tls(listener, path, notes);
+        overlaps(listener, path, notes);
+    }
+    for (upstream, part) in settings.upstreams.iter().zip(&pending.upstreams) {
+        upstream_addresses(upstream, part, settings, notes);
+        upstream_tls(&upstream.tls, &part.key("tls"), notes);
+        upstream_quantities(upstream, part, notes);
+    }
+    names(settings, pending, notes);
     quantities(settings, notes);
+    limits(&settings.limits, notes);
     snapshot(settings, notes);
 }
 
@@ -45,156 +62,285 @@ fn snapshot(settings: &Settings, notes: &mut Notes) {
     }
 }
 
-fn password(draft: &mut Draft) {
-    let notes = &mut draft.notes;
-    let key = match &draft.password {
-        Some(PasswordSource::File(_)) => "catalog.password_file",
-        _ => "catalog.password",
-    };
-    match draft.password.take() {
-        Some(PasswordSource::Given(secret)) => {
-            draft.settings.upstreams[0].catalog.password = Some(secret)
+/// Where clients connect: no two sockets can have the same address.
+fn listen_addresses(settings: &Settings, pending: &Pending, notes: &mut Notes) {
+    let mut all: Vec<(SocketAddr, String, &str)> = Vec::new();
+    for (listener, path) in settings.listeners.iter().zip(&pending.listeners) {
+        let key = format!("{path}.addresses");
+        if listener.addresses.is_empty() && !notes.is_wrong(&key) {
+            notes.wrong(
+                &key,
+                "is empty; name at least one, such as \"127.0.0.1:6432\"",
+            );
         }
-        Some(PasswordSource::File(path)) => {
-            warn_if_public(&path, key, "the password", notes);
-            match std::fs::read_to_string(&path) {
-                Ok(text) if text.trim().is_empty() => {
-                    notes.wrong(key, format!("{} is empty", path.display()));
-                }
-                Ok(text) => {
-                    let line = text.trim_end_matches(['\r', '\n']).to_owned();
-                    draft.settings.upstreams[0].catalog.password = Some(Secret(line));
-                }
-                Err(error) => unreadable(&path, key, &error, notes),
+        for (number, &address) in listener.addresses.iter().enumerate() {
+            let key = format!("{key}[{number}]");
+            if let Some((other, other_key, other_path)) =
+                all.iter().find(|(other, ..)| clash(address, *other))
+            {
+                let aside = if other_path == path {
+                    String::new()
+                } else {
+                    notes.aside(other_key)
+                };
+                let text = if address == *other {
+                    format!("{address} is listed twice{aside}")
+                } else {
+                    let wide = if covers(address, *other) {
+                        address
+                    } else {
+                        *other
+                    };
+                    format!(
+                        "{address} cannot be had beside {other}{aside}: {wide} takes every address \
+                         of this machine{}; leave one of them away",
+                        if wide.is_ipv6() { ", of IPv4 too" } else { "" }
+                    )
+                };
+                notes.wrong(&key, text);
             }
-        }
-        None => {}
-    }
-    let catalog = &draft.settings.upstreams[0].catalog;
-    let given = notes.is_given("catalog.password") || notes.is_given("catalog.password_file");
-    if catalog.user.is_none() && given {
-        notes.wrong(
-            key,
-            "there is a password but no user; set --catalog-user, OSPREY_CATALOG_USER or \
-             catalog.user",
-        );
-    }
-    if catalog.user.is_some() && !given {
-        notes.warn(
-            "catalog.user",
-            "has no password; unless Hologres lets this user in without one, set \
-             OSPREY_CATALOG_PASSWORD or catalog.password_file",
-        );
-    }
-}
-
-fn addresses(settings: &Settings, notes: &mut Notes) {
-    let listen = &settings.listeners[0].addresses;
-    if listen.is_empty() && !notes.problems.iter().any(|p| p.key == "listen.addresses") {
-        notes.wrong(
-            "listen.addresses",
-            "is empty; name at least one, such as \"127.0.0.1:6432\"",
-        );
-    }
-    let mut seen = BTreeSet::new();
-    for address in listen {
-        // Port 0 asks the system for a free one each time.
-        if address.port() != 0 && !seen.insert(address) {
-            notes.wrong("listen.addresses", format!("{address} is listed twice"));
+            all.push((address, key, path));
         }
     }
     if let Some(metrics) = settings.observe.metrics
-        && let Some(address) = listen.iter().find(|address| clash(**address, metrics))
+        && let Some((address, ..)) = all.iter().find(|(address, ..)| clash(*address, metrics))
     {
         notes.wrong(
             "observe.metrics",
             format!("{metrics} is where clients connect ({address}); choose another port"),
         );
     }
-    let upstream = &settings.upstreams[0].addresses[0];
-    if upstream.host.is_empty() && !notes.problems.iter().any(|p| p.key == "upstream.address") {
-        notes.wrong(
-            "upstream.address",
-            "is missing: where is Hologres? Give --upstream HOST:PORT, OSPREY_UPSTREAM, or \
-             address under [upstream] in the file",
-        );
+}
+
+fn upstream_addresses(
+    upstream: &Upstream,
+    part: &PendingUpstream,
+    settings: &Settings,
+    notes: &mut Notes,
+) {
+    let [one, several] = ["address", "addresses"].map(|key| part.key(key));
+    let wrong = ["upstream", &one, &several].map(|key| notes.is_wrong(key));
+    if upstream.addresses.is_empty() && !wrong.contains(&true) {
+        if notes.is_given(&several) {
+            notes.wrong(&several, "is empty; name at least one");
+        } else if part.is_element() {
+            notes.wrong(
+                &one,
+                "is missing: where is this Hologres instance? Give address = \"HOST:PORT\"",
+            );
+        } else {
+            notes.wrong(
+                &one,
+                "is missing: where is Hologres? Give --upstream HOST:PORT, OSPREY_UPSTREAM, or \
+                 address under [upstream] in the file",
+            );
+        }
     }
-    let upstream_ip = match upstream.host.as_str() {
-        "localhost" => Some([127, 0, 0, 1].into()),
-        host => host.parse().ok(),
-    };
-    if let Some(ip) = upstream_ip
-        && let address = SocketAddr::new(ip, upstream.port)
-        && listen
-            .iter()
-            .any(|own| clash(*own, address) && ip.is_loopback())
-    {
-        notes.wrong(
-            "upstream.address",
-            format!("{address} is where Osprey itself listens; name the Hologres endpoint"),
-        );
+    for (number, address) in upstream.addresses.iter().enumerate() {
+        let key = if notes.is_given(&several) && !notes.is_given(&one) {
+            format!("{several}[{number}]")
+        } else {
+            one.clone()
+        };
+        if upstream.addresses[..number].contains(address) {
+            notes.wrong(&key, format!("{address} is listed twice"));
+        }
+        let ip = match address.host.as_str() {
+            "localhost" => Some([127, 0, 0, 1].into()),
+            host => host.parse().ok(),
+        };
+        let own = ip
+            .filter(IpAddr::is_loopback)
+            .map(|ip| SocketAddr::new(ip, address.port));
+        let mut listening = settings.listeners.iter().flat_map(|l| &l.addresses);
+        if own.is_some_and(|own| listening.any(|listening| covers(*listening, own))) {
+            notes.wrong(
+                &key,
+                format!("{address} is where Osprey itself listens; name the Hologres endpoint"),
+            );
+        }
     }
 }
 
-/// True if a socket bound to one takes connections to the other.
+/// True if no two sockets can listen on them at the same time.
 fn clash(one: SocketAddr, other: SocketAddr) -> bool {
-    let all = one.ip().is_unspecified() || other.ip().is_unspecified();
+    covers(one, other) || covers(other, one)
+}
+
+/// True if a socket that listens on `one` takes connections to `other`. One on `[::]` takes those
+/// of IPv4 too (ipv6(7), `IPV6_V6ONLY`). Port 0 is a free one each time.
+fn covers(one: SocketAddr, other: SocketAddr) -> bool {
+    let all = one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4());
     one.port() != 0 && one.port() == other.port() && (all || one.ip() == other.ip())
 }
 
-fn listen_tls(settings: &Settings, notes: &mut Notes) {
-    let Some(tls) = &settings.listeners[0].tls else {
+fn proxy_protocol(listener: &Listener, path: &str, notes: &mut Notes) {
+    let key = format!("{path}.proxy_protocol");
+    let networks = format!("{path}.proxy_networks");
+    if notes.is_wrong(&networks) || notes.is_wrong(&key) {
+        return;
+    }
+    if listener.proxy_protocol == ProxyProtocol::Off {
+        if notes.is_given(&networks) {
+            notes.wrong(
+                &networks,
+                "has no effect, since proxy_protocol is \"off\"; set that to \"accept\" or \
+                 \"require\", or leave proxy_networks away",
+            );
+        }
+    } else if listener.proxy_networks.is_empty() {
+        let needed = "the networks of those that may say who a client is, such as [\"10.0.0.0/8\"]";
+        if notes.is_given(&networks) {
+            notes.wrong(&networks, format!("is empty; name {needed}"));
+        } else {
+            notes.wrong(&key, format!("needs proxy_networks: {needed}"));
+        }
+    }
+}
+
+/// Each session must match one rule at most.
+fn overlaps(listener: &Listener, path: &str, notes: &mut Notes) {
+    let globs = listener.rules.iter().map(|rule| {
+        let [user, database] = [&rule.user, &rule.database].map(|pattern| Glob::new(pattern));
+        (user, database)
+    });
+    let globs: Vec<_> = globs.collect();
+    for (at, (user, database)) in globs.iter().enumerate() {
+        for (earlier, (other_user, other_database)) in globs[..at].iter().enumerate() {
+            let (Some(user), Some(database)) =
+                (user.common(other_user), database.common(other_database))
+            else {
+                continue;
+            };
+            // The empty name, which nobody has, is one that only patterns of stars have in common.
+            let such = |what: &str, name: String| match name.as_str() {
+                "" => format!("any {what}"),
+                name => format!("{what} {name:?}"),
+            };
+            let aside = notes.aside(&format!("{path}.rule[{earlier}]"));
+            let (user, database) = (such("user", user), such("database", database));
+            notes.wrong(
+                &format!("{path}.rule[{at}]"),
+                format!(
+                    "overlaps with an earlier rule{aside}: both match {user} with {database}; make \
+                     the patterns such that no session matches two"
+                ),
+            );
+        }
+    }
+}
+
+/// The upstreams' names, and those that lead to them.
+fn names(settings: &Settings, pending: &Pending, notes: &mut Notes) {
+    let upstreams = &settings.upstreams;
+    let mut complete = true;
+    for (at, (upstream, part)) in upstreams.iter().zip(&pending.upstreams).enumerate() {
+        let key = part.key("name");
+        if notes.is_wrong(&key) {
+            complete = false;
+            continue;
+        }
+        let mut earlier = upstreams[..at].iter().zip(&pending.upstreams);
+        if let Some((_, other)) = earlier.find(|(other, _)| other.name == upstream.name) {
+            let aside = notes.aside(&other.key("name"));
+            let text = format!("{:?} is another upstream's name{aside}", upstream.name);
+            notes.wrong(&key, text);
+        }
+    }
+    // Should one have no name, it may be what is meant.
+    if !complete {
+        return;
+    }
+    let names: Vec<&str> = upstreams.iter().map(|u| u.name.as_str()).collect();
+    let check = |key: &str, name: &str, notes: &mut Notes| {
+        if notes.is_wrong(key) || names.contains(&name) {
+            return;
+        }
+        let right = match nearest(name, names.iter().copied()) {
+            Some(right) => format!("did you mean {right:?}?"),
+            None => format!("there is {}", names.join(", ")),
+        };
+        notes.wrong(key, format!("{name:?} is the name of no upstream; {right}"));
+    };
+    for (listener, path) in settings.listeners.iter().zip(&pending.listeners) {
+        for (number, rule) in listener.rules.iter().enumerate() {
+            let key = format!("{path}.rule[{number}].upstream");
+            check(&key, &rule.upstream, notes);
+        }
+        if let Some(name) = &listener.upstream {
+            check(&format!("{path}.upstream"), name, notes);
+        } else if listener.rules.is_empty() && path == "listen" {
+            notes.wrong(
+                path,
+                "leads nowhere, since there are several upstreams; write [[listener]] instead, with \
+                 upstream = \"NAME\" or [[listener.rule]]",
+            );
+        } else if listener.rules.is_empty() && !notes.is_wrong(&format!("{path}.upstream")) {
+            notes.wrong(
+                path,
+                "leads nowhere, since there are several upstreams; set upstream = \"NAME\", or \
+                 write [[listener.rule]]",
+            );
+        }
+    }
+    for (upstream, part) in upstreams.iter().zip(&pending.upstreams) {
+        let name = &upstream.name;
+        let leads = |listener: &Listener| {
+            let rules = listener.rules.iter().map(|rule| &rule.upstream);
+            rules.chain(&listener.upstream).any(|other| other == name)
+        };
+        if !settings.listeners.iter().any(leads) {
+            notes.warn(&part.path, format!("no listener leads to {name:?}"));
+        }
+    }
+}
+
+fn listen_tls(listener: &Listener, path: &str, notes: &mut Notes) {
+    let Some(tls) = &listener.tls else {
         return;
     };
+    let [certificate, key, client_ca] =
+        ["certificate", "key", "client_ca"].map(|key| format!("{path}.tls.{key}"));
     let mut complete = true;
-    for (key, path, what) in [
-        (
-            "listen.tls.certificate",
-            &tls.certificate,
-            "certificate chain",
-        ),
-        ("listen.tls.key", &tls.key, "private key"),
+    for (key, file, what) in [
+        (&certificate, &tls.certificate, "certificate chain"),
+        (&key, &tls.key, "private key"),
     ] {
-        if path.as_os_str().is_empty() {
+        if file.as_os_str().is_empty() {
             complete = false;
             if !notes.is_given(key) {
-                let place = "listen.tls";
+                let name = setting(key);
                 notes.wrong(
-                    place,
-                    format!("{key} is missing: the PEM file with the {what}"),
+                    &format!("{path}.tls"),
+                    format!("{name} is missing: the PEM file with the {what}"),
                 );
             }
         }
     }
     if complete {
-        pair(
-            &tls.certificate,
-            "listen.tls.certificate",
-            &tls.key,
-            "listen.tls.key",
-            notes,
-        );
+        pair(&tls.certificate, &certificate, &tls.key, &key, notes);
     }
     if let Some(ca) = &tls.client_ca {
-        certificates(ca, "listen.tls.client_ca", notes);
+        certificates(ca, &client_ca, notes);
     }
 }
 
-fn upstream_tls(settings: &Settings, notes: &mut Notes) {
-    let tls = &settings.upstreams[0].tls;
+fn upstream_tls(tls: &UpstreamTls, path: &str, notes: &mut Notes) {
+    let [mode, ca, certificate, key, server_name] =
+        ["mode", "ca", "certificate", "key", "server_name"].map(|key| format!("{path}.{key}"));
     let verifies = matches!(tls.mode, TlsMode::VerifyCa | TlsMode::VerifyFull);
     match &tls.ca {
-        Some(ca) if verifies => {
-            certificates(ca, "upstream.tls.ca", notes);
+        Some(file) if verifies => {
+            certificates(file, &ca, notes);
         }
         Some(_) => notes.wrong(
-            "upstream.tls.ca",
+            &ca,
             "has no effect, since upstream.tls.mode does not verify certificates; set mode to \
              \"verify-full\" (or \"verify-ca\"), or leave ca away",
         ),
         None if verifies && rustls_native_certs::load_native_certs().certs.is_empty() => {
             notes.wrong(
-                "upstream.tls.mode",
+                &mode,
                 "verifies certificates, but this system has no certificate authorities; set \
                  upstream.tls.ca, or install them (Debian: ca-certificates)",
             );
@@ -202,89 +348,62 @@ fn upstream_tls(settings: &Settings, notes: &mut Notes) {
         None => {}
     }
     if tls.mode == TlsMode::Disable {
-        for key in ["certificate", "key", "server_name"] {
-            let key = format!("upstream.tls.{key}");
-            if notes.is_given(&key) {
-                notes.wrong(
-                    &key,
-                    "has no effect, since upstream.tls.mode is \"disable\"",
-                );
+        for key in [&certificate, &key, &server_name] {
+            if notes.is_given(key) {
+                notes.wrong(key, "has no effect, since upstream.tls.mode is \"disable\"");
             }
         }
         return;
     }
     match (&tls.certificate, &tls.key) {
-        (Some(certificate), Some(key)) => {
-            pair(
-                certificate,
-                "upstream.tls.certificate",
-                key,
-                "upstream.tls.key",
-                notes,
-            );
-        }
+        (Some(chain), Some(private)) => pair(chain, &certificate, private, &key, notes),
         (Some(_), None) => {
-            notes.wrong(
-                "upstream.tls.certificate",
-                "needs its private key: set upstream.tls.key",
-            );
+            notes.wrong(&certificate, "needs its private key: set upstream.tls.key");
         }
-        (None, Some(_)) => notes.wrong(
-            "upstream.tls.key",
-            "needs its certificate: set upstream.tls.certificate",
-        ),
+        (None, Some(_)) => notes.wrong(&key, "needs its certificate: set upstream.tls.certificate"),
         (None, None) => {}
     }
 }
 
-fn protect(settings: &Settings, notes: &mut Notes) {
-    let mut seen = BTreeSet::new();
-    for rule in &settings.upstreams[0].protect.projects {
-        if !rule.name.is_empty() && !seen.insert(&rule.name) {
-            let key = if notes.is_given("protect.project") {
-                "protect.project"
-            } else {
-                "protect.projects"
-            };
-            notes.wrong(key, format!("project {:?} is listed twice", rule.name));
-        }
+fn upstream_quantities(upstream: &Upstream, part: &PendingUpstream, notes: &mut Notes) {
+    let Upstream { route, catalog, .. } = upstream;
+    let connect_timeout = part.key("connect_timeout");
+    let common = |key, notes: &Notes| part.key_or_common(key, notes);
+    for (key, duration) in [
+        (connect_timeout, upstream.connect_timeout),
+        (common("catalog.refresh", notes), catalog.refresh),
+        (
+            common("catalog.borrow_timeout", notes),
+            catalog.borrow_timeout,
+        ),
+    ] {
+        above_zero(&key, duration, notes);
+    }
+    let key = common("route.retry_buffer", notes);
+    if route.retry && route.retry_buffer == 0 {
+        notes.wrong(
+            &key,
+            "is 0, so that nothing could be run again; set retry = false if that is meant",
+        );
+    }
+    let key = common("catalog.servers", notes);
+    if catalog.servers.is_empty() && !notes.is_wrong(&key) {
+        notes.wrong(&key, "is empty; MaxCompute's server is \"odps_server\"");
+    }
+}
+
+fn above_zero(key: &str, duration: Duration, notes: &mut Notes) {
+    if duration.is_zero() {
+        notes.wrong(key, "must be longer than 0");
     }
 }
 
 fn quantities(settings: &Settings, notes: &mut Notes) {
-    let Settings { keys, limits, .. } = settings;
-    let upstream = &settings.upstreams[0];
-    let super::Upstream { route, catalog, .. } = upstream;
-    for (key, duration) in [
-        ("upstream.connect_timeout", upstream.connect_timeout),
-        ("catalog.refresh", catalog.refresh),
-        ("catalog.borrow_timeout", catalog.borrow_timeout),
-        ("keys.ttl", keys.ttl),
-        ("keys.negative_ttl", keys.negative_ttl),
-        ("limits.login_timeout", limits.login_timeout),
-    ] {
-        if duration.is_zero() {
-            notes.wrong(key, "must be longer than 0");
-        }
-    }
-    if keys
-        .cloud
-        .as_ref()
-        .is_some_and(|cloud| cloud.timeout.is_zero())
-    {
-        notes.wrong("keys.cloud.timeout", "must be longer than 0");
-    }
-    if limits.inspect_bytes == 0 {
-        notes.wrong(
-            "limits.inspect_bytes",
-            "must be above 0, or no statement is looked at",
-        );
-    }
-    if route.retry && route.retry_buffer == 0 {
-        notes.wrong(
-            "route.retry_buffer",
-            "is 0, so that nothing could be run again; set retry = false if that is meant",
-        );
+    let Settings { keys, .. } = settings;
+    above_zero("keys.ttl", keys.ttl, notes);
+    above_zero("keys.negative_ttl", keys.negative_ttl, notes);
+    if let Some(cloud) = &keys.cloud {
+        above_zero("keys.cloud.timeout", cloud.timeout, notes);
     }
     if keys.negative_ttl > keys.ttl {
         notes.wrong(
@@ -293,11 +412,40 @@ fn quantities(settings: &Settings, notes: &mut Notes) {
              successful one",
         );
     }
-    if catalog.servers.is_empty() && !notes.problems.iter().any(|p| p.key == "catalog.servers") {
+}
+
+fn limits(limits: &Limits, notes: &mut Notes) {
+    above_zero("limits.greeting_timeout", limits.greeting_timeout, notes);
+    above_zero("limits.login_timeout", limits.login_timeout, notes);
+    if limits.inspect_bytes == 0 {
         notes.wrong(
-            "catalog.servers",
-            "is empty; MaxCompute's server is \"odps_server\"",
+            "limits.inspect_bytes",
+            "must be above 0, or no statement is looked at",
         );
+    }
+    for (key, time, least, most) in [
+        (
+            "limits.tcp_keepalive",
+            limits.tcp_keepalive,
+            Duration::from_secs(1),
+            LONGEST_KEEPALIVE,
+        ),
+        (
+            "limits.tcp_user_timeout",
+            limits.tcp_user_timeout,
+            Duration::from_millis(1),
+            LONGEST_USER_TIMEOUT,
+        ),
+    ] {
+        if time.is_some_and(|time| time < least || time > most) {
+            let [least, most] = [least, most].map(show_duration);
+            notes.wrong(
+                key,
+                format!(
+                    "must be from {least} to {most}, which is what the kernel takes, or \"off\""
+                ),
+            );
+        }
     }
 }
 
@@ -320,7 +468,10 @@ fn pair(chain: &Path, chain_name: &str, key: &Path, key_name: &str, notes: &mut 
         Err(rustls::Error::InconsistentKeys(_)) => {
             notes.wrong(
                 key_name,
-                format!("is not the key of the certificate in {chain_name}"),
+                format!(
+                    "is not the key of the certificate in {}",
+                    setting(chain_name)
+                ),
             );
         }
         // rustls does not name webpki's errors.
@@ -360,7 +511,7 @@ fn certificates(
     }
 }
 
-fn unreadable(path: &Path, name: &str, error: &dyn Display, notes: &mut Notes) {
+pub(super) fn unreadable(path: &Path, name: &str, error: &dyn Display, notes: &mut Notes) {
     notes.wrong(
         name,
         format!(
@@ -371,7 +522,7 @@ fn unreadable(path: &Path, name: &str, error: &dyn Display, notes: &mut Notes) {
 }
 
 /// Warns of a secret in a file that everyone may read.
-fn warn_if_public(path: &Path, name: &str, what: &str, notes: &mut Notes) {
+pub(super) fn warn_if_public(path: &Path, name: &str, what: &str, notes: &mut Notes) {
     use std::os::unix::fs::PermissionsExt as _;
     let public = |metadata: std::fs::Metadata| metadata.permissions().mode() & 0o004 != 0;
     if std::fs::metadata(path).is_ok_and(public) {

@@ -3,13 +3,17 @@
 //! its errors quotes the source line, which may hold a secret.)
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
 use super::problem::Place;
 use super::reader::{Reader, Section};
-use super::{Cloud, Draft, ListenTls, PasswordSource, ProjectRule, values};
+use super::{
+    Catalog, Cloud, ConfiguredEncryption, Draft, Limits, ListenTls, Listener, PasswordSource,
+    Pending, PendingUpstream, ProjectRule, Protect, Route, Rule, Settings, Upstream, log_filter,
+    values,
+};
 
 /// Reads `path` (which was named at `place`) into the draft.
 pub(super) fn read(path: &Path, place: &Place, draft: &mut Draft) {
@@ -19,6 +23,7 @@ pub(super) fn read(path: &Path, place: &Place, draft: &mut Draft) {
             parse(&name, &text, draft);
         }
         Ok(Err(error)) => {
+            draft.unread = true;
             let valid = error.utf8_error().valid_up_to();
             let line = 1 + memchr::memchr_iter(b'\n', &error.as_bytes()[..valid]).count();
             let place = Place::File { file: name, line };
@@ -26,13 +31,17 @@ pub(super) fn read(path: &Path, place: &Place, draft: &mut Draft) {
                 .notes
                 .wrong_at(place, "", "is not UTF-8; save the file as UTF-8");
         }
-        Err(error) => draft.notes.wrong_at(
-            place.clone(),
-            "config",
-            format!(
-                "cannot read {name}: {error}; name a file that exists and that this user may read"
-            ),
-        ),
+        Err(error) => {
+            draft.unread = true;
+            draft.notes.wrong_at(
+                place.clone(),
+                "config",
+                format!(
+                    "cannot read {name}: {error}; name a file that exists and that this user may \
+                     read"
+                ),
+            );
+        }
     }
 }
 
@@ -46,14 +55,16 @@ pub(super) fn parse(name: &str, text: &str, draft: &mut Draft) -> BTreeSet<Strin
         reader.wrong("", at, format!("not TOML: {}", error.message()));
     }
     if errors.is_empty() {
-        let settings = &mut draft.settings;
+        let (settings, pending) = (&mut draft.settings, &mut draft.pending);
         walk(
             &mut reader,
             &mut Section::root(root.get_ref()),
             settings,
-            &mut draft.password,
+            pending,
         );
         reader.report_unknown();
+    } else {
+        draft.unread = true;
     }
     reader.keys()
 }
@@ -62,160 +73,49 @@ pub(super) fn parse(name: &str, text: &str, draft: &mut Draft) -> BTreeSet<Strin
 fn walk(
     reader: &mut Reader<'_>,
     root: &mut Section<'_>,
-    settings: &mut super::Settings,
-    password: &mut Option<PasswordSource>,
+    settings: &mut Settings,
+    pending: &mut Pending,
 ) {
     let mut listen = reader.section(root, "listen");
-    reader.texts(
-        &mut listen,
-        "addresses",
-        values::address,
-        &mut settings.listeners[0].addresses,
+    let listeners = reader.sections(root, "listener");
+    let upstreams = reader.section_or_sections(root, "upstream");
+
+    // What these say holds for all upstreams.
+    let mut common = Upstream::at(Vec::new());
+    let mut section = reader.section(root, "route");
+    route(reader, &mut section, &mut common.route);
+    let mut section = reader.section(root, "protect");
+    protect(reader, &mut section, &mut pending.protect);
+    let mut section = reader.section(root, "catalog");
+    catalog(
+        reader,
+        &mut section,
+        &mut common.catalog,
+        &mut pending.password,
     );
-    let mut tls = reader.section(&mut listen, "tls");
-    let mut values = ListenTls {
-        certificate: std::path::PathBuf::new(),
-        key: std::path::PathBuf::new(),
-        client_ca: None,
-        required: false,
-    };
-    reader.text(
-        &mut tls,
-        "certificate",
-        values::path,
-        &mut values.certificate,
-    );
-    reader.text(&mut tls, "key", values::path, &mut values.key);
-    reader.text(
-        &mut tls,
-        "client_ca",
-        some(values::path),
-        &mut values.client_ca,
-    );
-    reader.boolean(&mut tls, "required", &mut values.required);
-    if tls.exists() {
-        settings.listeners[0].tls = Some(values);
-    }
-    reader.end(&tls);
+
+    listener(reader, &mut listen, &mut settings.listeners[0]);
     reader.end(&listen);
+    several_listeners(reader, &listen, listeners, settings, pending);
 
-    let mut upstream = reader.section(root, "upstream");
-    let address = &mut settings.upstreams[0].addresses[0];
-    reader.text(&mut upstream, "address", values::upstream, address);
-    let timeout = &mut settings.upstreams[0].connect_timeout;
-    reader.text(&mut upstream, "connect_timeout", values::duration, timeout);
-    let mut tls = reader.section(&mut upstream, "tls");
-    let target = &mut settings.upstreams[0].tls;
-    reader.text(
-        &mut tls,
-        "mode",
-        values::one_of(values::TLS_MODES),
-        &mut target.mode,
-    );
-    reader.text(&mut tls, "ca", some(values::path), &mut target.ca);
-    reader.text(
-        &mut tls,
-        "certificate",
-        some(values::path),
-        &mut target.certificate,
-    );
-    reader.text(&mut tls, "key", some(values::path), &mut target.key);
-    reader.text(
-        &mut tls,
-        "server_name",
-        some(values::name),
-        &mut target.server_name,
-    );
-    reader.end(&tls);
-    reader.end(&upstream);
-
-    let mut route = reader.section(root, "route");
-    let target = &mut settings.upstreams[0].route;
-    reader.text(
-        &mut route,
-        "kind",
-        values::one_of(values::ROUTES),
-        &mut target.kind,
-    );
-    reader.text(
-        &mut route,
-        "scope",
-        values::one_of(values::SCOPES),
-        &mut target.scope,
-    );
-    let overrides = values::one_of(values::OVERRIDES);
-    reader.text(
-        &mut route,
-        "override",
-        overrides,
-        &mut target.override_client,
-    );
-    reader.boolean(&mut route, "retry", &mut target.retry);
-    reader.text(
-        &mut route,
-        "retry_buffer",
-        values::size,
-        &mut target.retry_buffer,
-    );
-    reader.end(&route);
-
-    let mut protect = reader.section(root, "protect");
-    let target = &mut settings.upstreams[0].protect;
-    let rules = &mut target.projects;
-    reader.texts(&mut protect, "projects", values::project, rules);
-    reader.texts(&mut protect, "tables", values::table, &mut target.tables);
-    for mut project in reader.sections(&mut protect, "project") {
-        let mut rule = ProjectRule {
-            name: String::new(),
-            encryption: super::ConfiguredEncryption::default(),
-            key_id: None,
-        };
-        reader.text(&mut project, "name", values::project_name, &mut rule.name);
-        let encryptions = values::one_of(values::ENCRYPTIONS);
-        reader.text(
-            &mut project,
-            "encryption",
-            encryptions,
-            &mut rule.encryption,
-        );
-        reader.text(&mut project, "key_id", some(values::name), &mut rule.key_id);
-        if project.exists() {
-            reader.require(&project, "name", "the MaxCompute project");
-            rules.push(rule);
+    settings.upstreams.clear();
+    pending.upstreams.clear();
+    for mut section in upstreams {
+        let mut part = PendingUpstream::at(section.path());
+        let mut target = common.clone();
+        upstream(reader, &mut section, &mut target, &mut part);
+        settings.upstreams.push(target);
+        pending.upstreams.push(part);
+    }
+    if settings.upstreams.is_empty() {
+        if !reader.notes().is_wrong("upstream") {
+            reader
+                .notes()
+                .wrong("upstream", "is empty; name at least one");
         }
-        reader.end(&project);
+        settings.upstreams.push(common);
+        pending.upstreams.push(PendingUpstream::at("upstream"));
     }
-    reader.end(&protect);
-
-    let mut catalog = reader.section(root, "catalog");
-    let target = &mut settings.upstreams[0].catalog;
-    reader.text(&mut catalog, "user", some(values::name), &mut target.user);
-    let mut file = None;
-    reader.text(&mut catalog, "password_file", some(values::path), &mut file);
-    if let Some(file) = file {
-        *password = Some(PasswordSource::File(file));
-    }
-    reader.forbid(
-        &mut catalog,
-        "password",
-        "a password does not belong in this file; put it into a file of its own and name that in \
-         password_file, or set OSPREY_CATALOG_PASSWORD",
-    );
-    reader.boolean(&mut catalog, "borrow", &mut target.borrow);
-    reader.text(
-        &mut catalog,
-        "borrow_timeout",
-        values::duration,
-        &mut target.borrow_timeout,
-    );
-    reader.text(
-        &mut catalog,
-        "refresh",
-        values::duration,
-        &mut target.refresh,
-    );
-    reader.texts(&mut catalog, "servers", values::name, &mut target.servers);
-    reader.end(&catalog);
 
     let mut keys = reader.section(root, "keys");
     reader.text(&mut keys, "ttl", values::duration, &mut settings.keys.ttl);
@@ -243,40 +143,281 @@ fn walk(
         values::address_or_off,
         &mut target.metrics,
     );
-    reader.text(&mut observe, "log", values::log_filter, &mut target.log);
+    reader.text(&mut observe, "log", log_filter::parse, &mut target.log);
     let formats = values::one_of(values::LOG_FORMATS);
     reader.text(&mut observe, "log_format", formats, &mut target.json_logs);
     reader.boolean(&mut observe, "redact_paths", &mut target.redact_paths);
-    let languages = values::one_of(values::LANGUAGES);
-    reader.text(&mut observe, "language", languages, &mut target.language);
+    let language = &mut target.language;
+    reader.text(&mut observe, "language", values::language, language);
     reader.end(&observe);
 
-    let mut limits = reader.section(root, "limits");
-    let target = &mut settings.limits;
-    reader.count_or_auto(&mut limits, "workers", &mut target.workers);
-    reader.count(&mut limits, "max_sessions", &mut target.max_sessions.total);
-    reader.text(
-        &mut limits,
-        "login_timeout",
-        values::duration,
-        &mut target.login_timeout,
-    );
-    reader.text(
-        &mut limits,
-        "drain_timeout",
-        values::duration,
-        &mut target.drain_timeout,
-    );
-    reader.text(
-        &mut limits,
-        "inspect_bytes",
-        values::size,
-        &mut target.inspect_bytes,
-    );
-    reader.boolean(&mut limits, "cancel_orphans", &mut target.cancel_orphans);
-    reader.end(&limits);
+    let mut section = reader.section(root, "limits");
+    limits(reader, &mut section, &mut settings.limits);
 
     reader.end(root);
+}
+
+/// What `[listen]` and `[[listener]]` have in common.
+fn listener(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Listener) {
+    let addresses = &mut target.addresses;
+    reader.texts(section, "addresses", values::address, addresses);
+    let modes = values::one_of(values::PROXY_PROTOCOLS);
+    reader.text(section, "proxy_protocol", modes, &mut target.proxy_protocol);
+    let networks = &mut target.proxy_networks;
+    reader.texts(section, "proxy_networks", values::network, networks);
+    let mut tls = reader.section(section, "tls");
+    let mut values = ListenTls {
+        certificate: PathBuf::new(),
+        key: PathBuf::new(),
+        client_ca: None,
+        required: false,
+    };
+    let certificate = &mut values.certificate;
+    reader.text(&mut tls, "certificate", values::path, certificate);
+    reader.text(&mut tls, "key", values::path, &mut values.key);
+    let client_ca = &mut values.client_ca;
+    reader.text(&mut tls, "client_ca", some(values::path), client_ca);
+    reader.boolean(&mut tls, "required", &mut values.required);
+    if tls.exists() {
+        target.tls = Some(values);
+    }
+    reader.end(&tls);
+}
+
+/// `[[listener]]`, instead of `[listen]`.
+fn several_listeners(
+    reader: &mut Reader<'_>,
+    listen: &Section<'_>,
+    sections: Vec<Section<'_>>,
+    settings: &mut Settings,
+    pending: &mut Pending,
+) {
+    let mut listeners = Vec::new();
+    for mut section in sections {
+        let mut target = Listener {
+            addresses: Vec::new(),
+            upstream: None,
+            ..Listener::default()
+        };
+        listener(reader, &mut section, &mut target);
+        let upstream = &mut target.upstream;
+        reader.text(
+            &mut section,
+            "upstream",
+            some(values::upstream_name),
+            upstream,
+        );
+        for mut section in reader.sections(&mut section, "rule") {
+            let mut rule = Rule {
+                user: "*".into(),
+                database: "*".into(),
+                upstream: String::new(),
+            };
+            reader.text(&mut section, "user", values::name, &mut rule.user);
+            let database = &mut rule.database;
+            reader.text(&mut section, "database", values::database, database);
+            let upstream = &mut rule.upstream;
+            reader.text(&mut section, "upstream", values::upstream_name, upstream);
+            if section.exists() {
+                reader.require(&section, "upstream", "the name of an [[upstream]]");
+                target.rules.push(rule);
+            }
+            reader.end(&section);
+        }
+        if section.exists() {
+            let example = "where clients connect, such as [\"127.0.0.1:6432\"]";
+            reader.require(&section, "addresses", example);
+            listeners.push((section.path().to_owned(), target));
+        }
+        reader.end(&section);
+    }
+    if listeners.is_empty() {
+        return;
+    }
+    if listen.exists() {
+        let aside = reader.notes().aside("listen");
+        reader.notes().wrong(
+            "listener",
+            format!("stands beside [listen]{aside}; write all listeners as [[listener]]"),
+        );
+    }
+    (pending.listeners, settings.listeners) = listeners.into_iter().unzip();
+}
+
+/// `[upstream]`, or one `[[upstream]]`, which must have a name.
+fn upstream(
+    reader: &mut Reader<'_>,
+    section: &mut Section<'_>,
+    target: &mut Upstream,
+    part: &mut PendingUpstream,
+) {
+    if part.is_element() {
+        target.name.clear();
+    }
+    reader.text(section, "name", values::upstream_name, &mut target.name);
+    if part.is_element() {
+        let example = "what rules, metrics and logs call it, such as \"prod\"";
+        reader.require(section, "name", example);
+    }
+    let mut address = None;
+    reader.text(section, "address", some(values::upstream), &mut address);
+    let addresses = &mut target.addresses;
+    reader.texts(section, "addresses", values::upstream, addresses);
+    let [one, several] = ["address", "addresses"].map(|key| section.key(key));
+    if reader.notes().is_given(&one) && reader.notes().is_given(&several) {
+        let aside = reader.notes().aside(&one);
+        let text = format!("stands beside address{aside}; set one of the two");
+        reader.notes().wrong(&several, text);
+    }
+    if let Some(address) = address {
+        target.addresses = vec![address];
+    }
+    let timeout = &mut target.connect_timeout;
+    reader.text(section, "connect_timeout", values::duration, timeout);
+    reader.optional_count(section, "max_sessions", &mut target.max_sessions);
+
+    let mut tls = reader.section(section, "tls");
+    let values = &mut target.tls;
+    let modes = values::one_of(values::TLS_MODES);
+    reader.text(&mut tls, "mode", modes, &mut values.mode);
+    reader.text(&mut tls, "ca", some(values::path), &mut values.ca);
+    let certificate = &mut values.certificate;
+    reader.text(&mut tls, "certificate", some(values::path), certificate);
+    reader.text(&mut tls, "key", some(values::path), &mut values.key);
+    let name = &mut values.server_name;
+    reader.text(&mut tls, "server_name", some(values::name), name);
+    reader.end(&tls);
+
+    let mut own = reader.section(section, "route");
+    route(reader, &mut own, &mut target.route);
+    let mut own = reader.section(section, "protect");
+    protect(reader, &mut own, &mut part.protect);
+    let mut own = reader.section(section, "catalog");
+    catalog(reader, &mut own, &mut target.catalog, &mut part.password);
+    reader.end(section);
+}
+
+/// `[route]`; so the others below, for all upstreams or within one.
+fn route(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Route) {
+    let kinds = values::one_of(values::ROUTES);
+    reader.text(section, "kind", kinds, &mut target.kind);
+    let scopes = values::one_of(values::SCOPES);
+    reader.text(section, "scope", scopes, &mut target.scope);
+    let overrides = values::one_of(values::OVERRIDES);
+    reader.text(section, "override", overrides, &mut target.override_client);
+    reader.boolean(section, "retry", &mut target.retry);
+    let buffer = &mut target.retry_buffer;
+    reader.text(section, "retry_buffer", values::size, buffer);
+    reader.end(section);
+}
+
+/// `[protect]`
+fn protect(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Protect) {
+    let rules = &mut target.projects;
+    reader.texts(section, "projects", values::project, rules);
+    reader.texts(section, "tables", values::table, &mut target.tables);
+    let mut keys: Vec<String> = (0..rules.len())
+        .map(|number| format!("{}[{number}]", section.key("projects")))
+        .collect();
+    for mut project in reader.sections(section, "project") {
+        let mut rule = ProjectRule {
+            name: String::new(),
+            encryption: ConfiguredEncryption::default(),
+            key_id: None,
+        };
+        reader.text(&mut project, "name", values::project_name, &mut rule.name);
+        let encryptions = values::one_of(values::ENCRYPTIONS);
+        let encryption = &mut rule.encryption;
+        reader.text(&mut project, "encryption", encryptions, encryption);
+        reader.text(&mut project, "key_id", some(values::name), &mut rule.key_id);
+        if project.exists() {
+            reader.require(&project, "name", "the MaxCompute project");
+            keys.push(project.key("name"));
+            rules.push(rule);
+        }
+        reader.end(&project);
+    }
+    reader.end(section);
+    for (at, rule) in rules.iter().enumerate() {
+        let same = |earlier: &ProjectRule| !rule.name.is_empty() && earlier.name == rule.name;
+        if let Some(first) = rules[..at].iter().position(same) {
+            let aside = reader.notes().aside(&keys[first]);
+            let text = format!("project {:?} is listed twice{aside}", rule.name);
+            reader.notes().wrong(&keys[at], text);
+        }
+    }
+}
+
+/// `[catalog]`
+fn catalog(
+    reader: &mut Reader<'_>,
+    section: &mut Section<'_>,
+    target: &mut Catalog,
+    password: &mut Option<PasswordSource>,
+) {
+    reader.text(section, "user", some(values::name), &mut target.user);
+    let mut file = None;
+    reader.text(section, "password_file", some(values::path), &mut file);
+    if let Some(file) = file {
+        *password = Some(PasswordSource::File(file));
+    }
+    reader.forbid(
+        section,
+        "password",
+        "a password does not belong in this file; put it into a file of its own and name that in \
+         password_file, or set OSPREY_CATALOG_PASSWORD",
+    );
+    reader.boolean(section, "borrow", &mut target.borrow);
+    let timeout = &mut target.borrow_timeout;
+    reader.text(section, "borrow_timeout", values::duration, timeout);
+    reader.text(section, "refresh", values::duration, &mut target.refresh);
+    reader.texts(section, "servers", values::name, &mut target.servers);
+    reader.end(section);
+}
+
+/// `[limits]`
+fn limits(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Limits) {
+    reader.count_or_auto(section, "workers", &mut target.workers);
+    for (total, per_address, quota) in [
+        (
+            "max_sessions",
+            "max_sessions_per_address",
+            &mut target.max_sessions,
+        ),
+        (
+            "max_greetings",
+            "max_greetings_per_address",
+            &mut target.max_greetings,
+        ),
+        (
+            "max_logins",
+            "max_logins_per_address",
+            &mut target.max_logins,
+        ),
+    ] {
+        reader.count(section, total, &mut quota.total);
+        reader.optional_count(section, per_address, &mut quota.per_address);
+    }
+    reader.count(section, "max_cancels", &mut target.max_cancels);
+    let unknown = &mut target.unknown_cancels_per_second;
+    reader.count(section, "unknown_cancels_per_second", unknown);
+    for (key, target) in [
+        ("greeting_timeout", &mut target.greeting_timeout),
+        ("login_timeout", &mut target.login_timeout),
+        ("drain_timeout", &mut target.drain_timeout),
+    ] {
+        reader.text(section, key, values::duration, target);
+    }
+    for (key, target) in [
+        ("tcp_keepalive", &mut target.tcp_keepalive),
+        ("tcp_user_timeout", &mut target.tcp_user_timeout),
+    ] {
+        reader.text(section, key, values::duration_or_off, target);
+    }
+    let bytes = &mut target.inspect_bytes;
+    reader.text(section, "inspect_bytes", values::size, bytes);
+    reader.boolean(section, "cancel_orphans", &mut target.cancel_orphans);
+    reader.end(section);
 }
 
 /// `[keys.cloud]`

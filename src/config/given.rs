@@ -5,7 +5,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::problem::{Notes, Place, nearest};
-use super::{Draft, PasswordSource, ProjectRule, Secret, values};
+use super::{
+    Draft, PasswordSource, Pending, PendingUpstream, ProjectRule, Secret, Settings, Upstream,
+    log_filter, values,
+};
 
 /// The variables of the process's environment that are Osprey's, by name.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +40,9 @@ pub enum Key {
     Listen,
     /// `observe.metrics`
     Metrics,
-    /// `protect.projects`: adds to those of the file; a rule of the same name is replaced.
+    /// `protect.projects`: adds to those of `[protect]` in the file; a rule of the same name is
+    /// replaced there. This one and those of `[catalog]` and `[route]` hold for all upstreams but
+    /// those that say something else themselves.
     EncryptedProject,
     /// `catalog.user`
     CatalogUser,
@@ -193,6 +198,20 @@ pub(super) fn apply_flags(flags: &[Given], draft: &mut Draft) {
 
 /// Applies all values that one place gives for a setting.
 fn apply(key: Key, given: &[&str], place: &Place, draft: &mut Draft) {
+    let array = match key {
+        Key::Upstream if draft.pending.is_upstream_array() => Some("upstream"),
+        Key::Listen if draft.pending.is_listener_array() => Some("listener"),
+        _ => None,
+    };
+    if let Some(array) = array {
+        let aside = draft.notes.aside(array);
+        let text = format!(
+            "the file has [[{array}]]{aside}; write this there and leave {place} away, or leave \
+             [[{array}]] away"
+        );
+        draft.notes.wrong_at(place.clone(), key.in_file(), text);
+        return;
+    }
     draft.notes.given(key.in_file(), place.clone());
     let mut parsed = Parsed {
         key,
@@ -200,43 +219,57 @@ fn apply(key: Key, given: &[&str], place: &Place, draft: &mut Draft) {
         place,
         notes: &mut draft.notes,
     };
-    let settings = &mut draft.settings;
+    let (settings, pending) = (&mut draft.settings, &mut draft.pending);
     match key {
         Key::Upstream => {
-            parsed.set(values::upstream, &mut settings.upstreams[0].addresses[0]);
+            if let Some(address) = parsed.last(values::upstream) {
+                settings.upstreams[0].addresses = vec![address];
+            }
         }
         Key::Listen => settings.listeners[0].addresses = parsed.all(values::address),
         Key::EncryptedProject => {
-            let rules = &mut settings.upstreams[0].protect.projects;
+            let rules = &mut pending.protect.projects;
             let added: Vec<ProjectRule> = parsed.all(values::project);
+            for (at, rule) in added.iter().enumerate() {
+                if added[..at].iter().any(|earlier| earlier.name == rule.name) {
+                    parsed.wrong(format!("project {:?} is listed twice", rule.name));
+                }
+            }
             rules.retain(|rule| added.iter().all(|new| new.name != rule.name));
             rules.extend(added);
         }
         Key::Metrics => parsed.set(values::address_or_off, &mut settings.observe.metrics),
         Key::CatalogUser => {
-            parsed.set(
-                |user| values::name(user).map(Some),
-                &mut settings.upstreams[0].catalog.user,
-            );
+            if let Some(user) = parsed.last(values::name) {
+                for upstream in without_own(key, settings, pending, &draft.notes) {
+                    upstream.catalog.user = Some(user.clone());
+                }
+            }
         }
         Key::CatalogPassword => {
             let secret = given.last().map(|text| Secret((*text).to_owned()));
-            draft.password = secret.map(PasswordSource::Given);
+            pending.password = secret.map(PasswordSource::Given);
         }
         Key::CatalogPasswordFile => {
             if let Some(file) = parsed.last(values::path) {
-                draft.password = Some(PasswordSource::File(file));
+                pending.password = Some(PasswordSource::File(file));
             }
         }
-        Key::Route => parsed.set(
-            values::one_of(values::ROUTES),
-            &mut settings.upstreams[0].route.kind,
-        ),
-        Key::Scope => parsed.set(
-            values::one_of(values::SCOPES),
-            &mut settings.upstreams[0].route.scope,
-        ),
-        Key::Log => parsed.set(values::log_filter, &mut settings.observe.log),
+        Key::Route => {
+            if let Some(kind) = parsed.last(values::one_of(values::ROUTES)) {
+                for upstream in without_own(key, settings, pending, &draft.notes) {
+                    upstream.route.kind = kind;
+                }
+            }
+        }
+        Key::Scope => {
+            if let Some(scope) = parsed.last(values::one_of(values::SCOPES)) {
+                for upstream in without_own(key, settings, pending, &draft.notes) {
+                    upstream.route.scope = scope;
+                }
+            }
+        }
+        Key::Log => parsed.set(log_filter::parse, &mut settings.observe.log),
         Key::LogFormat => {
             parsed.set(
                 values::one_of(values::LOG_FORMATS),
@@ -244,6 +277,19 @@ fn apply(key: Key, given: &[&str], place: &Place, draft: &mut Draft) {
             );
         }
     }
+}
+
+/// The upstreams that do not say in the file themselves what `key` says for all.
+fn without_own<'s>(
+    key: Key,
+    settings: &'s mut Settings,
+    pending: &Pending,
+    notes: &Notes,
+) -> impl Iterator<Item = &'s mut Upstream> {
+    let own = |part: &PendingUpstream| notes.is_given(&part.key(key.in_file()));
+    let owns: Vec<bool> = pending.upstreams.iter().map(own).collect();
+    let upstreams = settings.upstreams.iter_mut().zip(owns);
+    upstreams.filter_map(|(upstream, own)| (!own).then_some(upstream))
 }
 
 /// The values one place gives for a setting, on their way to a type.
@@ -260,12 +306,15 @@ impl Parsed<'_> {
         for text in self.given {
             match parse(text) {
                 Ok(value) => values.push(value),
-                Err(text) => self
-                    .notes
-                    .wrong_at(self.place.clone(), self.key.in_file(), text),
+                Err(text) => self.wrong(text),
             }
         }
         values
+    }
+
+    fn wrong(&mut self, text: String) {
+        let place = self.place.clone();
+        self.notes.wrong_at(place, self.key.in_file(), text);
     }
 
     fn last<T>(&mut self, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {

@@ -2,15 +2,18 @@
 //! over the file, the file over the defaults here.
 //!
 //! [`load`] is the whole of it: [`file`] walks the TOML text, [`given`] applies environment and
-//! flags on top, [`check`] looks for contradictions and at the files that are named. Each step
-//! notes every mistake it finds with its place, so that one run shows them all.
+//! flags on top, [`settle`] gives each upstream what holds for all, [`check`] looks for
+//! contradictions and at the files that are named. Each step notes every mistake it finds with its
+//! place, so that one run shows them all.
 
 mod check;
 mod cloud;
 mod file;
 mod given;
+mod log_filter;
 mod problem;
 mod reader;
+mod settle;
 mod show;
 mod values;
 
@@ -260,8 +263,10 @@ pub struct TablePattern {
 pub struct Catalog {
     /// The service account; `None`: there is none.
     pub user: Option<String>,
-    /// Its password (`OSPREY_CATALOG_PASSWORD`, or `password_file`).
+    /// Its password (`OSPREY_CATALOG_PASSWORD`, or what is in `password_file`).
     pub password: Option<Secret>,
+    /// The file that the password is from; `None` if it is from elsewhere.
+    pub password_file: Option<PathBuf>,
     /// Without an account, a database's first session reads its catalogs in its own name. Default
     /// true.
     pub borrow: bool,
@@ -356,7 +361,7 @@ pub struct Limits {
     /// 60 s. `None`: never.
     pub tcp_keepalive: Option<Duration>,
     /// How long sent data may go unacknowledged before the connection is lost (tcp(7),
-    /// TCP_USER_TIMEOUT). It also ends connections whose peer does not read, so the default is
+    /// `TCP_USER_TIMEOUT`). It also ends connections whose peer does not read, so the default is
     /// `None`: the system's own rules.
     pub tcp_user_timeout: Option<Duration>,
 }
@@ -484,6 +489,7 @@ impl Upstream {
             catalog: Catalog {
                 user: None,
                 password: None,
+                password_file: None,
                 borrow: true,
                 borrow_timeout: Duration::from_secs(1),
                 refresh: Duration::from_mins(5),
@@ -527,7 +533,11 @@ pub fn load(
     }
     given::apply_environment(environment, &mut draft);
     given::apply_flags(flags, &mut draft);
-    check::check(&mut draft);
+    settle::settle(&mut draft);
+    // Of a file that could not be read, all that is said would seem to be missing.
+    if !draft.unread {
+        check::check(&draft.settings, &draft.pending, &mut draft.notes);
+    }
     if draft.notes.problems.is_empty() {
         Ok(Loaded {
             settings: draft.settings,
@@ -541,13 +551,36 @@ pub fn load(
 /// Settings on their way from the defaults to checked ones.
 struct Draft {
     settings: Settings,
-    /// Where the catalog account's password comes from; read only at the end, since a later
-    /// source may replace it.
-    password: Option<PasswordSource>,
+    pending: Pending,
+    /// There is a file, and it could not be read.
+    unread: bool,
     notes: problem::Notes,
 }
 
-/// See [`Draft::password`].
+/// What is not in the settings yet, since a later source may replace it or what it adds to.
+struct Pending {
+    /// Where the password of the catalog account of `[catalog]` comes from.
+    password: Option<PasswordSource>,
+    /// `[protect]`
+    protect: Protect,
+    /// The path of each listener in [`problem::Notes`]: `listen`, or `listener[0]`, `listener[1]`, …
+    listeners: Vec<String>,
+    /// One for each upstream.
+    upstreams: Vec<PendingUpstream>,
+}
+
+/// See [`Pending`].
+struct PendingUpstream {
+    /// Its path in [`problem::Notes`]: `upstream`, or `upstream[0]`, `upstream[1]`, …
+    path: String,
+    /// Where the password of its own `catalog` comes from.
+    password: Option<PasswordSource>,
+    /// What its own `protect` says.
+    protect: Protect,
+}
+
+/// See [`Pending::password`].
+#[derive(Clone)]
 enum PasswordSource {
     Given(Secret),
     File(PathBuf),
@@ -555,11 +588,64 @@ enum PasswordSource {
 
 impl Draft {
     fn new() -> Self {
+        let mut settings = Settings::for_upstream("", values::HOLOGRES_PORT);
+        // No address is what the check reports as missing; where a listener leads is settled once
+        // all upstreams are known.
+        settings.upstream_mut().addresses.clear();
+        settings.listeners[0].upstream = None;
         Self {
-            // An empty host is what the check reports as missing.
-            settings: Settings::for_upstream("", values::HOLOGRES_PORT),
-            password: None,
+            settings,
+            pending: Pending {
+                password: None,
+                protect: Protect::default(),
+                listeners: vec!["listen".into()],
+                upstreams: vec![PendingUpstream::at("upstream")],
+            },
+            unread: false,
             notes: problem::Notes::default(),
+        }
+    }
+}
+
+impl Pending {
+    /// True if the upstreams are those of `[[upstream]]`.
+    fn is_upstream_array(&self) -> bool {
+        self.upstreams.iter().any(PendingUpstream::is_element)
+    }
+
+    /// True if the listeners are those of `[[listener]]`.
+    fn is_listener_array(&self) -> bool {
+        self.listeners.iter().any(|path| path.ends_with(']'))
+    }
+}
+
+impl PendingUpstream {
+    fn at(path: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            password: None,
+            protect: Protect::default(),
+        }
+    }
+
+    /// True if it is one `[[upstream]]` of perhaps several.
+    fn is_element(&self) -> bool {
+        self.path.ends_with(']')
+    }
+
+    /// The path of one of its keys.
+    fn key(&self, key: &str) -> String {
+        format!("{}.{key}", self.path)
+    }
+
+    /// The path of a key of `route`, `protect` or `catalog`: its own if it has that, else the one
+    /// that holds for all.
+    fn key_or_common(&self, key: &str, notes: &problem::Notes) -> String {
+        let own = self.key(key);
+        if notes.is_given(&own) {
+            own
+        } else {
+            key.to_owned()
         }
     }
 }

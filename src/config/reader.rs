@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Notes, Place, nearest};
+use super::problem::{Notes, Place, nearest, setting};
 
 /// One table of the file, or the place where it would be: a missing one is walked all the same,
 /// so that all keys are known when a wrong one needs a suggestion.
 pub(super) struct Section<'t> {
+    /// Its dotted path, in which an element of an array has its number: `upstream[1].tls`.
     path: String,
     table: Option<&'t DeTable<'t>>,
     start: usize,
@@ -32,7 +33,13 @@ impl<'t> Section<'t> {
         self.table.is_some()
     }
 
-    fn key(&self, key: &str) -> String {
+    /// Its path, as [`Notes`] knows it.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The path of one of its keys.
+    pub(super) fn key(&self, key: &str) -> String {
         if self.path.is_empty() {
             key.to_owned()
         } else {
@@ -46,9 +53,9 @@ pub(super) struct Reader<'r> {
     name: &'r str,
     text: &'r str,
     notes: &'r mut Notes,
-    /// Every key that was looked for: the schema.
+    /// The name of every setting that was looked for: the schema.
     asked: BTreeSet<String>,
-    /// Keys that nothing looked for: dotted key, its section's keys, offset.
+    /// Keys that nothing looked for: path, its section's keys, offset.
     unknown: Vec<(String, Vec<&'static str>, usize)>,
 }
 
@@ -63,7 +70,12 @@ impl Reader<'_> {
         }
     }
 
-    /// Every key that was looked for.
+    /// What was noticed so far.
+    pub(super) fn notes(&mut self) -> &mut Notes {
+        self.notes
+    }
+
+    /// The name of every setting that was looked for.
     pub(super) fn keys(self) -> BTreeSet<String> {
         self.asked
     }
@@ -85,7 +97,7 @@ impl Reader<'_> {
     ) -> Option<(String, &'t Spanned<DeValue<'t>>)> {
         section.keys.push(key);
         let full = section.key(key);
-        self.asked.insert(full.clone());
+        self.asked.insert(setting(&full));
         let value = section.table?.get(key)?;
         let place = self.place(value.span().start);
         self.notes.given(&full, place);
@@ -118,7 +130,7 @@ impl Reader<'_> {
         let table = found.and_then(|(full, value)| {
             let table = value.get_ref().as_table();
             if table.is_none() {
-                self.mistyped(&full, value, &format!("a section, [{full}]"));
+                self.mistyped(&full, value, &format!("a section, [{}]", setting(&full)));
             }
             table.map(|table| (table, value.span().start))
         });
@@ -131,35 +143,57 @@ impl Reader<'_> {
         }
     }
 
-    /// The sections of an array of tables; one empty one if there are none.
+    /// The sections of an array of tables, each with its number in its path; one empty one if
+    /// there are none.
     pub(super) fn sections<'t>(
         &mut self,
         parent: &mut Section<'t>,
         key: &'static str,
     ) -> Vec<Section<'t>> {
-        let path = parent.key(key);
-        let section = |table, start| Section {
-            path: path.clone(),
-            table,
-            start,
-            keys: Vec::new(),
-        };
         let Some((full, value)) = self.find(parent, key) else {
-            return vec![section(None, 0)];
+            return vec![Section {
+                path: parent.key(key),
+                table: None,
+                start: 0,
+                keys: Vec::new(),
+            }];
         };
-        let wanted = format!("sections, each headed [[{full}]]");
+        let wanted = format!("sections, each headed [[{}]]", setting(&full));
         let Some(items) = value.get_ref().as_array() else {
             self.mistyped(&full, value, &wanted);
             return Vec::new();
         };
         let mut sections = Vec::new();
-        for item in items {
+        for (number, item) in items.iter().enumerate() {
+            let path = format!("{full}[{number}]");
+            let start = item.span().start;
+            let place = self.place(start);
+            self.notes.given(&path, place);
             match item.get_ref().as_table() {
-                Some(table) => sections.push(section(Some(table), item.span().start)),
-                None => self.mistyped(&full, item, &wanted),
+                Some(table) => sections.push(Section {
+                    path,
+                    table: Some(table),
+                    start,
+                    keys: Vec::new(),
+                }),
+                None => self.mistyped(&path, item, &wanted),
             }
         }
         sections
+    }
+
+    /// A section, or the sections of an array of tables.
+    pub(super) fn section_or_sections<'t>(
+        &mut self,
+        parent: &mut Section<'t>,
+        key: &'static str,
+    ) -> Vec<Section<'t>> {
+        let value = parent.table.and_then(|table| table.get(key));
+        if value.is_some_and(|value| value.get_ref().is_array()) {
+            self.sections(parent, key)
+        } else {
+            vec![self.section(parent, key)]
+        }
     }
 
     /// A text, parsed by `parse`; so the others below, each for its type. A missing key leaves
@@ -181,7 +215,8 @@ impl Reader<'_> {
         }
     }
 
-    /// A list of texts, which replaces what `target` holds.
+    /// A list of texts, which replaces what `target` holds. The place of each is remembered under
+    /// its index in `target`.
     pub(super) fn texts<T>(
         &mut self,
         section: &mut Section<'_>,
@@ -199,7 +234,12 @@ impl Reader<'_> {
         target.clear();
         for item in items {
             match item.get_ref().as_str().map(&parse) {
-                Some(Ok(value)) => target.push(value),
+                Some(Ok(value)) => {
+                    let place = self.place(item.span().start);
+                    self.notes
+                        .given(&format!("{full}[{}]", target.len()), place);
+                    target.push(value);
+                }
                 Some(Err(text)) => self.wrong(&full, item.span().start, text),
                 None => self.mistyped(&full, item, wanted),
             }
@@ -229,12 +269,24 @@ impl Reader<'_> {
         key: &'static str,
         target: &mut usize,
     ) {
-        let Some((full, value)) = self.find(section, key) else {
-            return;
-        };
-        match count(value.get_ref()) {
-            Some(value) => *target = value,
-            None => self.mistyped(&full, value, "a whole number above 0, without quotes"),
+        if let Some((full, value)) = self.find(section, key)
+            && let Some(count) = self.whole(&full, value, "a whole number above 0, without quotes")
+        {
+            *target = count;
+        }
+    }
+
+    /// The same for a number that need not be there.
+    pub(super) fn optional_count(
+        &mut self,
+        section: &mut Section<'_>,
+        key: &'static str,
+        target: &mut Option<usize>,
+    ) {
+        let mut count = 0;
+        self.count(section, key, &mut count);
+        if count > 0 {
+            *target = Some(count);
         }
     }
 
@@ -245,16 +297,27 @@ impl Reader<'_> {
         key: &'static str,
         target: &mut usize,
     ) {
-        let Some((full, value)) = self.find(section, key) else {
-            return;
+        if let Some((full, value)) = self.find(section, key)
+            && value.get_ref().as_str() != Some("auto")
+            && let Some(count) = self.whole(&full, value, "a whole number above 0, or \"auto\"")
+        {
+            *target = count;
+        }
+    }
+
+    fn whole(&mut self, key: &str, value: &Spanned<DeValue<'_>>, wanted: &str) -> Option<usize> {
+        let Some(integer) = value.get_ref().as_integer() else {
+            self.mistyped(key, value, wanted);
+            return None;
         };
-        if value.get_ref().as_str() == Some("auto") {
-            return;
-        }
-        match count(value.get_ref()) {
-            Some(value) => *target = value,
-            None => self.mistyped(&full, value, "a whole number above 0, or \"auto\""),
-        }
+        let wrong = match usize::from_str_radix(integer.as_str(), integer.radix()) {
+            Ok(count) if count > 0 => return Some(count),
+            Ok(_) => "must be above 0",
+            Err(_) if integer.as_str().starts_with('-') => "must be above 0",
+            Err(_) => "is too large a number",
+        };
+        self.wrong(key, value.span().start, wrong);
+        None
     }
 
     /// Notes a missing key of a section that exists.
@@ -305,13 +368,6 @@ impl Reader<'_> {
             self.notes.wrong_at(place, &full, text);
         }
     }
-}
-
-fn count(value: &DeValue<'_>) -> Option<usize> {
-    let integer = value.as_integer()?;
-    usize::from_str_radix(integer.as_str(), integer.radix())
-        .ok()
-        .filter(|&count| count > 0)
 }
 
 fn article(word: &str) -> String {

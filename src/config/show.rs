@@ -2,148 +2,256 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
+use std::time::Duration;
 
 use super::values::{self, show_duration, show_size};
-use super::{Settings, TablePattern};
+use super::{
+    Catalog, Keys, Limits, Listener, Observe, Protect, ProxyProtocol, Route, Settings,
+    TablePattern, Upstream,
+};
 
+/// With `[listen]` and `[upstream]` if they say all; else with `[[upstream]]` and `[[listener]]`.
+/// What is the same for all upstreams is said once, under `[route]`, `[protect]` and `[catalog]`.
 impl Display for Settings {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self {
-            listeners,
-            upstreams,
-            keys,
-            observe,
-            limits,
-        } = self;
-        let listen = &listeners[0];
-        let upstream = &upstreams[0];
-        let super::Upstream {
-            route,
-            protect,
-            catalog,
-            ..
-        } = upstream;
-        writeln!(f, "[listen]")?;
-        writeln!(f, "addresses = {}", list(&listen.addresses))?;
-        if let Some(tls) = &listen.tls {
-            writeln!(f, "\n[listen.tls]")?;
-            file(f, "certificate", Some(&tls.certificate))?;
-            file(f, "key", Some(&tls.key))?;
-            file(f, "client_ca", tls.client_ca.as_deref())?;
-            writeln!(f, "required = {}", tls.required)?;
-        }
-
-        writeln!(f, "\n[upstream]")?;
-        writeln!(f, "address = \"{}\"", upstream.address())?;
-        writeln!(
-            f,
-            "connect_timeout = \"{}\"",
-            show_duration(upstream.connect_timeout)
-        )?;
-        writeln!(f, "\n[upstream.tls]")?;
-        writeln!(
-            f,
-            "mode = \"{}\"",
-            values::word(values::TLS_MODES, &upstream.tls.mode)
-        )?;
-        file(f, "ca", upstream.tls.ca.as_deref())?;
-        file(f, "certificate", upstream.tls.certificate.as_deref())?;
-        file(f, "key", upstream.tls.key.as_deref())?;
-        if let Some(name) = &upstream.tls.server_name {
-            writeln!(f, "server_name = {}", quote(name))?;
-        }
-
-        writeln!(f, "\n[route]")?;
-        writeln!(
-            f,
-            "kind = \"{}\"",
-            values::word(values::ROUTES, &route.kind)
-        )?;
-        writeln!(
-            f,
-            "scope = \"{}\"",
-            values::word(values::SCOPES, &route.scope)
-        )?;
-        let respect = values::word(values::OVERRIDES, &route.override_client);
-        writeln!(f, "override = \"{respect}\"")?;
-        writeln!(f, "retry = {}", route.retry)?;
-        writeln!(f, "retry_buffer = \"{}\"", show_size(route.retry_buffer))?;
-
-        writeln!(f, "\n[protect]")?;
-        writeln!(f, "tables = {}", list(&protect.tables))?;
-        for rule in &protect.projects {
-            writeln!(f, "\n[[protect.project]]")?;
-            writeln!(f, "name = {}", quote(&rule.name))?;
-            let encryption = values::word(values::ENCRYPTIONS, &rule.encryption);
-            writeln!(f, "encryption = \"{encryption}\"")?;
-            if let Some(id) = &rule.key_id {
-                writeln!(f, "key_id = {}", quote(id))?;
+        match (self.listeners.as_slice(), self.upstreams.as_slice()) {
+            ([listener], [upstream]) if is_plain(listener) && upstream.is_default() => {
+                writeln!(f, "[listen]")?;
+                write_listener(f, listener, "listen")?;
+                writeln!(f, "\n[upstream]")?;
+                write_upstream(f, upstream)?;
+            }
+            (listeners, upstreams) => {
+                for upstream in upstreams {
+                    writeln!(f, "[[upstream]]")?;
+                    writeln!(f, "name = {}", quote(&upstream.name))?;
+                    write_upstream(f, upstream)?;
+                    self.write_own(f, upstream)?;
+                    writeln!(f)?;
+                }
+                for (at, listener) in listeners.iter().enumerate() {
+                    writeln!(f, "{}[[listener]]", if at == 0 { "" } else { "\n" })?;
+                    if let Some(name) = &listener.upstream {
+                        writeln!(f, "upstream = {}", quote(name))?;
+                    }
+                    write_listener(f, listener, "listener")?;
+                    for rule in &listener.rules {
+                        writeln!(f, "\n[[listener.rule]]")?;
+                        writeln!(f, "user = {}", quote(&rule.user))?;
+                        writeln!(f, "database = {}", quote(&rule.database))?;
+                        writeln!(f, "upstream = {}", quote(&rule.upstream))?;
+                    }
+                }
             }
         }
-
-        writeln!(f, "\n[catalog]")?;
-        if let Some(user) = &catalog.user {
-            let has = if catalog.password.is_some() {
-                "a password"
-            } else {
-                "no password"
-            };
-            writeln!(f, "user = {}  # with {has}", quote(user))?;
+        if let Some(route) = self.common(|upstream| &upstream.route) {
+            write_route(f, route, "")?;
         }
-        writeln!(f, "borrow = {}", catalog.borrow)?;
-        let borrow_timeout = show_duration(catalog.borrow_timeout);
-        writeln!(f, "borrow_timeout = \"{borrow_timeout}\"")?;
-        writeln!(f, "refresh = \"{}\"", show_duration(catalog.refresh))?;
-        writeln!(f, "servers = {}", list(&catalog.servers))?;
-
-        writeln!(f, "\n[keys]")?;
-        writeln!(f, "ttl = \"{}\"", show_duration(keys.ttl))?;
-        writeln!(f, "negative_ttl = \"{}\"", show_duration(keys.negative_ttl))?;
-        writeln!(f, "capacity = {}", keys.capacity)?;
-        file(f, "snapshot", keys.snapshot.as_deref())?;
-        if let Some(cloud) = &keys.cloud {
-            writeln!(f, "\n[keys.cloud]")?;
-            writeln!(f, "region = {}", quote(&cloud.region))?;
-            let credentials = values::word(values::CREDENTIALS, &cloud.credentials);
-            writeln!(f, "credentials = \"{credentials}\"")?;
-            for (key, endpoint) in [
-                ("maxcompute_endpoint", cloud.maxcompute()),
-                ("kms_endpoint", cloud.kms()),
-                ("sts_endpoint", cloud.sts()),
-                ("ram_endpoint", cloud.ram()),
-            ] {
-                writeln!(f, "{key} = \"{endpoint}\"")?;
-            }
-            writeln!(f, "timeout = \"{}\"", show_duration(cloud.timeout))?;
+        if let Some(protect) = self.common(|upstream| &upstream.protect) {
+            write_protect(f, protect, "")?;
         }
+        if let Some(catalog) = self.common(|upstream| &upstream.catalog) {
+            write_catalog(f, catalog, "")?;
+        }
+        write_keys(f, &self.keys)?;
+        write_observe(f, &self.observe)?;
+        write_limits(f, &self.limits)
+    }
+}
 
-        let metrics = observe
-            .metrics
-            .map_or_else(|| "off".into(), |address| address.to_string());
-        writeln!(f, "\n[observe]")?;
-        writeln!(f, "metrics = \"{metrics}\"")?;
-        writeln!(f, "log = {}", quote(&observe.log))?;
-        let format = values::word(values::LOG_FORMATS, &observe.json_logs);
-        writeln!(f, "log_format = \"{format}\"")?;
-        writeln!(f, "redact_paths = {}", observe.redact_paths)?;
-        let language = values::word(values::LANGUAGES, &observe.language);
-        writeln!(f, "language = \"{language}\"")?;
+impl Settings {
+    /// The part of all upstreams' settings, if it is the same.
+    fn common<T: PartialEq>(&self, part: impl Fn(&Upstream) -> &T) -> Option<&T> {
+        let mut parts = self.upstreams.iter().map(part);
+        let first = parts.next()?;
+        parts.all(|other| other == first).then_some(first)
+    }
 
-        writeln!(f, "\n[limits]")?;
-        writeln!(f, "workers = {}", limits.workers)?;
-        writeln!(f, "max_sessions = {}", limits.max_sessions.total)?;
-        writeln!(
-            f,
-            "login_timeout = \"{}\"",
-            show_duration(limits.login_timeout)
-        )?;
-        writeln!(
-            f,
-            "drain_timeout = \"{}\"",
-            show_duration(limits.drain_timeout)
-        )?;
-        writeln!(f, "inspect_bytes = \"{}\"", show_size(limits.inspect_bytes))?;
-        writeln!(f, "cancel_orphans = {}", limits.cancel_orphans)
+    /// What an upstream has for itself.
+    fn write_own(&self, f: &mut Formatter<'_>, upstream: &Upstream) -> fmt::Result {
+        let prefix = "upstream.";
+        if self.common(|upstream| &upstream.route).is_none() {
+            write_route(f, &upstream.route, prefix)?;
+        }
+        if self.common(|upstream| &upstream.protect).is_none() {
+            write_protect(f, &upstream.protect, prefix)?;
+        }
+        if self.common(|upstream| &upstream.catalog).is_none() {
+            write_catalog(f, &upstream.catalog, prefix)?;
+        }
+        Ok(())
+    }
+}
+
+impl Upstream {
+    fn is_default(&self) -> bool {
+        self.name == Self::DEFAULT_NAME
+    }
+}
+
+/// True if `[listen]` can say it.
+fn is_plain(listener: &Listener) -> bool {
+    listener.rules.is_empty() && listener.upstream.as_deref() == Some(Upstream::DEFAULT_NAME)
+}
+
+fn write_listener(f: &mut Formatter<'_>, listener: &Listener, section: &str) -> fmt::Result {
+    writeln!(f, "addresses = {}", list(&listener.addresses))?;
+    let mode = values::word(values::PROXY_PROTOCOLS, &listener.proxy_protocol);
+    writeln!(f, "proxy_protocol = \"{mode}\"")?;
+    if listener.proxy_protocol != ProxyProtocol::Off {
+        writeln!(f, "proxy_networks = {}", list(&listener.proxy_networks))?;
+    }
+    if let Some(tls) = &listener.tls {
+        writeln!(f, "\n[{section}.tls]")?;
+        file(f, "certificate", Some(&tls.certificate))?;
+        file(f, "key", Some(&tls.key))?;
+        file(f, "client_ca", tls.client_ca.as_deref())?;
+        writeln!(f, "required = {}", tls.required)?;
+    }
+    Ok(())
+}
+
+/// Without the name, and without what may hold for all.
+fn write_upstream(f: &mut Formatter<'_>, upstream: &Upstream) -> fmt::Result {
+    match upstream.addresses.as_slice() {
+        [address] => writeln!(f, "address = {}", quote(&address.to_string()))?,
+        addresses => writeln!(f, "addresses = {}", list(addresses))?,
+    }
+    duration(f, "connect_timeout", upstream.connect_timeout)?;
+    count(f, "max_sessions", upstream.max_sessions)?;
+    let tls = &upstream.tls;
+    writeln!(f, "\n[upstream.tls]")?;
+    let mode = values::word(values::TLS_MODES, &tls.mode);
+    writeln!(f, "mode = \"{mode}\"")?;
+    file(f, "ca", tls.ca.as_deref())?;
+    file(f, "certificate", tls.certificate.as_deref())?;
+    file(f, "key", tls.key.as_deref())?;
+    match &tls.server_name {
+        Some(name) => writeln!(f, "server_name = {}", quote(name)),
+        None => Ok(()),
+    }
+}
+
+fn write_route(f: &mut Formatter<'_>, route: &Route, prefix: &str) -> fmt::Result {
+    writeln!(f, "\n[{prefix}route]")?;
+    let kind = values::word(values::ROUTES, &route.kind);
+    writeln!(f, "kind = \"{kind}\"")?;
+    let scope = values::word(values::SCOPES, &route.scope);
+    writeln!(f, "scope = \"{scope}\"")?;
+    let respect = values::word(values::OVERRIDES, &route.override_client);
+    writeln!(f, "override = \"{respect}\"")?;
+    writeln!(f, "retry = {}", route.retry)?;
+    writeln!(f, "retry_buffer = \"{}\"", show_size(route.retry_buffer))
+}
+
+fn write_protect(f: &mut Formatter<'_>, protect: &Protect, prefix: &str) -> fmt::Result {
+    writeln!(f, "\n[{prefix}protect]")?;
+    writeln!(f, "tables = {}", list(&protect.tables))?;
+    for rule in &protect.projects {
+        writeln!(f, "\n[[{prefix}protect.project]]")?;
+        writeln!(f, "name = {}", quote(&rule.name))?;
+        let encryption = values::word(values::ENCRYPTIONS, &rule.encryption);
+        writeln!(f, "encryption = \"{encryption}\"")?;
+        if let Some(id) = &rule.key_id {
+            writeln!(f, "key_id = {}", quote(id))?;
+        }
+    }
+    Ok(())
+}
+
+fn write_catalog(f: &mut Formatter<'_>, catalog: &Catalog, prefix: &str) -> fmt::Result {
+    writeln!(f, "\n[{prefix}catalog]")?;
+    if let Some(user) = &catalog.user {
+        let password = match (&catalog.password_file, &catalog.password) {
+            (Some(_), _) => "",
+            (None, Some(_)) => "  # with a password",
+            (None, None) => "  # with no password",
+        };
+        writeln!(f, "user = {}{password}", quote(user))?;
+    }
+    file(f, "password_file", catalog.password_file.as_deref())?;
+    writeln!(f, "borrow = {}", catalog.borrow)?;
+    duration(f, "borrow_timeout", catalog.borrow_timeout)?;
+    duration(f, "refresh", catalog.refresh)?;
+    writeln!(f, "servers = {}", list(&catalog.servers))
+}
+
+fn write_keys(f: &mut Formatter<'_>, keys: &Keys) -> fmt::Result {
+    writeln!(f, "\n[keys]")?;
+    duration(f, "ttl", keys.ttl)?;
+    duration(f, "negative_ttl", keys.negative_ttl)?;
+    writeln!(f, "capacity = {}", keys.capacity)?;
+    file(f, "snapshot", keys.snapshot.as_deref())?;
+    let Some(cloud) = &keys.cloud else {
+        return Ok(());
+    };
+    writeln!(f, "\n[keys.cloud]")?;
+    writeln!(f, "region = {}", quote(&cloud.region))?;
+    let credentials = values::word(values::CREDENTIALS, &cloud.credentials);
+    writeln!(f, "credentials = \"{credentials}\"")?;
+    for (key, endpoint) in [
+        ("maxcompute_endpoint", cloud.maxcompute()),
+        ("kms_endpoint", cloud.kms()),
+        ("sts_endpoint", cloud.sts()),
+        ("ram_endpoint", cloud.ram()),
+    ] {
+        writeln!(f, "{key} = \"{endpoint}\"")?;
+    }
+    duration(f, "timeout", cloud.timeout)
+}
+
+fn write_observe(f: &mut Formatter<'_>, observe: &Observe) -> fmt::Result {
+    let metrics = observe
+        .metrics
+        .map_or_else(|| "off".into(), |address| address.to_string());
+    writeln!(f, "\n[observe]")?;
+    writeln!(f, "metrics = \"{metrics}\"")?;
+    writeln!(f, "log = {}", quote(&observe.log))?;
+    let format = values::word(values::LOG_FORMATS, &observe.json_logs);
+    writeln!(f, "log_format = \"{format}\"")?;
+    writeln!(f, "redact_paths = {}", observe.redact_paths)?;
+    let language = values::word(values::LANGUAGES, &observe.language);
+    writeln!(f, "language = \"{language}\"")
+}
+
+fn write_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
+    writeln!(f, "\n[limits]")?;
+    writeln!(f, "workers = {}", limits.workers)?;
+    for (key, quota) in [
+        ("max_sessions", limits.max_sessions),
+        ("max_greetings", limits.max_greetings),
+        ("max_logins", limits.max_logins),
+    ] {
+        writeln!(f, "{key} = {}", quota.total)?;
+        count(f, &format!("{key}_per_address"), quota.per_address)?;
+    }
+    writeln!(f, "max_cancels = {}", limits.max_cancels)?;
+    let unknown = limits.unknown_cancels_per_second;
+    writeln!(f, "unknown_cancels_per_second = {unknown}")?;
+    duration(f, "greeting_timeout", limits.greeting_timeout)?;
+    duration(f, "login_timeout", limits.login_timeout)?;
+    duration(f, "drain_timeout", limits.drain_timeout)?;
+    for (key, time) in [
+        ("tcp_keepalive", limits.tcp_keepalive),
+        ("tcp_user_timeout", limits.tcp_user_timeout),
+    ] {
+        match time {
+            Some(time) => duration(f, key, time)?,
+            None => writeln!(f, "{key} = \"off\"")?,
+        }
+    }
+    writeln!(f, "inspect_bytes = \"{}\"", show_size(limits.inspect_bytes))?;
+    writeln!(f, "cancel_orphans = {}", limits.cancel_orphans)
+}
+
+fn duration(f: &mut Formatter<'_>, key: &str, time: Duration) -> fmt::Result {
+    writeln!(f, "{key} = \"{}\"", show_duration(time))
+}
+
+fn count(f: &mut Formatter<'_>, key: &str, count: Option<usize>) -> fmt::Result {
+    match count {
+        Some(count) => writeln!(f, "{key} = {count}"),
+        None => Ok(()),
     }
 }
 

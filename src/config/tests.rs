@@ -1,6 +1,8 @@
 //! Layers, checks and the places of mistakes.
 
+mod long;
 mod shipped;
+mod shown;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
@@ -42,14 +44,18 @@ fn problems(text: &str) -> Vec<String> {
     let problems = load_text(text)
         .map(|loaded| loaded.settings.to_string())
         .unwrap_err();
-    problems
-        .iter()
-        .map(|problem| {
-            let text = problem.to_string();
-            text.rsplit_once("/osprey.toml")
-                .map_or(text.clone(), |(_, rest)| rest.to_owned())
-        })
-        .collect()
+    without_directory(&problems)
+}
+
+/// From the line on, where a problem begins with the file's name.
+fn without_directory(problems: &[Problem]) -> Vec<String> {
+    let text = |problem: &Problem| {
+        let text = problem.to_string();
+        let (file, rest) = text.split_once("osprey.toml").unwrap_or_default();
+        let first = !file.is_empty() && !file.contains(": ");
+        if first { rest.to_owned() } else { text }
+    };
+    problems.iter().map(text).collect()
 }
 
 #[test]
@@ -169,12 +175,11 @@ max_sessions = -1
             ":8: keys.ttl: \"24 hours\" is not a duration; write a whole number and a unit (ms, \
              s, m, h or d), such as \"30s\" or \"24h\"",
             ":9: keys.capacity: expects a whole number above 0, without quotes, found a string",
-            ":12: limits.max_sessions: expects a whole number above 0, without quotes, found an \
-             integer",
+            ":12: limits.max_sessions: must be above 0",
             ":2: listen.adresses: is not a setting; did you mean \"addresses\"?",
             ":10: keys.metrics: is not a setting here; did you mean observe.metrics?",
-            ":13: bananas: is not a setting; what can stand here: listen, upstream, route, \
-             protect, catalog, keys, observe, limits",
+            ":13: bananas: is not a setting; what can stand here: listen, listener, \
+             upstream, route, protect, catalog, keys, observe, limits",
         ]
     );
 }
@@ -412,38 +417,86 @@ fn certificates_and_keys_are_read_and_must_belong_together() {
 }
 
 #[test]
-fn settings_shown_are_a_file_that_gives_the_same_settings() {
-    let mut settings = Settings::for_upstream("::1", 5432);
-    settings.upstream_mut().route.kind = RouteKind::Auto;
-    settings.upstream_mut().route.scope = Scope::Statement;
-    settings.upstream_mut().route.override_client = Override::Enforce;
-    settings.upstream_mut().route.retry = false;
-    settings.upstream_mut().tls.mode = TlsMode::Require;
-    settings.upstream_mut().tls.server_name = Some("holo.example.com".into());
-    settings.upstream_mut().connect_timeout = Duration::from_millis(1500);
-    settings
-        .upstream_mut()
-        .protect
-        .tables
-        .push(values::table("\"D\".s.\"o\"\"x\"").unwrap());
-    settings.upstream_mut().protect.projects.push(ProjectRule {
-        name: "p_*".into(),
-        encryption: ConfiguredEncryption::DefaultKey,
-        key_id: Some("a 'quoted' \"id\"".into()),
-    });
-    settings.upstream_mut().catalog.user = Some("svc".into());
-    settings.keys.snapshot = Some("/var/lib/osprey/keys.json".into());
-    let mut cloud = Cloud::in_region("cn-shanghai");
-    cloud.credentials = CredentialSource::EcsRole;
-    cloud.maxcompute_endpoint = Some(cloud.maxcompute());
-    cloud.kms_endpoint = Some(values::endpoint("http://127.0.0.1:8080").unwrap());
-    cloud.sts_endpoint = Some(cloud.sts());
-    cloud.ram_endpoint = Some(cloud.ram());
-    settings.keys.cloud = Some(cloud);
-    settings.observe.metrics = None;
-    settings.observe.json_logs = true;
-    settings.limits.workers = 3;
-    let (_directory, path) = file(&settings.to_string());
-    let loaded = load(Some(path), &Environment::default(), &[]).unwrap();
-    assert_eq!(loaded.settings, settings);
+fn what_a_file_would_have_said_is_not_missing_if_it_cannot_be_read() {
+    let environment = environment(&[("OSPREY_CATALOG_PASSWORD", "x")]);
+    for (name, text) in [("osprey.toml", "[upstream\n"), ("none.toml", "")] {
+        let (directory, _) = file(text);
+        let flags = [flag(Key::Route, "--route", "fast")];
+        let path = directory.path().join(name);
+        let problems = load(Some(path), &environment, &flags).unwrap_err();
+        let texts: Vec<_> = problems.iter().map(Problem::to_string).collect();
+        assert_eq!(texts.len(), 2, "{texts:?}");
+        assert!(texts[1].starts_with("--route: "), "{texts:?}");
+    }
+}
+
+#[test]
+fn a_project_is_listed_once() {
+    let text = "[protect]\nprojects = ['a', 'b',\n'A']\n[[protect.project]]\nname = 'b'\n";
+    let texts = problems(text);
+    assert!(
+        texts[0].starts_with(":3: protect.projects: project \"a\" is listed twice ("),
+        "{texts:?}"
+    );
+    assert!(
+        texts[1].starts_with(":5: protect.project.name: project \"b\" is"),
+        "{texts:?}"
+    );
+    assert_eq!(texts.len(), 2, "{texts:?}");
+}
+
+#[test]
+fn a_password_file_has_one_line() {
+    for (text, wanted) in [
+        ("one\ntwo\n", "has more than one line"),
+        ("# the password:\r\none", "has more than one line"),
+        ("\n", "is empty"),
+    ] {
+        let (_directory, path) = file(text);
+        let flags = [
+            upstream_flag(),
+            flag(Key::CatalogUser, "--catalog-user", "svc"),
+            flag(
+                Key::CatalogPasswordFile,
+                "--catalog-password-file",
+                path.to_str().unwrap(),
+            ),
+        ];
+        let problems = load(None, &Environment::default(), &flags).unwrap_err();
+        let told = problems[0].to_string();
+        assert!(
+            told.starts_with("--catalog-password-file: ") && told.contains(wanted),
+            "{told}"
+        );
+        assert!(!told.contains("two") && !told.contains("one\""), "{told}");
+    }
+}
+
+#[test]
+fn slips_in_words_are_mistakes() {
+    for (text, wanted) in [
+        (
+            "[limits]\nworkers = 0",
+            ":2: limits.workers: must be above 0",
+        ),
+        (
+            "[limits]\nworkers = 99999999999999999999",
+            "is too large a number",
+        ),
+        ("[observe]\nlanguage = 'cn'", "did you mean \"zh\"?"),
+        (
+            "[observe]\nlog = 'verbose'",
+            ":2: observe.log: \"verbose\" is not a log filter",
+        ),
+        (
+            "[observe]\nlog = 'info,osprey::sesion=debug'",
+            "did you mean \"osprey::session\"?",
+        ),
+    ] {
+        let texts = problems(text);
+        assert!(
+            texts.len() == 1 && texts[0].contains(wanted),
+            "{text}: {texts:?}"
+        );
+    }
 }

@@ -1,14 +1,16 @@
 //! From the text of one value to its type, with what to write instead when it is not one. The
 //! texts here are shown after the setting's name; none repeats a value that may hold a password.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::problem::nearest;
 use super::{
     Address, ConfiguredEncryption, CredentialSource, Endpoint, Language, Override, ProjectRule,
-    RouteKind, Scope, TablePattern, TlsMode,
+    ProxyProtocol, RouteKind, Scope, TablePattern, TlsMode,
 };
 
 /// The port of a Hologres endpoint that names none (Hologres, *Endpoints*).
@@ -303,15 +305,52 @@ pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     name(text).map(PathBuf::from)
 }
 
-/// A filter for log lines, as the `tracing-subscriber` crate's `EnvFilter` reads it.
-pub(super) fn log_filter(text: &str) -> Result<String, String> {
-    match tracing_subscriber::EnvFilter::try_new(text) {
-        Ok(_) if !text.trim().is_empty() => Ok(text.to_owned()),
-        _ => Err(format!(
-            "{text:?} is not a log filter; write error, warn, info, debug or trace, or such a \
-             level per module, as in \"info,osprey::session=debug\""
-        )),
+/// The name of an upstream.
+pub(super) fn upstream_name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if text.is_empty() || !text.chars().all(plain) {
+        return Err(format!(
+            "{text:?} is not a name for an upstream; it has letters, digits, _, - and . only, such \
+             as \"prod\""
+        ));
     }
+    Ok(text.to_owned())
+}
+
+/// A pattern of databases' names, as a listener's rule has it.
+pub(super) fn database(text: &str) -> Result<String, String> {
+    let database = name(text)?;
+    match database.split_once('@') {
+        Some((plain, _)) if !plain.is_empty() => Err(format!(
+            "{text:?} names a warehouse too, but a rule is compared with the database alone; write \
+             {plain:?}"
+        )),
+        _ => Ok(database),
+    }
+}
+
+/// A network: `ADDR/BITS`, or one address.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let network = text
+        .parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.map(|network| network.trunc()).map_err(|_| {
+        format!(
+            "{text:?} is not a network; write an IP address and how many of its bits count, such \
+             as \"10.0.0.0/8\" or \"2001:db8::/32\""
+        )
+    })
+}
+
+/// [`duration`], or `off`.
+pub(super) fn duration_or_off(text: &str) -> Result<Option<Duration>, String> {
+    if text.trim() == "off" {
+        return Ok(None);
+    }
+    duration(text)
+        .map(Some)
+        .map_err(|text| format!("{text}, or \"off\""))
 }
 
 /// The words a setting may be, each with its value.
@@ -324,6 +363,12 @@ pub(super) const TLS_MODES: Choices<TlsMode> = &[
     ("require", TlsMode::Require),
     ("verify-ca", TlsMode::VerifyCa),
     ("verify-full", TlsMode::VerifyFull),
+];
+/// `[[listener]] proxy_protocol`
+pub(super) const PROXY_PROTOCOLS: Choices<ProxyProtocol> = &[
+    ("off", ProxyProtocol::Off),
+    ("accept", ProxyProtocol::Accept),
+    ("require", ProxyProtocol::Require),
 ];
 /// `[route] kind`
 pub(super) const ROUTES: Choices<RouteKind> = &[
@@ -359,6 +404,24 @@ pub(super) const LOG_FORMATS: Choices<bool> = &[("text", false), ("json", true)]
 /// `[observe] language`
 pub(super) const LANGUAGES: Choices<Language> =
     &[("en", Language::English), ("zh", Language::Chinese)];
+
+/// `[observe] language`, with what else may be written for one suggested.
+pub(super) fn language(text: &str) -> Result<Language, String> {
+    let folded = text.trim().to_lowercase().replace('_', "-");
+    let (language, _) = folded.split_once('-').unwrap_or((&folded, ""));
+    let meant = match language {
+        "cn" | "zh" | "zho" | "chinese" | "mandarin" | "中文" | "简体中文" | "汉语" => "zh",
+        "us" | "uk" | "gb" | "en" | "eng" | "english" => "en",
+        _ => return one_of(LANGUAGES)(text),
+    };
+    one_of(LANGUAGES)(text).map_err(|_| {
+        let all = LANGUAGES.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+        format!(
+            "{text:?} is none of {}; did you mean \"{meant}\"?",
+            all.join(", ")
+        )
+    })
+}
 
 /// A parser for one of `choices`.
 pub(super) fn one_of<T: Copy>(choices: Choices<T>) -> impl Fn(&str) -> Result<T, String> {

@@ -20,7 +20,7 @@ pub(super) struct Args {
     #[command(flatten)]
     asking: asking::Args,
 
-    /// A database to check; may be repeated [default: all that the catalog account may connect to]
+    /// A database to check; may be repeated [default: all that the catalog account may enter]
     #[arg(long, value_name = "NAME")]
     database: Vec<String>,
 }

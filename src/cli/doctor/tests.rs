@@ -136,4 +136,13 @@ async fn an_upstream_that_is_away_is_broken() {
     settings.upstream_mut().catalog.user = None;
     let findings = examine(&settings, Vec::new()).await;
     assert_eq!(about(&findings, "cannot connect").level, Level::Broken);
+    // One of several addresses is enough for clients.
+    let there = crate::config::Address {
+        host: simulator.address().ip().to_string(),
+        port: simulator.address().port(),
+    };
+    settings.upstream_mut().addresses.push(there);
+    let findings = examine(&settings, Vec::new()).await;
+    assert_eq!(about(&findings, "cannot connect").level, Level::Warning);
+    assert_eq!(about(&findings, "accepts connections").level, Level::Ok);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Finding;
 use crate::catalog::{Contents, HologresVersion, Service, project_key};
-use crate::config::Settings;
+use crate::config::{Settings, Upstream};
 use crate::net::endpoint::Security;
 use crate::net::{Endpoint, SocketOptions, TcpNetwork};
 use crate::sql::ROUTE_SETTINGS;
@@ -38,8 +38,8 @@ pub(super) async fn examine(
         }
     };
     let catalog = &settings.upstream().catalog;
-    let Some(service) = Service::new(catalog, Arc::clone(&endpoint)) else {
-        reach(&endpoint, findings).await;
+    let Some(service) = Service::new(catalog, endpoint) else {
+        reach(settings.upstream(), findings).await;
         findings.push(Finding::warning(
             "upstream",
             "there is no catalog account, so that neither databases nor foreign tables can be \
@@ -81,14 +81,40 @@ pub(super) async fn examine(
     databases
 }
 
-async fn reach(endpoint: &Endpoint, findings: &mut Vec<Finding>) {
-    let subject = "upstream";
-    let mend = "check upstream.address and upstream.tls, and that the instance runs";
-    let connected = endpoint.connect(&TcpNetwork, Security::AsConfigured).await;
-    findings.push(match connected {
-        Ok(_) => Finding::ok(subject, "it accepts connections"),
-        Err(error) => Finding::broken(subject, error.to_string(), mend),
-    });
+/// Connects to each address, as sessions would. One of several that does not answer is no more than a
+/// warning: clients get to another.
+async fn reach(upstream: &Upstream, findings: &mut Vec<Finding>) {
+    let mut unreachable = Vec::new();
+    for address in &upstream.addresses {
+        let alone = Upstream {
+            addresses: vec![address.clone()],
+            ..upstream.clone()
+        };
+        let connected = match Endpoint::new(&alone, SocketOptions::default()) {
+            Ok(endpoint) => endpoint
+                .connect(&TcpNetwork, Security::AsConfigured)
+                .await
+                .map(drop)
+                .map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match connected {
+            Ok(()) => findings.push(Finding::ok(
+                "upstream",
+                format!("{address} accepts connections"),
+            )),
+            Err(why) => unreachable.push(why),
+        }
+    }
+    let all = unreachable.len() == upstream.addresses.len();
+    for found in unreachable {
+        let mend = "check upstream.address and upstream.tls, and that the instance runs";
+        findings.push(if all {
+            Finding::broken("upstream", found, mend)
+        } else {
+            Finding::warning("upstream", found, mend)
+        });
+    }
 }
 
 /// The vendor's page, *Limits*.

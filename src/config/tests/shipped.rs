@@ -1,6 +1,6 @@
 //! `config/osprey.toml` shows every setting, and shows it right.
 
-use super::super::file;
+use super::super::file as toml_file;
 use super::*;
 
 const SHIPPED: &str = include_str!("../../../config/osprey.toml");
@@ -27,16 +27,58 @@ fn the_shipped_file_is_right_as_it_is_and_with_every_default_enabled() {
 fn the_shipped_file_shows_every_key_and_its_examples_are_right() {
     let text = enabled(&["#= ", "#e.g. "]);
     let mut draft = Draft::new();
-    let asked = file::parse("osprey.toml", &text, &mut draft);
+    let asked = toml_file::parse("osprey.toml", &text, &mut draft);
     assert_eq!(draft.notes.problems, []);
+    let mut shown = draft.notes.settings();
+    let mut draft = Draft::new();
+    toml_file::parse("osprey.toml", &long_form(), &mut draft);
+    shown.append(&mut draft.notes.settings());
+    // A listener and an upstream take what the short form takes; it is shown there.
+    let elsewhere = |key: &str| {
+        let short = key
+            .strip_prefix("listener.")
+            .map(|key| format!("listen.{key}"));
+        let short = short.or_else(|| key.strip_prefix("upstream.").map(str::to_owned));
+        short.is_some_and(|short| shown.contains(&short))
+    };
     let missing: Vec<_> = asked
         .iter()
-        .filter(|key| !draft.notes.is_given(key))
+        .filter(|key| !shown.contains(*key) && !elsewhere(key))
         .collect();
     assert!(
         missing.is_empty(),
         "config/osprey.toml does not show {missing:?}"
     );
+}
+
+/// The shipped file with the long form enabled, and the short one out of its way.
+fn long_form() -> String {
+    let short = ["[listen]", "[upstream]", "[upstream.tls]"];
+    let lines = SHIPPED.lines().filter(|line| !short.contains(line));
+    let enable = |line: &str| line.strip_prefix("#or: ").unwrap_or(line).to_owned() + "\n";
+    lines.map(enable).collect()
+}
+
+#[test]
+fn the_shipped_long_form_is_right() {
+    let (_directory, path) = file(&long_form());
+    let loaded = load(Some(path), &Environment::default(), &[]);
+    let loaded = loaded.unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let Settings {
+        upstreams,
+        listeners,
+        ..
+    } = &loaded.settings;
+    let names: Vec<_> = upstreams.iter().map(|u| u.name.as_str()).collect();
+    assert_eq!(names, ["prod", "etl"]);
+    assert_eq!(upstreams[0].route.kind, RouteKind::Sqe);
+    assert_eq!(upstreams[1].route.kind, RouteKind::CommonTable);
+    assert_eq!(upstreams[1].protect.projects.len(), 2);
+    assert_eq!(listeners.len(), 2);
+    assert_eq!(listeners[0].rules.len(), 2);
+    assert_eq!(listeners[0].rules[0].database, "*");
+    // The account has no password, since the file that the password would be in does not exist.
+    assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
 }
 
 proptest::proptest! {
@@ -53,7 +95,7 @@ proptest::proptest! {
         let (before, after) = secret.split_at(cut.min(secret.len()));
         lines.insert(line, format!("{before}{insert}{after}"));
         let mut draft = Draft::new();
-        file::parse("osprey.toml", &lines.join("\n"), &mut draft);
+        toml_file::parse("osprey.toml", &lines.join("\n"), &mut draft);
         let texts: String = draft.notes.problems.iter().map(Problem::to_string).collect();
         let told = texts.contains("hunter2") || texts.contains("is-secret");
         proptest::prop_assert!(!told, "{}", texts);

@@ -138,3 +138,52 @@ fn choices_suggest() {
         "\"common_table\" is none of sqe, common-table, auto; did you mean \"common-table\"?"
     );
 }
+
+#[test]
+fn networks_names_and_databases() {
+    for (text, expected) in [
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        (" 10.1.2.3/8 ", "10.0.0.0/8"),
+        ("192.0.2.7", "192.0.2.7/32"),
+        ("2001:db8::/32", "2001:db8::/32"),
+        ("::1", "::1/128"),
+    ] {
+        assert_eq!(network(text).unwrap().to_string(), expected, "{text}");
+    }
+    for wrong in ["", "10.0.0.0/33", "10.0.0/8", "internal", "10.0.0.0/8,::/0"] {
+        assert!(network(wrong).is_err(), "{wrong}");
+    }
+    assert_eq!(upstream_name("holo-1.prod_a"), Ok("holo-1.prod_a".into()));
+    for wrong in ["", "a b", " a", "a/b", "a\"b", "生产"] {
+        assert!(upstream_name(wrong).is_err(), "{wrong}");
+    }
+    assert_eq!(database("sales*"), Ok("sales*".into()));
+    assert!(database("dw@etl").unwrap_err().contains("write \"dw\""));
+    assert!(database(" ").is_err());
+}
+
+#[test]
+fn durations_may_be_off() {
+    assert_eq!(duration_or_off("off"), Ok(None));
+    assert_eq!(duration_or_off("1m"), Ok(Some(Duration::from_mins(1))));
+    assert!(duration_or_off("on").unwrap_err().ends_with("or \"off\""));
+}
+
+#[test]
+fn languages_are_suggested_by_what_else_they_are_called() {
+    assert_eq!(language("zh"), Ok(Language::Chinese));
+    for (wrong, right) in [
+        ("cn", "zh"),
+        ("zh_CN", "zh"),
+        ("Chinese", "zh"),
+        ("中文", "zh"),
+        ("en-US", "en"),
+    ] {
+        let text = language(wrong).unwrap_err();
+        assert!(
+            text.ends_with(&format!("did you mean \"{right}\"?")),
+            "{text}"
+        );
+    }
+    assert!(language("de").is_err());
+}
