@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import itertools
 import socket
+import ssl
 import struct
 import termios
 import threading
@@ -106,7 +107,8 @@ class Client:
     def start_tls(self, context):
         self.send(SSL_REQUEST)
         assert self.socket.recv(1) == b"S"
-        # An end without close_notify is an error, as it is for libpq.
+        # An end without close_notify is an error, as it is for libpq; Python would hide it.
+        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
         self.socket = context.wrap_socket(
             self.socket, server_hostname="localhost", suppress_ragged_eofs=False
         )
