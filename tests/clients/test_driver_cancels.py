@@ -124,6 +124,8 @@ use Time::HiRes qw(sleep);
 
 my $rounds = $ENV{OSPREY_ROUNDS};
 my $db = DBI->connect("dbi:Pg:", undef, undef, {RaiseError => 1, PrintError => 0, AutoCommit => 1});
+# DBD::Pg ends transactions that there are not.
+$db->do("SET client_min_messages = error");
 for my $number (1 .. $rounds) {
     $db->do("SELECT pg_sleep(30)", {pg_async => PG_ASYNC});
     sleep(0.01);

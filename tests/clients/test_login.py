@@ -14,8 +14,6 @@ import subprocess
 import time
 
 import asyncpg
-import psycopg
-import psycopg2
 import pyodbc
 import pytest
 
@@ -24,6 +22,7 @@ import harness
 import rawpg
 import test_jdbc
 import test_node_postgres
+import test_tokio_postgres
 
 classes = test_jdbc.classes
 script = test_node_postgres.script
@@ -285,6 +284,20 @@ def odbc(endpoint, tls, request):
         pyodbc.connect(f"Driver=PostgreSQL Unicode;SSLmode={mode};{address}", timeout=10)
 
 
+def tokio_postgres(endpoint, tls, request, binding="prefer"):
+    authority = request.getfixturevalue("tls_cluster").ca
+    mode = "require" if tls else "disable"
+    conninfo = endpoint.conninfo(host="localhost", sslmode=mode, channel_binding=binding)
+    with contextlib.suppress(AssertionError):
+        test_tokio_postgres.cargo_test(
+            "logs_in", OSPREY_TEST_LOGINS=conninfo, OSPREY_TEST_CA=str(authority)
+        )
+
+
+def tokio_postgres_without_binding(endpoint, tls, request):
+    tokio_postgres(endpoint, tls, request, "disable")
+
+
 # driver: what it says over TLS and over plaintext, and whether it accepts being asked then, in each.
 DRIVERS = {
     psql: ("y", True, "n", True),
@@ -295,6 +308,9 @@ DRIVERS = {
     asyncpg_: ("n", True, "n", True),
     node_postgres: ("n", True, "n", True),
     node_postgres_that_binds: ("y", True, "y", True),
+    # It takes nothing but the exchange's next message. Where it would say `y`, it must be told not to.
+    tokio_postgres: ("y", False, "n", False),
+    tokio_postgres_without_binding: ("n", False, "n", False),
 }
 
 
@@ -324,6 +340,20 @@ def test_node_postgres_that_would_bind(osprey_with, script, mode, tls):
         assert status == 1 and complaint.startswith("28000 "), complaint
     else:
         assert (status, complaint) == (0, "")
+
+
+@pytest.mark.parametrize("tls", [True, False], ids=["tls", "plaintext"])
+@pytest.mark.parametrize("mode", ["disable", "prefer", "require"])
+def test_tokio_postgres_without_binding(tls_cluster, osprey_with, mode, tls):
+    """It would not take another method, and is not asked to."""
+    endpoint = osprey_with(mode).endpoint("tls")
+    conninfo = endpoint.conninfo(
+        host="localhost", sslmode="require" if tls else "disable", channel_binding="disable"
+    )
+    authority = str(tls_cluster.ca)
+    test_tokio_postgres.cargo_test(
+        "logs_in", OSPREY_TEST_LOGINS=conninfo, OSPREY_TEST_CA=authority
+    )
 
 
 @pytest.mark.parametrize("mode", ["disable", "prefer", "require"])
