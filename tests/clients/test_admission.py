@@ -300,3 +300,61 @@ def test_counts_return_to_nothing(tmp_path):
             osprey.wait_for_metric(name, 0)
         assert osprey.metric("osprey_sessions_opened_total") >= 10
         assert osprey.metric("osprey_login_failures_total") == 0
+
+
+# Accepting, and what goes on beside it.
+
+DATABASES = 8
+
+
+def answered_after(osprey):
+    """How long a new connection waits for its first word."""
+    begun = time.monotonic()
+    with silent(osprey) as client:
+        client.send(rawpg.SSL_REQUEST)
+        assert client.socket.recv(1) == b"N"
+    return time.monotonic() - begun
+
+
+def test_nobody_waits_for_what_is_known_of_others(cluster, tmp_path):
+    """A reload makes anew what is known of every database; whoever connects meanwhile does not notice."""
+    conftest.need_osprey()
+    names = [f"large_{number}" for number in range(DATABASES)]
+    config = tmp_path / "osprey.toml"
+    text = '[upstream.tls]\nmode = "disable"\n[protect]\nprojects = ["finance_byok"{}]\n'
+    config.write_text(text.format(""))
+    cluster.create_database(names[0])
+    cluster.query(
+        names[0],
+        """
+        DO $$ BEGIN
+          FOR i IN 1..8000 LOOP
+            EXECUTE format('CREATE FOREIGN TABLE many_%s (id int) SERVER odps_server '
+              'OPTIONS (project_name ''finance_byok'', table_name ''t_%s'')', i, i);
+          END LOOP;
+        END $$
+        """,
+    )
+    for name in names[1:]:
+        cluster.query("postgres", f"CREATE DATABASE {name} TEMPLATE {names[0]}")
+    try:
+        with harness.Osprey(cluster.port, config=config) as osprey:
+            for name in names:
+                osprey.endpoint(name).connect().close()
+                osprey.wait_for_metric("osprey_catalog_refreshes_total", 1, database=name)
+            usual = sorted(answered_after(osprey) for _ in range(50))
+            seen = []
+            for number in range(1, 4):
+                config.write_text(text.format(f', "another_{number}"'))
+                osprey.process.send_signal(signal.SIGHUP)
+                end = time.monotonic() + 1
+                while time.monotonic() < end:
+                    seen.append(answered_after(osprey))
+                harness.wait_for(
+                    lambda: osprey.log().count("read again and is in force") == number, "the reload"
+                )
+            print(f"{usual[25] * 1000:.1f} ms usually, {max(seen) * 1000:.1f} ms at worst")
+            assert max(seen) < 0.15
+    finally:
+        for name in names:
+            cluster.query("postgres", f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
