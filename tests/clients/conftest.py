@@ -42,6 +42,22 @@ def postgres_sources():
     return pathlib.Path(done.stdout.strip())
 
 
+@pytest.fixture(scope="session")
+def newest_psycopg(tmp_path_factory):
+    """A Python that has the newest psycopg, with the libpq that it brings along: Debian's is older than
+    17, whose cancel requests are the first to be encrypted."""
+    directory = tmp_path_factory.mktemp("psycopg")
+    pip = ["-m", "pip", "install", "--quiet", "--only-binary=:all:", "psycopg[binary]>=3.2"]
+    for command in (
+        ["/usr/bin/python3", "-m", "venv", directory],
+        [directory / "bin" / "python", *pip],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip(f"NOT RUN, for want of a newer psycopg: {done.stderr[-200:]}")
+    return directory / "bin" / "python"
+
+
 def need_osprey():
     if harness.osprey_binary() is None:
         pytest.skip("target/release/osprey is not built")

@@ -385,6 +385,7 @@ class Osprey:
         self.metrics_port = free_port()
         self.log_lines = []
         self.process = None
+        self.config = config
         self.command = [osprey_binary(), "serve"]
         if config is not None:
             self.command += ["--config", config]
@@ -393,6 +394,18 @@ class Osprey:
         self.command += ["--metrics", f"127.0.0.1:{self.metrics_port}"]
         self.command += list(arguments)
         self.environment = {**os.environ, **(environment or {})}
+
+    @classmethod
+    def from_file(cls, path, text, port=None, arguments=(), environment=None):
+        """An Osprey that has its upstreams and listeners from a file, into which `text` is written;
+        `port` is where its endpoints lead."""
+        path.write_text(text)
+        osprey = cls(0, arguments, environment=environment)
+        osprey.port = port
+        osprey.config = path
+        osprey.command = [osprey_binary(), "serve", "--config", path]
+        osprey.command += ["--metrics", f"127.0.0.1:{osprey.metrics_port}", *arguments]
+        return osprey
 
     @classmethod
     def in_front_of(cls, cluster, *arguments, **options):
@@ -423,6 +436,14 @@ class Osprey:
         """Everything on standard error so far."""
         return "".join(self.log_lines)
 
+    def reload(self, text=None, words="read again and is in force"):
+        """SIGHUP, with another configuration; returns once the log says the words."""
+        if text is not None:
+            self.config.write_text(text)
+        before = len(self.log())
+        self.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: words in self.log()[before:], f"the log to say {words!r}\n{self.log()}")
+
     def _accepts(self):
         if self.process.poll() is not None:
             self._reader.join(5)
@@ -436,6 +457,26 @@ class Osprey:
             text = response.read().decode()
         samples = (line.rsplit(" ", 1) for line in text.splitlines() if line[:1] != "#")
         return {name: float(value) for name, value in samples}
+
+    def metric(self, name, **labels):
+        """The sum of a family's samples that have these labels among theirs."""
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        return sum(
+            value
+            for sample, value in self.scrape().items()
+            if re.match(rf"{name}(\{{|$)", sample) and all(label in sample for label in wanted)
+        )
+
+    def wait_for_metric(self, name, value, **labels):
+        """Waits until a family's sum is `value`."""
+        wait_for(
+            lambda: self.metric(name, **labels) == value,
+            f"{name}{labels} to be {value}",
+        )
+
+    def forget_peak_memory(self):
+        """Gives `peak_memory` the present value."""
+        pathlib.Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
 
     def peak_memory(self):
         """The most that the process has ever held in memory, in bytes."""

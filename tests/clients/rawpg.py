@@ -1,9 +1,18 @@
 """A PostgreSQL client that sends exactly the bytes it is told to, and a TCP relay that writes down who
 sent what when. No driver gives that much control."""
 
+import contextlib
+import fcntl
+import itertools
 import socket
+import ssl
 import struct
+import termios
 import threading
+import time
+
+SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+CANCEL_REQUEST = struct.pack("!i", 80877102)
 
 
 def message(kind, payload=b""):
@@ -29,6 +38,19 @@ def describe_portal(portal):
 
 def execute(portal, rows=0):
     return message(b"E", portal.encode() + b"\0" + struct.pack("!i", rows))
+
+
+def startup(version=196608, **parameters):
+    body = struct.pack("!i", version)
+    for name, value in parameters.items():
+        body += name.encode() + b"\0" + value.encode() + b"\0"
+    body += b"\0"
+    return struct.pack("!i", len(body) + 4) + body
+
+
+def cancel(key):
+    """The CancelRequest for what a session's BackendKeyData said."""
+    return struct.pack("!i", 8 + len(key)) + CANCEL_REQUEST + key
 
 
 SYNC = message(b"S")
@@ -60,24 +82,39 @@ def error_fields(payload):
 class Client:
     """One connection. `trust` authentication only."""
 
-    def __init__(self, host, port, timeout=20):
-        self.socket = socket.create_connection((host, port), timeout)
+    def __init__(self, host, port, timeout=20, source=None):
+        source = source and (source, 0)
+        self.socket = socket.create_connection((host, port), timeout, source_address=source)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # What BackendKeyData says, of a client that has logged in: what a cancel request repeats.
+        self.key = b""
 
     @classmethod
-    def logged_in(cls, endpoint):
-        client = cls(endpoint.host, endpoint.port)
-        client.start_up(user="app_trust", database=endpoint.dbname)
-        messages = client.until_ready()
-        assert kinds(messages)[0] == "R", messages
-        return client
+    def logged_in(cls, endpoint, tls=None, source=None, **parameters):
+        client = cls(endpoint.host, endpoint.port, source=source)
+        if tls is not None:
+            client.start_tls(tls)
+        parameters = {"user": "app_trust", "database": endpoint.dbname, **parameters}
+        return client.log_in(**parameters)
+
+    def log_in(self, **parameters):
+        self.start_up(**parameters)
+        messages = self.until_ready()
+        assert kinds(messages)[-1:] == "Z", messages
+        self.key = next((payload for kind, payload in messages if kind == b"K"), b"")
+        return self
+
+    def start_tls(self, context):
+        self.send(SSL_REQUEST)
+        assert self.socket.recv(1) == b"S"
+        # An end without close_notify is an error, as it is for libpq; Python would hide it.
+        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+        self.socket = context.wrap_socket(
+            self.socket, server_hostname="localhost", suppress_ragged_eofs=False
+        )
 
     def start_up(self, version=196608, **parameters):
-        body = struct.pack("!i", version)
-        for name, value in parameters.items():
-            body += name.encode() + b"\0" + value.encode() + b"\0"
-        body += b"\0"
-        self.send(struct.pack("!i", len(body) + 4) + body)
+        self.send(startup(version, **parameters))
 
     def send(self, data):
         self.socket.sendall(data)
@@ -139,8 +176,8 @@ class Client:
 class Server:
     """A port; each connection to it is served in a thread of its own, as a subclass says."""
 
-    def __init__(self):
-        self.listener = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, address="127.0.0.1", port=0):
+        self.listener = socket.create_server((address, port))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -163,6 +200,134 @@ class Server:
 
     def __exit__(self, *_):
         self.close()
+
+
+def error(severity, sqlstate, text):
+    """An ErrorResponse."""
+    fields = [("S", severity), ("V", severity), ("C", sqlstate), ("M", text)]
+    body = b"".join(f"{field}{value}".encode() + b"\0" for field, value in fields)
+    return message(b"E", body + b"\0")
+
+
+READY = message(b"Z", b"I")
+DONE = message(b"C", b"SELECT 0\0") + READY
+
+
+class Played(Server):
+    """A server that lets everyone in, answers each Query and Sync with nothing but ReadyForQuery, and
+    writes down who came. A subclass does otherwise in `authenticate`, `answer` or `cancelled`."""
+
+    def __init__(self, tls=None, **address):
+        # The ssl.SSLContext for those who ask for TLS; None: they are told that there is none.
+        self.tls = tls
+        # The parameters of each session so far.
+        self.startups = []
+        # What each cancel request repeats of a session's BackendKeyData.
+        self.cancels = []
+        # Connections so far, those that are open now, and the most that were open at a time.
+        self.accepted = self.open = self.most = 0
+        self._lock = threading.Lock()
+        # No two servers give the same key.
+        self._first = 1000 * next(_servers)
+        super().__init__(**address)
+
+    def serve(self, connection):
+        with self._lock:
+            self.accepted += 1
+            self.open += 1
+            self.most = max(self.most, self.open)
+        try:
+            with contextlib.suppress(OSError, EOFError):
+                self._serve(connection)
+        finally:
+            with self._lock:
+                self.open -= 1
+
+    def _serve(self, connection):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(connection)
+            while True:
+                packet = self._packet(connection)
+                if packet == SSL_REQUEST[4:]:
+                    connection.sendall(b"N" if self.tls is None else b"S")
+                    if self.tls is not None:
+                        connection = self.tls.wrap_socket(connection, server_side=True)
+                        stack.enter_context(connection)
+                elif packet[:4] == CANCEL_REQUEST:
+                    self.cancels.append(packet[4:])
+                    return self.cancelled(connection, packet[4:])
+                else:
+                    break
+            words = packet[4:].rstrip(b"\0").decode().split("\0")
+            parameters = dict(zip(words[::2], words[1::2]))
+            self.startups.append(parameters)
+            self.authenticate(connection, parameters)
+            with self._lock:
+                self._first += 1
+                key = struct.pack("!ii", self._first, self._first)
+            connection.sendall(message(b"R", bytes(4)) + message(b"K", key) + READY)
+            while True:
+                kind, body = self.message(connection)
+                if kind == b"X" or self.answer(connection, kind, body) is False:
+                    return None
+
+    def authenticate(self, connection, parameters):
+        """What comes before AuthenticationOk."""
+
+    def answer(self, connection, kind, body):
+        """Answers one message; False ends the connection."""
+        if kind == b"Q":
+            connection.sendall(DONE)
+        elif kind == b"S":
+            connection.sendall(READY)
+
+    def cancelled(self, connection, key):
+        """What is done about a cancel request before its connection is closed."""
+
+    @classmethod
+    def _packet(cls, connection):
+        """A packet without a type byte, its length left out."""
+        return cls._exactly(connection, struct.unpack("!i", cls._exactly(connection, 4))[0] - 4)
+
+    @classmethod
+    def message(cls, connection):
+        """The next message."""
+        head = cls._exactly(connection, 5)
+        return head[:1], cls._exactly(connection, struct.unpack("!i", head[1:])[0] - 4)
+
+    @staticmethod
+    def _exactly(connection, count):
+        data = b""
+        while len(data) < count:
+            part = connection.recv(count - len(data))
+            if not part:
+                raise EOFError
+            data += part
+        return data
+
+
+_servers = itertools.count(1)
+
+
+def reset(connection):
+    """Ends a connection by RST, once the peer's machine has what was sent."""
+    while struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0] > 0:
+        time.sleep(0.005)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def read_to_the_end(connection):
+    """What comes on a connection, and how it ends: "FIN" or "RST"."""
+    data = b""
+    while True:
+        try:
+            part = connection.recv(1 << 16)
+        except ConnectionResetError:
+            return data, "RST"
+        if not part:
+            return data, "FIN"
+        data += part
 
 
 class Relay(Server):

@@ -98,3 +98,21 @@ def test_a_mistake_changes_nothing(reloadable, database, tmp_path):
     assert "max_sesions" in osprey.log()
     with osprey.endpoint(database).connect() as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_language_of_messages(reloadable, database, tmp_path):
+    """New sessions have it at once, and nothing says that it had to wait; of the log's form it is said."""
+    osprey = reloadable
+    config = tmp_path / "osprey.toml"
+    text = config.read_text()
+    before = len(osprey.log())
+    config.write_text(text + '\n[observe]\nlanguage = "zh"\nredact_paths = true\n')
+    hang_up(osprey, "read again and is in force")
+    assert "next start" not in osprey.log()[before:]
+    with osprey.endpoint(database).connect() as connection:
+        with pytest.raises(psycopg.Error) as caught:
+            connection.execute("SELECT count(*) FROM salaries")
+    assert "加密" in str(caught.value) and "pangu://os" not in str(caught.value)
+    config.write_text(text + '\n[observe]\nlog_format = "json"\n')
+    hang_up(osprey, "read again and is in force")
+    assert "next start" in osprey.log()[before:]

@@ -15,7 +15,10 @@ const tls = {
   require: () => ({ rejectUnauthorized: false }),
   'verify-full': () => ({ ca: fs.readFileSync(process.env.OSPREY_TEST_CA) }),
 }
-const settings = { ssl: tls[process.env.OSPREY_TEST_TLS || 'disable']() }
+const settings = {
+  ssl: tls[process.env.OSPREY_TEST_TLS || 'disable'](),
+  enableChannelBinding: Boolean(process.env.OSPREY_TEST_BINDING),
+}
 
 const print = (...values) => console.log(JSON.stringify(values))
 const fields = (result) => result.fields.map((field) => [field.name, field.dataTypeID])
