@@ -80,7 +80,7 @@ def at(osprey, port, dbname, **changes):
 
 def server_of(endpoint):
     """The port of the server that a new session is on."""
-    with rawpg.Client.logged_in(endpoint, user=endpoint.user) as client:
+    with rawpg.Client.logged_in(endpoint) as client:
         return port_of(client)
 
 
