@@ -188,12 +188,13 @@ def test_local(tmp_path, family, body):
 def test_health_check_that_says_no_more(tmp_path):
     """It is no session, and nothing to warn of."""
     with listening(tmp_path, "require") as (osprey, server):
+        begun = len(osprey.log())
         for _ in range(5):
             connect(osprey, raw_header(LOCAL, 0, b"")).close()
         osprey.wait_for_metric("osprey_proxy_headers_total", 5, outcome="local")
         osprey.wait_for_metric("osprey_greetings", 0)
         assert server.accepted == 0
-        assert "WARN" not in osprey.log()
+        assert "WARN" not in osprey.log()[begun:]
 
 
 # Without one.

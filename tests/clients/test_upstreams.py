@@ -629,21 +629,25 @@ MISTAKES = {
     "two-of-one-name": (ONE + ONE + TO_ONE, 5, ["name", "one"]),
     "name-with-a-space": (UPSTREAM.format("o n e") + LISTENER, 2, ["name"]),
     "address-twice": (ONE + 'addresses = ["127.0.0.1:81"]\n' + TO_ONE, None, ["address", "addresses"]),
-    "same-rules": (ONE + TWO + TO_ONE + rule("one", "a") + rule("two", "a"), None, ["a", "rule"]),
+    "same-rules": (
+        ONE + TWO + TO_ONE + rule("one", "a") + rule("two", "a"),
+        13,
+        ["listener.rule", "osprey.toml:10"],
+    ),
     "rules-that-overlap": (
         ONE + TWO + TO_ONE + rule("one", "a*") + rule("two", "*b"),
-        None,
-        ["a*", "*b"],
+        13,
+        ["listener.rule", "osprey.toml:10"],
     ),
     "rules-that-overlap-in-part": (
         ONE + TWO + TO_ONE + rule("one", "u?", "*_eu") + rule("two", "u1", "sales*"),
-        None,
-        ["*_eu", "sales*"],
+        14,
+        ["listener.rule", "osprey.toml:10"],
     ),
     "rule-behind-everything": (
         ONE + TWO + TO_ONE + rule("one") + rule("two", "a", "b"),
-        None,
-        ["rule"],
+        12,
+        ["listener.rule", "osprey.toml:10"],
     ),
     "no-networks": (ONE + TO_ONE + 'proxy_protocol = "require"\n', None, ["proxy_networks"]),
     "no-network": (
