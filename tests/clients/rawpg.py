@@ -222,7 +222,8 @@ class Played(Server):
         self.tls = tls
         # The parameters of each session so far.
         self.startups = []
-        # What each cancel request repeats of a session's BackendKeyData.
+        # What each session's BackendKeyData said, and what each cancel request repeated of one.
+        self.keys = []
         self.cancels = []
         # Connections so far, those that are open now, and the most that were open at a time.
         self.accepted = self.open = self.most = 0
@@ -265,6 +266,7 @@ class Played(Server):
             with self._lock:
                 self._first += 1
                 key = struct.pack("!ii", self._first, self._first)
+                self.keys.append(key)
             connection.sendall(message(b"R", bytes(4)) + message(b"K", key) + READY)
             while True:
                 kind, body = self.message(connection)

@@ -205,8 +205,9 @@ def test_cancel_goes_to_the_address_of_the_session(tmp_path):
                             with rawpg.Client("127.0.0.1", osprey.port) as cancelling:
                                 cancelling.send(rawpg.cancel(key))
                                 assert cancelling.until_closed() == []
-                        assert second.cancels == [client.key]
-                        assert first.cancels == [other.key]
+                        # The other may have been led to either.
+                        assert client.key in second.cancels
+                        assert (first.cancels, second.cancels) == (first.keys, second.keys)
 
 
 def test_the_catalog_account_finds_the_way_too(cluster, database, tmp_path):

@@ -80,7 +80,7 @@ def at(osprey, port, dbname, **changes):
 
 def server_of(endpoint):
     """The port of the server that a new session is on."""
-    with rawpg.Client.logged_in(endpoint, user=endpoint.user) as client:
+    with rawpg.Client.logged_in(endpoint) as client:
         return port_of(client)
 
 
@@ -143,11 +143,11 @@ def test_series_of_databases_say_whose_they_are(three_listeners, twins):
         return osprey.metric("osprey_catalog_refreshes_total", database=twins, upstream=name)
 
     server_of(at(osprey, one, twins))
-    harness.wait_for(lambda: refreshes("one") == 1, "one to be read")
+    harness.wait_for(lambda: refreshes("one") >= 1, "one to be read")
     assert refreshes("two") == 0
     server_of(at(osprey, two, twins))
-    harness.wait_for(lambda: refreshes("two") == 1, "two to be read")
-    assert refreshes("one") == 1
+    harness.wait_for(lambda: refreshes("two") >= 1, "two to be read")
+    assert refreshes("one") >= 1
 
 
 RULES = [
@@ -586,22 +586,23 @@ refresh = "1s"
 
 def test_catalog_accounts_stay_apart(tmp_path, stranger):
     """Each upstream's account and password goes to that upstream."""
-    secret = tmp_path / "secret"
-    secret.write_text("the second's")
+    secrets = {name: tmp_path / name for name in ("first", "second")}
+    for name, path in secrets.items():
+        path.write_text(f"the {name}'s")
+        path.chmod(0o600)
     with Collecting(None) as second:
         one, two = ports(2)
         text = '[protect]\nprojects = ["finance_byok"]\n[catalog]\nuser = "svc_osprey"\n'
+        text += f'password_file = "{secrets["first"]}"\n'
         text += upstream("one", stranger).replace('mode = "disable"', 'mode = "require"')
-        text += upstream("two", second, f'[upstream.catalog]\npassword_file = "{secret}"\n').replace(
-            'mode = "disable"', 'mode = "prefer"'
-        )
+        more = f'[upstream.catalog]\npassword_file = "{secrets["second"]}"\n'
+        text += upstream("two", second, more)
         text += listener(one, "one") + listener(two, "two")
-        environment = {"OSPREY_CATALOG_PASSWORD": harness.PASSWORD}
-        with from_file(tmp_path, text, one, environment=environment) as osprey:
+        with from_file(tmp_path, text, one) as osprey:
             for port in (one, two):
                 rawpg.Client.logged_in(at(osprey, port, "d")).close()
             harness.wait_for(lambda: stranger.passwords and second.passwords, "the accounts to come")
-        assert set(stranger.passwords) == {harness.PASSWORD.encode() + b"\0"}
+        assert set(stranger.passwords) == {b"the first's\0"}
         assert set(second.passwords) == {b"the second's\0"}
 
 
@@ -628,21 +629,25 @@ MISTAKES = {
     "two-of-one-name": (ONE + ONE + TO_ONE, 5, ["name", "one"]),
     "name-with-a-space": (UPSTREAM.format("o n e") + LISTENER, 2, ["name"]),
     "address-twice": (ONE + 'addresses = ["127.0.0.1:81"]\n' + TO_ONE, None, ["address", "addresses"]),
-    "same-rules": (ONE + TWO + TO_ONE + rule("one", "a") + rule("two", "a"), None, ["a", "rule"]),
+    "same-rules": (
+        ONE + TWO + TO_ONE + rule("one", "a") + rule("two", "a"),
+        13,
+        ["listener.rule", "osprey.toml:10"],
+    ),
     "rules-that-overlap": (
         ONE + TWO + TO_ONE + rule("one", "a*") + rule("two", "*b"),
-        None,
-        ["a*", "*b"],
+        13,
+        ["listener.rule", "osprey.toml:10"],
     ),
     "rules-that-overlap-in-part": (
         ONE + TWO + TO_ONE + rule("one", "u?", "*_eu") + rule("two", "u1", "sales*"),
-        None,
-        ["*_eu", "sales*"],
+        14,
+        ["listener.rule", "osprey.toml:10"],
     ),
     "rule-behind-everything": (
         ONE + TWO + TO_ONE + rule("one") + rule("two", "a", "b"),
-        None,
-        ["rule"],
+        12,
+        ["listener.rule", "osprey.toml:10"],
     ),
     "no-networks": (ONE + TO_ONE + 'proxy_protocol = "require"\n', None, ["proxy_networks"]),
     "no-network": (
