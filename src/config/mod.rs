@@ -20,6 +20,7 @@ mod values;
 pub use cloud::{Cloud, CredentialSource, Endpoint};
 pub use given::{Environment, Given, Key, VARIABLES};
 pub use problem::{Place, Problem};
+pub(crate) use values::show_duration;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

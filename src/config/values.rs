@@ -68,7 +68,7 @@ fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 }
 
 /// The shortest text that [`duration`] reads back as the same, to the millisecond.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     show_with_unit(
         u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
         &DURATION_UNITS,

@@ -45,6 +45,10 @@ impl Core {
                 out.to_client.drop(rest.len());
                 return Progress::all(input);
             }
+            if self.is_only_relayed() && self.backend_left == 0 {
+                at += self.relay_head(rest, out);
+                continue;
+            }
             if self.backend_left > 0 {
                 let step = self.backend_left.min(rest.len());
                 if self.backend_drop {
@@ -59,26 +63,12 @@ impl Core {
             let header = match Header::read(rest) {
                 Ok(Some(header)) => header,
                 Ok(None) => break,
-                Err(_) if self.is_only_relayed() => {
-                    // What this is, the client may know. Nothing of ours can be put into it.
-                    self.backend_left = usize::MAX;
-                    self.backend_drop = false;
-                    continue;
-                }
                 Err(bad) => {
                     self.broken(&format!("invalid frame from the server: {bad}"), out);
                     continue;
                 }
             };
             let step = header.frame.min(rest.len());
-            if self.is_only_relayed() {
-                // The frames are kept count of, so that a word of ours comes between two of them.
-                out.to_client.forward(step);
-                self.backend_left = header.frame - step;
-                self.backend_drop = false;
-                at += step;
-                continue;
-            }
             let row = matches!(header.tag, tag::DATA_ROW | tag::COPY_DATA);
             if row && plain {
                 out.to_client.forward(step);
@@ -117,6 +107,24 @@ impl Core {
             wanted,
             blocked: false,
         }
+    }
+
+    /// Passes on what there is of a message's header, which counts the frames even where nothing is
+    /// looked at: a word of ours must come between two of them. Returns how many bytes that is.
+    fn relay_head(&mut self, rest: &[u8], out: &mut Outbox) -> usize {
+        let step = (HEADER - self.relayed_head.len()).min(rest.len());
+        self.relayed_head.extend_from_slice(&rest[..step]);
+        out.to_client.forward(step);
+        self.backend_drop = false;
+        if self.relayed_head.len() == HEADER {
+            self.backend_left = match Header::read(&self.relayed_head) {
+                Ok(Some(header)) => header.frame - HEADER,
+                // What this is, the client may know. Nothing of ours can be put into it.
+                _ => usize::MAX,
+            };
+            self.relayed_head.clear();
+        }
+        step
     }
 
     /// True if what the server sends is the client's, whatever it is.

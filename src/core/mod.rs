@@ -364,6 +364,8 @@ pub struct Core {
     backend_left: usize,
     /// The rest of the present message from the server is not for the client.
     backend_drop: bool,
+    /// What has come of a header whose message is only relayed.
+    relayed_head: Vec<u8>,
     events: VecDeque<Event>,
     tally: Tally,
     ended: Option<End>,
@@ -410,6 +412,7 @@ impl Core {
             frontend_left: 0,
             backend_left: 0,
             backend_drop: false,
+            relayed_head: Vec::new(),
             events: VecDeque::new(),
             tally: Tally::default(),
             ended: None,
@@ -455,7 +458,7 @@ impl Core {
     /// True if a message towards the client is only half forwarded: nothing of our own may be put
     /// there.
     pub fn backend_mid_message(&self) -> bool {
-        self.backend_left > 0
+        self.backend_left > 0 || !self.relayed_head.is_empty()
     }
 
     /// From here on the session is relayed and nothing is injected: the order is ambiguous.

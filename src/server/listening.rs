@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::worker::Workers;
 use crate::net::TcpNetwork;
+use crate::net::endpoint::is_out_of_descriptors;
 use crate::observe::metrics::Limit;
 use crate::session::{Place, Shared};
 use crate::wire::compose;
@@ -119,11 +120,7 @@ impl Acceptor {
         let Some(left_out) = self.shared.admission.refusal_log.now() else {
             return;
         };
-        let descriptors = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
-        if descriptors
-            .iter()
-            .any(|code| error.raw_os_error() == Some(code.raw_os_error()))
-        {
+        if is_out_of_descriptors(error) {
             tracing::warn!(
                 %error,
                 left_out,

@@ -207,10 +207,10 @@ struct Bucket {
 
 impl Rates {
     /// True if `address` may have one more now.
-    pub(crate) fn allows(&self, address: IpAddr, per_second: usize) -> bool {
+    pub(crate) fn allows(&self, address: IpAddr, persecond: usize) -> bool {
         let now = Instant::now();
         #[allow(clippy::cast_precision_loss)] // A setting of some hundreds.
-        let most = per_second as f64;
+        let most = persecond as f64;
         let refilled = |bucket: &Bucket| bucket.left + most * (now - bucket.at).as_secs_f64();
         if self.0.len() >= MAX_RATES {
             self.0.retain(|_, bucket| refilled(bucket) < most);
@@ -263,14 +263,14 @@ mod tests {
             per_address: Some(2),
         };
         let first = places.take(HERE, quota).unwrap();
-        let _second = places.take(HERE, quota).unwrap();
+        let second = places.take(HERE, quota).unwrap();
         assert_eq!(places.take(HERE, quota).unwrap_err(), Full::PerAddress);
         let third = places.take(THERE, quota).unwrap();
         assert_eq!(places.take(THERE, quota).unwrap_err(), Full::Total);
         drop(first);
         assert_eq!(places.taken(), 2);
         let again = places.take(HERE, quota).unwrap();
-        drop((again, third, _second));
+        drop((again, third, second));
         assert_eq!((places.taken(), places.by_address.len()), (0, 0));
     }
 

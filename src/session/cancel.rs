@@ -44,16 +44,15 @@ pub(super) async fn serve<N: Network>(
     if matches!(outcome, Cancel::Dropped | Cancel::Failed)
         && let Some(left_out) = shared.admission.cancel_log.now()
     {
-        match error {
-            Some(error) => {
-                tracing::warn!(%peer, %error, left_out, "a cancel request could not be forwarded");
-            }
-            None => tracing::warn!(
+        if let Some(error) = error {
+            tracing::warn!(%peer, %error, left_out, "a cancel request could not be forwarded");
+        } else {
+            tracing::warn!(
                 %peer,
                 left_out,
-                "a cancel request for no session here was dropped: see limits.max_cancels and \
+                "a cancel request was dropped: see limits.max_cancels and \
                  limits.unknown_cancels_per_second"
-            ),
+            );
         }
     }
     // The client has nothing more to say, so nothing of it can be left unread.

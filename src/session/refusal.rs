@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::config::show_duration;
 use crate::net::Unreachable;
 use crate::observe::metrics::{CloseReason, Limit};
 use crate::wire::compose;
@@ -56,7 +57,7 @@ pub(super) enum Refusal {
         hint: Option<&'static str>,
     },
     /// The login took too long.
-    #[error("canceling authentication due to timeout: Osprey's limits.login_timeout is {} s", .0.as_secs_f64())]
+    #[error("canceling authentication due to timeout: Osprey's limits.login_timeout is {}", show_duration(*.0))]
     TimedOut(std::time::Duration),
     /// Hologres cannot be reached.
     #[error(transparent)]

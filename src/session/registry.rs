@@ -131,7 +131,7 @@ impl Registry {
     /// Where the sessions are that have this cancel key; empty: none here has it.
     pub(crate) fn origins(&self, key: &[u8]) -> Vec<Origin> {
         let found = self.keys.get(key);
-        let origins = found.iter().flat_map(|found| found.value());
+        let origins = found.iter().flat_map(|found| found.iter());
         origins.map(|(_, origin)| origin.clone()).collect()
     }
 }

@@ -1,0 +1,57 @@
+//! What passes behind a session's end, and where nothing is looked into.
+
+use crate::core::{Core, Op, Outbox, Policy};
+
+use super::trio::{known, policy};
+
+fn core(relay_only: bool) -> (Core, Outbox) {
+    let policy = Policy {
+        relay_only,
+        ..policy()
+    };
+    (Core::new(policy), Outbox::default())
+}
+
+#[test]
+fn what_a_client_sends_behind_the_end_is_let_go() {
+    let invalid = b"Q\0\0\0\x01";
+    let fatal = b"E\0\0\0\x16SFATAL\0VFATAL\0\0";
+    for (from_client, from_server) in [
+        (&b"X\0\0\0\x04"[..], &b""[..]),
+        (invalid, b""),
+        (b"", invalid),
+        (b"", fatal),
+    ] {
+        let (mut core, mut out) = core(false);
+        core.on_frontend(from_client, &known(), &mut out);
+        core.on_backend(from_server, &known(), &mut out);
+        assert!(core.ended().is_some());
+        out = Outbox::default();
+        let endless = [b'x'; 1 << 16];
+        for _ in 0..3 {
+            let progress = core.on_frontend(&endless, &known(), &mut out);
+            assert_eq!(progress.consumed, endless.len());
+        }
+        assert!(out.to_server.iter().all(|op| matches!(op, Op::Drop(_))));
+    }
+}
+
+#[test]
+fn what_is_only_relayed_is_counted_by_its_frames_all_the_same() {
+    let (mut core, mut out) = core(true);
+    for (bytes, mid_message) in [
+        (&b"d\0\0"[..], true),
+        (b"\0\x08ab", true),
+        (b"cd", false),
+        (b"d\0\0\0\x04d\0\0\0\x05", true),
+        (b"x", false),
+        // This is no header: from here on nothing is known of frames.
+        (b"d\0\0\0\x01", true),
+        (b"anything", true),
+    ] {
+        let progress = core.on_backend(bytes, &known(), &mut out);
+        assert_eq!(progress.consumed, bytes.len());
+        assert_eq!(core.backend_mid_message(), mid_message, "{bytes:?}");
+    }
+    assert!(out.to_client.iter().all(|op| matches!(op, Op::Forward(_))));
+}
