@@ -1,5 +1,6 @@
 """Fixtures: one cluster for the run, an Osprey in front of it, a new database for each test."""
 
+import ctypes
 import itertools
 import pathlib
 import subprocess
@@ -7,6 +8,8 @@ import subprocess
 import pytest
 
 import harness
+
+PR_SET_THP_DISABLE = 41
 
 _numbers = itertools.count(1)
 
@@ -56,6 +59,15 @@ def newest_psycopg(tmp_path_factory):
         if done.returncode != 0:
             pytest.skip(f"NOT RUN, for want of a newer psycopg: {done.stderr[-200:]}")
     return directory / "bin" / "python"
+
+
+@pytest.fixture
+def small_pages():
+    """Memory is counted by 4 KiB in processes that are started meanwhile, and not by 2 MiB."""
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    assert prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0
+    yield
+    prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0)
 
 
 def need_osprey():

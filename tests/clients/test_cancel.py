@@ -8,7 +8,6 @@ import struct
 import threading
 import time
 
-import psycopg
 import pytest
 
 import conftest

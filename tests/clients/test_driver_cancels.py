@@ -10,7 +10,6 @@ import subprocess
 import asyncpg
 import pytest
 
-import harness
 import test_asyncpg
 
 ROUNDS = int(os.environ.get("OSPREY_ROUNDS", "40"))

@@ -7,7 +7,6 @@ The upstream of most cases is a raw one, that need not hold such a value itself.
 """
 
 import contextlib
-import ctypes
 import os
 import re
 import socket
@@ -22,7 +21,10 @@ import conftest
 import harness
 import rawpg
 
-pytestmark = pytest.mark.skipif(harness.TINY_IO, reason="a gigabyte in single bytes")
+pytestmark = [
+    pytest.mark.skipif(harness.TINY_IO, reason="a gigabyte in single bytes"),
+    pytest.mark.usefixtures("small_pages"),
+]
 
 MEGABYTES = int(os.environ.get("OSPREY_MEGABYTES", "64"))
 # Just below the limit of a field, which is PostgreSQL's limit of an allocation.
@@ -34,7 +36,6 @@ LIMIT = 1 << 20
 READING = 6 << 20
 # The allocator gives back at once what is free, so that what is measured is what is in use.
 PRECISE = {"MIMALLOC_PURGE_DELAY": "0"}
-PR_SET_THP_DISABLE = 41
 SSL_REQUEST = struct.pack("!i", 80877103)
 BLOCK = b"abcdefghijklmnopqrstuvwxyz0123456789" * 1821
 
@@ -151,15 +152,6 @@ class Measured:
             grown = status(self.osprey, "VmHWM") - self.before
             print(f"{grown >> 10} KiB more")
             assert grown < self.limit, f"{grown >> 10} KiB"
-
-
-@pytest.fixture(autouse=True)
-def small_pages():
-    """Memory is counted by 4 KiB in processes that are started meanwhile, and not by 2 MiB."""
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    assert prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0
-    yield
-    prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0)
 
 
 @pytest.fixture(params=[False, True], ids=["fast", "slow"])

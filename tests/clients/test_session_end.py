@@ -73,7 +73,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_endless_bytes_behind_the_end(cluster, tmp_path, name):
+def test_endless_bytes_behind_the_end(cluster, tmp_path, small_pages, name):
     """They are bounded in memory and in time, though neither the client nor the server closes."""
     conftest.need_osprey()
     with contextlib.ExitStack() as stack:
@@ -200,7 +200,8 @@ HALF = len(WHOLE) // 2
 
 
 @pytest.mark.parametrize(
-    "first, rest", [(WHOLE, b""), (WHOLE + WHOLE[:HALF], b""), (WHOLE[:3], b""), (WHOLE[:HALF], WHOLE[HALF:])],
+    "first, rest",
+    [(WHOLE, b""), (WHOLE + WHOLE[:HALF], b""), (WHOLE[:3], b""), (WHOLE[:HALF], WHOLE[HALF:])],
     ids=["whole", "half", "head", "completed"],
 )
 def test_drain_of_a_replication_session(tmp_path, first, rest):
