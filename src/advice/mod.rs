@@ -198,8 +198,8 @@ pub fn advise<'r>(
     let matched = fault.rule();
     let rule = fault
         .rules
-        .iter()
-        .find(|rule| rule.instead_of.as_deref() == Some(matched.code()) && holds(&rule.when))
+        .instead_of(matched)
+        .find(|rule| holds(&rule.when))
         .unwrap_or(matched);
     let for_this_version =
         |versions: &condition::Condition| context.version.is_none() || versions.holds(context, now);

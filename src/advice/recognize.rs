@@ -189,6 +189,20 @@ impl Rules {
         (fault.is_curable() || !clients::act_on(error)).then_some(fault)
     }
 
+    /// The rule whose words stand in an error, whether they are believed or not: for people who ask
+    /// why an error was not recognised.
+    pub fn resembling(&self, error: ErrorFields<'_>) -> Option<&Rule> {
+        [error.message(), error.get(b'D'), error.get(b'W')]
+            .into_iter()
+            .filter(|text| text.len() <= LOOKED_AT)
+            .find_map(|text| {
+                let text = squeeze(text).to_ascii_lowercase();
+                let mut candidates = self.candidates(&text);
+                let found = candidates.find(|(_, pattern)| pattern.find(&text).is_some());
+                found.map(|(rule, _)| rule)
+            })
+    }
+
     fn recognize_text(&self, text: &[u8], sqlstate: &str) -> Option<Fault<'_>> {
         let squeezed = squeeze(text);
         let lower = squeezed.to_ascii_lowercase();

@@ -264,6 +264,13 @@ impl Rules {
         self.rows.iter()
     }
 
+    /// The rules that take a rule's place when more is known, in the order in which they count.
+    pub fn instead_of<'r>(&'r self, rule: &'r Rule) -> impl Iterator<Item = &'r Rule> {
+        self.rows
+            .iter()
+            .filter(|other| other.instead_of.as_deref() == Some(rule.code()))
+    }
+
     pub(super) fn words(&self) -> &Words {
         &self.words
     }
