@@ -8,6 +8,7 @@
 mod clients;
 mod condition;
 mod pattern;
+mod reader;
 mod recognize;
 mod redact;
 mod rules;
@@ -217,7 +218,7 @@ pub fn advise<'r>(
     let text = rule.texts.iter().find(|text| holds(&text.when));
     let message = text.map(|text| {
         let texts = [text.what.of(language), text.todo.of(language)];
-        words::message(texts, names, around, language, MESSAGE_LIMIT)
+        words::message(texts, names, around, language)
     });
     let hint = text
         .and_then(|text| text.hint.as_deref())
@@ -279,7 +280,8 @@ fn said(error: ErrorFields<'_>, with_hint: bool, redact: bool) -> String {
         .collect()
 }
 
-/// The statement of a rule; `None` if it names a key and none is known that can stand in a command.
+/// The statement of a rule; `None` if it names a key and none is known that can stand in a command, or
+/// if the database's name is a word that clients decide by.
 fn statement(hint: &str, database: &str, key_id: Option<&str>) -> Option<String> {
     let plain = |id: &&str| {
         !id.is_empty()
@@ -296,7 +298,10 @@ fn statement(hint: &str, database: &str, key_id: Option<&str>) -> Option<String>
         ("database", database.as_str()),
         ("key_id", key_id.unwrap_or_default()),
     ];
-    Some(words::fill(hint, &values, Language::English))
+    let statement = words::fill(hint, &values, Language::English);
+    clients::decide_by(&statement)
+        .is_none()
+        .then_some(statement)
 }
 
 /// Where a rule is explained: its section of Osprey's pages, or the vendor's page for a rule of the

@@ -20,9 +20,7 @@ use crate::wire::backend::ErrorFields;
 pub struct Fault<'r> {
     pub(super) rules: &'r Rules,
     pub(super) rule: &'r Rule,
-    /// The file that could not be read, `pangu://…`, if the text names it.
-    pub path: Option<String>,
-    /// The MaxCompute project in that path, lower case.
+    /// The MaxCompute project of the file that could not be read, if the text names it; lower case.
     pub project: Option<String>,
 }
 
@@ -204,19 +202,15 @@ impl Rules {
     }
 
     fn recognize_text(&self, text: &[u8], sqlstate: &str) -> Option<Fault<'_>> {
-        let squeezed = squeeze(text);
-        let lower = squeezed.to_ascii_lowercase();
+        let lower = squeeze(text).to_ascii_lowercase();
         let (rule, start) = self.candidates(&lower).find_map(|(rule, pattern)| {
             let start = believed(rule, pattern, &lower, sqlstate)?;
             Some((rule, start))
         })?;
-        // Lowering ASCII moves no byte, so positions in one are positions in the other.
-        let path = path(&squeezed[start..], &lower[start..]);
-        let project = path.as_deref().and_then(project);
+        let project = path(&lower[start..]).and_then(project);
         Some(Fault {
             rules: self,
             rule,
-            path,
             project,
         })
     }
@@ -244,21 +238,20 @@ fn believed(rule: &Rule, pattern: &Pattern, text: &str, sqlstate: &str) -> Optio
     ((wrapped || !rule.wrapped) && !quoted && inner).then_some(start)
 }
 
-fn path(squeezed: &str, lower: &str) -> Option<String> {
-    let start = lower.find("pangu://")?;
-    let rest = &squeezed[start..];
+/// The first `pangu://…` of a squeezed text in lower case.
+fn path(text: &str) -> Option<&str> {
+    let rest = &text[text.find("pangu://")?..];
     let end = rest
         .find([',', '"', '\'', '}', ')', ';'])
         .unwrap_or(rest.len());
-    let end = lower[start..start + end].find("errorcode").unwrap_or(end);
-    Some(rest[..end].to_owned())
+    let end = rest[..end].find("errorcode").unwrap_or(end);
+    Some(&rest[..end])
 }
 
 /// The project of `…/product/odps/<project>/data/…`. A name that no project can have (MaxCompute: 3
 /// to 28 letters, digits and underscores, a letter first) is not taken for one.
 fn project(path: &str) -> Option<String> {
-    let lower = path.to_ascii_lowercase();
-    let (_, rest) = lower.split_once("/product/odps/")?;
+    let (_, rest) = path.split_once("/product/odps/")?;
     let (project, rest) = rest.split_once('/')?;
     let named = (3..=28).contains(&project.len())
         && project.starts_with(|c: char| c.is_ascii_lowercase())

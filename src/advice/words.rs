@@ -3,8 +3,8 @@
 
 use serde::Deserialize;
 
-use super::clients;
 use super::rules::Both;
+use super::{MESSAGE_LIMIT, clients};
 use crate::catalog::HologresVersion;
 use crate::config::Language;
 
@@ -18,6 +18,15 @@ const STATEMENT: &[&str] = &["database", "key_id"];
 pub(super) struct Words {
     pub(super) around: Around,
     pub(super) not_retried: Vec<Reason>,
+}
+
+impl Words {
+    /// How many characters a message of these two texts has at least, whatever the names are.
+    pub(super) fn shortest(&self, texts: [&str; 2], language: Language) -> usize {
+        message(texts, Names::default(), &self.around, language)
+            .chars()
+            .count()
+    }
 }
 
 /// `[words]`
@@ -60,14 +69,13 @@ pub(super) struct Names<'a> {
     pub(super) version: Option<HologresVersion>,
 }
 
-/// A text with its names in place, and with the names that still fit into `limit` characters: the
-/// fullest form of each that does.
+/// The two texts of a message with the names in place: each in the fullest form with which the whole
+/// still fits an error box. A name that holds a word which clients decide by is left out, too.
 pub(super) fn message(
     texts: [&str; 2],
     names: Names<'_>,
     around: &Around,
     language: Language,
-    limit: usize,
 ) -> String {
     let fill = |text: &Both, values: &[(&str, &str)]| fill(text.of(language), values, language);
     let mut data = Vec::new();
@@ -117,36 +125,14 @@ pub(super) fn message(
                 message = texts
                     .map(|text| self::fill(text, &values, language))
                     .join(space);
-                if message.chars().count() <= limit {
+                let fits = message.chars().count() <= MESSAGE_LIMIT;
+                if fits && clients::decide_by(&message).is_none() {
                     return message;
                 }
             }
         }
     }
     message
-}
-
-/// How many characters a rule's message has at least, whatever the names.
-pub(super) fn shortest(what: &Both, todo: &Both, language: Language) -> usize {
-    // As long as the words that stand for a name which is not known, or does not fit.
-    let generic = match language {
-        Language::English => [("data", 20), ("key", 21), ("subject", 9)],
-        Language::Chinese => [("data", 16), ("key", 12), ("subject", 3)],
-    };
-    let values: Vec<_> = generic
-        .iter()
-        .map(|&(name, length)| (name, "x".repeat(length)))
-        .chain([("version", "V10.10.100".into())])
-        .collect();
-    let values: Vec<_> = values
-        .iter()
-        .map(|(name, text)| (*name, text.as_str()))
-        .collect();
-    [what, todo]
-        .map(|text| fill(text.of(language), &values, language).chars().count())
-        .iter()
-        .sum::<usize>()
-        + 1
 }
 
 /// `text` with each `{name}` replaced by its value, in one pass: a value that holds braces stays as
