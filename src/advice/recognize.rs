@@ -7,7 +7,8 @@
 //! - with an SQLSTATE that the rule allows, none of which those ways give by themselves;
 //! - if its innermost context is not a user's own raising, nor that of another server or language;
 //! - if its message is not one of PostgreSQL's own around a user's words, and none of those stands in
-//!   front of what the rule looks for, nor an apostrophe, nor an inner SQLSTATE that is another one;
+//!   front of what the rule looks for, nor an inner SQLSTATE that is another one, nor a quotation mark
+//!   but those that open a message which one engine hands on from another;
 //! - in detail and context, only if they begin as Hologres' engines begin.
 
 use super::clients;
@@ -230,12 +231,20 @@ fn believed(rule: &Rule, pattern: &Pattern, text: &str, sqlstate: &str) -> Optio
         .strip_prefix("error:")
         .unwrap_or(&text[..start]);
     let wrapped = before.is_empty() || ENVELOPE.iter().any(|part| text.contains(part));
-    let quoted = before.contains('\'') || QUOTING_WITHIN.iter().any(|part| before.contains(part));
+    let quoted = quotes(before) || QUOTING_WITHIN.iter().any(|part| before.contains(part));
     let inner = before
         .match_indices("hgerr_code")
         .filter_map(|(at, found)| before.get(at + found.len()..at + found.len() + 5))
         .all(allowed);
     ((wrapped || !rule.wrapped) && !quoted && inner).then_some(start)
+}
+
+/// True if a quotation mark stands in a squeezed text that does not open a message which an engine
+/// hands on: what follows it may be a user's value or name.
+fn quotes(text: &str) -> bool {
+    text.match_indices(['"', '\'']).any(|(at, mark)| {
+        mark == "'" || !(text[..at].ends_with("message:") || text[..at].ends_with("msg:"))
+    })
 }
 
 /// The first `pangu://…` of a squeezed text in lower case.

@@ -155,6 +155,10 @@ fn what_a_user_made_is_told_apart() {
         with("internal error: value too long for type character varying(3): "),
         with("Query:[17] Build desc failed: relation does not exist: "),
         format!("Query:[17] cannot plan: SELECT '{AS_PUBLISHED}'"),
+        with(
+            "status { code: SERVER_INTERNAL_ERROR message: \"hos_exception: Invalid argument: cannot parse ",
+        ),
+        with("Query:[17] Build desc failed: no column "),
         format!(
             "code: kActorInvokeError msg: [x.cc:1 f()] HGERR_code 22P02 HGERR_msge {AS_PUBLISHED}"
         ),
