@@ -1,77 +1,44 @@
-//! Telling an error about encrypted data from every other error.
+//! Telling the errors of the table from every other error, and from what a user made look like one.
 //!
-//! Hologres wraps its engines' errors in one another, escaping each anew, so the tokens are looked
-//! for in a text without white space and backslashes. A user's own text can quote such an error
-//! (in RAISE, in a literal that does not parse, in a row that violates a constraint): PostgreSQL's
-//! own messages around such quotes are known and are left alone.
+//! Whoever may send SQL can put any words into an error: by RAISE or ASSERT, by LOAD, in a value that
+//! does not parse, in a row that violates a constraint, in the name of a table. So an error is
+//! believed only
+//!
+//! - with an SQLSTATE that the rule allows, none of which those ways give by themselves;
+//! - if its innermost context is not a user's own raising, nor that of another server or language;
+//! - if its message is not one of PostgreSQL's own around a user's words, and none of those stands in
+//!   front of what the rule looks for, nor an inner SQLSTATE that is another one, nor a quotation mark
+//!   but those that open a message which one engine hands on from another;
+//! - in detail and context, only if they begin as Hologres' engines begin.
 
-/// An error about encrypted data.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// Which one.
-    pub kind: FaultKind,
-    /// The file that could not be read, `pangu://…`, if the text names it.
-    pub path: Option<String>,
-    /// The MaxCompute project in that path, lower case.
+use super::clients;
+use super::pattern::{Pattern, squeeze};
+use super::rules::{Cure, Rule, Rules};
+use crate::wire::backend::ErrorFields;
+
+/// An error that a rule of the table matches.
+#[derive(Debug, Clone)]
+pub struct Fault<'r> {
+    pub(super) rules: &'r Rules,
+    pub(super) rule: &'r Rule,
+    /// The MaxCompute project of the file that could not be read, if the text names it; lower case.
     pub project: Option<String>,
 }
 
-impl Fault {
+impl<'r> Fault<'r> {
+    /// The rule that matches the error's text; what else is known may put another in its place.
+    pub fn rule(&self) -> &'r Rule {
+        self.rule
+    }
+
     /// True if another route may read the data: then the statement can be run again.
     pub fn is_curable(&self) -> bool {
-        self.kind == FaultKind::HqeCannotRead
+        self.rule.cure() == Cure::Itself
     }
 }
 
-/// What kind of error it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FaultKind {
-    /// HQE could not open a file of the storage layer: the vendor's page explains it by encrypted
-    /// data.
-    HqeCannotRead,
-    /// KMS refuses: the key is disabled.
-    KeyDisabled,
-    /// KMS refuses: the key is about to be deleted.
-    KeyPendingDeletion,
-    /// KMS refuses: the key has no material.
-    KeyPendingImport,
-    /// KMS does not know the key.
-    KeyNotFound,
-    /// RAM role or policy missing.
-    RoleOrPolicy,
-}
-
-/// A fault is there if all tokens of its rule are. Lower case, no white space.
-///
-/// The exception and the path are from the vendor's page on BYOK; the refusals are KMS' error codes
-/// (KMS, *Impact of CMK states*) and the roles' names: how Hologres words such a failure around
-/// them is not published, so nothing but the codes and names themselves is looked for.
-const RULES: &[(&[&str], FaultKind)] = &[
-    (&["rejected.disabled"], FaultKind::KeyDisabled),
-    (&["rejected.pendingdeletion"], FaultKind::KeyPendingDeletion),
-    (&["rejected.pendingimport"], FaultKind::KeyPendingImport),
-    (&["forbidden.keynotfound"], FaultKind::KeyNotFound),
-    (
-        &["aliyunhologresencryptiondefaultrole"],
-        FaultKind::RoleOrPolicy,
-    ),
-    (
-        &["aliyunserviceroleforhologresencryption"],
-        FaultKind::RoleOrPolicy,
-    ),
-    (&["forbidden.nopermission", "kms"], FaultKind::RoleOrPolicy),
-    (
-        &["panguparameterinvalidexception"],
-        FaultKind::HqeCannotRead,
-    ),
-    (
-        &["pangu", "/product/odps/", "errorcode:9"],
-        FaultKind::HqeCannotRead,
-    ),
-];
-
-/// Some part of what Hologres wraps around such an error; without any of it, a token is believed
-/// only at the very start of the message.
+/// Some part of what Hologres wraps around its engines' errors; for a rule that asks for it, a
+/// pattern without any of it is believed only at the very start of the message.
 const ENVELOPE: &[&str] = &[
     "pangu://",
     "hos_exception",
@@ -90,6 +57,23 @@ const ENVELOPE: &[&str] = &[
     "kms",
 ];
 
+/// How a detail or a context begins that an engine of Hologres' wrote.
+const BEGINNINGS: &[&str] = &[
+    "error:",
+    "status{",
+    "status:",
+    "code:",
+    "query:[",
+    "hos_exception",
+    "ioerror:",
+    "internalerror:",
+    "execqueryfailed",
+    "execsqlfailed",
+    "getresultfailed",
+    "builddescfailed",
+    "hgerr_",
+];
+
 /// How PostgreSQL's own messages begin that quote what the user wrote or stored.
 const QUOTING: &[&str] = &[
     "invalid input syntax",
@@ -103,6 +87,16 @@ const QUOTING: &[&str] = &[
     "unterminated ",
     "unrecognized ",
     "zero-length ",
+    "string is not a valid identifier",
+    "could not open ",
+    "could not access ",
+    "could not load ",
+    "could not find ",
+    "could not identify ",
+    "could not determine ",
+    "cache lookup failed",
+    "access to ",
+    "assertion failed",
     "relation \"",
     "column ",
     "table \"",
@@ -137,90 +131,136 @@ const QUOTING: &[&str] = &[
     "extra data after",
 ];
 
-/// How much of each field is looked at, in bytes: no real message is longer, and a hostile one
-/// must not cost much.
+/// The same where an engine of Hologres' has wrapped such a message, without white space: what
+/// follows one is a user's.
+const QUOTING_WITHIN: &[&str] = &[
+    "invalidinputsyntax",
+    "invalidvalue",
+    "invalidbytesequence",
+    "invalidregularexpression",
+    "malformed",
+    "syntaxerror",
+    "unterminated",
+    "unrecognized",
+    "notavalididentifier",
+    "couldnotopenfile",
+    "couldnotaccessfile",
+    "couldnotloadlibrary",
+    "accesstolibrary",
+    "assertionfailed",
+    "duplicatekey",
+    "nullvalueincolumn",
+    "violates",
+    "permissiondenied",
+    "doesnotexist",
+    "valuetoolong",
+    "outofrange",
+    "failingrow",
+    "date/timefield",
+];
+
+/// How much of an error is looked at, in bytes: no real one is longer. A longer one is passed on.
 const LOOKED_AT: usize = 1 << 20;
 
-/// The fault that an ErrorResponse's M, D and W fields report, if it is one. Empty slices stand for
-/// missing fields.
-pub fn recognize(message: &[u8], detail: &[u8], context: &[u8]) -> Option<Fault> {
-    if raised_by_user(context) || quotes_user(message) {
+/// The fault that an ErrorResponse reports, if it is one, by the rules in force.
+pub fn recognize(error: ErrorFields<'_>) -> Option<Fault<'static>> {
+    Rules::in_force().recognize(error)
+}
+
+impl Rules {
+    /// The fault that an ErrorResponse reports, if it is one.
+    pub fn recognize(&self, error: ErrorFields<'_>) -> Option<Fault<'_>> {
+        let (message, detail, context) = (error.message(), error.get(b'D'), error.get(b'W'));
+        if message.len() + detail.len() + context.len() > LOOKED_AT
+            || made_by_user(context)
+            || quotes_user(message)
+        {
+            return None;
+        }
+        let sqlstate = String::from_utf8_lossy(error.sqlstate());
+        let fault = self.recognize_text(message, &sqlstate).or_else(|| {
+            [detail, context]
+                .into_iter()
+                .filter(|text| begins_as_engine(text))
+                .find_map(|text| self.recognize_text(text, &sqlstate))
+        })?;
+        // What clients act on stays as it came; another engine may read the data all the same.
+        (fault.is_curable() || !clients::act_on(error)).then_some(fault)
+    }
+
+    /// The rule whose words stand in an error, whether they are believed or not: for people who ask
+    /// why an error was not recognised.
+    pub fn resembling(&self, error: ErrorFields<'_>) -> Option<&Rule> {
+        [error.message(), error.get(b'D'), error.get(b'W')]
+            .into_iter()
+            .filter(|text| text.len() <= LOOKED_AT)
+            .find_map(|text| {
+                let text = squeeze(text).to_ascii_lowercase();
+                let mut candidates = self.candidates(&text);
+                let found = candidates.find(|(_, pattern)| pattern.find(&text).is_some());
+                found.map(|(rule, _)| rule)
+            })
+    }
+
+    fn recognize_text(&self, text: &[u8], sqlstate: &str) -> Option<Fault<'_>> {
+        let lower = squeeze(text).to_ascii_lowercase();
+        let (rule, start) = self.candidates(&lower).find_map(|(rule, pattern)| {
+            let start = believed(rule, pattern, &lower, sqlstate)?;
+            Some((rule, start))
+        })?;
+        let project = path(&lower[start..]).and_then(project);
+        Some(Fault {
+            rules: self,
+            rule,
+            project,
+        })
+    }
+}
+
+/// Where the pattern stands in the text, if it is Hologres that says so.
+fn believed(rule: &Rule, pattern: &Pattern, text: &str, sqlstate: &str) -> Option<usize> {
+    let allowed = |sqlstate: &str| {
+        let sqlstates = &mut rule.sqlstates.iter();
+        sqlstates.any(|known| known.eq_ignore_ascii_case(sqlstate))
+    };
+    if !allowed(sqlstate) {
         return None;
     }
-    // A context line repeats the statement or the data; a message of Hologres' own in it does not
-    // begin that way.
-    let context = if repeats_user(context) {
-        &[][..]
-    } else {
-        context
-    };
-    [message, detail, context]
-        .into_iter()
-        .find_map(recognize_text)
+    let start = pattern.find(text)?.start;
+    let before = text[..start]
+        .strip_prefix("error:")
+        .unwrap_or(&text[..start]);
+    let wrapped = before.is_empty() || ENVELOPE.iter().any(|part| text.contains(part));
+    let quoted = quotes(before) || QUOTING_WITHIN.iter().any(|part| before.contains(part));
+    let inner = before
+        .match_indices("hgerr_code")
+        .filter_map(|(at, found)| before.get(at + found.len()..at + found.len() + 5))
+        .all(allowed);
+    ((wrapped || !rule.wrapped) && !quoted && inner).then_some(start)
 }
 
-fn recognize_text(text: &[u8]) -> Option<Fault> {
-    let squeezed = squeeze(&text[..text.len().min(LOOKED_AT)]);
-    let lower = squeezed.to_ascii_lowercase();
-    let begins = lower.strip_prefix("error:").unwrap_or(&lower);
-    let wrapped = ENVELOPE.iter().any(|part| lower.contains(part));
-    let kind = RULES.iter().find_map(|&(tokens, kind)| {
-        let there = tokens.iter().all(|token| holds(&lower, token));
-        (there && (wrapped || begins.starts_with(tokens[0]))).then_some(kind)
-    })?;
-    let path = path(&squeezed, &lower);
-    let project = path.as_deref().and_then(project);
-    Some(Fault {
-        kind,
-        path,
-        project,
+/// True if a quotation mark stands in a squeezed text that does not open a message which an engine
+/// hands on: what follows it may be a user's value or name.
+fn quotes(text: &str) -> bool {
+    text.match_indices(['"', '\'']).any(|(at, mark)| {
+        mark == "'" || !(text[..at].ends_with("message:") || text[..at].ends_with("msg:"))
     })
 }
 
-/// `token` in `text`; a token that ends in a digit is not the beginning of a longer number.
-fn holds(text: &str, token: &str) -> bool {
-    text.match_indices(token).any(|(at, _)| {
-        let next = text.as_bytes().get(at + token.len());
-        !(token.ends_with(|c: char| c.is_ascii_digit()) && next.is_some_and(u8::is_ascii_digit))
-    })
-}
-
-/// The text without white space, backslashes, and the letters of escaped white space.
-fn squeeze(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let mut squeezed = String::with_capacity(text.len());
-    let mut escaped = false;
-    for c in text.chars() {
-        match c {
-            '\\' => escaped = true,
-            'n' | 'r' | 't' if escaped => escaped = false,
-            c => {
-                escaped = false;
-                if !c.is_whitespace() {
-                    squeezed.push(c);
-                }
-            }
-        }
-    }
-    squeezed
-}
-
-fn path(squeezed: &str, lower: &str) -> Option<String> {
-    // Lowering ASCII moves no byte, so positions in one are positions in the other.
-    let start = lower.find("pangu://")?;
-    let rest = &squeezed[start..];
+/// The first `pangu://…` of a squeezed text in lower case.
+fn path(text: &str) -> Option<&str> {
+    let rest = &text[text.find("pangu://")?..];
     let end = rest
         .find([',', '"', '\'', '}', ')', ';'])
         .unwrap_or(rest.len());
-    let end = lower[start..start + end].find("errorcode").unwrap_or(end);
-    Some(rest[..end].to_owned())
+    let end = rest[..end].find("errorcode").unwrap_or(end);
+    Some(&rest[..end])
 }
 
 /// The project of `…/product/odps/<project>/data/…`. A name that no project can have (MaxCompute: 3
 /// to 28 letters, digits and underscores, a letter first) is not taken for one.
 fn project(path: &str) -> Option<String> {
-    let lower = path.to_ascii_lowercase();
-    let (_, rest) = lower.split_once("/product/odps/")?;
+    let (_, rest) = path.split_once("/product/odps/")?;
     let (project, rest) = rest.split_once('/')?;
     let named = (3..=28).contains(&project.len())
         && project.starts_with(|c: char| c.is_ascii_lowercase())
@@ -230,13 +270,21 @@ fn project(path: &str) -> Option<String> {
     (named && rest.starts_with("data/")).then(|| project.to_owned())
 }
 
-/// The innermost frame of the context is PL/pgSQL's RAISE.
-fn raised_by_user(context: &[u8]) -> bool {
+/// The error was raised by what a user wrote: the innermost frame of the context is PL/pgSQL's RAISE
+/// or ASSERT (which no language of messages translates), or it comes out of another procedural
+/// language or another server.
+fn made_by_user(context: &[u8]) -> bool {
     let innermost = context
         .split(|&byte| byte == b'\n')
         .next()
-        .unwrap_or_default();
-    innermost.trim_ascii_end().ends_with(b"RAISE")
+        .unwrap_or_default()
+        .trim_ascii_end();
+    innermost.ends_with(b"RAISE")
+        || innermost.ends_with(b"ASSERT")
+        || memchr::memmem::find_iter(context, b"PL/")
+            .any(|at| !context[at..].starts_with(b"PL/pgSQL"))
+        || memchr::memmem::find(context, b"dblink").is_some()
+        || memchr::memmem::find(context, b"remote SQL").is_some()
 }
 
 fn quotes_user(message: &[u8]) -> bool {
@@ -250,12 +298,10 @@ fn quotes_user(message: &[u8]) -> bool {
         .any(|end| message.ends_with(end))
 }
 
-fn repeats_user(context: &[u8]) -> bool {
-    let context = context.trim_ascii_start();
-    context.starts_with(b"COPY ")
-        || context.starts_with(b"JSON data")
-        || memchr::memmem::find(context, b"SQL statement \"").is_some()
-        || memchr::memmem::find(context, b"SQL function \"").is_some()
-        || memchr::memmem::find(context, b"PL/pgSQL function").is_some()
-        || memchr::memmem::find(context, b"portal ").is_some()
+/// A detail or a context repeats the statement or the data; what an engine wrote begins otherwise.
+fn begins_as_engine(text: &[u8]) -> bool {
+    let head = squeeze(&text[..text.len().min(256)]).to_ascii_lowercase();
+    BEGINNINGS
+        .iter()
+        .any(|beginning| head.starts_with(beginning))
 }

@@ -1,12 +1,13 @@
-//! `osprey explain`: one statement, as a session would decide it.
+//! `osprey explain`: one statement, as a session would decide it; with `--error`, one error.
 
 use std::io::{self, Read as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{asking, words};
+use super::{asking, explain_error, words};
 use crate::config::{Scope, Settings};
 use crate::keys::LookupError;
 use crate::net::{Endpoint, SocketOptions};
@@ -21,15 +22,23 @@ pub(super) struct Args {
     asking: asking::Args,
 
     /// The database that the statement is for
-    #[arg(long, value_name = "NAME")]
-    database: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "error")]
+    database: Option<String>,
 
     /// Whose search path resolves names [default: the catalog account's]
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
 
-    /// The statement; standard input if it is left away
-    statement: Option<String>,
+    /// Explain an error instead, as psql, a driver or a log has it
+    #[arg(long)]
+    error: bool,
+
+    /// A file of rules of your own, behind Osprey's
+    #[arg(long, value_name = "FILE", requires = "error")]
+    rules: Option<PathBuf>,
+
+    /// The statement, or the error's text; standard input if it is left away
+    text: Option<String>,
 }
 
 /// What there is to say.
@@ -51,21 +60,33 @@ pub(super) struct Explanation {
 /// Runs the command.
 pub(super) fn run(args: Args) -> ExitCode {
     let json = args.asking.json;
-    let settings = match args.asking.load() {
-        Ok(loaded) => loaded.settings,
-        Err(exit) => return exit,
-    };
-    let outcome = statement(args.statement).and_then(|statement| {
-        let user = args.user.as_deref();
-        asking::wait_for(explain(&settings, &args.database, user, &statement))?
-    });
-    match outcome {
-        Ok(explanation) => {
-            asking::print(&if json {
+    let outcome = if args.error {
+        given(args.text, "error").and_then(|error| {
+            // An error may hold anything.
+            let error = String::from_utf8_lossy(&error);
+            explain_error::explain(&error, args.rules.as_deref(), json)
+        })
+    } else {
+        let settings = match args.asking.load() {
+            Ok(loaded) => loaded.settings,
+            Err(exit) => return exit,
+        };
+        let database = args.database.unwrap_or_default();
+        given(args.text, "statement").and_then(|statement| {
+            let statement = String::from_utf8(statement)
+                .map_err(|_| "the statement is not UTF-8; give it as UTF-8")?;
+            let user = args.user.as_deref();
+            let explanation = asking::wait_for(explain(&settings, &database, user, &statement))??;
+            Ok(if json {
                 format!("{:#}\n", explanation.json())
             } else {
                 explanation.text()
-            });
+            })
+        })
+    };
+    match outcome {
+        Ok(answer) => {
+            asking::print(&answer);
             ExitCode::SUCCESS
         }
         Err(why) => {
@@ -75,16 +96,24 @@ pub(super) fn run(args: Args) -> ExitCode {
     }
 }
 
-fn statement(given: Option<String>) -> Result<String, String> {
-    let statement = match given {
-        Some(statement) => statement,
-        None => io::read_to_string(io::stdin().take(64 << 20))
-            .map_err(|error| format!("cannot read the statement: {error}"))?,
-    };
-    if statement.trim().is_empty() {
-        return Err("there is no statement; give it as an argument or on standard input".into());
+/// The argument, or standard input; `what` it is.
+fn given(argument: Option<String>, what: &str) -> Result<Vec<u8>, String> {
+    let mut text = Vec::new();
+    match argument {
+        Some(argument) => text = argument.into_bytes(),
+        None => {
+            io::stdin()
+                .take(64 << 20)
+                .read_to_end(&mut text)
+                .map_err(|error| format!("cannot read the {what}: {error}"))?;
+        }
     }
-    Ok(statement)
+    if text.trim_ascii().is_empty() {
+        return Err(format!(
+            "there is no {what}; give it as an argument or on standard input"
+        ));
+    }
+    Ok(text)
 }
 
 /// Decides `statement` as a session of `user` on `database` would.

@@ -7,6 +7,7 @@ mod demo;
 mod descriptors;
 mod doctor;
 mod explain;
+mod explain_error;
 mod serve;
 mod settings;
 mod words;
@@ -30,6 +31,8 @@ Examples:
       check a configuration and show what it comes to
   osprey explain --config /etc/osprey/osprey.toml --database dw 'SELECT * FROM orders'
       is it protected, through what, and what would be sent?
+  osprey explain --error < error.txt
+      what does this error of Hologres' mean, and what helps?
   osprey doctor --config /etc/osprey/osprey.toml --database dw
       check the whole set-up, the cloud's side included
 
@@ -70,6 +73,8 @@ enum Command {
     /// Say whether Osprey takes a statement to read encrypted data, why, and what it would send
     ///
     /// Reads the database's catalogs with the catalog account and asks who knows the projects' keys.
+    /// With --error, says instead which rule an error of Hologres' matches and what it advises; that
+    /// asks nobody and needs no configuration.
     /// Exits with 0 whatever the answer, and with 1 if there is none.
     #[command(next_line_help = true)]
     Explain(explain::Args),

@@ -54,6 +54,18 @@ fn a_wrong_command_line_exits_with_2() {
 }
 
 #[test]
+fn an_error_is_explained_without_database_or_upstream() {
+    assert!(parse("osprey explain --error --rules own.toml text").is_ok());
+    assert!(parse("osprey explain --error").is_ok());
+    for line in [
+        "osprey explain text",
+        "osprey explain --database dw --rules own.toml text",
+    ] {
+        assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+    }
+}
+
+#[test]
 fn a_password_on_the_command_line_is_not_repeated() {
     let error = parse("osprey serve --catalog-password=hunter2 --upstream a:1").unwrap_err();
     assert!(!error.to_string().contains("hunter2"), "{error}");

@@ -13,7 +13,6 @@ use crate::protection::{Decision, NameContext};
 use crate::sql::ROUTE_SETTINGS;
 use crate::upstream::Upstream;
 use crate::wire::backend::ErrorFields;
-use crate::wire::compose;
 use crate::wire::startup::Startup;
 
 /// How long the first session of a database waits for its catalogs to be read, so that its first
@@ -163,13 +162,17 @@ impl World for SessionWorld {
     }
 
     fn advise(&self, error: ErrorFields<'_>, context: &ErrorContext<'_>) -> Option<Advised> {
-        let fault = advice::recognize(error.message(), error.get(b'D'), error.get(b'W'))?;
+        let fault = advice::recognize(error)?;
         let snapshot = self.database.snapshot();
-        let text = |bytes| String::from_utf8_lossy(bytes);
-        let original = text(error.message());
+        let mut learned = false;
         if fault.is_curable() && !context.client_owns_route && !context.route_was_set {
             // The next session needs no failure.
             self.learn(fault.project.as_deref(), context.decision);
+            let suspects = context
+                .decision
+                .map_or(0, |decision| decision.suspects.len());
+            // The next run is steered if what it reads is known by name.
+            learned = suspects == 1 || suspects > 1 && fault.project.is_some();
             let explained = context.decision.is_some_and(|decision| {
                 decision.protected.is_some() || !decision.suspects.is_empty()
             });
@@ -180,7 +183,7 @@ impl World for SessionWorld {
         }
         let advice = advice::advise(
             &fault,
-            &original,
+            error,
             &AdviceContext {
                 database: snapshot.database(),
                 reason: context
@@ -188,31 +191,18 @@ impl World for SessionWorld {
                     .and_then(|decision| decision.protected.as_deref()),
                 client_set_route: context.client_owns_route,
                 route_was_set: context.route_was_set || self.reads_encrypted,
+                learned,
                 version: snapshot.version(),
                 not_retried: context.not_retried.or(fault
                     .is_curable()
                     .then_some(NotRetried::AnsweredDifferently)),
                 redact: self.redact,
                 language: self.language,
-                original_detail: &text(error.get(b'D')),
-                original_hint: &text(error.get(b'H')),
+                ..AdviceContext::default()
             },
         );
-        // Severity, SQLSTATE, position, file, line and routine stay as Hologres sent them.
-        let replaced = [
-            (b'M', advice.message.as_bytes()),
-            (b'D', advice.detail.as_bytes()),
-            (b'H', advice.hint.as_bytes()),
-        ];
-        let kept = error
-            .iter()
-            .filter(|(code, _)| !matches!(code, b'M' | b'D' | b'H'));
-        let mut frame = Vec::new();
-        let (before, after): (Vec<_>, Vec<_>) =
-            kept.partition(|(code, _)| matches!(code, b'S' | b'V' | b'C'));
-        compose::error(&mut frame, before.into_iter().chain(replaced).chain(after));
         Some(Advised {
-            frame,
+            frame: advice.frame(error),
             code: advice.code,
             curable: fault.is_curable(),
         })

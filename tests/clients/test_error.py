@@ -7,6 +7,7 @@ import harness
 import tasks
 
 ENCRYPTED = "SELECT count(*) FROM salaries"
+QUOTED = '"Odd ""name"""'
 
 
 def pangu_error(connection, statement=ENCRYPTED, simple=False):
@@ -35,15 +36,24 @@ def test_rewritten_error(through_osprey, simple):
         assert connection.execute("SELECT count(*) FROM people").fetchone() == (100,)
 
 
-def test_hint_is_a_statement_that_works(cluster, osprey):
+def test_hint_is_a_statement_that_works(through_osprey):
+    """The session that chose HQE itself runs what HINT says, and reads."""
+    with through_osprey.connect() as connection:
+        connection.execute(pangu_error(connection).message_hint)
+        assert connection.execute(ENCRYPTED).fetchone() == (1000,)
+
+
+def test_hint_for_the_whole_database(cluster, osprey):
     """With the database's name quoted as it must be, and it does mend it for new connections."""
     database = cluster.create_database('Odd "name"')
-    endpoint = osprey.endpoint(database)
-    with endpoint.connect() as connection:
-        hint = pangu_error(connection).message_hint
-    statement = f'ALTER DATABASE "Odd ""name""" SET {harness.ORC} = false'
-    assert statement in hint
-    cluster.query(database, statement)
+    cluster.query(database, f"ALTER DATABASE {QUOTED} SET hologres.refuse_set = on")
+    with osprey.endpoint(database).connect() as connection:
+        with pytest.raises(psycopg.errors.InternalError_) as caught:
+            connection.execute(ENCRYPTED)
+    hint = caught.value.diag.message_hint
+    assert hint == f"ALTER DATABASE {QUOTED} SET {harness.ORC} = false;"
+    cluster.query(database, f"ALTER DATABASE {QUOTED} RESET hologres.refuse_set")
+    cluster.query(database, hint)
     with cluster.endpoint(database).connect() as connection:
         assert connection.execute(ENCRYPTED).fetchone() == (1000,)
 

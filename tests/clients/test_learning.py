@@ -138,4 +138,4 @@ def test_chinese(cluster, database, tmp_path):
     with harness.Osprey(cluster.port, config=config) as osprey:
         with pytest.raises(psycopg.errors.InternalError_, match="加密") as caught:
             read(osprey.endpoint(database))
-    assert caught.value.diag.message_detail.startswith("OSP-1001")
+    assert caught.value.diag.message_detail.startswith("Osprey OSP-1001，文档：")

@@ -1,0 +1,138 @@
+//! What an error looks like, as the table writes it: `Exceeds the partition limitation of …, current
+//! match … partitions`.
+//!
+//! Hologres wraps its engines' errors in one another, escaping each anew and breaking lines
+//! anywhere, so letter case, white space and backslashes do not count. `…` stands for any text
+//! without a quotation mark: two names in quotes are never taken together for one error.
+
+use std::ops::Range;
+
+/// How often the beginning of a pattern is tried in one text: one that repeats it a thousand times
+/// costs no more.
+const TRIES: usize = 16;
+
+/// One form of an error.
+#[derive(Debug)]
+pub(super) struct Pattern {
+    /// The texts between the gaps, squeezed and in lower case.
+    parts: Vec<String>,
+}
+
+impl Pattern {
+    /// Reads a pattern; `None`: there is nothing in it to look for.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let parts: Vec<_> = text
+            .split('…')
+            .map(|part| squeeze(part.as_bytes()).to_ascii_lowercase())
+            .collect();
+        // A pattern that begins or ends with a gap says less than it seems to.
+        (!parts.iter().any(String::is_empty)).then_some(Self { parts })
+    }
+
+    /// The longest of its texts: where that is missing, the pattern is.
+    pub(super) fn anchor(&self) -> &str {
+        self.parts
+            .iter()
+            .max_by_key(|part| part.len())
+            .map_or("", String::as_str)
+    }
+
+    /// Where a squeezed text in lower case holds it.
+    pub(super) fn find(&self, text: &str) -> Option<Range<usize>> {
+        let (first, rest) = self.parts.split_first()?;
+        'beginnings: for start in starts(text, first).take(TRIES) {
+            let mut end = start + first.len();
+            for part in rest {
+                // What is not behind this beginning is behind no later one either.
+                let found = end + starts(&text[end..], part).next()?;
+                if memchr::memchr2(b'"', b'\'', &text.as_bytes()[end..found]).is_some() {
+                    continue 'beginnings;
+                }
+                end = found + part.len();
+            }
+            return Some(start..end);
+        }
+        None
+    }
+}
+
+/// Where `part` stands in `text`; one that ends in a digit is not the beginning of a longer number.
+fn starts(text: &str, part: &str) -> impl Iterator<Item = usize> {
+    let number = part.ends_with(|c: char| c.is_ascii_digit());
+    text.match_indices(part)
+        .map(|(at, _)| at)
+        .filter(move |at| {
+            let next = text.as_bytes().get(at + part.len());
+            !(number && next.is_some_and(u8::is_ascii_digit))
+        })
+}
+
+/// The text without white space, backslashes, and the letters of escaped white space.
+pub(super) fn squeeze(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let mut squeezed = String::with_capacity(text.len());
+    let mut escaped = false;
+    for c in text.chars() {
+        match c {
+            '\\' => escaped = true,
+            'n' | 'r' | 't' if escaped => escaped = false,
+            c => {
+                escaped = false;
+                if !c.is_whitespace() {
+                    squeezed.push(c);
+                }
+            }
+        }
+    }
+    squeezed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finds(pattern: &str, text: &str) -> bool {
+        let text = squeeze(text.as_bytes()).to_ascii_lowercase();
+        Pattern::parse(pattern).unwrap().find(&text).is_some()
+    }
+
+    #[test]
+    fn gaps_hold_anything_but_quotes() {
+        assert!(finds(
+            "limit of …, match … parts",
+            "the LIMIT of 5, match\n7 parts!"
+        ));
+        assert!(finds("a … b", "a b"), "also nothing");
+        assert!(!finds("a…b", "a \"x\" b"));
+        assert!(!finds("a…b", "a'x' b"));
+        assert!(finds("a…b", "a\"x\" a b"), "the next beginning is tried");
+        assert!(
+            finds("column '…' is", "Column 'phone' is"),
+            "a quote may be part of it"
+        );
+        assert!(!finds("b…a", "a b"));
+    }
+
+    #[test]
+    fn a_number_ends_where_it_ends() {
+        assert!(finds("code: 9", "code: 9, x"));
+        assert!(!finds("code: 9", "code: 91"));
+        assert!(finds("code: 9", "code: 91, code: 9"));
+    }
+
+    #[test]
+    fn a_pattern_says_something() {
+        for nothing in ["", " ", "…", "a…", "…a", "a……b"] {
+            assert!(Pattern::parse(nothing).is_none(), "{nothing}");
+        }
+        assert_eq!(Pattern::parse("ab…abcd…a").unwrap().anchor(), "abcd");
+    }
+
+    #[test]
+    fn a_beginning_is_not_tried_for_ever() {
+        let text = "pangu ".repeat(100_000);
+        let start = std::time::Instant::now();
+        assert!(!finds("pangu…nowhere", &text));
+        assert!(start.elapsed() < std::time::Duration::from_secs(2));
+    }
+}

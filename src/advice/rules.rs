@@ -1,0 +1,280 @@
+//! The table of rules: `rules.toml`, embedded, and an operator's own file of the same form.
+//!
+//! Both are read and checked by the same code, so that a rule that could mislead a client (a text
+//! that is too long for an error box, one that holds a word on which programs act, a rule that would
+//! spend money by itself) is refused by file, line and key, as a configuration is.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use aho_corasick::AhoCorasick;
+use serde::Deserialize;
+
+use super::condition::{Condition, Fact};
+use super::pattern::Pattern;
+use super::reader::Reader;
+use super::words::Words;
+use crate::catalog::HologresVersion;
+use crate::config::{Language, Place, Problem};
+
+/// Osprey's own table.
+const OWN: &str = include_str!("rules.toml");
+/// Its name in messages.
+const OWN_NAME: &str = "rules.toml";
+
+/// A text in each language.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Both {
+    en: String,
+    zh: String,
+}
+
+impl Both {
+    pub(super) fn of(&self, language: Language) -> &str {
+        match language {
+            Language::English => &self.en,
+            Language::Chinese => &self.zh,
+        }
+    }
+}
+
+/// What becomes of an error of this kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cure {
+    /// Osprey sets the route and runs the statement again, where that is safe.
+    Itself,
+    /// A session's setting and a second run cure it; Osprey may do so where the operator has
+    /// switched the rule on.
+    Offered,
+    /// Osprey says what to do.
+    Advised,
+}
+
+/// What a setting does beside curing: then it is never made by Osprey.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Touches {
+    Money,
+    Limit,
+    Label,
+}
+
+/// One text of a rule.
+#[derive(Debug)]
+pub(super) struct Text {
+    pub(super) when: Vec<Condition>,
+    pub(super) what: Both,
+    pub(super) todo: Both,
+    pub(super) hint: Option<String>,
+}
+
+/// What the page says of a rule beside its texts.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the pages are written by a test")
+)]
+pub(super) struct Story {
+    pub(super) why: Both,
+    pub(super) did: Option<Both>,
+    pub(super) help: Both,
+}
+
+/// An error that the rule must match, and what is known with it.
+#[derive(Debug, Default)]
+pub(super) struct Example {
+    pub(super) error: Option<String>,
+    pub(super) facts: Vec<Fact>,
+    pub(super) version: Option<HologresVersion>,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Rule {
+    pub(super) code: String,
+    pub(super) title: Both,
+    pub(super) cure: Cure,
+    pub(super) setting: Option<String>,
+    pub(super) sqlstates: Vec<String>,
+    pub(super) wrapped: bool,
+    pub(super) versions: Option<Condition>,
+    pub(super) patterns: Vec<Pattern>,
+    pub(super) instead_of: Option<String>,
+    pub(super) when: Vec<Condition>,
+    pub(super) vendor: String,
+    pub(super) texts: Vec<Text>,
+    pub(super) story: Option<Story>,
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "tests hold the rules to their examples")
+    )]
+    pub(super) example: Example,
+}
+
+impl Rule {
+    /// The stable code.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// What becomes of such an error.
+    pub fn cure(&self) -> Cure {
+        self.cure
+    }
+
+    /// What it is, in a few words.
+    pub fn title(&self, language: Language) -> &str {
+        self.title.of(language)
+    }
+
+    /// The statement that cures it in a session, together with a second run.
+    pub fn setting(&self) -> Option<&str> {
+        self.setting.as_deref()
+    }
+
+    /// The vendor's page.
+    pub fn vendor(&self) -> &str {
+        &self.vendor
+    }
+}
+
+/// A checked table, in the order in which its rows count.
+#[derive(Debug)]
+pub struct Rules {
+    rows: Vec<Rule>,
+    words: Words,
+    /// The longest text of each pattern: an error that holds none of them matches none.
+    anchors: AhoCorasick,
+    /// For each anchor its rule's and its pattern's number.
+    anchored: Vec<(usize, usize)>,
+}
+
+static IN_FORCE: OnceLock<Rules> = OnceLock::new();
+
+impl Rules {
+    /// The table that [`super::recognize`] goes by: Osprey's own, or what was put into force.
+    pub fn in_force() -> &'static Self {
+        IN_FORCE.get_or_init(|| Self::parse(None).expect("a test reads the embedded table"))
+    }
+
+    /// Puts a table into force, for the rest of the process: the labels of metrics are made of its
+    /// codes. Called before the first session.
+    ///
+    /// # Errors
+    /// The table, if another is in force already.
+    pub fn put_into_force(self) -> Result<(), Box<Self>> {
+        IN_FORCE.set(self).map_err(Box::new)
+    }
+
+    /// Osprey's own table, and behind it the rules of an operator's file. Its codes are the
+    /// operator's own (`OPS-17`, never `OSP-…`), and its rules advise only.
+    ///
+    /// # Errors
+    /// Every mistake of the file, by line and key.
+    pub fn with_file(path: &Path) -> Result<Self, Vec<Problem>> {
+        let name = path.display().to_string();
+        let unreadable = |line, text: String| {
+            vec![Problem {
+                place: Some(Place::File {
+                    file: name.clone(),
+                    line,
+                }),
+                key: String::new(),
+                text,
+            }]
+        };
+        match std::fs::read(path).map(String::from_utf8) {
+            Ok(Ok(text)) => Self::parse(Some((&name, &text))),
+            Ok(Err(error)) => {
+                let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+                let line = 1 + memchr::memchr_iter(b'\n', before).count();
+                Err(unreadable(
+                    line,
+                    "is not UTF-8; save the file as UTF-8".into(),
+                ))
+            }
+            Err(error) => Err(unreadable(
+                1,
+                format!(
+                    "cannot be read: {error}; name a file that exists and that this user may read"
+                ),
+            )),
+        }
+    }
+
+    /// Reads the embedded table and, behind it, a file of the operator's: its name and text.
+    ///
+    /// # Errors
+    /// Every mistake, by line and key.
+    pub fn parse(own: Option<(&str, &str)>) -> Result<Self, Vec<Problem>> {
+        let mut reader = Reader::new(OWN_NAME, OWN, true);
+        let words = reader.words();
+        let mut rules = reader.rules(words.as_ref());
+        let mut problems = reader.problems;
+        if let Some((name, text)) = own {
+            let mut reader = Reader::new(name, text, false);
+            reader.codes = rules.iter().map(|rule| rule.code.clone()).collect();
+            rules.extend(reader.rules(words.as_ref()));
+            problems.extend(reader.problems);
+        }
+        let anchored: Vec<_> = rules
+            .iter()
+            .enumerate()
+            .flat_map(|(rule, row)| (0..row.patterns.len()).map(move |pattern| (rule, pattern)))
+            .collect();
+        let anchors = AhoCorasick::new(
+            anchored
+                .iter()
+                .map(|&(rule, pattern)| rules[rule].patterns[pattern].anchor()),
+        );
+        match (words, anchors) {
+            (Some(words), Ok(anchors)) if problems.is_empty() => Ok(Self {
+                rows: rules,
+                words,
+                anchors,
+                anchored,
+            }),
+            (_, anchors) => {
+                problems.extend(anchors.err().map(|error| Problem {
+                    place: None,
+                    key: "rule.error".into(),
+                    text: format!("too much to look for: {error}"),
+                }));
+                Err(problems)
+            }
+        }
+    }
+
+    /// Every rule, in the order in which they count.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.rows.iter()
+    }
+
+    /// The rules that take a rule's place when more is known, in the order in which they count.
+    pub fn instead_of<'r>(&'r self, rule: &'r Rule) -> impl Iterator<Item = &'r Rule> {
+        self.rows
+            .iter()
+            .filter(|other| other.instead_of.as_deref() == Some(rule.code()))
+    }
+
+    pub(super) fn words(&self) -> &Words {
+        &self.words
+    }
+
+    /// The rules of which a squeezed text in lower case may hold a pattern, in their order.
+    pub(super) fn candidates(&self, text: &str) -> impl Iterator<Item = (&Rule, &Pattern)> {
+        let found: BTreeSet<_> = self
+            .anchors
+            .find_overlapping_iter(text)
+            .map(|found| self.anchored[found.pattern()])
+            .collect();
+        found.into_iter().map(|(rule, pattern)| {
+            let rule = &self.rows[rule];
+            (rule, &rule.patterns[pattern])
+        })
+    }
+}
