@@ -1,22 +1,44 @@
-//! Patterns with `*` (any run of characters) and `?` (any one character), ignoring ASCII case: for
-//! tables, MaxCompute projects, the actions of RAM policies, and the users and databases of
-//! listeners' rules.
+//! Patterns with `*` (any run of characters) and `?` (any one character). For tables, MaxCompute
+//! projects and the actions of RAM policies they ignore ASCII case; for the users and databases of
+//! listeners' rules they do not, since startup packets name these as they are.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
 /// One pattern.
 #[derive(Debug, Clone)]
-pub(crate) struct Glob(Vec<u8>);
+pub(crate) struct Glob {
+    pattern: Vec<u8>,
+    exact: bool,
+}
 
 impl Glob {
+    /// One that ignores ASCII case.
     pub(crate) fn new(pattern: &str) -> Self {
-        Self(pattern.as_bytes().to_ascii_lowercase())
+        Self {
+            pattern: pattern.as_bytes().to_ascii_lowercase(),
+            exact: false,
+        }
+    }
+
+    /// One that does not.
+    pub(crate) fn exact(pattern: &str) -> Self {
+        Self {
+            pattern: pattern.as_bytes().to_vec(),
+            exact: true,
+        }
     }
 
     /// True if the whole name matches. Linear in the name for each `*` of the pattern.
     pub(crate) fn matches(&self, name: &[u8]) -> bool {
-        let pattern = &self.0;
+        let pattern = &self.pattern;
+        let same = |byte: u8, other: u8| {
+            byte == if self.exact {
+                other
+            } else {
+                other.to_ascii_lowercase()
+            }
+        };
         let (mut at, mut from) = (0, 0);
         let mut star: Option<(usize, usize)> = None;
         while from < name.len() {
@@ -29,7 +51,7 @@ impl Glob {
                     at += 1;
                     from = next_character(name, from);
                 }
-                Some(byte) if *byte == name[from].to_ascii_lowercase() => {
+                Some(byte) if same(*byte, name[from]) => {
                     at += 1;
                     from += 1;
                 }
@@ -47,7 +69,7 @@ impl Glob {
         pattern[at..].iter().all(|byte| *byte == b'*')
     }
 
-    /// A name that both match; `None` if there is none.
+    /// A name that both match, which are of one kind; `None` if there is none.
     pub(crate) fn common(&self, other: &Self) -> Option<String> {
         let (one, two) = (self.characters(), other.characters());
         // How far each pattern is read; all pairs of places that a common beginning leads to.
@@ -81,12 +103,12 @@ impl Glob {
     }
 
     fn characters(&self) -> Vec<char> {
-        String::from_utf8_lossy(&self.0).chars().collect()
+        String::from_utf8_lossy(&self.pattern).chars().collect()
     }
 
     /// The longest run of characters that every matching name contains; empty if there is none.
     pub(crate) fn literal(&self) -> &[u8] {
-        self.0
+        self.pattern
             .split(|byte| matches!(byte, b'*' | b'?'))
             .max_by_key(|run| run.len())
             .unwrap_or_default()

@@ -34,7 +34,7 @@ fn settings(cluster: &Cluster) -> Settings {
 }
 
 async fn read_with(settings: &Settings, database: &str) -> Result<Contents, ReadError> {
-    let service = common::service(&settings);
+    let service = common::service(settings);
     service.read(database).await
 }
 
@@ -55,7 +55,7 @@ async fn the_databases_that_the_account_may_connect_to() {
     }
     let mut settings = settings(&cluster);
     let listed = async |settings: &Settings| {
-        let service = common::service(&settings);
+        let service = common::service(settings);
         service.databases("postgres").await.unwrap()
     };
     let has = |all: &[String], name: &str| all.iter().any(|listed| listed == name);

@@ -201,7 +201,7 @@ fn proxy_protocol(listener: &Listener, path: &str, notes: &mut Notes) {
 /// Each session must match one rule at most.
 fn overlaps(listener: &Listener, path: &str, notes: &mut Notes) {
     let globs = listener.rules.iter().map(|rule| {
-        let [user, database] = [&rule.user, &rule.database].map(|pattern| Glob::new(pattern));
+        let [user, database] = [&rule.user, &rule.database].map(|pattern| Glob::exact(pattern));
         (user, database)
     });
     let globs: Vec<_> = globs.collect();

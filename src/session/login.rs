@@ -74,7 +74,11 @@ impl<T: Transport> Login<T> {
             offered_less: false,
             utf8: false,
         };
-        let outcome = relay.run().await;
+        let outcome = match relay.run().await {
+            // What its own words to its user may not say.
+            Err(Refusal::Gone | Refusal::Io(_)) if relay.offered_less => Err(Refusal::NoBinding),
+            outcome => outcome,
+        };
         let Relay {
             mut server,
             origin,
@@ -278,7 +282,7 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
         });
         self.login.client.send(&request).await?;
         let frame = match client_frame(&mut self.login.client, &mut self.from_client).await {
-            Err(Refusal::Gone | Refusal::Io(_)) => return Err(Refusal::NoPassword),
+            Err(Refusal::Gone | Refusal::Io(_)) => return Err(Refusal::NoBinding),
             frame => frame?,
         };
         let body = &self.from_client[HEADER..frame];

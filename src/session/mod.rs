@@ -461,7 +461,7 @@ async fn login_failed<N: Network>(
         Refusal::Gone | Refusal::Io(_) | Refusal::Handshake(_) | Refusal::NoStartup(_) => {
             tracing::debug!(%peer, user, database, %refusal, "no session");
         }
-        Refusal::NoPassword => tracing::info!(%peer, user, database, %refusal, "no session"),
+        Refusal::NoBinding => tracing::info!(%peer, user, database, %refusal, "no session"),
         Refusal::Full { limit, .. } => {
             shard.sessions_refused.inc(limit.name());
             tracing::warn!(%peer, user, database, %refusal, "no session");

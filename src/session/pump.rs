@@ -315,10 +315,13 @@ impl Lane {
             self.tail = held;
             self.head = 0;
         }
-        let grown = if needed > buffer.len() {
+        let grown = if self.allowance > buffer.len() {
+            // At once, lest two large buffers stand beside each other; what is not used costs nothing.
+            self.allowance.next_multiple_of(SMALL)
+        } else if needed > buffer.len() {
             needed.next_multiple_of(SMALL)
         } else if self.tail == buffer.len() || (self.full && buffer.len() < LARGE) {
-            (buffer.len() * 2).max(held + SMALL)
+            buffer.len() * 2
         } else {
             return;
         };

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What one session may read ahead: the send buffer of a client's kernel (4 MiB by Linux' default,
 /// `tcp_wmem`) and what Osprey's own holds besides.
-const EACH: usize = 10 << 20;
+const EACH: usize = 6 << 20;
 /// What all sessions together may.
-const TOGETHER: usize = 80 << 20;
+const TOGETHER: usize = 16 * EACH;
 
 static GRANTED: AtomicUsize = AtomicUsize::new(0);
 

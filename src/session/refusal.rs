@@ -23,13 +23,13 @@ pub(super) enum Refusal {
     /// What came is no startup packet; as PostgreSQL does, nothing is said to whoever sent it.
     #[error("{0}")]
     NoStartup(BadPacket),
-    /// The client left when Osprey, between two TLS connections, asked for its password.
+    /// The client left when it was offered no channel binding, or asked for its password instead.
     #[error(
-        "the client left when it was asked for its password; one that insists on channel binding \
-         must, because Osprey ends its TLS: it can log in with channel_binding=prefer or \
-         channel_binding=disable"
+        "the client left when it was offered no channel binding or was asked for its password; one \
+         that insists on channel binding must, because Osprey ends its TLS: it can log in with \
+         channel_binding=prefer or channel_binding=disable"
     )]
-    NoPassword,
+    NoBinding,
     /// The client broke the protocol; it is told so.
     #[error("{0}")]
     Protocol(String),
@@ -98,7 +98,7 @@ impl Refusal {
             | Self::Io(_)
             | Self::Handshake(_)
             | Self::NoStartup(_)
-            | Self::NoPassword
+            | Self::NoBinding
             | Self::Refused(_) => return None,
             Self::Protocol(_) => ("08P01", None),
             Self::Full { .. } => ("53300", None),
@@ -114,7 +114,7 @@ impl Refusal {
     /// As what a session that did not come about is counted.
     pub(super) fn reason(&self) -> CloseReason {
         match self {
-            Self::Gone | Self::Io(_) | Self::Handshake(_) | Self::NoPassword => CloseReason::Client,
+            Self::Gone | Self::Io(_) | Self::Handshake(_) | Self::NoBinding => CloseReason::Client,
             Self::NoStartup(_) | Self::Protocol(_) => CloseReason::ProtocolError,
             Self::Refused(_) | Self::Full { .. } | Self::Own { .. } => CloseReason::LoginFailed,
             Self::TimedOut(_) => CloseReason::Timeout,

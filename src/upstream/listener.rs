@@ -51,8 +51,8 @@ impl Listener {
         };
         let rules = settings.rules.iter().filter_map(|rule| {
             Some(Rule {
-                user: Glob::new(&rule.user),
-                database: Glob::new(&rule.database),
+                user: Glob::exact(&rule.user),
+                database: Glob::exact(&rule.database),
                 upstream: named(&rule.upstream)?,
             })
         });

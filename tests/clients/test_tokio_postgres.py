@@ -32,7 +32,7 @@ def test_session(endpoint):
 
 
 def test_login(tls_cluster, tls_osprey):
-    """Each way, plain and with TLS, with channel binding where the client may choose."""
+    """Each way, plain and with TLS, with channel binding where it can be."""
     logins = [
         tls_osprey.endpoint("tls", user=role).conninfo(
             host="localhost", sslmode=tls, channel_binding=binding
@@ -41,5 +41,7 @@ def test_login(tls_cluster, tls_osprey):
         if role != "osprey_catalog"
         for tls in ("disable", "require")
         for binding in ("prefer", "disable")
+        # It says that it misses channel binding, and then takes no other method (docs/login.md).
+        if (harness.ROLES[role], tls, binding) != ("scram-sha-256", "require", "prefer")
     ]
     cargo_test("logs_in", OSPREY_TEST_LOGINS="\n".join(logins), OSPREY_TEST_CA=str(tls_cluster.ca))

@@ -15,7 +15,7 @@ fn core(relay_only: bool) -> (Core, Outbox) {
 #[test]
 fn what_a_client_sends_behind_the_end_is_let_go() {
     let invalid = b"Q\0\0\0\x01";
-    let fatal = b"E\0\0\0\x16SFATAL\0VFATAL\0\0";
+    let fatal = b"E\0\0\0\x13SFATAL\0VFATAL\0\0";
     for (from_client, from_server) in [
         (&b"X\0\0\0\x04"[..], &b""[..]),
         (invalid, b""),
