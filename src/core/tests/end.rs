@@ -27,7 +27,7 @@ fn what_a_client_sends_behind_the_end_is_let_go() {
         core.on_backend(from_server, &known(), &mut out);
         assert!(core.ended().is_some());
         out = Outbox::default();
-        let endless = [b'x'; 1 << 16];
+        let endless = vec![b'x'; 1 << 16];
         for _ in 0..3 {
             let progress = core.on_frontend(&endless, &known(), &mut out);
             assert_eq!(progress.consumed, endless.len());
