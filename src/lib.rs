@@ -3,7 +3,8 @@
 //! # The walk of one query
 //!
 //! 1. [`server`] accepts a connection and hands it to a worker; [`session`] reads the startup
-//!    packet, connects to Hologres and relays authentication.
+//!    packet, finds the [`upstream`] that serves this user and database, connects to it through
+//!    [`net`] and relays authentication.
 //! 2. The session's pump reads from the client and asks [`core`] what to do with each range of
 //!    bytes. The core knows no socket and no clock: frames in, ranges out.
 //! 3. For each statement the core asks the [`protection`] snapshot of the database whether it
