@@ -236,7 +236,7 @@ fn calls_known_functions(text: &[u8]) -> bool {
             .map_or(0, |other| other + 1);
         let word = &before[start..];
         let qualified = before[..start].trim_ascii_end().ends_with(b".");
-        !qualified && is_word_start(word[0]) && sql::is_known_function(word)
+        !qualified && is_word_start(word[0]) && sql::is_harmless_function(word)
     })
 }
 

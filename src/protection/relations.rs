@@ -151,6 +151,19 @@ impl Relations {
         })
     }
 
+    /// Why one who reads whatever there is reads something protected.
+    pub(super) fn any_protected(&self) -> Option<Arc<Reason>> {
+        let by_name = self.iter().find_map(|(_, _, standing)| match standing {
+            Standing::Protected(reason) => Some(reason),
+            _ => None,
+        });
+        let by_pattern = || {
+            let here = self.patterns.iter().find(|pattern| pattern.here);
+            here.map(|pattern| &pattern.reason)
+        };
+        by_name.or_else(by_pattern).cloned()
+    }
+
     /// How the relation that a query names stands.
     pub(super) fn resolve(&self, relation: &RelationName<'_>, names: &NameContext) -> Standing {
         let name = &*relation.name;

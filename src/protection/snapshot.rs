@@ -234,6 +234,10 @@ impl Snapshot {
             .iter()
             .map(|function| (function, self.relations.resolve_call(function)));
         let mut standings: Vec<_> = reads.chain(mentions).collect();
+        if analysis.runs_text || !analysis.calls.is_empty() {
+            let in_strings = analysis.in_strings.iter();
+            standings.extend(in_strings.map(|name| (name, self.relations.resolve_mention(name))));
+        }
         if self.blind {
             Self::suspect(&mut standings);
         }
@@ -256,6 +260,15 @@ impl Snapshot {
             hint: analysis.hint,
             ..Decision::default()
         };
+        if !analysis.calls.is_empty() {
+            decision.effects = decision.effects.with(Effects::CALLS_UNKNOWN);
+        }
+        if analysis.reads_anything {
+            decision.protected = self.relations.any_protected();
+            if self.has_suspects() {
+                decision.effects = decision.effects.with(Effects::READS_FOREIGN);
+            }
+        }
         for (relation, standing) in self.standings(&analysis, names) {
             match standing {
                 Standing::Protected(reason) => {

@@ -23,7 +23,7 @@ pub(super) fn define<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: 
     }
     match statement.keyword(object) {
         K::Function | K::Procedure | K::Routine | K::Rule | K::Do => {
-            unreadable(statement, Effects::default(), analysis);
+            unreadable(statement, Effects::CALLS_UNKNOWN, analysis);
             return;
         }
         _ => {}

@@ -23,7 +23,7 @@ mod token;
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-pub(crate) use function::is_known as is_known_function;
+pub(crate) use function::is_harmless as is_harmless_function;
 pub(crate) use keyword::Keyword;
 pub(crate) use setting::ROUTE_SETTINGS;
 
@@ -46,12 +46,18 @@ pub(crate) struct Analysis<'a> {
     pub(crate) hint: Option<RouteHint>,
     /// What SET makes the session's search_path, where that is all that the text does.
     pub(crate) search_path: Option<Vec<String>>,
-    /// Functions that are called, other than those known to be harmless.
+    /// Functions that are called, other than PostgreSQL's and Hologres' own.
     pub(crate) calls: Vec<RelationName<'a>>,
+    /// A function is called that runs the SQL in its strings, or reads the relation that they name.
+    pub(crate) runs_text: bool,
+    /// A function is called that reads relations which nothing names.
+    pub(crate) reads_anything: bool,
     /// Relations that are read; names of CTEs are not among them.
     pub(crate) reads: Vec<RelationName<'a>>,
     /// Identifiers of what could not be read exactly: each may be a relation that is read.
     pub(crate) mentions: Vec<RelationName<'a>>,
+    /// Identifiers in strings: they are as much as `mentions` if a function that is called runs text.
+    pub(crate) in_strings: Vec<RelationName<'a>>,
 }
 
 impl Analysis<'_> {
@@ -69,7 +75,7 @@ pub(crate) fn analyze(text: &[u8]) -> Analysis<'_> {
 pub(crate) fn mentions(text: &[u8]) -> HashSet<String> {
     let mut analysis = Analysis::default();
     for statement in token::Script::read(text).statements() {
-        mention::mention_all(&statement, true, &mut analysis);
+        mention::mention_all(&statement, true, &mut analysis.mentions);
     }
     let names = analysis.mentions.iter();
     names
@@ -103,7 +109,7 @@ fn read(text: &[u8], cut: bool) -> Analysis<'_> {
     for (index, statement) in script.statements().enumerate() {
         let cut = cut && index + 1 == script.len();
         if cut || statement.broken {
-            mention::mention_all(&statement, !cut, &mut analysis);
+            mention::mention_all(&statement, !cut, &mut analysis.mentions);
         }
         statement::classify(&statement, &mut analysis);
     }

@@ -119,7 +119,7 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
             analysis.names.push(NameUse::Close(name));
         }
         K::Copy => copy(statement, next, analysis),
-        K::Do => unreadable(statement, Effects::ROUTE_DOUBT, analysis),
+        K::Do => unreadable(statement, ANYTHING, analysis),
         K::Call => call(statement, next, analysis),
         K::Create | K::Alter => define(statement, start, analysis),
         K::Drop | K::Import => {
@@ -146,11 +146,7 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
         {
             analysis.add(writes);
         }
-        _ => unreadable(
-            statement,
-            Effects::ROUTE_DOUBT.with(Effects::CHANGES_CATALOG),
-            analysis,
-        ),
+        _ => unreadable(statement, ANYTHING.with(Effects::CHANGES_CATALOG), analysis),
     }
 }
 
@@ -168,8 +164,19 @@ const HARMLESS_TO_READ: [&str; 9] = [
 ];
 
 pub(super) fn query<'a>(statement: &Statement<'_, 'a>, from: usize, analysis: &mut Analysis<'a>) {
-    if !walk(statement, from..statement.len(), analysis) {
-        mention_strings(statement, analysis);
+    query_in(statement, from..statement.len(), analysis);
+}
+
+/// The query in a part of a statement, and all strings of the statement if they may be run.
+fn query_in<'a>(
+    statement: &Statement<'_, 'a>,
+    range: std::ops::Range<usize>,
+    analysis: &mut Analysis<'a>,
+) {
+    let calls = analysis.calls.len();
+    walk(statement, range, analysis);
+    if analysis.runs_text || analysis.calls.len() > calls {
+        mention_strings(statement, &mut analysis.in_strings);
     }
 }
 
@@ -208,9 +215,7 @@ fn discard(what: K, analysis: &mut Analysis<'_>) {
 fn copy<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analysis<'a>) {
     if statement.is_open(next) {
         let end = statement.after(next);
-        if !walk(statement, next..end, analysis) {
-            mention_strings(statement, analysis);
-        }
+        query_in(statement, next..end, analysis);
         if statement.keyword(end + 1) != K::Stdout {
             analysis.add(Effects::WRITES);
         }
@@ -241,18 +246,24 @@ fn copy<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analysis<
     }
 }
 
+/// What a statement may do whose text does not say it.
+const ANYTHING: Effects = Effects::WRITES
+    .with(Effects::CALLS_UNKNOWN)
+    .with(Effects::ROUTE_DOUBT)
+    .with(Effects::CHANGES_NAMES);
+
 /// `CALL procedure(…)`. Hologres' `set_table_property` only names a table in a string; any other
-/// procedure may run what its strings say.
+/// procedure is a function that nobody knows.
 fn call<'a>(statement: &Statement<'_, 'a>, name: usize, analysis: &mut Analysis<'a>) {
-    if statement.is_word(last_part(statement, name), "set_table_property") {
+    let last = last_part(statement, name);
+    if statement.is_word(last, "set_table_property") {
         analysis.add(Effects::WRITES.with(Effects::ROUTE_DOUBT));
-    } else {
-        unreadable(
-            statement,
-            Effects::ROUTE_DOUBT.with(Effects::CHANGES_CATALOG),
-            analysis,
-        );
+        return;
     }
+    analysis.add(ANYTHING.with(Effects::CHANGES_CATALOG));
+    analysis.calls.extend(relation_name(statement, name, last));
+    mention_strings(statement, &mut analysis.in_strings);
+    walk(statement, last + 1..statement.len(), analysis);
 }
 
 /// `ANALYZE [VERBOSE] [(options)] [table [(columns)], …]`, and VACUUM: both may read the tables.
@@ -290,9 +301,6 @@ pub(super) fn unreadable<'a>(
     effects: Effects,
     analysis: &mut Analysis<'a>,
 ) {
-    analysis.add(Effects::WRITES.with(Effects::CALLS_UNKNOWN).with(effects));
-    if effects.has(Effects::ROUTE_DOUBT) {
-        analysis.add(Effects::CHANGES_NAMES);
-    }
-    mention_all(statement, true, analysis);
+    analysis.add(effects);
+    mention_all(statement, true, &mut analysis.mentions);
 }

@@ -83,13 +83,12 @@ impl Frame {
     }
 }
 
-/// Walks through the tokens in `range`, a query or another statement that EXPLAIN takes. Answers
-/// false if a called function is not known: what its strings say may then be run.
+/// Walks through the tokens in `range`, a query or another statement that EXPLAIN takes.
 pub(super) fn walk<'a>(
     statement: &Statement<'_, 'a>,
     range: std::ops::Range<usize>,
     analysis: &mut Analysis<'a>,
-) -> bool {
+) {
     let mut root = Frame::new(State::Start, 0);
     root.body = true;
     let mut walk = Walk {
@@ -99,13 +98,11 @@ pub(super) fn walk<'a>(
         frame: root,
         ctes: Vec::new(),
         too_many_ctes: false,
-        only_known_functions: true,
     };
     let mut index = range.start;
     while index < range.end {
         index = walk.step(index);
     }
-    walk.only_known_functions
 }
 
 struct Walk<'w, 't, 'a> {
@@ -115,7 +112,6 @@ struct Walk<'w, 't, 'a> {
     frame: Frame,
     ctes: Vec<Cow<'a, [u8]>>,
     too_many_ctes: bool,
-    only_known_functions: bool,
 }
 
 impl Walk<'_, '_, '_> {
@@ -397,7 +393,7 @@ impl Walk<'_, '_, '_> {
     /// A function call, if the word at `index` is one.
     fn call(&mut self, index: usize) {
         if self.statement.is_name(index) && self.statement.bytes(index + 1) == b"(" {
-            self.only_known_functions &= function::call(self.statement, index, self.analysis);
+            function::call(self.statement, index, self.analysis);
         }
     }
 }
