@@ -173,8 +173,8 @@ impl Snapshot {
     }
 
     /// The same for a text of which only the head is in hand. What the rest does is not known: it
-    /// is taken to write and to leave the route in doubt, and every identifier of the statement
-    /// that is cut off counts as a relation.
+    /// is taken to do anything, and every identifier of the statement that is cut off counts as a
+    /// relation.
     pub fn decide_prefix(&self, head: &[u8], names: &NameContext) -> Arc<Decision> {
         let quick = self.quick.decide_prefix(head);
         quick.unwrap_or_else(|| Arc::new(self.read(sql::analyze_prefix(head), names)))

@@ -84,8 +84,8 @@ pub(crate) fn mentions(text: &[u8]) -> HashSet<String> {
 }
 
 /// Reads the head of a text whose rest is not in hand. What the rest does is not known, so it is
-/// taken to write, to call anything and to leave the route in doubt; every identifier of the
-/// statement that is cut off counts.
+/// taken to write, to call anything, to leave the route in doubt and to change the catalogs and how
+/// names resolve; every identifier of the statement that is cut off counts.
 pub(crate) fn analyze_prefix(text: &[u8]) -> Analysis<'_> {
     let mut analysis = read(text, true);
     analysis.add(UNSEEN);
@@ -95,7 +95,9 @@ pub(crate) fn analyze_prefix(text: &[u8]) -> Analysis<'_> {
 /// What a text's unseen rest is taken to do.
 pub(crate) const UNSEEN: Effects = Effects::WRITES
     .with(Effects::CALLS_UNKNOWN)
-    .with(Effects::ROUTE_DOUBT);
+    .with(Effects::ROUTE_DOUBT)
+    .with(Effects::CHANGES_CATALOG)
+    .with(Effects::CHANGES_NAMES);
 
 fn read(text: &[u8], cut: bool) -> Analysis<'_> {
     let script = token::Script::read(text);

@@ -3,7 +3,6 @@
 use super::Analysis;
 use super::definition::{define, is_beside_relations};
 use super::keyword::Keyword as K;
-use super::lexer::Kind;
 use super::mention::{mention_all, mention_strings};
 use super::relations::{last_part, relation_name, walk};
 use super::setting;
@@ -129,15 +128,7 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
             }
         }
         K::Analyze | K::Analyse | K::Vacuum => sample(statement, next, analysis),
-        K::Refresh => {
-            analysis.add(writes);
-            let last = statement.len() - 1;
-            let first = (next..last).rev().find(|index| {
-                statement.is_name(*index) && statement.kind(index + 1) != Some(Kind::Dot)
-            });
-            let first = first.map_or(last, |before| before + 1).min(last);
-            read_all(statement, first, analysis);
-        }
+        K::Refresh => refresh(statement, next, analysis),
         K::Truncate | K::Grant | K::Revoke | K::Comment | K::Lock => analysis.add(writes),
         _ if statement.is_open(start) => query(statement, start, analysis),
         _ if HARMLESS_TO_READ
@@ -264,6 +255,45 @@ fn call<'a>(statement: &Statement<'_, 'a>, name: usize, analysis: &mut Analysis<
     analysis.calls.extend(relation_name(statement, name, last));
     mention_strings(statement, &mut analysis.in_strings);
     walk(statement, last + 1..statement.len(), analysis);
+}
+
+/// `REFRESH MATERIALIZED VIEW [CONCURRENTLY] name [WITH [NO] DATA]`, and Hologres' `REFRESH [OVERWRITE]
+/// [DYNAMIC] TABLE name [PARTITION (…)] [WITH (…)]`. With NO DATA nothing is read.
+fn refresh<'a>(statement: &Statement<'_, 'a>, mut name: usize, analysis: &mut Analysis<'a>) {
+    analysis.add(Effects::WRITES);
+    while REFRESHED.iter().any(|word| statement.is_word(name, word))
+        && statement.is_name(name + 1)
+        && !matches!(statement.keyword(name + 1), K::With)
+    {
+        name += 1;
+    }
+    if statement.is_name(name) && !leaves_empty(statement) {
+        let last = last_part(statement, name);
+        analysis.reads.extend(relation_name(statement, name, last));
+    }
+}
+
+/// Words between REFRESH and the name.
+const REFRESHED: [&str; 8] = [
+    "materialized",
+    "view",
+    "dynamic",
+    "table",
+    "overwrite",
+    "concurrently",
+    "if",
+    "exists",
+];
+
+/// `… WITH NO DATA`
+pub(super) fn leaves_empty(statement: &Statement<'_, '_>) -> bool {
+    let Some(no) = statement.len().checked_sub(2) else {
+        return false;
+    };
+    statement.is_word(no + 1, "data")
+        && statement.keyword(no) == K::No
+        && no > 0
+        && statement.keyword(no - 1) == K::With
 }
 
 /// `ANALYZE [VERBOSE] [(options)] [table [(columns)], …]`, and VACUUM: both may read the tables.
