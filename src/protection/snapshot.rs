@@ -233,15 +233,26 @@ impl Snapshot {
             .calls
             .iter()
             .map(|function| (function, self.relations.resolve_call(function)));
+        let writes = analysis
+            .writes
+            .iter()
+            .map(|relation| (relation, self.relations.resolve_write(relation)));
         let mut standings: Vec<_> = reads.chain(mentions).collect();
-        if analysis.runs_text || !analysis.calls.is_empty() {
+        let runs_text = |function| self.relations.may_run_text(function);
+        if analysis.runs_text || analysis.calls.iter().any(runs_text) {
             let in_strings = analysis.in_strings.iter();
             standings.extend(in_strings.map(|name| (name, self.relations.resolve_mention(name))));
         }
         if self.blind {
             Self::suspect(&mut standings);
         }
+        let own_calls = analysis
+            .own_calls
+            .iter()
+            .map(|function| (function, self.relations.resolve_own_call(function, names)));
+        standings.extend(writes);
         standings.extend(calls);
+        standings.extend(own_calls);
         standings
     }
 
@@ -260,7 +271,8 @@ impl Snapshot {
             hint: analysis.hint,
             ..Decision::default()
         };
-        if !analysis.calls.is_empty() {
+        let only_reads = |function| self.relations.only_reads(function);
+        if !analysis.calls.iter().all(only_reads) {
             decision.effects = decision.effects.with(Effects::CALLS_UNKNOWN);
         }
         if analysis.reads_anything {
@@ -323,6 +335,37 @@ impl SnapshotBuilder {
     pub fn foreign_function(mut self, schema: &str, name: &str) -> Self {
         self.relations
             .insert_function(schema, name, Standing::Foreign);
+        self
+    }
+
+    /// A relation that reads encrypted data when it is written: by a rule on it, or as a materialized
+    /// view that is refreshed.
+    #[must_use]
+    pub fn protect_write(mut self, schema: &str, name: &str, reason: Arc<Reason>) -> Self {
+        self.relations
+            .insert_written(schema, name, Standing::Protected(reason));
+        self
+    }
+
+    /// The same with MaxCompute data not known to be encrypted.
+    #[must_use]
+    pub fn foreign_write(mut self, schema: &str, name: &str) -> Self {
+        self.relations
+            .insert_written(schema, name, Standing::Foreign);
+        self
+    }
+
+    /// A relation given before leads where it does only through what inherits from it.
+    #[must_use]
+    pub fn inherited(mut self, schema: &str, name: &str) -> Self {
+        self.relations.set_inherited(schema, name);
+        self
+    }
+
+    /// A function runs no text, whatever its arguments are. Those that may are all others.
+    #[must_use]
+    pub fn runs_no_text(mut self, schema: &str, name: &str, only_reads: bool) -> Self {
+        self.relations.insert_runs_no_text(schema, name, only_reads);
         self
     }
 

@@ -32,6 +32,7 @@ fn mention_names<'a>(statement: &Statement<'_, 'a>, mentions: &mut Vec<RelationN
                 mentions.push(RelationName {
                     database: None,
                     schema: None,
+                    only: false,
                     name: statement.folded(part),
                 });
             }

@@ -9,6 +9,7 @@
 //! (DO bodies, functions, unknown statements) is answered by `Analysis::mentions`: every
 //! identifier counts.
 
+mod body;
 mod definition;
 mod function;
 mod keyword;
@@ -20,12 +21,11 @@ mod setting;
 mod statement;
 mod token;
 
-use std::borrow::Cow;
-use std::collections::HashSet;
-
+pub(crate) use body::{Body, Reference, read as read_body};
 pub(crate) use function::is_harmless as is_harmless_function;
 pub(crate) use keyword::Keyword;
 pub(crate) use setting::ROUTE_SETTINGS;
+use std::borrow::Cow;
 
 use crate::protection::{Effects, NameUse, RouteHint};
 
@@ -36,6 +36,8 @@ pub(crate) struct RelationName<'a> {
     pub(crate) database: Option<Cow<'a, [u8]>>,
     pub(crate) schema: Option<Cow<'a, [u8]>>,
     pub(crate) name: Cow<'a, [u8]>,
+    /// `ONLY name`: without the relations that inherit from it.
+    pub(crate) only: bool,
 }
 
 /// Everything that one reading of a text finds out, all of its statements together.
@@ -48,12 +50,17 @@ pub(crate) struct Analysis<'a> {
     pub(crate) search_path: Option<Vec<String>>,
     /// Functions that are called, other than PostgreSQL's and Hologres' own.
     pub(crate) calls: Vec<RelationName<'a>>,
+    /// Functions that are called by a name of PostgreSQL's and Hologres' own, without a schema: the
+    /// arguments may make it another one of that name.
+    pub(crate) own_calls: Vec<RelationName<'a>>,
     /// A function is called that runs the SQL in its strings, or reads the relation that they name.
     pub(crate) runs_text: bool,
     /// A function is called that reads relations which nothing names.
     pub(crate) reads_anything: bool,
     /// Relations that are read; names of CTEs are not among them.
     pub(crate) reads: Vec<RelationName<'a>>,
+    /// Relations that are written or refreshed, which may read others.
+    pub(crate) writes: Vec<RelationName<'a>>,
     /// Identifiers of what could not be read exactly: each may be a relation that is read.
     pub(crate) mentions: Vec<RelationName<'a>>,
     /// Identifiers in strings: they are as much as `mentions` if a function that is called runs text.
@@ -71,16 +78,9 @@ pub(crate) fn analyze(text: &[u8]) -> Analysis<'_> {
     read(text, false)
 }
 
-/// Every identifier in a text, those in its strings included: what the body of a function may read.
-pub(crate) fn mentions(text: &[u8]) -> HashSet<String> {
-    let mut analysis = Analysis::default();
-    for statement in token::Script::read(text).statements() {
-        mention::mention_all(&statement, true, &mut analysis.mentions);
-    }
-    let names = analysis.mentions.iter();
-    names
-        .map(|mention| String::from_utf8_lossy(&mention.name).into_owned())
-        .collect()
+/// The schemas of a search path as the catalogs have it; `None`: it is not a list of names.
+pub(crate) fn search_path(list: &str) -> Option<Vec<String>> {
+    analyze(format!("SET search_path = {list}").as_bytes()).search_path
 }
 
 /// Reads the head of a text whose rest is not in hand. What the rest does is not known, so it is

@@ -1,9 +1,12 @@
 //! What kind of statement a statement is, and what that means for a session.
 
 use super::Analysis;
+use super::body;
 use super::definition::{define, is_beside_relations};
 use super::keyword::Keyword as K;
+use super::lexer::Kind;
 use super::mention::{mention_all, mention_strings};
+use super::name::string_body;
 use super::relations::{last_part, relation_name, walk};
 use super::setting;
 use super::token::Statement;
@@ -118,7 +121,7 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
             analysis.names.push(NameUse::Close(name));
         }
         K::Copy => copy(statement, next, analysis),
-        K::Do => unreadable(statement, ANYTHING, analysis),
+        K::Do => do_block(statement, next, analysis),
         K::Call => call(statement, next, analysis),
         K::Create | K::Alter => define(statement, start, analysis),
         K::Drop | K::Import => {
@@ -142,7 +145,7 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
 }
 
 /// Statements that read no relation and are none of the keywords above.
-const HARMLESS_TO_READ: [&str; 9] = [
+pub(super) const HARMLESS_TO_READ: [&str; 9] = [
     "checkpoint",
     "cluster",
     "listen",
@@ -222,6 +225,7 @@ fn copy<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analysis<
     };
     if statement.keyword(direction) == K::From {
         analysis.add(Effects::WRITES);
+        analysis.writes.extend(relation_name(statement, name, last));
         if statement.keyword(direction + 1) == K::Stdin {
             analysis.add(Effects::COPY_IN);
         }
@@ -242,6 +246,26 @@ const ANYTHING: Effects = Effects::WRITES
     .with(Effects::CALLS_UNKNOWN)
     .with(Effects::ROUTE_DOUBT)
     .with(Effects::CHANGES_NAMES);
+
+/// `DO [LANGUAGE name] body [LANGUAGE name]`. A body between dollars is read as PL/pgSQL is; one in
+/// quotes has its own quotes doubled, and one in another language is not known.
+fn do_block<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analysis<'a>) {
+    let tokens = next..statement.len();
+    let body = tokens
+        .clone()
+        .find(|index| statement.kind(*index) == Some(Kind::DollarString));
+    let language = tokens
+        .clone()
+        .find(|index| statement.is_word(*index, "language"));
+    let plpgsql = language.is_none_or(|language| *statement.folded(language + 1) == *b"plpgsql");
+    match body {
+        Some(body) if plpgsql && !statement.broken => {
+            analysis.add(ANYTHING);
+            body::read_do(string_body(statement.bytes(body)), analysis);
+        }
+        _ => unreadable(statement, ANYTHING, analysis),
+    }
+}
 
 /// `CALL procedure(…)`. Hologres' `set_table_property` only names a table in a string; any other
 /// procedure is a function that nobody knows.
@@ -269,7 +293,9 @@ fn refresh<'a>(statement: &Statement<'_, 'a>, mut name: usize, analysis: &mut An
     }
     if statement.is_name(name) && !leaves_empty(statement) {
         let last = last_part(statement, name);
-        analysis.reads.extend(relation_name(statement, name, last));
+        let refreshed = relation_name(statement, name, last);
+        analysis.reads.extend(refreshed.clone());
+        analysis.writes.extend(refreshed);
     }
 }
 

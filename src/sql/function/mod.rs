@@ -5,6 +5,7 @@ mod names;
 pub(crate) use names::{Known, known, known_word};
 
 use super::Analysis;
+use super::keyword::Keyword;
 use super::lexer::Kind;
 use super::relations::relation_name;
 use super::setting;
@@ -21,7 +22,16 @@ pub(super) fn call<'a>(statement: &Statement<'_, 'a>, index: usize, analysis: &m
     if is_operator(statement, index) || is_fetch_count(statement, index) {
         return;
     }
-    match of(statement, index) {
+    let known = of(statement, index);
+    if known.is_some()
+        && statement.keyword(index) == Keyword::None
+        && !is_qualified(statement, index)
+    {
+        analysis
+            .own_calls
+            .extend(relation_name(statement, index, index));
+    }
+    match known {
         Some(Known::Harmless) => {}
         Some(Known::NotTwice) => {
             analysis.add(Effects::CALLS_UNKNOWN);
@@ -51,14 +61,19 @@ pub(super) fn call<'a>(statement: &Statement<'_, 'a>, index: usize, analysis: &m
 
 /// What is known of the function whose name's last part is at `index`.
 fn of(statement: &Statement<'_, '_>, index: usize) -> Option<Known> {
-    let qualified = index > 0 && statement.kind(index - 1) == Some(Kind::Dot);
-    if qualified && !(index > 1 && names::is_schema_of_known(&statement.folded(index - 2))) {
+    if is_qualified(statement, index)
+        && !(index > 1 && names::is_schema_of_known(&statement.folded(index - 2)))
+    {
         return None;
     }
     match statement.kind(index) {
         Some(Kind::Word) => known_word(statement.bytes(index)),
         _ => known(&statement.folded(index)),
     }
+}
+
+fn is_qualified(statement: &Statement<'_, '_>, index: usize) -> bool {
+    index > 0 && statement.kind(index - 1) == Some(Kind::Dot)
 }
 
 /// `OPERATOR(schema.+)`
@@ -73,7 +88,6 @@ fn is_operator(statement: &Statement<'_, '_>, index: usize) -> bool {
 
 /// `FETCH FIRST (…) ROWS`
 fn is_fetch_count(statement: &Statement<'_, '_>, index: usize) -> bool {
-    use super::keyword::Keyword;
     index > 0
         && statement.keyword(index - 1) == Keyword::Fetch
         && (statement.is_word(index, "first") || statement.is_word(index, "next"))

@@ -359,10 +359,12 @@ impl Walk<'_, '_, '_> {
                 self.frame.state = State::Alias;
             }
             state => {
+                let target = relation_name(statement, index, last);
                 if state == State::ReadTarget {
-                    self.analysis
-                        .reads
-                        .extend(relation_name(statement, index, last));
+                    self.analysis.reads.extend(target.clone());
+                }
+                if !self.frame.select_into {
+                    self.analysis.writes.extend(target);
                 }
                 self.after_target();
             }
@@ -407,6 +409,14 @@ pub(super) fn last_part(statement: &Statement<'_, '_>, first: usize) -> usize {
     last
 }
 
+/// True if `ONLY` or `ONLY (` stands before the name at `first`.
+fn is_only(statement: &Statement<'_, '_>, mut first: usize) -> bool {
+    while first > 0 && statement.is_open(first - 1) {
+        first -= 1;
+    }
+    first > 0 && statement.keyword(first - 1) == K::Only
+}
+
 /// The name from its first to its last part; the last three parts of one that has more.
 pub(super) fn relation_name<'a>(
     statement: &Statement<'_, 'a>,
@@ -421,5 +431,6 @@ pub(super) fn relation_name<'a>(
         name: part(0)?,
         schema: part(2),
         database: part(4),
+        only: is_only(statement, first),
     })
 }
