@@ -55,11 +55,20 @@ impl Quick {
                 .iter()
                 .map(|name| name.as_bytes().to_vec()),
         );
+        let mut behind_dots = false;
         for name in relations.names() {
-            if memchr::memchr(b'"', name).is_some() {
-                names.push(doubled_quotes(name));
+            match spelling(name) {
+                Spelling::Plain => names.push(name.to_vec()),
+                Spelling::Quoted => names.push(quoted(name)),
+                Spelling::Keyword => {
+                    names.push(quoted(name));
+                    names.push([b".", name].concat());
+                    behind_dots = true;
+                }
             }
-            names.push(name.to_vec());
+        }
+        if behind_dots {
+            names.extend(BLANKS_BEHIND_DOT.map(|blank| vec![b'.', blank]));
         }
         names.extend(relations.pattern_literals().map(<[u8]>::to_vec));
         let read_all = names.iter().any(Vec::is_empty);
@@ -201,16 +210,48 @@ fn first_keyword(text: &[u8]) -> (Keyword, &[u8]) {
     (Keyword::of(&text[..end]), &text[end..])
 }
 
-/// A name with its quotes doubled, as it stands in a text.
-fn doubled_quotes(name: &[u8]) -> Vec<u8> {
-    let mut doubled = Vec::with_capacity(name.len() + 2);
+/// What may part a dot from a keyword behind it: blanks and comments.
+const BLANKS_BEHIND_DOT: [u8; 8] = [b' ', b'\t', b'\n', b'\r', 0x0b, 0x0c, b'/', b'-'];
+
+/// A longer name may be cut in a text: there its closing quote is not where it is here.
+const SURELY_WHOLE: usize = 59;
+
+/// How a name can stand in a text.
+enum Spelling {
+    /// In any way.
+    Plain,
+    /// Between quotes only: unquoted words are folded, and hold nothing but letters and digits.
+    Quoted,
+    /// Between quotes, or behind a dot, where a reserved word is a name like any other.
+    Keyword,
+}
+
+fn spelling(name: &[u8]) -> Spelling {
+    let is_folded = |byte: &u8| is_word(*byte) && !byte.is_ascii_uppercase();
+    let starts = name.first().is_some_and(|first| is_word_start(*first));
+    if !starts || !name.iter().all(is_folded) {
+        Spelling::Quoted
+    } else if Keyword::of(name).is_reserved() {
+        Spelling::Keyword
+    } else {
+        Spelling::Plain
+    }
+}
+
+/// A name between quotes, its own doubled.
+fn quoted(name: &[u8]) -> Vec<u8> {
+    let mut quoted = Vec::with_capacity(name.len() + 2);
+    quoted.push(b'"');
     for byte in name {
-        doubled.push(*byte);
+        quoted.push(*byte);
         if *byte == b'"' {
-            doubled.push(*byte);
+            quoted.push(*byte);
         }
     }
-    doubled
+    if name.len() <= SURELY_WHOLE {
+        quoted.push(b'"');
+    }
+    quoted
 }
 
 /// True if every opening parenthesis stands behind an operator or a word that is known to be

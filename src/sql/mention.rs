@@ -24,7 +24,7 @@ pub(super) fn mention_all<'a>(
 fn mention_names<'a>(statement: &Statement<'_, 'a>, mentions: &mut Vec<RelationName<'a>>) {
     let mut index = 0;
     while index < statement.len() {
-        if statement.is_name(index) {
+        if statement.is_name(index) && !is_bare_keyword(statement, index) {
             let last = last_part(statement, index);
             // `schema.table`, but also `table.column`: each part counts.
             mentions.extend(relation_name(statement, index, last));
@@ -40,6 +40,12 @@ fn mention_names<'a>(statement: &Statement<'_, 'a>, mentions: &mut Vec<RelationN
         }
         index += 1;
     }
+}
+
+/// A reserved word names something only between quotes or behind a dot.
+fn is_bare_keyword(statement: &Statement<'_, '_>, index: usize) -> bool {
+    let behind_dot = index > 0 && statement.kind(index - 1) == Some(Kind::Dot);
+    statement.keyword(index).is_reserved() && !behind_dot
 }
 
 /// Every identifier in the strings of a statement, and in the strings within those.

@@ -8,17 +8,13 @@
 
 mod cte;
 
-use std::borrow::Cow;
+use cte::Ctes;
 
 use super::keyword::Keyword as K;
 use super::lexer::Kind;
 use super::token::Statement;
 use super::{Analysis, RelationName, function};
 use crate::protection::Effects;
-
-/// More CTEs than this in sight, and their names no longer hide anything: the safe side, and the
-/// bound that keeps the walk linear.
-const MAX_CTES: usize = 256;
 
 /// What may stand next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,8 +92,7 @@ pub(super) fn walk<'a>(
         analysis,
         stack: Vec::new(),
         frame: root,
-        ctes: Vec::new(),
-        too_many_ctes: false,
+        ctes: Ctes::default(),
     };
     let mut index = range.start;
     while index < range.end {
@@ -110,8 +105,7 @@ struct Walk<'w, 't, 'a> {
     analysis: &'w mut Analysis<'a>,
     stack: Vec<Frame>,
     frame: Frame,
-    ctes: Vec<Cow<'a, [u8]>>,
-    too_many_ctes: bool,
+    ctes: Ctes<'a>,
 }
 
 impl Walk<'_, '_, '_> {
@@ -385,8 +379,7 @@ impl Walk<'_, '_, '_> {
         let Some(relation) = relation_name(self.statement, first, last) else {
             return;
         };
-        let hidden =
-            relation.schema.is_none() && !self.too_many_ctes && self.ctes.contains(&relation.name);
+        let hidden = relation.schema.is_none() && self.ctes.contains(&relation.name);
         if !hidden {
             self.analysis.reads.push(relation);
         }
