@@ -18,6 +18,9 @@ use crate::keys::KeyRecord;
 pub struct Decision {
     /// Why the statement needs the route for encrypted data; `None`: it does not.
     pub protected: Option<Arc<Reason>>,
+    /// Why what the statement defines (a view, a rule, a function) will need that route when it is
+    /// used. Until the catalogs say so, only the session that made it can know.
+    pub stored: Option<Arc<Reason>>,
     /// What else the statement does that a session has to know.
     pub effects: Effects,
     /// SQL-level names it makes or uses: `PREPARE`, `EXECUTE`, `DECLARE`, `FETCH` carry their

@@ -281,6 +281,11 @@ impl Snapshot {
                 decision.effects = decision.effects.with(Effects::READS_FOREIGN);
             }
         }
+        let mut stored = analysis.stored.iter();
+        decision.stored = stored.find_map(|name| match self.relations.resolve_mention(name) {
+            Standing::Protected(reason) => Some(reason),
+            Standing::Foreign | Standing::Plain => None,
+        });
         for (relation, standing) in self.standings(&analysis, names) {
             match standing {
                 Standing::Protected(reason) => {

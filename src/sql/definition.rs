@@ -3,11 +3,13 @@
 use super::Analysis;
 use super::keyword::Keyword as K;
 use super::lexer::Kind;
-use super::statement::{execute, query, unreadable};
+use super::mention::mention_all;
+use super::statement::{execute, leaves_empty, query};
 use super::token::Statement;
 use crate::protection::Effects;
 
-/// CREATE and ALTER. The only part that reads is a query behind AS.
+/// CREATE and ALTER. The only part that reads is a query behind AS; that of a view, and what rules and
+/// functions do, is stored and read when it is used.
 pub(super) fn define<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut Analysis<'a>) {
     analysis.add(Effects::WRITES);
     let object = (start + 1..statement.len())
@@ -23,11 +25,33 @@ pub(super) fn define<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: 
     }
     match statement.keyword(object) {
         K::Function | K::Procedure | K::Routine | K::Rule | K::Do => {
-            unreadable(statement, Effects::CALLS_UNKNOWN, analysis);
-            return;
+            analysis.add(Effects::CALLS_UNKNOWN);
+            return mention_all(statement, true, &mut analysis.stored);
         }
         _ => {}
     }
+    let materialized = modifiers
+        .clone()
+        .any(|index| statement.keyword(index) == K::Materialized);
+    let is_view = statement.keyword(object) == K::View && !materialized;
+    if !is_view && !leaves_empty(statement) {
+        return read_query(statement, object, analysis);
+    }
+    let mut stored = Analysis::default();
+    read_query(statement, object, &mut stored);
+    analysis.names.append(&mut stored.names);
+    for names in [
+        stored.reads,
+        stored.calls,
+        stored.mentions,
+        stored.in_strings,
+    ] {
+        analysis.stored.extend(names);
+    }
+}
+
+/// The query behind AS, if there is one.
+fn read_query<'a>(statement: &Statement<'_, 'a>, object: usize, analysis: &mut Analysis<'a>) {
     let mut from = object;
     while let Some(behind) = statement.find_outside(from, K::As).map(|index| index + 1) {
         match statement.keyword(behind) {

@@ -63,6 +63,8 @@ pub(crate) struct Analysis<'a> {
     pub(crate) writes: Vec<RelationName<'a>>,
     /// Identifiers of what could not be read exactly: each may be a relation that is read.
     pub(crate) mentions: Vec<RelationName<'a>>,
+    /// What a view, a rule or a function that is defined will read or call when it is used.
+    pub(crate) stored: Vec<RelationName<'a>>,
     /// Identifiers in strings: they are as much as `mentions` if a function that is called runs text.
     pub(crate) in_strings: Vec<RelationName<'a>>,
 }
@@ -112,6 +114,10 @@ fn read(text: &[u8], cut: bool) -> Analysis<'_> {
         let cut = cut && index + 1 == script.len();
         if cut || statement.broken {
             mention::mention_all(&statement, !cut, &mut analysis.mentions);
+        }
+        if statement::may_use(&statement) {
+            // A definition of the same text may be what it uses.
+            analysis.mentions.append(&mut analysis.stored);
         }
         statement::classify(&statement, &mut analysis);
     }

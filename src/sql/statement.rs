@@ -52,6 +52,14 @@ fn explain<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
     }
 }
 
+/// True if a statement may use what one in front of it has defined.
+pub(super) fn may_use(statement: &Statement<'_, '_>) -> bool {
+    !matches!(
+        statement.keyword(0),
+        K::Commit | K::End | K::Rollback | K::Abort | K::Grant | K::Comment
+    )
+}
+
 fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut Analysis<'a>) {
     let next = start + 1;
     let writes = Effects::WRITES;
