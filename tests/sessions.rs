@@ -15,36 +15,33 @@ use std::sync::Arc;
 use common::postgres::{self, PASSWORD};
 use osprey::config::{ConfiguredEncryption, ProjectRule, Secret, Settings};
 use osprey::protection::knowledge::{DatabaseKnowledge, Knowledge};
-use osprey::protection::{Decision, Effects, NameContext, NameUse};
+use osprey::protection::{NameContext, NameUse, SessionNames};
 use tokio::runtime::Handle;
 
 /// The name of the sessions' database, and their encrypted MaxCompute project.
 const DATABASE: &str = "held";
 const ENCRYPTED: &str = "byok_prj";
 
-/// What decides for one session: as the core follows a session, outside transactions.
+/// One session, whose statements all succeed.
 struct Session<'a> {
     database: &'a DatabaseKnowledge,
-    at_start: NameContext,
-    names: NameContext,
+    names: SessionNames,
     /// Statements and cursors by their SQL-level name, if they read encrypted data.
     named: HashMap<String, bool>,
 }
 
 impl<'a> Session<'a> {
     fn new(database: &'a DatabaseKnowledge, user: &str) -> Self {
-        let names = NameContext::new(user, &database.search_path(user));
         Self {
             database,
-            at_start: names.clone(),
-            names,
+            names: SessionNames::new(NameContext::new(user, &database.search_path(user))),
             named: HashMap::new(),
         }
     }
 
     /// True if `text` needs the route for encrypted data.
     fn run(&mut self, text: &[u8]) -> bool {
-        let decision = self.database.snapshot().decide(text, &self.names);
+        let decision = self.database.snapshot().decide_in(text, &self.names);
         let mut protected = decision.protected.is_some();
         for name in &decision.names {
             match name {
@@ -58,17 +55,8 @@ impl<'a> Session<'a> {
                 _ => {}
             }
         }
-        self.follow(text, &decision);
-        // What is only prepared is decided when it is executed.
-        protected && !matches!(decision.names[..], [NameUse::Prepare(_)])
-    }
-
-    fn follow(&mut self, text: &[u8], decision: &Decision) {
-        if text.eq_ignore_ascii_case(b"DISCARD ALL") {
-            self.names = self.at_start.clone();
-        } else if decision.effects.has(Effects::CHANGES_NAMES) {
-            self.names.search_path.clone_from(&decision.search_path);
-        }
+        self.names.apply(&decision.changes);
+        protected
     }
 }
 

@@ -5,10 +5,12 @@ pub mod knowledge;
 mod memo;
 mod quick;
 mod relations;
+mod session;
 mod snapshot;
 
 use std::sync::Arc;
 
+pub use session::{Change, Leads, SessionNames, Value, Written};
 pub use snapshot::{Snapshot, SnapshotBuilder};
 
 use crate::keys::KeyRecord;
@@ -18,14 +20,14 @@ use crate::keys::KeyRecord;
 pub struct Decision {
     /// Why the statement needs the route for encrypted data; `None`: it does not.
     pub protected: Option<Arc<Reason>>,
-    /// Why what the statement defines (a view, a rule, a function) will need that route when it is
-    /// used. Until the catalogs say so, only the session that made it can know.
-    pub stored: Option<Arc<Reason>>,
     /// What else the statement does that a session has to know.
     pub effects: Effects,
     /// SQL-level names it makes or uses: `PREPARE`, `EXECUTE`, `DECLARE`, `FETCH` carry their
     /// decision by name.
     pub names: Vec<NameUse>,
+    /// What it changes for how names resolve in its session, and what it makes, in order, once it
+    /// has succeeded.
+    pub changes: Vec<Change>,
     /// A `/* osprey: route=… */` comment.
     pub hint: Option<RouteHint>,
     /// The schemas that a `SET search_path` makes the session's, where that is all that the text does

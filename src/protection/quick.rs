@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 use super::relations::Relations;
-use super::{Decision, Effects};
+use super::{Change, Decision, Effects};
 use crate::sql::lexer::{is_space, is_word, is_word_start};
 use crate::sql::{self, Keyword};
 
@@ -37,7 +37,8 @@ pub(super) struct Quick {
     reads: Arc<Decision>,
     writes: Arc<Decision>,
     begins: Arc<Decision>,
-    ends: Arc<Decision>,
+    commits: Arc<Decision>,
+    rolls_back: Arc<Decision>,
     unseen: Arc<Decision>,
 }
 
@@ -73,9 +74,10 @@ impl Quick {
         names.extend(relations.pattern_literals().map(<[u8]>::to_vec));
         let read_all = names.iter().any(Vec::is_empty);
         names.retain(|name| !name.is_empty());
-        let answer = |effects| {
+        let answer = |effects, change: Option<Change>| {
             Arc::new(Decision {
                 effects,
+                changes: change.into_iter().collect(),
                 ..Decision::default()
             })
         };
@@ -84,11 +86,12 @@ impl Quick {
             names: names.len(),
             read_all,
             read_other_encodings: relations.has_names_beyond_ascii(),
-            reads: answer(Effects::default()),
-            writes: answer(Effects::WRITES),
-            begins: answer(Effects::BEGINS),
-            ends: answer(Effects::ENDS),
-            unseen: answer(sql::UNSEEN),
+            reads: answer(Effects::default(), None),
+            writes: answer(Effects::WRITES, None),
+            begins: answer(Effects::BEGINS, Some(Change::Begin)),
+            commits: answer(Effects::ENDS, Some(Change::Commit)),
+            rolls_back: answer(Effects::ENDS, Some(Change::Rollback)),
+            unseen: answer(sql::UNSEEN, Some(Change::Anything)),
         }
     }
 
@@ -105,15 +108,16 @@ impl Quick {
         {
             return None;
         }
+        let whole = match rest.trim_ascii() {
+            b"" => true,
+            rest => [&b"work"[..], b"transaction"]
+                .iter()
+                .any(|word| rest.eq_ignore_ascii_case(word)),
+        };
         match keyword {
             Keyword::Begin | Keyword::Start => Some(Arc::clone(&self.begins)),
-            Keyword::Commit | Keyword::End | Keyword::Rollback | Keyword::Abort => {
-                let prepared = rest
-                    .trim_ascii()
-                    .to_ascii_lowercase()
-                    .starts_with(b"prepared");
-                (!prepared).then(|| Arc::clone(&self.ends))
-            }
+            Keyword::Commit | Keyword::End if whole => Some(Arc::clone(&self.commits)),
+            Keyword::Rollback | Keyword::Abort if whole => Some(Arc::clone(&self.rolls_back)),
             _ => None,
         }
     }

@@ -25,7 +25,7 @@ pub(super) enum Standing {
 }
 
 impl Standing {
-    fn or_graver(self, other: Self) -> Self {
+    pub(super) fn or_graver(self, other: Self) -> Self {
         let weight = |standing: &Self| match standing {
             Self::Protected(_) => 2,
             Self::Foreign => 1,

@@ -12,11 +12,11 @@ use super::lexer::Kind;
 use super::mention::{mention_all, mention_strings};
 use super::relations::{last_part, relation_name};
 use super::token::{Script, Statement};
-use super::{Analysis, RelationName, analyze};
-use crate::protection::Effects;
+use super::{Analysis, RelationName, analyze, written};
+use crate::protection::{Effects, Written};
 
-/// A name in a body: the schema, if it is written, and the name.
-pub(crate) type Reference = (Option<String>, String);
+/// A name in a body.
+pub(crate) type Reference = Written;
 
 /// What a function's body may do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,9 +41,18 @@ pub(crate) struct Body {
 pub(crate) fn read(text: &str, language: &str) -> Option<Body> {
     let analysis = match language {
         "sql" => {
-            let mut analysis = analyze(text.as_bytes());
-            strings(text.as_bytes(), &mut analysis);
-            analysis
+            let mut all = Analysis::default();
+            for one in analyze(text.as_bytes()).statements {
+                all.add(one.effects);
+                all.runs_text |= one.runs_text || one.reads_anything;
+                all.mentions.extend(one.mentions);
+                all.mentions.extend(one.reads);
+                all.writes.extend(one.writes);
+                all.calls.extend(one.calls);
+                all.own_calls.extend(one.own_calls);
+            }
+            strings(text.as_bytes(), &mut all);
+            all
         }
         "plpgsql" => {
             let mut analysis = Analysis::default();
@@ -52,12 +61,10 @@ pub(crate) fn read(text: &str, language: &str) -> Option<Body> {
         }
         _ => return None,
     };
-    let names = |names: &[RelationName<'_>]| names.iter().map(reference).collect();
-    let only_reads = !analysis.runs_text && analysis.effects.0 & !Effects::MULTIPLE.0 == 0;
-    let mut mentions: Vec<Reference> = names(&analysis.mentions);
-    mentions.extend(analysis.reads.iter().map(reference));
+    let names = |names: &[RelationName<'_>]| names.iter().map(written).collect();
+    let only_reads = !analysis.runs_text && analysis.effects == Effects::default();
     Some(Body {
-        mentions,
+        mentions: names(&analysis.mentions),
         writes: names(&analysis.writes),
         calls: names(&analysis.calls),
         own_calls: names(&analysis.own_calls),
@@ -67,15 +74,9 @@ pub(crate) fn read(text: &str, language: &str) -> Option<Body> {
     })
 }
 
-fn reference(name: &RelationName<'_>) -> Reference {
-    let text = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
-    (name.schema.as_deref().map(text), text(&name.name))
-}
-
 /// Every name in the strings of a text, whether they may be run or not: that depends on what the
 /// functions do that it calls.
 fn strings<'a>(text: &'a [u8], analysis: &mut Analysis<'a>) {
-    analysis.in_strings.clear();
     for statement in Script::read(text).statements() {
         mention_strings(&statement, &mut analysis.in_strings);
     }
@@ -136,8 +137,8 @@ fn read_chunk<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
             }
             Place::Neither => {}
         }
-        let written = place(statement, index, listing, merging) == Place::Written;
-        if statement.bytes(last + 1) == b"(" && !written && !is_plpgsql_word(statement, last) {
+        let is_target = place(statement, index, listing, merging) == Place::Written;
+        if statement.bytes(last + 1) == b"(" && !is_target && !is_plpgsql_word(statement, last) {
             function::call(statement, last, analysis);
         }
         index = last + 1;

@@ -27,7 +27,7 @@ pub(crate) use keyword::Keyword;
 pub(crate) use setting::ROUTE_SETTINGS;
 use std::borrow::Cow;
 
-use crate::protection::{Effects, NameUse, RouteHint};
+use crate::protection::{Change, Effects, NameUse, RouteHint, Written};
 
 /// A relation's name as the text writes it, folded as PostgreSQL folds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,12 +40,24 @@ pub(crate) struct RelationName<'a> {
     pub(crate) only: bool,
 }
 
-/// Everything that one reading of a text finds out, all of its statements together.
+/// A text, statement by statement.
+#[derive(Debug, Default)]
+pub(crate) struct Reading<'a> {
+    /// What all statements do together.
+    pub(crate) effects: Effects,
+    pub(crate) hint: Option<RouteHint>,
+    pub(crate) statements: Vec<Analysis<'a>>,
+}
+
+/// Everything that the reading of one statement finds out.
 #[derive(Debug, Default)]
 pub(crate) struct Analysis<'a> {
     pub(crate) effects: Effects,
     pub(crate) names: Vec<NameUse>,
-    pub(crate) hint: Option<RouteHint>,
+    /// What it changes for its session, where that can be told from the text alone.
+    pub(crate) changes: Vec<Change>,
+    /// What it makes: where that leads, the catalogs have to say.
+    pub(crate) made: Vec<Made<'a>>,
     /// What SET makes the session's search_path, where that is all that the text does.
     pub(crate) search_path: Option<Vec<String>>,
     /// Functions that are called, other than PostgreSQL's and Hologres' own.
@@ -69,6 +81,27 @@ pub(crate) struct Analysis<'a> {
     pub(crate) in_strings: Vec<RelationName<'a>>,
 }
 
+/// A relation or function that a statement makes or makes lead elsewhere.
+#[derive(Debug)]
+pub(crate) struct Made<'a> {
+    pub(crate) name: Written,
+    pub(crate) temporary: bool,
+    pub(crate) origin: Origin<'a>,
+}
+
+/// Where something leads that is made.
+#[derive(Debug)]
+pub(crate) enum Origin<'a> {
+    /// It holds its rows.
+    Rows,
+    /// Where what the statement stores leads.
+    Stored,
+    /// To a MaxCompute project, if it is named.
+    Project(Option<String>),
+    /// Where another relation leads.
+    Like(RelationName<'a>),
+}
+
 impl Analysis<'_> {
     fn add(&mut self, effects: Effects) {
         self.effects = self.effects.with(effects);
@@ -76,22 +109,30 @@ impl Analysis<'_> {
 }
 
 /// Reads a whole text.
-pub(crate) fn analyze(text: &[u8]) -> Analysis<'_> {
+pub(crate) fn analyze(text: &[u8]) -> Reading<'_> {
     read(text, false)
+}
+
+/// A name as the session remembers it; what is not UTF-8 is replaced.
+pub(crate) fn written(name: &RelationName<'_>) -> Written {
+    let text = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
+    (name.schema.as_deref().map(text), text(&name.name))
 }
 
 /// The schemas of a search path as the catalogs have it; `None`: it is not a list of names.
 pub(crate) fn search_path(list: &str) -> Option<Vec<String>> {
-    analyze(format!("SET search_path = {list}").as_bytes()).search_path
+    let text = format!("SET search_path = {list}");
+    let mut reading = analyze(text.as_bytes());
+    reading.statements.pop()?.search_path
 }
 
 /// Reads the head of a text whose rest is not in hand. What the rest does is not known, so it is
 /// taken to write, to call anything, to leave the route in doubt and to change the catalogs and how
 /// names resolve; every identifier of the statement that is cut off counts.
-pub(crate) fn analyze_prefix(text: &[u8]) -> Analysis<'_> {
-    let mut analysis = read(text, true);
-    analysis.add(UNSEEN);
-    analysis
+pub(crate) fn analyze_prefix(text: &[u8]) -> Reading<'_> {
+    let mut reading = read(text, true);
+    reading.effects = reading.effects.with(UNSEEN);
+    reading
 }
 
 /// What a text's unseen rest is taken to do.
@@ -101,25 +142,24 @@ pub(crate) const UNSEEN: Effects = Effects::WRITES
     .with(Effects::CHANGES_CATALOG)
     .with(Effects::CHANGES_NAMES);
 
-fn read(text: &[u8], cut: bool) -> Analysis<'_> {
+fn read(text: &[u8], cut: bool) -> Reading<'_> {
     let script = token::Script::read(text);
-    let mut analysis = Analysis {
+    let mut reading = Reading {
         hint: script.hint,
-        ..Analysis::default()
+        ..Reading::default()
     };
     if script.len() > 1 {
-        analysis.add(Effects::MULTIPLE);
+        reading.effects = Effects::MULTIPLE;
     }
     for (index, statement) in script.statements().enumerate() {
+        let mut analysis = Analysis::default();
         let cut = cut && index + 1 == script.len();
         if cut || statement.broken {
             mention::mention_all(&statement, !cut, &mut analysis.mentions);
         }
-        if statement::may_use(&statement) {
-            // A definition of the same text may be what it uses.
-            analysis.mentions.append(&mut analysis.stored);
-        }
         statement::classify(&statement, &mut analysis);
+        reading.effects = reading.effects.with(analysis.effects);
+        reading.statements.push(analysis);
     }
-    analysis
+    reading
 }

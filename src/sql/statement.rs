@@ -2,7 +2,7 @@
 
 use super::Analysis;
 use super::body;
-use super::definition::{define, is_beside_relations};
+use super::definition::{define, drop, import};
 use super::keyword::Keyword as K;
 use super::lexer::Kind;
 use super::mention::{mention_all, mention_strings};
@@ -10,7 +10,7 @@ use super::name::string_body;
 use super::relations::{last_part, relation_name, walk};
 use super::setting;
 use super::token::Statement;
-use crate::protection::{Effects, NameUse};
+use crate::protection::{Change, Effects, NameUse};
 
 /// Adds what one statement does and reads to the analysis.
 pub(super) fn classify<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
@@ -46,18 +46,12 @@ fn explain<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
     let before = analysis.effects;
     classify_from(statement, index, analysis);
     if !analyze {
+        analysis.changes.clear();
+        analysis.made.clear();
         // Planning may still run what it takes for constant.
         let kept = Effects::CALLS_UNKNOWN.with(Effects::ROUTE_DOUBT);
         analysis.effects = before.with(Effects(analysis.effects.0 & kept.0));
     }
-}
-
-/// True if a statement may use what one in front of it has defined.
-pub(super) fn may_use(statement: &Statement<'_, '_>) -> bool {
-    !matches!(
-        statement.keyword(0),
-        K::Commit | K::End | K::Rollback | K::Abort | K::Grant | K::Comment
-    )
 }
 
 fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut Analysis<'a>) {
@@ -76,17 +70,20 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
         }
         K::Set => setting::set(statement, next, analysis),
         K::Reset => setting::reset(statement, next, analysis),
-        K::Show | K::Savepoint | K::Release => {}
-        K::Discard => discard(statement.keyword(next), analysis),
-        K::Begin | K::Start => analysis.add(Effects::BEGINS),
-        K::Commit | K::Rollback | K::End | K::Abort => {
-            analysis.add(Effects::ENDS);
-            if statement.keyword(next) == K::Prepared {
-                analysis.add(writes);
-            }
+        K::Savepoint => {
+            let name = statement.folded_text(next);
+            analysis.changes.push(Change::Savepoint(name));
         }
+        K::Show | K::Release => {}
+        K::Discard => discard(statement.keyword(next), analysis),
+        K::Begin | K::Start => {
+            analysis.add(Effects::BEGINS);
+            analysis.changes.push(Change::Begin);
+        }
+        K::Commit | K::Rollback | K::End | K::Abort => end(statement, start, analysis),
         K::Prepare if statement.keyword(next) == K::Transaction => {
             analysis.add(Effects::ENDS.with(writes));
+            analysis.changes.push(Change::Commit);
         }
         K::Prepare => {
             analysis.add(writes);
@@ -132,11 +129,10 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
         K::Do => do_block(statement, next, analysis),
         K::Call => call(statement, next, analysis),
         K::Create | K::Alter => define(statement, start, analysis),
-        K::Drop | K::Import => {
-            analysis.add(writes);
-            if !is_beside_relations(statement.keyword(next)) {
-                analysis.add(Effects::CHANGES_CATALOG);
-            }
+        K::Drop => drop(statement, next, analysis),
+        K::Import => {
+            analysis.add(writes.with(Effects::CHANGES_CATALOG));
+            import(statement, next, analysis);
         }
         K::Analyze | K::Analyse | K::Vacuum => sample(statement, next, analysis),
         K::Refresh => refresh(statement, next, analysis),
@@ -195,9 +191,39 @@ pub(super) fn execute<'a>(statement: &Statement<'_, 'a>, name: usize, analysis: 
     query(statement, name + 1, analysis);
 }
 
+/// `COMMIT`, `END`, `ROLLBACK`, `ABORT`, with `AND CHAIN`, `PREPARED`, or `TO [SAVEPOINT] name`.
+fn end(statement: &Statement<'_, '_>, start: usize, analysis: &mut Analysis<'_>) {
+    analysis.add(Effects::ENDS);
+    if statement.keyword(start + 1) == K::Prepared {
+        analysis.add(Effects::WRITES);
+        return;
+    }
+    if statement.find_outside(start, K::To).is_some() {
+        let name = statement.folded_text(statement.len() - 1);
+        analysis.changes.push(Change::RollbackTo(name));
+        return;
+    }
+    let rolls_back = matches!(statement.keyword(start), K::Rollback | K::Abort);
+    analysis.changes.push(if rolls_back {
+        Change::Rollback
+    } else {
+        Change::Commit
+    });
+    if statement.is_word(statement.len() - 1, "chain") && !is_no(statement) {
+        analysis.changes.push(Change::Begin);
+    }
+}
+
+/// `… AND NO CHAIN`
+fn is_no(statement: &Statement<'_, '_>) -> bool {
+    let no = statement.len().checked_sub(2);
+    no.is_some_and(|no| statement.keyword(no) == K::No)
+}
+
 fn discard(what: K, analysis: &mut Analysis<'_>) {
     match what {
         K::All => {
+            analysis.changes.push(Change::DiscardAll);
             analysis.add(
                 Effects::RESETS_ALL
                     .with(Effects::CHANGES_NAMES)
@@ -207,6 +233,7 @@ fn discard(what: K, analysis: &mut Analysis<'_>) {
             analysis.names.push(NameUse::Close(None));
         }
         K::Temp | K::Temporary => {
+            analysis.changes.push(Change::DiscardTemporary);
             analysis.add(Effects::CHANGES_NAMES.with(Effects::WRITES));
         }
         _ => {}
@@ -269,6 +296,7 @@ fn do_block<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analy
     match body {
         Some(body) if plpgsql && !statement.broken => {
             analysis.add(ANYTHING);
+            analysis.changes.push(Change::Anything);
             body::read_do(string_body(statement.bytes(body)), analysis);
         }
         _ => unreadable(statement, ANYTHING, analysis),
@@ -284,6 +312,7 @@ fn call<'a>(statement: &Statement<'_, 'a>, name: usize, analysis: &mut Analysis<
         return;
     }
     analysis.add(ANYTHING.with(Effects::CHANGES_CATALOG));
+    analysis.changes.push(Change::Anything);
     analysis.calls.extend(relation_name(statement, name, last));
     mention_strings(statement, &mut analysis.in_strings);
     walk(statement, last + 1..statement.len(), analysis);
@@ -366,5 +395,6 @@ pub(super) fn unreadable<'a>(
     analysis: &mut Analysis<'a>,
 ) {
     analysis.add(effects);
+    analysis.changes.push(Change::Anything);
     mention_all(statement, true, &mut analysis.mentions);
 }

@@ -127,13 +127,14 @@ proptest! {
     fn quick_answers_are_those_of_reading(text in soup()) {
         let snapshot = &*SNAPSHOT;
         let names = NameContext::default();
-        let read = snapshot.read(sql::analyze(&text), &names);
+        let read = snapshot.read(sql::analyze(&text), &names, &NOTHING, None);
         let quick = snapshot.quick.transaction(&text).or_else(|| snapshot.quick.decide(&text));
         if let Some(quick) = quick {
             let seen = if quick.effects.has(Effects::WRITES) { Effects::WRITES.0 } else { !0 };
             prop_assert_eq!(quick.effects.0, read.effects.0 & seen);
             prop_assert_eq!(&quick.protected, &read.protected);
             prop_assert_eq!(&quick.names, &read.names);
+            prop_assert_eq!(&quick.changes, &read.changes);
             prop_assert_eq!(quick.hint, read.hint);
         }
     }
@@ -207,6 +208,11 @@ fn hostile_texts_are_read_in_linear_time() {
         "union all ",
         "explain ",
         "insert into secret ",
+        "savepoint a;",
+        "create temp table a (b int);savepoint a;",
+        "create view secret as select * from secret;",
+        "drop table a, b;begin;",
+        "set search_path = a, b;rollback;",
     ] {
         let text = format!(
             "with x as (select 1){}",

@@ -13,7 +13,7 @@ use cte::Ctes;
 use super::keyword::Keyword as K;
 use super::lexer::Kind;
 use super::token::Statement;
-use super::{Analysis, RelationName, function};
+use super::{Analysis, Made, Origin, RelationName, function, written};
 use crate::protection::Effects;
 
 /// What may stand next.
@@ -51,6 +51,7 @@ struct Frame {
     before_using: bool,
     merge: bool,
     select_into: bool,
+    into_temporary: bool,
     recursive: bool,
     /// CTEs in sight when the bracket opened; the rest goes out of sight when it closes.
     ctes: usize,
@@ -71,6 +72,7 @@ impl Frame {
             before_using: false,
             merge: false,
             select_into: false,
+            into_temporary: false,
             recursive: false,
             ctes,
             insert_ctes: None,
@@ -333,6 +335,7 @@ impl Walk<'_, '_, '_> {
         if self.frame.select_into && self.is_into_modifier(index) {
             if matches!(keyword, K::Temp | K::Temporary) {
                 self.analysis.add(Effects::CHANGES_NAMES);
+                self.frame.into_temporary = true;
             }
             return index + 1;
         }
@@ -357,7 +360,13 @@ impl Walk<'_, '_, '_> {
                 if state == State::ReadTarget {
                     self.analysis.reads.extend(target.clone());
                 }
-                if !self.frame.select_into {
+                if self.frame.select_into {
+                    self.analysis.made.extend(target.map(|target| Made {
+                        name: written(&target),
+                        temporary: self.frame.into_temporary,
+                        origin: Origin::Rows,
+                    }));
+                } else {
                     self.analysis.writes.extend(target);
                 }
                 self.after_target();
