@@ -34,8 +34,8 @@ const LABELLED: &str = r#"
         OPTIONS (project_name 'project_6');
     CREATE TABLE orders (a int);
     CREATE VIEW views.v_orders AS SELECT * FROM ext.orders;
-    CREATE FUNCTION fn.read_secret() RETURNS bigint LANGUAGE sql
-        AS 'SELECT count(*) FROM ext.secret';
+    CREATE FUNCTION fn.read_secret() RETURNS bigint
+        BEGIN ATOMIC SELECT count(*) FROM ext.secret; END;
     CREATE FUNCTION fn.read_open() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM ext.open_data; END;
 "#;
 

@@ -204,6 +204,16 @@ impl Snapshot {
         })
     }
 
+    /// The same for a session, with what it has changed and made.
+    pub fn decide_prefix_in(&self, head: &[u8], session: &SessionNames) -> Arc<Decision> {
+        let own = session.own();
+        let quick = own.adds_nothing().then(|| self.quick.decide_prefix(head));
+        quick.flatten().unwrap_or_else(|| {
+            let reading = sql::analyze_prefix(head);
+            Arc::new(self.read(reading, session.names(), own, Some(session)))
+        })
+    }
+
     /// Without parsing; while the catalogs are not known in full, any name may be one that matters.
     fn quick(&self, sql: &[u8]) -> Option<Arc<Decision>> {
         if self.blind {
@@ -373,12 +383,18 @@ impl Snapshot {
     ) -> Leads {
         let standing = match origin {
             Origin::Rows => return Leads::Nowhere,
-            Origin::Like(relation) => self.resolve(relation, names, own),
-            Origin::Stored => analysis
-                .stored
-                .iter()
-                .map(|name| self.resolve_mention(name, own))
-                .fold(Standing::Plain, Standing::or_graver),
+            Origin::Like(relation) => {
+                let read = self.resolve(relation, names, own);
+                read.or_graver(self.relations.resolve_write(relation))
+            }
+            Origin::Stored => {
+                let stored = analysis.stored.iter();
+                let stored = stored.map(|name| self.resolve_mention(name, own));
+                let read = self.standings(analysis, names, own).into_iter();
+                stored
+                    .chain(read.map(|(_, standing)| standing))
+                    .fold(Standing::Plain, Standing::or_graver)
+            }
             Origin::Project(project) => {
                 let project = project.as_deref().map(project_key);
                 let mut protected = self.protected().map(|(_, _, reason)| reason);

@@ -36,8 +36,8 @@ pub(super) fn define<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: 
     } else {
         let origin = match statement.keyword(object) {
             K::Table if foreign => Origin::Project(project(statement)),
-            K::View if !materialized => Origin::Stored,
-            K::Function | K::Procedure | K::Rule => Origin::Stored,
+            // A materialized view reads when it is refreshed.
+            K::View | K::Function | K::Procedure | K::Rule => Origin::Stored,
             _ => Origin::Rows,
         };
         create(statement, object, temporary, origin, analysis);

@@ -94,7 +94,7 @@ pub(crate) struct Made<'a> {
 pub(crate) enum Origin<'a> {
     /// It holds its rows.
     Rows,
-    /// Where what the statement stores leads.
+    /// Where what the statement stores or reads leads.
     Stored,
     /// To a MaxCompute project, if it is named.
     Project(Option<String>),
@@ -132,6 +132,10 @@ pub(crate) fn search_path(list: &str) -> Option<Vec<String>> {
 pub(crate) fn analyze_prefix(text: &[u8]) -> Reading<'_> {
     let mut reading = read(text, true);
     reading.effects = reading.effects.with(UNSEEN);
+    reading.statements.push(Analysis {
+        changes: vec![Change::Anything],
+        ..Analysis::default()
+    });
     reading
 }
 

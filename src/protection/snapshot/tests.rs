@@ -139,12 +139,13 @@ proptest! {
         }
     }
 
-    /// What a head leaves unseen is taken to write.
+    /// What a head leaves unseen is taken to write, and to change anything.
     #[test]
     fn heads_cut_anywhere_are_taken_to_write(text in soup(), cut in 0_usize..200) {
         let head = &text[..cut.min(text.len())];
         let decision = SNAPSHOT.decide_prefix(head, &NameContext::default());
         prop_assert!(decision.effects.has(Effects::WRITES));
+        prop_assert_eq!(decision.changes.last(), Some(&Change::Anything));
     }
 }
 

@@ -361,6 +361,8 @@ impl Walk<'_, '_, '_> {
                     self.analysis.reads.extend(target.clone());
                 }
                 if self.frame.select_into {
+                    // INSERT, UPDATE and DELETE make nothing, whatever stands in them.
+                    let target = target.filter(|_| !is_change(statement.keyword(0)));
                     self.analysis.made.extend(target.map(|target| Made {
                         name: written(&target),
                         temporary: self.frame.into_temporary,
@@ -400,6 +402,10 @@ impl Walk<'_, '_, '_> {
             function::call(self.statement, index, self.analysis);
         }
     }
+}
+
+fn is_change(keyword: K) -> bool {
+    matches!(keyword, K::Insert | K::Update | K::Delete | K::Merge)
 }
 
 /// The last part of the dotted name that begins at `first`.
