@@ -42,7 +42,9 @@ fn snapshot(padding: usize) -> Snapshot {
     let reason_of_function = reason("fn.read_secret()", Source::Key);
     builder = builder
         .protect_function("fn", "read_secret", reason_of_function)
-        .foreign_function("fn", "read_open");
+        .foreign_function("fn", "read_open")
+        .runs_no_text("fn", "shout", true)
+        .runs_no_text("fn", "note", false);
     // Enough other names for the matcher to be of the kind used for many.
     for number in 0..padding {
         let name = format!("padding_{number:05}_table");
