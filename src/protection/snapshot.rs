@@ -444,10 +444,10 @@ impl Snapshot {
         );
         let several = reading.statements.len() > 1;
         for analysis in reading.statements {
-            decision.names.extend(analysis.names);
             if !several {
-                decision.search_path = analysis.search_path;
+                decision.search_path = analysis.search_path();
             }
+            decision.names.extend(analysis.names);
         }
         decision
     }

@@ -27,7 +27,7 @@ pub(crate) use keyword::Keyword;
 pub(crate) use setting::ROUTE_SETTINGS;
 use std::borrow::Cow;
 
-use crate::protection::{Change, Effects, NameUse, RouteHint, Written};
+use crate::protection::{Change, Effects, NameUse, RouteHint, Value, Written};
 
 /// A relation's name as the text writes it, folded as PostgreSQL folds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,8 +58,6 @@ pub(crate) struct Analysis<'a> {
     pub(crate) changes: Vec<Change>,
     /// What it makes: where that leads, the catalogs have to say.
     pub(crate) made: Vec<Made<'a>>,
-    /// What SET makes the session's search_path, where that is all that the text does.
-    pub(crate) search_path: Option<Vec<String>>,
     /// Functions that are called, other than PostgreSQL's and Hologres' own.
     pub(crate) calls: Vec<RelationName<'a>>,
     /// Functions that are called by a name of PostgreSQL's and Hologres' own, without a schema: the
@@ -103,6 +101,17 @@ pub(crate) enum Origin<'a> {
 }
 
 impl Analysis<'_> {
+    /// What it makes the session's search path, if the text says that.
+    pub(crate) fn search_path(&self) -> Option<Vec<String>> {
+        self.changes.iter().find_map(|change| match change {
+            Change::SearchPath {
+                path: Value::Is(path),
+                local: false,
+            } => Some(path.clone()),
+            _ => None,
+        })
+    }
+
     fn add(&mut self, effects: Effects) {
         self.effects = self.effects.with(effects);
     }
@@ -122,8 +131,8 @@ pub(crate) fn written(name: &RelationName<'_>) -> Written {
 /// The schemas of a search path as the catalogs have it; `None`: it is not a list of names.
 pub(crate) fn search_path(list: &str) -> Option<Vec<String>> {
     let text = format!("SET search_path = {list}");
-    let mut reading = analyze(text.as_bytes());
-    reading.statements.pop()?.search_path
+    let reading = analyze(text.as_bytes());
+    reading.statements.iter().find_map(Analysis::search_path)
 }
 
 /// Reads the head of a text whose rest is not in hand. What the rest does is not known, so it is

@@ -38,16 +38,9 @@ pub(super) fn set(statement: &Statement<'_, '_>, mut index: usize, analysis: &mu
     if (local || statement.keyword(index) == Keyword::Session) && statement.is_name(index + 1) {
         index += 1;
     }
-    let change = changed_by_set(statement, index, local);
-    if let Some(Change::SearchPath {
-        path: Value::Is(path),
-        local: false,
-    }) = &change
-        && statement.keyword(index) != Keyword::Schema
-    {
-        analysis.search_path = Some(path.clone());
-    }
-    analysis.changes.extend(change);
+    analysis
+        .changes
+        .extend(changed_by_set(statement, index, local));
     analysis.add(match statement.keyword(index) {
         Keyword::Role | Keyword::Authorization => OTHER_ROLE,
         Keyword::Session if statement.keyword(index + 1) == Keyword::Authorization => OTHER_ROLE,

@@ -319,6 +319,11 @@ fn what_a_session_makes_its_search_path() {
         "$user|Mixed|a b",
     );
     certain("SET search_path = 'a, b'", "a, b");
+    certain("SET SCHEMA 'ext'", "ext");
+    certain(
+        "SELECT set_config('search_path', 'ext, \"B\"', false)",
+        "ext|B",
+    );
     for sql in [
         "SET LOCAL search_path = ext",
         "SET search_path TO DEFAULT",
@@ -326,8 +331,9 @@ fn what_a_session_makes_its_search_path() {
         "SET search_path = ext; SELECT 1",
         "SET search_path = ext oops",
         "RESET search_path",
-        "SELECT set_config('search_path', 'ext', false)",
-        "SET SCHEMA 'ext'",
+        "SELECT set_config('search_path', 'ext', true)",
+        "SELECT set_config('search_path', 'ext', false) FROM plain",
+        "SELECT set_config('search_path', 'ext', false), 1",
     ] {
         assert_eq!(path(sql), None, "{sql}");
     }
