@@ -74,6 +74,7 @@ fn the_corpus_is_decided_as_labelled() {
         ("named in a string that may be run", 1),
         ("not a statement", 6),
         ("only prepared", 4),
+        ("only stored", 9),
         ("only planned", 5),
         ("search path not certain", 1),
     ];

@@ -20,6 +20,10 @@ use crate::keys::KeyRecord;
 pub struct Decision {
     /// Why the statement needs the route for encrypted data; `None`: it does not.
     pub protected: Option<Arc<Reason>>,
+    /// It reads nothing protected: `protected` is what it stores for later (a view, a rule, a
+    /// function). That counts for a session in which nobody follows what it makes; see
+    /// [`Snapshot::decide_in`].
+    pub only_stores: bool,
     /// What else the statement does that a session has to know.
     pub effects: Effects,
     /// SQL-level names it makes or uses: `PREPARE`, `EXECUTE`, `DECLARE`, `FETCH` carry their

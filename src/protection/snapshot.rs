@@ -144,8 +144,21 @@ impl Snapshot {
             })
     }
 
-    /// The same for a session, with what it has changed and made.
+    /// The same for a session, with what it has changed and made. What a statement only stores is no
+    /// reason here: the session knows where it leads once it is used.
     pub fn decide_in(&self, sql: &[u8], session: &SessionNames) -> Arc<Decision> {
+        let decision = self.decide_with_own(sql, session);
+        if !decision.only_stores {
+            return decision;
+        }
+        Arc::new(Decision {
+            protected: None,
+            only_stores: false,
+            ..(*decision).clone()
+        })
+    }
+
+    fn decide_with_own(&self, sql: &[u8], session: &SessionNames) -> Arc<Decision> {
         let own = session.own();
         if own.is_empty() {
             return self.decide(sql, session.names());
@@ -244,6 +257,9 @@ impl Snapshot {
                     .into_iter()
                     .for_each(&mut tell);
             }
+            self.stored(analysis, &NOTHING)
+                .into_iter()
+                .for_each(&mut tell);
             for (_, standing) in standings {
                 if let Standing::Protected(reason) = standing {
                     tell(reason);
@@ -285,6 +301,15 @@ impl Snapshot {
             session.change(&changes);
             visit(statement, standings, changes);
         }
+    }
+
+    /// Why what a statement stores is protected.
+    fn stored(&self, analysis: &Analysis<'_>, own: &Own) -> Option<Arc<Reason>> {
+        let mut stored = analysis.stored.iter();
+        stored.find_map(|name| match self.resolve_mention(name, own) {
+            Standing::Protected(reason) => Some(reason),
+            Standing::Foreign | Standing::Plain => None,
+        })
     }
 
     /// What a statement changes for its session.
@@ -427,6 +452,7 @@ impl Snapshot {
         own: &Own,
         session: Option<&SessionNames>,
     ) -> Decision {
+        let mut stored = None;
         let mut decision = Decision {
             effects: reading.effects,
             hint: reading.hint,
@@ -440,8 +466,13 @@ impl Snapshot {
             |analysis, standings, changes| {
                 self.add(&mut decision, analysis, standings);
                 decision.changes.extend(changes);
+                stored = stored.take().or_else(|| self.stored(analysis, own));
             },
         );
+        if decision.protected.is_none() {
+            decision.only_stores = stored.is_some();
+            decision.protected = stored;
+        }
         let several = reading.statements.len() > 1;
         for analysis in reading.statements {
             if !several {
