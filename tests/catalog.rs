@@ -198,6 +198,12 @@ async fn functions_lead_on() {
         ("public.over_view", vec!["public.over_text"]),
         ("public.runs()", vec!["public.orders"]),
     ];
+    let runs_no_text: Vec<(&str, bool)> = contents
+        .functions
+        .iter()
+        .map(|function| (function.name.as_str(), function.only_reads))
+        .collect();
+    assert_eq!(runs_no_text, [("text", true), ("harmless", true)]);
     let found = summary(&contents);
     let found: Vec<(&str, Vec<&str>)> = found
         .iter()

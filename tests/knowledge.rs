@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::postgres::{self, Cluster, PASSWORD};
 use common::until;
-use osprey::catalog::{Contents, Failure, ReadError, Relation};
+use osprey::catalog::{Contents, Failure, ReadError, Relation, Sort};
 use osprey::config::{ConfiguredEncryption, ProjectRule, Secret, Settings, TablePattern};
 use osprey::protection::knowledge::{DatabaseKnowledge, Knowledge};
 use osprey::protection::{NameContext, Reason, Source};
@@ -284,7 +284,8 @@ fn contents() -> Contents {
     let orders = Relation {
         schema: "public".into(),
         name: "orders".into(),
-        function: false,
+        sort: Sort::Relation,
+        inherited: false,
         project: Some("sales".into()),
         reads: Vec::new(),
     };

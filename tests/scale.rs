@@ -31,8 +31,11 @@ const LABELLED: &str = r#"
         OPTIONS (project_name 'project_6');
     CREATE TABLE orders (a int);
     CREATE VIEW views.v_orders AS SELECT * FROM ext.orders;
-    CREATE FUNCTION fn.read_secret() RETURNS bigint LANGUAGE sql
-        AS 'SELECT count(*) FROM ext.secret';
+    CREATE FUNCTION fn.read_secret() RETURNS bigint
+        BEGIN ATOMIC SELECT count(*) FROM ext.secret; END;
+    CREATE FUNCTION fn.shout(t text) RETURNS text LANGUAGE sql AS 'SELECT upper(t)';
+    CREATE FUNCTION fn.note(t text) RETURNS void LANGUAGE plpgsql
+        AS $$ BEGIN INSERT INTO orders VALUES (length(t)); END $$;
     CREATE FUNCTION fn.read_open() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM ext.open_data; END;
 "#;
 

@@ -5,100 +5,269 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::Relation;
+use super::{Function, Relation};
+use crate::sql;
 
-/// A relation or a function, as the catalog spells it.
+/// What reads: a relation and what is done to it, or a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Sort {
+    /// A relation that is read.
+    Relation,
+    /// A relation that is written: a rule on it reads; or a materialized view that is refreshed.
+    Written,
+    /// A function that is called; functions of one name count as one.
+    Function,
+}
+
+/// Who reads, or what is read, as the catalog spells it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Name {
-    /// Its schema.
-    pub schema: String,
-    /// Its name.
-    pub name: String,
-    /// A function; functions of one name count as one.
-    pub function: bool,
+pub(crate) struct Node {
+    pub(crate) schema: String,
+    pub(crate) name: String,
+    pub(crate) sort: Sort,
 }
 
-/// A MaxCompute foreign table and its project option.
+/// A MaxCompute foreign table and its `project_name` option.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForeignTable {
-    /// Which table.
-    pub name: Name,
-    /// Its `project_name` option.
-    pub project: Option<String>,
+pub(crate) struct ForeignTable {
+    pub(crate) name: Node,
+    pub(crate) project: Option<String>,
 }
 
-/// A function whose body is a text, and every identifier in it.
+/// One reads another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Body {
-    /// Which function.
-    pub function: Name,
-    /// What it may mean.
-    pub mentions: HashSet<String>,
+pub(crate) struct Edge {
+    pub(crate) reader: Node,
+    pub(crate) read: Node,
+    /// As a parent reads what inherits from it.
+    pub(crate) inherited: bool,
 }
 
-/// What leads to `foreign`, itself included, given all direct edges `(reader, read)` of the
-/// database, and the functions of which only a text is known: they may read whatever bears a name
-/// that stands in it. Foreign tables come first; a relation comes after at least one that it reads.
-/// Cycles (rules can make them) and repeated edges do no harm.
-pub fn relations(
-    foreign: Vec<ForeignTable>,
-    edges: &[(Name, Name)],
-    bodies: &[Body],
-) -> Vec<Relation> {
-    let mut readers: HashMap<&Name, Vec<&Name>> = HashMap::new();
-    for (reader, read) in edges {
-        readers.entry(read).or_default().push(reader);
+/// A function and what its body says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Routine {
+    pub(crate) function: Node,
+    /// Its own search path, if it has one that does not depend on its caller.
+    pub(crate) path: Option<Vec<String>>,
+    /// `None`: it cannot be read.
+    pub(crate) body: Option<sql::Body>,
+}
+
+/// What a name in a body may mean that is a relation, or not known to be none; that is called; that is
+/// written.
+const ANYTHING: &[Sort] = &[Sort::Relation, Sort::Function];
+const CALLED: &[Sort] = &[Sort::Function];
+const WRITTEN: &[Sort] = &[Sort::Written];
+
+/// All functions of a database: what their bodies name, and what they may do with a text.
+struct Functions<'a> {
+    routines: &'a [Routine],
+    by_name: HashMap<&'a str, Vec<&'a Routine>>,
+    /// Those of which nothing runs a text of its own or its caller's making.
+    plain: HashSet<&'a Node>,
+    /// Those of `plain` that do nothing but read.
+    reading: HashSet<&'a Node>,
+}
+
+impl<'a> Functions<'a> {
+    fn new(routines: &'a [Routine]) -> Self {
+        let mut by_name: HashMap<&str, Vec<&Routine>> = HashMap::new();
+        for routine in routines {
+            by_name
+                .entry(&routine.function.name)
+                .or_default()
+                .push(routine);
+        }
+        let mut functions = Self {
+            routines,
+            by_name,
+            plain: HashSet::new(),
+            reading: HashSet::new(),
+        };
+        functions.plain = functions.all_that(|body| !body.runs_text);
+        functions.reading = functions.all_that(|body| !body.runs_text && body.only_reads);
+        functions
     }
-    let mut mentioned: HashMap<&str, Vec<&Name>> = HashMap::new();
-    for body in bodies {
-        for name in &body.mentions {
-            mentioned.entry(name).or_default().push(&body.function);
+
+    /// The functions of which every body is such, and that call only functions which are.
+    fn all_that(&self, such: impl Fn(&sql::Body) -> bool) -> HashSet<&'a Node> {
+        let mut all: HashSet<&Node> = self
+            .routines
+            .iter()
+            .map(|routine| &routine.function)
+            .collect();
+        loop {
+            let before = all.len();
+            for routine in self.routines {
+                let calls_such = |read: &sql::Body| {
+                    read.calls.iter().all(|call| {
+                        let mut called = self.called(call).peekable();
+                        called.peek().is_some()
+                            && called.all(|routine| all.contains(&routine.function))
+                    })
+                };
+                let is_such = routine
+                    .body
+                    .as_ref()
+                    .is_some_and(|read| such(read) && calls_such(read));
+                if !is_such {
+                    all.remove(&routine.function);
+                }
+            }
+            if all.len() == before {
+                return all;
+            }
         }
     }
-    let mut index: HashMap<Name, usize> = HashMap::new();
+
+    fn called(&self, (schema, name): &sql::Reference) -> impl Iterator<Item = &'a Routine> {
+        let of_name = self.by_name.get(name.as_str()).into_iter().flatten();
+        of_name.copied().filter(move |routine| {
+            schema
+                .as_ref()
+                .is_none_or(|schema| *schema == routine.function.schema)
+        })
+    }
+
+    /// Every name in the bodies, with the function that may read it.
+    fn references(&self) -> HashMap<&'a str, Vec<Use<'a>>> {
+        let mut uses: HashMap<&str, Vec<Use<'_>>> = HashMap::new();
+        for routine in self.routines {
+            let Some(read) = &routine.body else { continue };
+            let strings = if self.plain.contains(&routine.function) {
+                &[][..]
+            } else {
+                &read.in_strings
+            };
+            for (references, sorts) in [
+                (&*read.mentions, ANYTHING),
+                (strings, ANYTHING),
+                (&read.calls, CALLED),
+                (&read.own_calls, CALLED),
+                (&read.writes, WRITTEN),
+            ] {
+                for (schema, name) in references {
+                    uses.entry(name).or_default().push(Use {
+                        routine,
+                        schema: schema.as_deref(),
+                        sorts,
+                    });
+                }
+            }
+        }
+        uses
+    }
+
+    fn known(&self) -> Vec<Function> {
+        let mut known: Vec<Function> = self
+            .plain
+            .iter()
+            .map(|name| Function {
+                schema: name.schema.clone(),
+                name: name.name.clone(),
+                only_reads: self.reading.contains(name),
+            })
+            .collect();
+        known.sort_unstable_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+        known
+    }
+}
+
+/// A name in a function's body.
+struct Use<'a> {
+    routine: &'a Routine,
+    schema: Option<&'a str>,
+    /// What it may mean.
+    sorts: &'static [Sort],
+}
+
+impl Use<'_> {
+    /// True if it may mean `name`. `bears` tells whether a relation of that name is in a schema.
+    fn means(&self, name: &Node, bears: impl Fn(&str) -> bool) -> bool {
+        if !self.sorts.contains(&name.sort) {
+            return false;
+        }
+        match (self.schema, &self.routine.path) {
+            (Some(schema), _) => schema == name.schema,
+            (None, None) => true,
+            (None, Some(path)) => path
+                .iter()
+                .find(|&schema| {
+                    *schema == name.schema || name.sort != Sort::Function && bears(schema)
+                })
+                .is_some_and(|schema| *schema == name.schema),
+        }
+    }
+}
+
+/// What leads to `foreign`, itself included, given all direct edges of the database, the functions
+/// of which only a text is known, and what else bears the name of a relation that may lead there.
+/// Foreign tables come first; a relation comes after at least one that it reads. Cycles (rules can
+/// make them) and repeated edges do no harm. Answers also which functions run no text.
+pub(crate) fn relations(
+    foreign: Vec<ForeignTable>,
+    edges: &[Edge],
+    routines: &[Routine],
+    bearers: &[(String, String)],
+) -> (Vec<Relation>, Vec<Function>) {
+    let mut readers: HashMap<&Node, Vec<(&Node, bool)>> = HashMap::new();
+    for edge in edges {
+        let reader = (&edge.reader, edge.inherited);
+        readers.entry(&edge.read).or_default().push(reader);
+    }
+    let functions = Functions::new(routines);
+    let uses = functions.references();
+    let bearers: HashSet<(&str, &str)> = bearers
+        .iter()
+        .map(|(schema, name)| (schema.as_str(), name.as_str()))
+        .collect();
+    let mut index: HashMap<Node, usize> = HashMap::new();
     let mut found: Vec<Relation> = Vec::new();
-    let mut queue: VecDeque<Name> = VecDeque::new();
+    let mut queue: VecDeque<Node> = VecDeque::new();
     for table in foreign {
         if !index.contains_key(&table.name) {
-            add(&mut index, &mut found, &table.name, table.project);
+            add(&mut index, &mut found, &table.name, table.project, false);
             queue.push_back(table.name);
         }
     }
     let mut seen = HashSet::new();
     while let Some(read) = queue.pop_front() {
         let to = index[&read];
-        let by_edge = readers.get(&read).into_iter().flatten();
-        let by_name = mentioned.get(read.name.as_str()).into_iter().flatten();
-        for &reader in by_edge.chain(by_name) {
+        let by_edge = readers.get(&read).into_iter().flatten().copied();
+        let bears = |schema: &str| bearers.contains(&(schema, read.name.as_str()));
+        let by_name = uses.get(read.name.as_str()).into_iter().flatten();
+        let by_name = by_name
+            .filter(|used| used.means(&read, bears))
+            .map(|used| (&used.routine.function, false));
+        for (reader, inherited) in by_edge.chain(by_name) {
             let from = index.get(reader).copied().unwrap_or_else(|| {
                 queue.push_back(reader.clone());
-                add(&mut index, &mut found, reader, None)
+                add(&mut index, &mut found, reader, None, true)
             });
+            found[from].inherited &= inherited;
             if from != to && seen.insert((from, to)) {
                 found[from].reads.push(to);
             }
         }
     }
-    found
+    (found, functions.known())
 }
 
 fn add(
-    index: &mut HashMap<Name, usize>,
+    index: &mut HashMap<Node, usize>,
     found: &mut Vec<Relation>,
-    name: &Name,
+    name: &Node,
     project: Option<String>,
+    inherited: bool,
 ) -> usize {
     let at = found.len();
     index.insert(name.clone(), at);
-    let Name {
-        schema,
-        name,
-        function,
-    } = name.clone();
+    let Node { schema, name, sort } = name.clone();
     found.push(Relation {
         schema,
         name,
-        function,
+        sort,
+        inherited,
         project,
         reads: Vec::new(),
     });
@@ -109,17 +278,17 @@ fn add(
 mod tests {
     use super::*;
 
-    fn name(name: &str) -> Name {
-        Name {
+    fn name(name: &str) -> Node {
+        Node {
             schema: "public".into(),
             name: name.into(),
-            function: false,
+            sort: Sort::Relation,
         }
     }
 
-    fn function(function: &str) -> Name {
-        Name {
-            function: true,
+    fn function(function: &str) -> Node {
+        Node {
+            sort: Sort::Function,
             ..name(function)
         }
     }
@@ -131,10 +300,18 @@ mod tests {
         }
     }
 
-    fn edges(pairs: &[(&str, &str)]) -> Vec<(Name, Name)> {
+    fn edge(reader: Node, read: Node) -> Edge {
+        Edge {
+            reader,
+            read,
+            inherited: false,
+        }
+    }
+
+    fn edges(pairs: &[(&str, &str)]) -> Vec<Edge> {
         pairs
             .iter()
-            .map(|(reader, read)| (name(reader), name(read)))
+            .map(|(reader, read)| edge(name(reader), name(read)))
             .collect()
     }
 
@@ -148,7 +325,7 @@ mod tests {
     #[test]
     fn views_over_views_lead_to_the_foreign_table() {
         let edges = edges(&[("v3", "v2"), ("v2", "v1"), ("v1", "f"), ("w", "plain")]);
-        let found = relations(vec![foreign("f", "p")], &edges, &[]);
+        let found = relations(vec![foreign("f", "p")], &edges, &[], &[]).0;
         assert_eq!(names(&found), ["f", "v1", "v2", "v3"]);
         assert_eq!(found[0].project.as_deref(), Some("p"));
         assert_eq!(found[3].reads, [2]);
@@ -157,7 +334,7 @@ mod tests {
     #[test]
     fn plain_relations_are_left_out_of_what_a_view_reads() {
         let edges = edges(&[("v", "plain"), ("v", "f"), ("v", "f"), ("v", "g")]);
-        let found = relations(vec![foreign("f", "p"), foreign("g", "q")], &edges, &[]);
+        let found = relations(vec![foreign("f", "p"), foreign("g", "q")], &edges, &[], &[]).0;
         assert_eq!(names(&found), ["f", "g", "v"]);
         assert_eq!(found[2].reads, [0, 1]);
     }
@@ -165,44 +342,134 @@ mod tests {
     #[test]
     fn a_cycle_ends() {
         let edges = edges(&[("a", "b"), ("b", "a"), ("a", "a"), ("b", "f")]);
-        let found = relations(vec![foreign("f", "p")], &edges, &[]);
+        let found = relations(vec![foreign("f", "p")], &edges, &[], &[]).0;
         assert_eq!(names(&found), ["f", "b", "a"]);
         assert_eq!(found[1].reads, [0, 2]);
     }
 
     #[test]
     fn equal_names_in_other_schemas_are_other_relations() {
-        let edges = vec![(
-            Name {
-                schema: "other".into(),
-                ..name("v")
-            },
-            name("f"),
-        )];
-        let found = relations(vec![foreign("f", "p")], &edges, &[]);
+        let other = Node {
+            schema: "other".into(),
+            ..name("v")
+        };
+        let edges = [edge(other, name("f"))];
+        let found = relations(vec![foreign("f", "p")], &edges, &[], &[]).0;
         assert_eq!(found[1].qualified(), "other.v");
     }
 
     #[test]
     fn functions_lead_on_by_edge_and_by_the_names_in_their_bodies() {
-        let edges = vec![
-            (function("atomic"), name("f")),
-            (name("over_text"), function("text")),
+        let edges = [
+            edge(function("atomic"), name("f")),
+            edge(name("over_text"), function("text")),
         ];
-        let body = |of: &str, mentions: &[&str]| Body {
-            function: function(of),
-            mentions: mentions.iter().map(|&name| name.to_owned()).collect(),
-        };
         let bodies = [
-            body("text", &["select", "f"]),
-            body("calls", &["text", "calls"]),
-            body("harmless", &["plain"]),
+            body("text", "begin return count(*) from f; end"),
+            body("calls", "begin return text() + calls(); end"),
+            body("harmless", "begin return count(*) from plain; end"),
         ];
-        let found = relations(vec![foreign("f", "p")], &edges, &bodies);
+        let (found, _) = relations(vec![foreign("f", "p")], &edges, &bodies, &[]);
         assert_eq!(names(&found), ["f", "atomic", "text", "over_text", "calls"]);
         assert_eq!(found[2].reads, [0]);
         assert_eq!(found[4].reads, [2]);
-        assert!(found[2].function && !found[3].function);
+        assert_eq!(
+            (found[2].sort, found[3].sort),
+            (Sort::Function, Sort::Relation)
+        );
         assert_eq!(found[4].qualified(), "public.calls()");
+    }
+
+    fn body(of: &str, text: &str) -> Routine {
+        Routine {
+            function: function(of),
+            path: None,
+            body: sql::read_body(text, "plpgsql"),
+        }
+    }
+
+    #[test]
+    fn a_function_has_its_own_search_path() {
+        let on_path = |path: &[&str]| Routine {
+            path: Some(path.iter().map(|&schema| schema.to_owned()).collect()),
+            ..body("reads", "begin return count(*) from f; end")
+        };
+        let bearers = [("first".to_owned(), "f".to_owned())];
+        let leads = |path: &[&str]| {
+            let foreign = vec![foreign("f", "p")];
+            relations(foreign, &[], &[on_path(path)], &bearers).0.len() > 1
+        };
+        assert!(leads(&["public"]) && leads(&["other", "public", "first"]));
+        assert!(!leads(&["other"]) && !leads(&["first", "public"]));
+    }
+
+    #[test]
+    fn what_runs_no_text_is_known_and_its_strings_mean_nothing() {
+        let bodies = [
+            body("plain", "begin return upper('f'); end"),
+            body("calls_plain", "begin return plain() || 'f'; end"),
+            body("each", "begin return other() || 'f'; end"),
+            body("other", "begin return each(); end"),
+            body("writes", "begin insert into log values ('f'); end"),
+            body("runs", "begin execute t; end"),
+            body("calls_runs", "begin perform runs('select * from f'); end"),
+            body("calls_unknown", "begin perform elsewhere.runs('f'); end"),
+            body("overloaded", "begin return 1; end"),
+            Routine {
+                body: None,
+                ..body("overloaded", "")
+            },
+        ];
+        let (found, known) = relations(vec![foreign("f", "p")], &[], &bodies, &[]);
+        assert_eq!(names(&found), ["f", "calls_runs", "calls_unknown"]);
+        let known: Vec<(&str, bool)> = known
+            .iter()
+            .map(|function| (function.name.as_str(), function.only_reads))
+            .collect();
+        assert_eq!(
+            known,
+            [
+                ("calls_plain", true),
+                ("each", true),
+                ("other", true),
+                ("plain", true),
+                ("writes", false)
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_read_when_it_is_written_is_not_when_it_is_read() {
+        let written = |table: &str| Node {
+            sort: Sort::Written,
+            ..name(table)
+        };
+        let edges = [
+            edge(written("stored"), name("f")),
+            edge(name("v"), name("stored")),
+        ];
+        let bodies = [
+            body("refreshes", "begin refresh materialized view stored; end"),
+            body("reads", "begin return count(*) from stored; end"),
+        ];
+        let (found, _) = relations(vec![foreign("f", "p")], &edges, &bodies, &[]);
+        assert_eq!(names(&found), ["f", "stored", "refreshes"]);
+    }
+
+    #[test]
+    fn a_parent_reads_only_what_inherits_unless_it_reads_itself() {
+        let inherits = |parent: &str, child: &str| Edge {
+            inherited: true,
+            ..edge(name(parent), name(child))
+        };
+        let edges = [
+            inherits("parent", "f"),
+            inherits("both", "f"),
+            edge(name("both"), name("f")),
+        ];
+        let (found, _) = relations(vec![foreign("f", "p")], &edges, &[], &[]);
+        let inherited: Vec<bool> = found.iter().map(|relation| relation.inherited).collect();
+        assert_eq!(names(&found), ["f", "parent", "both"]);
+        assert_eq!(inherited, [false, true, false]);
     }
 }

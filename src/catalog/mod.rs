@@ -5,7 +5,7 @@
 
 pub(crate) mod ask;
 mod error;
-pub mod lineage;
+pub(crate) mod lineage;
 pub(crate) mod read;
 mod roles;
 pub(crate) mod route;
@@ -13,6 +13,7 @@ mod service;
 mod version;
 
 pub use error::{Failure, ReadError};
+pub use lineage::Sort;
 pub use roles::RoleSetting;
 pub use service::{APPLICATION_NAME, Service};
 
@@ -24,17 +25,19 @@ const ORC_VIA_HOLO: [&str; 2] = [
 ];
 const CATALOG_ROUTING: &str = "hg_experimental_external_catalog_routing";
 
-/// A relation that reads MaxCompute: a foreign table on MaxCompute's server, or a view, rule,
-/// materialized view, or partition/inheritance parent that leads to one; or a function whose body
-/// does.
+/// What reads MaxCompute: a foreign table on MaxCompute's server, or a view or partition/inheritance
+/// parent that leads to one; a rule or a materialized view when its relation is written; or a
+/// function whose body does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relation {
     /// Schema, exactly as the catalog spells it.
     pub schema: String,
     /// Name, exactly as the catalog spells it.
     pub name: String,
-    /// It is a function.
-    pub function: bool,
+    /// What is done to it, for it to read MaxCompute.
+    pub sort: Sort,
+    /// It does so only through what inherits from it: `ONLY` it does not.
+    pub inherited: bool,
     /// A foreign table's MaxCompute project (`project` or `project#schema`, as the table option
     /// says; compare by [`project_key`]). `None`: not a MaxCompute foreign table, or one without
     /// the option.
@@ -47,9 +50,23 @@ pub struct Relation {
 impl Relation {
     /// `schema.name`, with `()` behind a function's, for people.
     pub fn qualified(&self) -> String {
-        let brackets = if self.function { "()" } else { "" };
+        let brackets = match self.sort {
+            Sort::Function => "()",
+            Sort::Relation | Sort::Written => "",
+        };
         format!("{}.{}{brackets}", self.schema, self.name)
     }
+}
+
+/// A function of which every body is known, and none runs a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    /// Schema, exactly as the catalog spells it.
+    pub schema: String,
+    /// Name, exactly as the catalog spells it; all functions of that name are meant.
+    pub name: String,
+    /// It does nothing but read, nor does what it calls.
+    pub only_reads: bool,
 }
 
 /// What `SHOW` answers for the settings that choose the engine, in a fresh session of this
@@ -115,6 +132,8 @@ pub struct Contents {
     /// `(schema, name)` of all other relations that bear the name of one in `relations`: what an
     /// unqualified name may mean instead.
     pub homonyms: Vec<(String, String)>,
+    /// Functions that run no text; of any other, what its arguments say may be run.
+    pub functions: Vec<Function>,
     /// The settings that choose the engine.
     pub route: RouteSettings,
     /// `hg_version()`; `None` when it does not exist or cannot be read.

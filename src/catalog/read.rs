@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::ask::{Ask, Row, Unanswered, elements, literal};
-use super::lineage::{self, Body, ForeignTable, Name};
+use super::lineage::{self, Edge, ForeignTable, Node, Routine, Sort};
 use super::roles;
 use super::{
     CATALOG_ROUTING, Contents, HologresVersion, ORC_VIA_HOLO, ReadError, RoleSetting,
@@ -27,12 +27,15 @@ const FOREIGN_TABLES: &str = "\
       JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
      WHERE s.srvname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (";
 
-/// Who reads whom: the rewrite rules that make views, materialized views and rules; functions with
-/// a body that PostgreSQL has parsed; and inheritance and partition parents, which read their
+/// Who reads whom, in the letters of [`sort`], and whether as a parent: the rewrite rules that make
+/// views; other rules, and materialized views, whose relation reads when it is written; functions
+/// with a body that PostgreSQL has parsed; and inheritance and partition parents, which read their
 /// children. Dependencies on what PostgreSQL itself brings are not recorded.
 const EDGES: &str = "\
-    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, false, \
-           target.nspname::pg_catalog.text, r.relname::pg_catalog.text, false \
+    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, \
+           CASE WHEN rule.ev_type OPERATOR(pg_catalog.=) '1' \
+                 AND w.relkind OPERATOR(pg_catalog.<>) 'm' THEN 'r' ELSE 'w' END, \
+           target.nspname::pg_catalog.text, r.relname::pg_catalog.text, 'r', false \
       FROM pg_catalog.pg_depend d \
       JOIN pg_catalog.pg_rewrite rule ON rule.oid OPERATOR(pg_catalog.=) d.objid \
       JOIN pg_catalog.pg_class w ON w.oid OPERATOR(pg_catalog.=) rule.ev_class \
@@ -44,10 +47,12 @@ const EDGES: &str = "\
        AND w.oid OPERATOR(pg_catalog.<>) r.oid \
        AND reader.nspname OPERATOR(pg_catalog.<>) 'pg_catalog' \
        AND reader.nspname OPERATOR(pg_catalog.<>) 'information_schema' \
-     GROUP BY 1, 2, 4, 5 \
+     GROUP BY 1, 2, 3, 4, 5 \
      UNION ALL \
-    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, false, \
-           target.nspname::pg_catalog.text, f.proname::pg_catalog.text, true \
+    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, \
+           CASE WHEN rule.ev_type OPERATOR(pg_catalog.=) '1' \
+                 AND w.relkind OPERATOR(pg_catalog.<>) 'm' THEN 'r' ELSE 'w' END, \
+           target.nspname::pg_catalog.text, f.proname::pg_catalog.text, 'f', false \
       FROM pg_catalog.pg_depend d \
       JOIN pg_catalog.pg_rewrite rule ON rule.oid OPERATOR(pg_catalog.=) d.objid \
       JOIN pg_catalog.pg_class w ON w.oid OPERATOR(pg_catalog.=) rule.ev_class \
@@ -57,8 +62,8 @@ const EDGES: &str = "\
      WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass \
        AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass \
      UNION ALL \
-    SELECT reader.nspname::pg_catalog.text, w.proname::pg_catalog.text, true, \
-           target.nspname::pg_catalog.text, r.relname::pg_catalog.text, false \
+    SELECT reader.nspname::pg_catalog.text, w.proname::pg_catalog.text, 'f', \
+           target.nspname::pg_catalog.text, r.relname::pg_catalog.text, 'r', false \
       FROM pg_catalog.pg_depend d \
       JOIN pg_catalog.pg_proc w ON w.oid OPERATOR(pg_catalog.=) d.objid \
       JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.pronamespace \
@@ -67,8 +72,8 @@ const EDGES: &str = "\
      WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass \
        AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
      UNION ALL \
-    SELECT reader.nspname::pg_catalog.text, w.proname::pg_catalog.text, true, \
-           target.nspname::pg_catalog.text, f.proname::pg_catalog.text, true \
+    SELECT reader.nspname::pg_catalog.text, w.proname::pg_catalog.text, 'f', \
+           target.nspname::pg_catalog.text, f.proname::pg_catalog.text, 'f', false \
       FROM pg_catalog.pg_depend d \
       JOIN pg_catalog.pg_proc w ON w.oid OPERATOR(pg_catalog.=) d.objid \
       JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.pronamespace \
@@ -77,8 +82,8 @@ const EDGES: &str = "\
      WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass \
        AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass \
      UNION ALL \
-    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, false, \
-           target.nspname::pg_catalog.text, r.relname::pg_catalog.text, false \
+    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, 'r', \
+           target.nspname::pg_catalog.text, r.relname::pg_catalog.text, 'r', true \
       FROM pg_catalog.pg_inherits i \
       JOIN pg_catalog.pg_class w ON w.oid OPERATOR(pg_catalog.=) i.inhparent \
       JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.relnamespace \
@@ -86,14 +91,18 @@ const EDGES: &str = "\
       JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) r.relnamespace \
      WHERE w.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,f}'::pg_catalog.\"char\"[])";
 
-/// The functions whose bodies are texts: what they read, PostgreSQL does not record.
-const BODIES: &str = "\
-    SELECT n.nspname::pg_catalog.text, p.proname::pg_catalog.text, p.prosrc \
+/// All functions of the database's own: the text of a body in a language that is read here (what it
+/// reads, PostgreSQL does not record), and the settings that the function brings along.
+const ROUTINES: &str = "\
+    SELECT n.nspname::pg_catalog.text, p.proname::pg_catalog.text, \
+           l.lanname::pg_catalog.text, \
+           CASE WHEN l.lanname OPERATOR(pg_catalog.=) ANY ('{sql,plpgsql}'::pg_catalog.name[]) \
+                THEN p.prosrc END, \
+           p.proconfig::pg_catalog.text \
       FROM pg_catalog.pg_proc p \
       JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace \
       JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang \
-     WHERE l.lanname OPERATOR(pg_catalog.=) ANY ('{sql,plpgsql}'::pg_catalog.name[]) \
-       AND n.nspname OPERATOR(pg_catalog.<>) 'pg_catalog' \
+     WHERE n.nspname OPERATOR(pg_catalog.<>) 'pg_catalog' \
        AND n.nspname OPERATOR(pg_catalog.<>) 'information_schema'";
 
 /// All relations that bear a name that one leading to MaxCompute can have: a foreign table's, that
@@ -176,21 +185,26 @@ pub(crate) async fn contents(
         return Ok(contents);
     }
     let edges = edges(asked).await?;
-    contents.relations = lineage::relations(foreign, &edges, &bodies(asked).await?);
+    let routines = routines(asked).await?;
+    let bearers = asked.ask(BEARERS).await?;
+    let bearers: Vec<(String, String)> = bearers
+        .iter()
+        .map(|row| (text(row, 0), text(row, 1)))
+        .collect();
+    (contents.relations, contents.functions) =
+        lineage::relations(foreign, &edges, &routines, &bearers);
     let mine: HashSet<(&str, &str)> = contents
         .relations
         .iter()
-        .filter(|relation| !relation.function)
+        .filter(|relation| relation.sort == Sort::Relation)
         .map(|relation| (relation.schema.as_str(), relation.name.as_str()))
         .collect();
     let names: HashSet<&str> = mine.iter().map(|(_, name)| *name).collect();
-    let mut homonyms = Vec::new();
-    for row in asked.ask(BEARERS).await? {
-        let (schema, name) = (text(&row, 0), text(&row, 1));
-        if names.contains(&*name) && !mine.contains(&(&*schema, &*name)) {
-            homonyms.push((schema, name));
-        }
-    }
+    let homonyms = bearers
+        .iter()
+        .filter(|(schema, name)| names.contains(&**name) && !mine.contains(&(&**schema, &**name)))
+        .cloned()
+        .collect();
     contents.homonyms = homonyms;
     Ok(contents)
 }
@@ -235,10 +249,10 @@ async fn foreign_tables(
             (name == "project_name").then(|| value.to_owned())
         });
         ForeignTable {
-            name: Name {
+            name: Node {
                 schema: text(row, 0),
                 name: text(row, 1),
-                function: false,
+                sort: Sort::Relation,
             },
             project,
         }
@@ -246,30 +260,61 @@ async fn foreign_tables(
     Ok(tables.collect())
 }
 
-async fn edges(asked: &mut impl Ask) -> Result<Vec<(Name, Name)>, ReadError> {
+async fn edges(asked: &mut impl Ask) -> Result<Vec<Edge>, ReadError> {
     let rows = asked.ask(EDGES).await?;
-    let name = |row: &Row, first: usize| Name {
+    let name = |row: &Row, first: usize| Node {
         schema: text(row, first),
         name: text(row, first + 1),
-        function: text(row, first + 2) == "t",
+        sort: sort(&text(row, first + 2)),
     };
-    Ok(rows
-        .iter()
-        .map(|row| (name(row, 0), name(row, 3)))
-        .collect())
+    let edges = rows.iter().map(|row| Edge {
+        reader: name(row, 0),
+        read: name(row, 3),
+        inherited: text(row, 6) == "t",
+    });
+    Ok(edges.collect())
 }
 
-async fn bodies(asked: &mut impl Ask) -> Result<Vec<Body>, ReadError> {
-    let rows = ask_if_allowed(asked, BODIES).await?;
-    let bodies = rows.iter().map(|row| Body {
-        function: Name {
-            schema: text(row, 0),
-            name: text(row, 1),
-            function: true,
-        },
-        mentions: sql::mentions(text(row, 2).as_bytes()),
+fn sort(letter: &str) -> Sort {
+    match letter {
+        "f" => Sort::Function,
+        "w" => Sort::Written,
+        _ => Sort::Relation,
+    }
+}
+
+async fn routines(asked: &mut impl Ask) -> Result<Vec<Routine>, ReadError> {
+    let rows = ask_if_allowed(asked, ROUTINES).await?;
+    let routines = rows.iter().map(|row| {
+        let source = text(row, 3);
+        // A body that PostgreSQL has parsed has no text; what it reads is among the edges.
+        let body = if source.is_empty() {
+            None
+        } else {
+            sql::read_body(&source, &text(row, 2))
+        };
+        Routine {
+            function: Node {
+                schema: text(row, 0),
+                name: text(row, 1),
+                sort: Sort::Function,
+            },
+            path: own_search_path(&elements(&text(row, 4))),
+            body,
+        }
     });
-    Ok(bodies.collect())
+    Ok(routines.collect())
+}
+
+/// The search path among a function's settings; `None`: it has none, or one that depends on who calls
+/// it.
+fn own_search_path(settings: &[String]) -> Option<Vec<String>> {
+    let path = settings
+        .iter()
+        .find_map(|setting| setting.strip_prefix("search_path="))?;
+    let path = sql::search_path(path)?;
+    let depends = path.iter().any(|schema| schema == "$user");
+    (!depends).then_some(path)
 }
 
 async fn route(asked: &mut impl Ask) -> Result<RouteSettings, ReadError> {

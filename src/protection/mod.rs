@@ -5,10 +5,12 @@ pub mod knowledge;
 mod memo;
 mod quick;
 mod relations;
+mod session;
 mod snapshot;
 
 use std::sync::Arc;
 
+pub use session::{Change, Leads, SessionNames, Value, Written};
 pub use snapshot::{Snapshot, SnapshotBuilder};
 
 use crate::keys::KeyRecord;
@@ -18,15 +20,22 @@ use crate::keys::KeyRecord;
 pub struct Decision {
     /// Why the statement needs the route for encrypted data; `None`: it does not.
     pub protected: Option<Arc<Reason>>,
+    /// It reads nothing protected: `protected` is what it stores for later (a view, a rule, a
+    /// function). That counts for a session in which nobody follows what it makes; see
+    /// [`Snapshot::decide_in`].
+    pub only_stores: bool,
     /// What else the statement does that a session has to know.
     pub effects: Effects,
     /// SQL-level names it makes or uses: `PREPARE`, `EXECUTE`, `DECLARE`, `FETCH` carry their
     /// decision by name.
     pub names: Vec<NameUse>,
+    /// What it changes for how names resolve in its session, and what it makes, in order, once it
+    /// has succeeded.
+    pub changes: Vec<Change>,
     /// A `/* osprey: route=… */` comment.
     pub hint: Option<RouteHint>,
-    /// The schemas that a `SET search_path` makes the session's, where that is all that the text does
-    /// and they are written plainly.
+    /// The schemas that a SET or `set_config()` of search_path makes the session's, where that is all
+    /// that the text does and they are written plainly.
     pub search_path: Option<Vec<String>>,
     /// The relations for which [`Effects::READS_FOREIGN`] is set: schema, if the text names one, and
     /// name. Should HQE fail on the statement, it failed on one of these.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 use super::relations::Relations;
-use super::{Decision, Effects};
+use super::{Change, Decision, Effects};
 use crate::sql::lexer::{is_space, is_word, is_word_start};
 use crate::sql::{self, Keyword};
 
@@ -37,7 +37,8 @@ pub(super) struct Quick {
     reads: Arc<Decision>,
     writes: Arc<Decision>,
     begins: Arc<Decision>,
-    ends: Arc<Decision>,
+    commits: Arc<Decision>,
+    rolls_back: Arc<Decision>,
     unseen: Arc<Decision>,
 }
 
@@ -55,18 +56,28 @@ impl Quick {
                 .iter()
                 .map(|name| name.as_bytes().to_vec()),
         );
+        let mut behind_dots = false;
         for name in relations.names() {
-            if memchr::memchr(b'"', name).is_some() {
-                names.push(doubled_quotes(name));
+            match spelling(name) {
+                Spelling::Plain => names.push(name.to_vec()),
+                Spelling::Quoted => names.push(quoted(name)),
+                Spelling::Keyword => {
+                    names.push(quoted(name));
+                    names.push([b".", name].concat());
+                    behind_dots = true;
+                }
             }
-            names.push(name.to_vec());
+        }
+        if behind_dots {
+            names.extend(BLANKS_BEHIND_DOT.map(|blank| vec![b'.', blank]));
         }
         names.extend(relations.pattern_literals().map(<[u8]>::to_vec));
         let read_all = names.iter().any(Vec::is_empty);
         names.retain(|name| !name.is_empty());
-        let answer = |effects| {
+        let answer = |effects, change: Option<Change>| {
             Arc::new(Decision {
                 effects,
+                changes: change.into_iter().collect(),
                 ..Decision::default()
             })
         };
@@ -75,11 +86,12 @@ impl Quick {
             names: names.len(),
             read_all,
             read_other_encodings: relations.has_names_beyond_ascii(),
-            reads: answer(Effects::default()),
-            writes: answer(Effects::WRITES),
-            begins: answer(Effects::BEGINS),
-            ends: answer(Effects::ENDS),
-            unseen: answer(sql::UNSEEN),
+            reads: answer(Effects::default(), None),
+            writes: answer(Effects::WRITES, None),
+            begins: answer(Effects::BEGINS, Some(Change::Begin)),
+            commits: answer(Effects::ENDS, Some(Change::Commit)),
+            rolls_back: answer(Effects::ENDS, Some(Change::Rollback)),
+            unseen: answer(sql::UNSEEN, Some(Change::Anything)),
         }
     }
 
@@ -96,15 +108,16 @@ impl Quick {
         {
             return None;
         }
+        let whole = match rest.trim_ascii() {
+            b"" => true,
+            rest => [&b"work"[..], b"transaction"]
+                .iter()
+                .any(|word| rest.eq_ignore_ascii_case(word)),
+        };
         match keyword {
             Keyword::Begin | Keyword::Start => Some(Arc::clone(&self.begins)),
-            Keyword::Commit | Keyword::End | Keyword::Rollback | Keyword::Abort => {
-                let prepared = rest
-                    .trim_ascii()
-                    .to_ascii_lowercase()
-                    .starts_with(b"prepared");
-                (!prepared).then(|| Arc::clone(&self.ends))
-            }
+            Keyword::Commit | Keyword::End if whole => Some(Arc::clone(&self.commits)),
+            Keyword::Rollback | Keyword::Abort if whole => Some(Arc::clone(&self.rolls_back)),
             _ => None,
         }
     }
@@ -201,16 +214,48 @@ fn first_keyword(text: &[u8]) -> (Keyword, &[u8]) {
     (Keyword::of(&text[..end]), &text[end..])
 }
 
-/// A name with its quotes doubled, as it stands in a text.
-fn doubled_quotes(name: &[u8]) -> Vec<u8> {
-    let mut doubled = Vec::with_capacity(name.len() + 2);
+/// What may part a dot from a keyword behind it: blanks and comments.
+const BLANKS_BEHIND_DOT: [u8; 8] = [b' ', b'\t', b'\n', b'\r', 0x0b, 0x0c, b'/', b'-'];
+
+/// A longer name may be cut in a text: there its closing quote is not where it is here.
+const SURELY_WHOLE: usize = 59;
+
+/// How a name can stand in a text.
+enum Spelling {
+    /// In any way.
+    Plain,
+    /// Between quotes only: unquoted words are folded, and hold nothing but letters and digits.
+    Quoted,
+    /// Between quotes, or behind a dot, where a reserved word is a name like any other.
+    Keyword,
+}
+
+fn spelling(name: &[u8]) -> Spelling {
+    let is_folded = |byte: &u8| is_word(*byte) && !byte.is_ascii_uppercase();
+    let starts = name.first().is_some_and(|first| is_word_start(*first));
+    if !starts || !name.iter().all(is_folded) {
+        Spelling::Quoted
+    } else if Keyword::of(name).is_reserved() {
+        Spelling::Keyword
+    } else {
+        Spelling::Plain
+    }
+}
+
+/// A name between quotes, its own doubled.
+fn quoted(name: &[u8]) -> Vec<u8> {
+    let mut quoted = Vec::with_capacity(name.len() + 2);
+    quoted.push(b'"');
     for byte in name {
-        doubled.push(*byte);
+        quoted.push(*byte);
         if *byte == b'"' {
-            doubled.push(*byte);
+            quoted.push(*byte);
         }
     }
-    doubled
+    if name.len() <= SURELY_WHOLE {
+        quoted.push(b'"');
+    }
+    quoted
 }
 
 /// True if every opening parenthesis stands behind an operator or a word that is known to be
@@ -236,7 +281,7 @@ fn calls_known_functions(text: &[u8]) -> bool {
             .map_or(0, |other| other + 1);
         let word = &before[start..];
         let qualified = before[..start].trim_ascii_end().ends_with(b".");
-        !qualified && is_word_start(word[0]) && sql::is_known_function(word)
+        !qualified && is_word_start(word[0]) && sql::is_harmless_function(word)
     })
 }
 

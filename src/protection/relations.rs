@@ -25,7 +25,7 @@ pub(super) enum Standing {
 }
 
 impl Standing {
-    fn or_graver(self, other: Self) -> Self {
+    pub(super) fn or_graver(self, other: Self) -> Self {
         let weight = |standing: &Self| match standing {
             Self::Protected(_) => 2,
             Self::Foreign => 1,
@@ -43,7 +43,18 @@ impl Standing {
 struct Entry {
     schema: Box<str>,
     standing: Standing,
+    /// It stands so only through what inherits from it.
+    inherited: bool,
 }
+
+/// A function of which every body is known, and none runs a text.
+#[derive(Debug)]
+struct RunsNoText {
+    schema: Box<str>,
+    only_reads: bool,
+}
+
+type ByName<T> = HashMap<Box<[u8]>, Vec<T>, RandomState>;
 
 #[derive(Debug)]
 struct Pattern {
@@ -59,9 +70,12 @@ struct Pattern {
 #[derive(Debug)]
 pub(super) struct Relations {
     database: String,
-    by_name: HashMap<Box<[u8]>, Vec<Entry>, RandomState>,
+    by_name: ByName<Entry>,
+    /// How relations stand when they are written, if that reads.
+    written: ByName<Entry>,
     /// Functions that are not plain.
-    functions: HashMap<Box<[u8]>, Vec<Entry>, RandomState>,
+    functions: ByName<Entry>,
+    run_no_text: ByName<RunsNoText>,
     patterns: Vec<Pattern>,
     /// Some protected relation whose name is not ASCII, if there is one.
     not_ascii: Option<Arc<Reason>>,
@@ -72,7 +86,9 @@ impl Relations {
         Self {
             database: database.to_owned(),
             by_name: HashMap::default(),
+            written: HashMap::default(),
             functions: HashMap::default(),
+            run_no_text: HashMap::default(),
             patterns: Vec::new(),
             not_ascii: None,
         }
@@ -92,6 +108,29 @@ impl Relations {
     pub(super) fn insert_function(&mut self, schema: &str, name: &str, standing: Standing) {
         self.note_encoding(name, &standing);
         insert(&mut self.functions, schema, name, standing);
+    }
+
+    /// The same for what reads when it is written.
+    pub(super) fn insert_written(&mut self, schema: &str, name: &str, standing: Standing) {
+        self.note_encoding(name, &standing);
+        insert(&mut self.written, schema, name, standing);
+    }
+
+    /// A relation that was inserted leads on only through what inherits from it.
+    pub(super) fn set_inherited(&mut self, schema: &str, name: &str) {
+        let entries = self.by_name.get_mut(name.as_bytes()).into_iter().flatten();
+        for entry in entries.filter(|entry| *entry.schema == *schema) {
+            entry.inherited = true;
+        }
+    }
+
+    /// A function runs no text; it may read no more than that.
+    pub(super) fn insert_runs_no_text(&mut self, schema: &str, name: &str, only_reads: bool) {
+        let functions = self.run_no_text.entry(name.as_bytes().into()).or_default();
+        functions.push(RunsNoText {
+            schema: schema.into(),
+            only_reads,
+        });
     }
 
     fn note_encoding(&mut self, name: &str, standing: &Standing) {
@@ -131,8 +170,10 @@ impl Relations {
                     .iter()
                     .any(|entry| !matches!(entry.standing, Standing::Plain))
             })
-            .map(|(name, _)| &**name)
-            .chain(self.functions.keys().map(|name| &**name))
+            .map(|(name, _)| name)
+            .chain(self.written.keys())
+            .chain(self.functions.keys())
+            .map(|name| &**name)
     }
 
     /// What every name that a pattern matches contains, for the matcher; an empty one says that a
@@ -151,6 +192,19 @@ impl Relations {
         })
     }
 
+    /// Why one who reads whatever there is reads something protected.
+    pub(super) fn any_protected(&self) -> Option<Arc<Reason>> {
+        let by_name = self.iter().find_map(|(_, _, standing)| match standing {
+            Standing::Protected(reason) => Some(reason),
+            _ => None,
+        });
+        let by_pattern = || {
+            let here = self.patterns.iter().find(|pattern| pattern.here);
+            here.map(|pattern| &pattern.reason)
+        };
+        by_name.or_else(by_pattern).cloned()
+    }
+
     /// How the relation that a query names stands.
     pub(super) fn resolve(&self, relation: &RelationName<'_>, names: &NameContext) -> Standing {
         let name = &*relation.name;
@@ -164,10 +218,10 @@ impl Relations {
             (Some(database), Some(schema)) if **database != *self.database.as_bytes() => {
                 self.external(database, schema, name)
             }
-            (_, Some(schema)) => self.qualified(schema, name),
+            (_, Some(schema)) => self.qualified(schema, name, relation.only),
             (_, None) => match &names.search_path {
-                Some(path) => self.searched(path, &names.user, name),
-                None => self.anywhere(name),
+                Some(path) => self.searched(path, &names.user, name, relation.only),
+                None => self.anywhere(name, relation.only),
             },
         }
     }
@@ -175,31 +229,68 @@ impl Relations {
     /// How an identifier stands that may or may not be a relation or function: the safe side.
     pub(super) fn resolve_mention(&self, relation: &RelationName<'_>) -> Standing {
         let standing = self.resolve(relation, &NameContext::default());
-        standing.or_graver(self.resolve_call(relation))
+        standing
+            .or_graver(self.resolve_write(relation))
+            .or_graver(self.resolve_call(relation))
+    }
+
+    /// How a relation stands that is written. What hides it is not asked: any of that name counts.
+    pub(super) fn resolve_write(&self, relation: &RelationName<'_>) -> Standing {
+        gravest(&self.written, relation)
     }
 
     /// How a function that is called stands. Which one of a name it is, the arguments' types say as
     /// much as the search path: any of that name counts.
     pub(super) fn resolve_call(&self, function: &RelationName<'_>) -> Standing {
-        let name = &*function.name;
-        let found = self.functions.get(name);
-        let found = found.or_else(|| self.functions.get(clip(name)));
-        let entries = found.map_or(&[][..], Vec::as_slice).iter();
-        let meant = entries.filter(|entry| match &function.schema {
-            Some(schema) => *entry.schema.as_bytes() == *clip(schema),
-            None => true,
-        });
-        meant.fold(Standing::Plain, |gravest, entry| {
-            gravest.or_graver(entry.standing.clone())
+        gravest(&self.functions, function)
+    }
+
+    /// How a function stands that bears the name of one of PostgreSQL's: `pg_catalog` is searched
+    /// first, so it can only be one on the search path whose arguments fit better.
+    pub(super) fn resolve_own_call(
+        &self,
+        function: &RelationName<'_>,
+        names: &NameContext,
+    ) -> Standing {
+        let entries = of_name(&self.functions, &function.name).iter();
+        let is_searched = |entry: &&Entry| {
+            names.search_path.as_ref().is_none_or(|path| {
+                path.iter().any(|schema| {
+                    *entry.schema == *schema || schema == "$user" && *entry.schema == *names.user
+                })
+            })
+        };
+        entries
+            .filter(is_searched)
+            .fold(Standing::Plain, |gravest, entry| {
+                gravest.or_graver(entry.standing.clone())
+            })
+    }
+
+    /// True if the strings of a call, or what the function makes of them, may be run.
+    pub(super) fn may_run_text(&self, function: &RelationName<'_>) -> bool {
+        self.run_no_text(function).next().is_none()
+    }
+
+    /// True if a function, whichever of its name it is, does nothing but read.
+    pub(super) fn only_reads(&self, function: &RelationName<'_>) -> bool {
+        let mut functions = self.run_no_text(function).peekable();
+        functions.peek().is_some() && functions.all(|function| function.only_reads)
+    }
+
+    /// The functions that a call may mean, if none of them runs a text.
+    fn run_no_text(&self, function: &RelationName<'_>) -> impl Iterator<Item = &RunsNoText> {
+        let functions = of_name(&self.run_no_text, &function.name).iter();
+        functions.filter(|known| {
+            function
+                .schema
+                .as_deref()
+                .is_none_or(|schema| is(&known.schema, schema))
         })
     }
 
     fn entries(&self, name: &[u8]) -> &[Entry] {
-        let found = self
-            .by_name
-            .get(name)
-            .or_else(|| self.by_name.get(clip(name)));
-        found.map_or(&[], Vec::as_slice)
+        of_name(&self.by_name, name)
     }
 
     /// `extdb.schema.table`: only a pattern can say that it is encrypted.
@@ -216,16 +307,16 @@ impl Relations {
             })
     }
 
-    fn qualified(&self, schema: &[u8], name: &[u8]) -> Standing {
+    fn qualified(&self, schema: &[u8], name: &[u8], only: bool) -> Standing {
         if is_system_schema(schema) {
             return Standing::Plain;
         }
-        let schema = clip(schema);
         let entry = self
             .entries(name)
             .iter()
-            .find(|entry| *entry.schema.as_bytes() == *schema);
-        let standing = entry.map_or(&Standing::Plain, |entry| &entry.standing);
+            .find(|entry| is(&entry.schema, schema));
+        let standing = entry.map_or(&Standing::Plain, |entry| entry.standing(only));
+        let schema = clip(schema);
         if let Standing::Protected(_) = standing {
             return standing.clone();
         }
@@ -233,7 +324,7 @@ impl Relations {
             .unwrap_or_else(|| standing.clone())
     }
 
-    fn searched(&self, path: &[String], user: &str, name: &[u8]) -> Standing {
+    fn searched(&self, path: &[String], user: &str, name: &[u8], only: bool) -> Standing {
         let entries = self.entries(name);
         let implicit = (!path.iter().any(|schema| schema == "pg_catalog")).then_some("pg_catalog");
         let schemas = implicit.into_iter().chain(path.iter().map(String::as_str));
@@ -243,7 +334,7 @@ impl Relations {
             // name that is not known may exist wherever a pattern matches.
             let known = entries.iter().any(|entry| *entry.schema == *schema);
             if known || (entries.is_empty() && !is_system_name(name)) {
-                match self.qualified(schema.as_bytes(), name) {
+                match self.qualified(schema.as_bytes(), name, only) {
                     Standing::Plain if !known => {}
                     standing => return standing,
                 }
@@ -253,23 +344,20 @@ impl Relations {
     }
 
     /// The search path is not certain: any relation of that name may be meant.
-    fn anywhere(&self, name: &[u8]) -> Standing {
-        let entries = self.entries(name);
-        let protected = entries
-            .iter()
-            .find(|entry| matches!(entry.standing, Standing::Protected(_)));
-        if let Some(entry) = protected {
-            return entry.standing.clone();
+    fn anywhere(&self, name: &[u8], only: bool) -> Standing {
+        let mut standings = self.entries(name).iter().map(|entry| entry.standing(only));
+        let protected = standings
+            .clone()
+            .find(|standing| matches!(standing, Standing::Protected(_)));
+        if let Some(standing) = protected {
+            return standing.clone();
         }
         if !is_system_name(name)
             && let Some(standing) = self.pattern(|_| true, name)
         {
             return standing;
         }
-        let foreign = entries
-            .iter()
-            .any(|entry| matches!(entry.standing, Standing::Foreign));
-        if foreign {
+        if standings.any(|standing| matches!(standing, Standing::Foreign)) {
             Standing::Foreign
         } else {
             Standing::Plain
@@ -284,12 +372,41 @@ impl Relations {
     }
 }
 
-fn insert(
-    names: &mut HashMap<Box<[u8]>, Vec<Entry>, RandomState>,
-    schema: &str,
-    name: &str,
-    standing: Standing,
-) {
+impl Entry {
+    /// How it stands, or how it does without what inherits from it.
+    fn standing(&self, only: bool) -> &Standing {
+        if only && self.inherited {
+            &Standing::Plain
+        } else {
+            &self.standing
+        }
+    }
+}
+
+/// What bears a name that a text writes.
+fn of_name<'a, T>(by_name: &'a ByName<T>, name: &[u8]) -> &'a [T] {
+    let found = by_name.get(name).or_else(|| by_name.get(clip(name)));
+    found.map_or(&[], Vec::as_slice)
+}
+
+/// True if a text that writes `written` means the schema.
+fn is(schema: &str, written: &[u8]) -> bool {
+    *schema.as_bytes() == *clip(written)
+}
+
+/// The gravest of what a name may mean.
+fn gravest(by_name: &ByName<Entry>, name: &RelationName<'_>) -> Standing {
+    let entries = of_name(by_name, &name.name).iter();
+    let meant = entries.filter(|entry| {
+        let schema = name.schema.as_deref();
+        schema.is_none_or(|schema| is(&entry.schema, schema))
+    });
+    meant.fold(Standing::Plain, |gravest, entry| {
+        gravest.or_graver(entry.standing.clone())
+    })
+}
+
+fn insert(names: &mut ByName<Entry>, schema: &str, name: &str, standing: Standing) {
     let entries = names.entry(name.as_bytes().into()).or_default();
     if let Some(entry) = entries.iter_mut().find(|entry| *entry.schema == *schema) {
         let before = std::mem::replace(&mut entry.standing, Standing::Plain);
@@ -298,6 +415,7 @@ fn insert(
         entries.push(Entry {
             schema: schema.into(),
             standing,
+            inherited: false,
         });
     }
 }

@@ -11,10 +11,11 @@ use std::sync::{Arc, LazyLock};
 use super::memo::{Hasher, MAX_TEXT, Memo};
 use super::quick::Quick;
 use super::relations::{Relations, Standing};
-use super::{Decision, Effects, NameContext, Reason};
-use crate::catalog::{HologresVersion, RouteSettings};
+use super::session::Own;
+use super::{Change, Decision, Effects, Leads, NameContext, Reason, SessionNames};
+use crate::catalog::{HologresVersion, RouteSettings, project_key};
 use crate::config::TablePattern;
-use crate::sql::{self, Analysis, RelationName};
+use crate::sql::{self, Analysis, Origin, Reading, RelationName};
 
 /// Bytes of texts that were read in full, and are remembered.
 const READ_BYTES: usize = 8 << 20;
@@ -27,6 +28,9 @@ const MIN_QUICK_TEXT: usize = 128;
 
 /// For decisions that do not depend on what names mean.
 static ANY_NAMES: LazyLock<NameContext> = LazyLock::new(NameContext::default);
+
+/// Of a session that has made nothing.
+static NOTHING: LazyLock<Own> = LazyLock::new(Own::default);
 
 /// What is known of one database at one time.
 #[derive(Debug)]
@@ -140,6 +144,36 @@ impl Snapshot {
             })
     }
 
+    /// The same for a session, with what it has changed and made. What a statement only stores is no
+    /// reason here: the session knows where it leads once it is used.
+    pub fn decide_in(&self, sql: &[u8], session: &SessionNames) -> Arc<Decision> {
+        let decision = self.decide_with_own(sql, session);
+        if !decision.only_stores {
+            return decision;
+        }
+        Arc::new(Decision {
+            protected: None,
+            only_stores: false,
+            ..(*decision).clone()
+        })
+    }
+
+    fn decide_with_own(&self, sql: &[u8], session: &SessionNames) -> Arc<Decision> {
+        let own = session.own();
+        if own.is_empty() {
+            return self.decide(sql, session.names());
+        }
+        if let Some(decision) = self.quick.transaction(sql) {
+            return decision;
+        }
+        if own.adds_nothing()
+            && let Some(decision) = self.quick(sql)
+        {
+            return decision;
+        }
+        Arc::new(self.read(sql::analyze(sql), session.names(), own, Some(session)))
+    }
+
     /// What the statements of `sql` touch and do. `sql` is the text as the client sent it, in
     /// whatever encoding, without the terminating zero.
     pub fn decide(&self, sql: &[u8], names: &NameContext) -> Arc<Decision> {
@@ -148,7 +182,8 @@ impl Snapshot {
         }
         if sql.len() > MAX_TEXT {
             let quick = self.quick(sql);
-            return quick.unwrap_or_else(|| Arc::new(self.read(sql::analyze(sql), names)));
+            return quick
+                .unwrap_or_else(|| Arc::new(self.read(sql::analyze(sql), names, &NOTHING, None)));
         }
         let text = self.hasher.text(sql);
         if sql.len() >= MIN_QUICK_TEXT
@@ -167,17 +202,29 @@ impl Snapshot {
             }
             return decision;
         }
-        let decision = Arc::new(self.read(sql::analyze(sql), names));
+        let decision = Arc::new(self.read(sql::analyze(sql), names, &NOTHING, None));
         self.read.insert(key, sql, names, Arc::clone(&decision));
         decision
     }
 
     /// The same for a text of which only the head is in hand. What the rest does is not known: it
-    /// is taken to write and to leave the route in doubt, and every identifier of the statement
-    /// that is cut off counts as a relation.
+    /// is taken to do anything, and every identifier of the statement that is cut off counts as a
+    /// relation.
     pub fn decide_prefix(&self, head: &[u8], names: &NameContext) -> Arc<Decision> {
         let quick = self.quick.decide_prefix(head);
-        quick.unwrap_or_else(|| Arc::new(self.read(sql::analyze_prefix(head), names)))
+        quick.unwrap_or_else(|| {
+            Arc::new(self.read(sql::analyze_prefix(head), names, &NOTHING, None))
+        })
+    }
+
+    /// The same for a session, with what it has changed and made.
+    pub fn decide_prefix_in(&self, head: &[u8], session: &SessionNames) -> Arc<Decision> {
+        let own = session.own();
+        let quick = own.adds_nothing().then(|| self.quick.decide_prefix(head));
+        quick.flatten().unwrap_or_else(|| {
+            let reading = sql::analyze_prefix(head);
+            Arc::new(self.read(reading, session.names(), own, Some(session)))
+        })
     }
 
     /// Without parsing; while the catalogs are not known in full, any name may be one that matters.
@@ -197,48 +244,196 @@ impl Snapshot {
     /// no order. For people; [`Snapshot::decide`] keeps the first.
     pub fn reasons(&self, sql: &[u8], names: &NameContext) -> Vec<Arc<Reason>> {
         let mut reasons: Vec<Arc<Reason>> = Vec::new();
-        for (_, standing) in self.standings(&sql::analyze(sql), names) {
-            if let Standing::Protected(reason) = standing
-                && !reasons.contains(&reason)
-            {
+        let reading = sql::analyze(sql);
+        let mut tell = |reason| {
+            if !reasons.contains(&reason) {
                 reasons.push(reason);
             }
-        }
+        };
+        self.visit(&reading, names, &NOTHING, None, |analysis, standings, _| {
+            if analysis.reads_anything {
+                self.relations
+                    .any_protected()
+                    .into_iter()
+                    .for_each(&mut tell);
+            }
+            self.stored(analysis, &NOTHING)
+                .into_iter()
+                .for_each(&mut tell);
+            for (_, standing) in standings {
+                if let Standing::Protected(reason) = standing {
+                    tell(reason);
+                }
+            }
+        });
         reasons
     }
 
-    /// How each relation that a text names stands.
+    /// Goes through the statements of a text: with how each relation that one names stands, and with
+    /// what it changes for those behind it.
+    fn visit<'a, 'b>(
+        &self,
+        reading: &'b Reading<'a>,
+        names: &NameContext,
+        own: &Own,
+        session: Option<&SessionNames>,
+        mut visit: impl FnMut(&'b Analysis<'a>, Vec<(&'b RelationName<'a>, Standing)>, Vec<Change>),
+    ) {
+        let mut statements = reading.statements.iter();
+        let Some(first) = statements.next() else {
+            return;
+        };
+        let changes = self.changes(first, names, own);
+        let several = statements.len() > 0;
+        let mut session = several.then(|| {
+            let somewhere = || SessionNames::somewhere(names.clone());
+            session.cloned().unwrap_or_else(somewhere)
+        });
+        if let Some(session) = &mut session {
+            session.change(&changes);
+        }
+        visit(first, self.standings(first, names, own), changes);
+        for statement in statements {
+            let Some(session) = &mut session else { return };
+            let (names, own) = (session.names(), session.own());
+            let standings = self.standings(statement, names, own);
+            let changes = self.changes(statement, names, own);
+            session.change(&changes);
+            visit(statement, standings, changes);
+        }
+    }
+
+    /// Why what a statement stores is protected.
+    fn stored(&self, analysis: &Analysis<'_>, own: &Own) -> Option<Arc<Reason>> {
+        let mut stored = analysis.stored.iter();
+        stored.find_map(|name| match self.resolve_mention(name, own) {
+            Standing::Protected(reason) => Some(reason),
+            Standing::Foreign | Standing::Plain => None,
+        })
+    }
+
+    /// What a statement changes for its session.
+    fn changes(&self, analysis: &Analysis<'_>, names: &NameContext, own: &Own) -> Vec<Change> {
+        let made = analysis.made.iter().map(|made| Change::Made {
+            name: made.name.clone(),
+            temporary: made.temporary,
+            leads: self.leads(&made.origin, analysis, names, own),
+        });
+        analysis.changes.iter().cloned().chain(made).collect()
+    }
+
+    /// How each relation that a statement names stands.
     fn standings<'a, 'b>(
         &self,
         analysis: &'b Analysis<'a>,
         names: &NameContext,
+        own: &Own,
     ) -> Vec<(&'b RelationName<'a>, Standing)> {
-        // `SET search_path TO ext; SELECT …`: how the later statements' names resolve is not known.
-        let changes_within = Effects::MULTIPLE.0 | Effects::CHANGES_NAMES.0;
-        let uncertain = NameContext::default();
-        let names = if analysis.effects.0 & changes_within == changes_within {
-            &uncertain
-        } else {
-            names
-        };
         let reads = analysis
             .reads
             .iter()
-            .map(|relation| (relation, self.relations.resolve(relation, names)));
+            .map(|relation| (relation, self.resolve(relation, names, own)));
         let mentions = analysis
             .mentions
             .iter()
-            .map(|relation| (relation, self.relations.resolve_mention(relation)));
-        let calls = analysis
-            .calls
-            .iter()
-            .map(|function| (function, self.relations.resolve_call(function)));
+            .map(|relation| (relation, self.resolve_mention(relation, own)));
+        let calls = analysis.calls.iter().map(|function| {
+            let standing = self.relations.resolve_call(function);
+            (function, standing.or_graver(made(function, own)))
+        });
+        let writes = analysis.writes.iter().map(|relation| {
+            let standing = self.relations.resolve_write(relation);
+            (relation, standing.or_graver(made(relation, own)))
+        });
         let mut standings: Vec<_> = reads.chain(mentions).collect();
+        let runs_text = |function| self.relations.may_run_text(function);
+        if analysis.runs_text || analysis.calls.iter().any(runs_text) {
+            let in_strings = analysis.in_strings.iter();
+            standings.extend(in_strings.map(|name| (name, self.resolve_mention(name, own))));
+        }
         if self.blind {
             Self::suspect(&mut standings);
         }
+        let own_calls = analysis
+            .own_calls
+            .iter()
+            .map(|function| (function, self.relations.resolve_own_call(function, names)));
+        standings.extend(writes);
         standings.extend(calls);
+        standings.extend(own_calls);
         standings
+    }
+
+    /// How a relation stands for a session that has made relations of its own.
+    fn resolve(&self, relation: &RelationName<'_>, names: &NameContext, own: &Own) -> Standing {
+        if own.is_empty() {
+            return self.relations.resolve(relation, names);
+        }
+        let temporary = own.temporary(&relation.name);
+        let comes_first = |schema: &String| schema == "pg_temp";
+        match (&relation.schema, temporary) {
+            (None, Some(leads)) if !names.search_path.iter().flatten().any(comes_first) => {
+                return standing(leads);
+            }
+            (Some(schema), Some(leads)) if **schema == *b"pg_temp" => return standing(leads),
+            _ => {}
+        }
+        let known = if own.is_open(&relation.name) {
+            let schema = relation.schema.clone().filter(|_| !own.any_schema());
+            let anywhere = RelationName {
+                database: relation.database.clone().filter(|_| schema.is_some()),
+                schema,
+                name: relation.name.clone(),
+                only: relation.only,
+            };
+            self.relations.resolve(&anywhere, &ANY_NAMES)
+        } else {
+            self.relations.resolve(relation, names)
+        };
+        known.or_graver(made(relation, own))
+    }
+
+    fn resolve_mention(&self, relation: &RelationName<'_>, own: &Own) -> Standing {
+        let known = self.relations.resolve_mention(relation);
+        known.or_graver(self.resolve(relation, &ANY_NAMES, own))
+    }
+
+    /// Where what a statement makes leads.
+    fn leads(
+        &self,
+        origin: &Origin<'_>,
+        analysis: &Analysis<'_>,
+        names: &NameContext,
+        own: &Own,
+    ) -> Leads {
+        let standing = match origin {
+            Origin::Rows => return Leads::Nowhere,
+            Origin::Like(relation) => {
+                let read = self.resolve(relation, names, own);
+                read.or_graver(self.relations.resolve_write(relation))
+            }
+            Origin::Stored => {
+                let stored = analysis.stored.iter();
+                let stored = stored.map(|name| self.resolve_mention(name, own));
+                let read = self.standings(analysis, names, own).into_iter();
+                stored
+                    .chain(read.map(|(_, standing)| standing))
+                    .fold(Standing::Plain, Standing::or_graver)
+            }
+            Origin::Project(project) => {
+                let project = project.as_deref().map(project_key);
+                let mut protected = self.protected().map(|(_, _, reason)| reason);
+                let known = protected.find(|reason| project.is_some() && reason.project == project);
+                known.map_or(Standing::Foreign, |reason| {
+                    Standing::Protected(Arc::clone(reason))
+                })
+            }
+        };
+        match standing {
+            Standing::Plain => Leads::Nowhere,
+            Standing::Foreign => Leads::ToMaxCompute,
+            Standing::Protected(reason) => Leads::ToProtected(reason),
+        }
     }
 
     /// What is not known may lead to MaxCompute.
@@ -250,13 +445,62 @@ impl Snapshot {
         }
     }
 
-    fn read(&self, analysis: Analysis<'_>, names: &NameContext) -> Decision {
+    fn read(
+        &self,
+        reading: Reading<'_>,
+        names: &NameContext,
+        own: &Own,
+        session: Option<&SessionNames>,
+    ) -> Decision {
+        let mut stored = None;
         let mut decision = Decision {
-            effects: analysis.effects,
-            hint: analysis.hint,
+            effects: reading.effects,
+            hint: reading.hint,
             ..Decision::default()
         };
-        for (relation, standing) in self.standings(&analysis, names) {
+        self.visit(
+            &reading,
+            names,
+            own,
+            session,
+            |analysis, standings, changes| {
+                self.add(&mut decision, analysis, standings);
+                decision.changes.extend(changes);
+                stored = stored.take().or_else(|| self.stored(analysis, own));
+            },
+        );
+        if decision.protected.is_none() {
+            decision.only_stores = stored.is_some();
+            decision.protected = stored;
+        }
+        let several = reading.statements.len() > 1;
+        for analysis in reading.statements {
+            if !several {
+                decision.search_path = analysis.search_path();
+            }
+            decision.names.extend(analysis.names);
+        }
+        decision
+    }
+
+    /// Adds what one statement touches.
+    fn add(
+        &self,
+        decision: &mut Decision,
+        analysis: &Analysis<'_>,
+        standings: Vec<(&RelationName<'_>, Standing)>,
+    ) {
+        let only_reads = |function| self.relations.only_reads(function);
+        if !analysis.calls.iter().all(only_reads) {
+            decision.effects = decision.effects.with(Effects::CALLS_UNKNOWN);
+        }
+        if analysis.reads_anything {
+            decision.protected = self.relations.any_protected();
+            if self.has_suspects() {
+                decision.effects = decision.effects.with(Effects::READS_FOREIGN);
+            }
+        }
+        for (relation, standing) in standings {
             match standing {
                 Standing::Protected(reason) => {
                     decision.protected.get_or_insert(reason);
@@ -272,11 +516,21 @@ impl Snapshot {
                 decision.suspects.push(suspect);
             }
         }
-        if !analysis.effects.has(Effects::MULTIPLE) {
-            decision.search_path = analysis.search_path;
-        }
-        decision.names = analysis.names;
-        decision
+    }
+}
+
+/// Where what the session made of this name leads.
+fn made(name: &RelationName<'_>, own: &Own) -> Standing {
+    own.made(name.schema.as_deref(), &name.name)
+        .map(standing)
+        .fold(Standing::Plain, Standing::or_graver)
+}
+
+fn standing(leads: &Leads) -> Standing {
+    match leads {
+        Leads::Nowhere => Standing::Plain,
+        Leads::ToMaxCompute => Standing::Foreign,
+        Leads::ToProtected(reason) => Standing::Protected(Arc::clone(reason)),
     }
 }
 
@@ -310,6 +564,37 @@ impl SnapshotBuilder {
     pub fn foreign_function(mut self, schema: &str, name: &str) -> Self {
         self.relations
             .insert_function(schema, name, Standing::Foreign);
+        self
+    }
+
+    /// A relation that reads encrypted data when it is written: by a rule on it, or as a materialized
+    /// view that is refreshed.
+    #[must_use]
+    pub fn protect_write(mut self, schema: &str, name: &str, reason: Arc<Reason>) -> Self {
+        self.relations
+            .insert_written(schema, name, Standing::Protected(reason));
+        self
+    }
+
+    /// The same with MaxCompute data not known to be encrypted.
+    #[must_use]
+    pub fn foreign_write(mut self, schema: &str, name: &str) -> Self {
+        self.relations
+            .insert_written(schema, name, Standing::Foreign);
+        self
+    }
+
+    /// A relation given before leads where it does only through what inherits from it.
+    #[must_use]
+    pub fn inherited(mut self, schema: &str, name: &str) -> Self {
+        self.relations.set_inherited(schema, name);
+        self
+    }
+
+    /// A function runs no text, whatever its arguments are. Those that may are all others.
+    #[must_use]
+    pub fn runs_no_text(mut self, schema: &str, name: &str, only_reads: bool) -> Self {
+        self.relations.insert_runs_no_text(schema, name, only_reads);
         self
     }
 

@@ -59,7 +59,9 @@ impl Question {
         };
         match self {
             Self::ForeignTables => texts(&["nspname", "relname", "ftoptions"]),
-            Self::Edges => texts(&["nspname", "relname", "bool", "nspname", "relname", "bool"]),
+            Self::Edges => texts(&[
+                "nspname", "relname", "case", "nspname", "relname", "text", "bool",
+            ]),
             Self::Bearers => texts(&["nspname", "relname"]),
             Self::Setting => texts(&["context", "source"]),
             Self::VersionSchema => texts(&["quote_ident"]),
@@ -94,9 +96,10 @@ impl Question {
                     Some(vec![
                         Value::text(relation.schema),
                         Value::text(relation.name),
-                        Value::text("f"),
+                        Value::text("r"),
                         Value::text(schema),
                         Value::text(name),
+                        Value::text("r"),
                         Value::text("f"),
                     ])
                 })

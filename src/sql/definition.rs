@@ -1,13 +1,17 @@
-//! CREATE and ALTER, and which objects matter.
+//! CREATE, ALTER and DROP, which objects matter, and what leads where afterwards.
 
-use super::Analysis;
 use super::keyword::Keyword as K;
 use super::lexer::Kind;
-use super::statement::{execute, query, unreadable};
+use super::mention::mention_all;
+use super::name::string_body;
+use super::relations::{last_part, relation_name};
+use super::statement::{execute, leaves_empty, query};
 use super::token::Statement;
-use crate::protection::Effects;
+use super::{Analysis, Made, Origin, written};
+use crate::protection::{Change, Effects, Written};
 
-/// CREATE and ALTER. The only part that reads is a query behind AS.
+/// CREATE and ALTER. The only part that reads is a query behind AS; that of a view, and what rules and
+/// functions do, is stored and read when it is used.
 pub(super) fn define<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut Analysis<'a>) {
     analysis.add(Effects::WRITES);
     let object = (start + 1..statement.len())
@@ -21,13 +25,49 @@ pub(super) fn define<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: 
     } else if !is_beside_relations(statement.keyword(object)) {
         analysis.add(Effects::CHANGES_CATALOG);
     }
+    let foreign = modifiers
+        .clone()
+        .any(|index| statement.is_word(index, "foreign"));
+    let materialized = modifiers
+        .clone()
+        .any(|index| statement.keyword(index) == K::Materialized);
+    if statement.keyword(start) == K::Alter {
+        alter(statement, object, analysis);
+    } else {
+        let origin = match statement.keyword(object) {
+            K::Table if foreign => Origin::Project(project(statement)),
+            // A materialized view reads when it is refreshed.
+            K::View | K::Function | K::Procedure | K::Rule => Origin::Stored,
+            _ => Origin::Rows,
+        };
+        create(statement, object, temporary, origin, analysis);
+    }
     match statement.keyword(object) {
         K::Function | K::Procedure | K::Routine | K::Rule | K::Do => {
-            unreadable(statement, Effects::default(), analysis);
-            return;
+            analysis.add(Effects::CALLS_UNKNOWN);
+            return mention_all(statement, true, &mut analysis.stored);
         }
         _ => {}
     }
+    let is_view = statement.keyword(object) == K::View && !materialized;
+    if !is_view && !leaves_empty(statement) {
+        return read_query(statement, object, analysis);
+    }
+    let mut stored = Analysis::default();
+    read_query(statement, object, &mut stored);
+    analysis.names.append(&mut stored.names);
+    for names in [
+        stored.reads,
+        stored.calls,
+        stored.mentions,
+        stored.in_strings,
+    ] {
+        analysis.stored.extend(names);
+    }
+}
+
+/// The query behind AS, if there is one.
+fn read_query<'a>(statement: &Statement<'_, 'a>, object: usize, analysis: &mut Analysis<'a>) {
     let mut from = object;
     while let Some(behind) = statement.find_outside(from, K::As).map(|index| index + 1) {
         match statement.keyword(behind) {
@@ -63,13 +103,175 @@ fn is_modifier(statement: &Statement<'_, '_>, index: usize) -> bool {
     .any(|word| statement.is_word(index, word))
 }
 
-/// `TABLE [IF NOT EXISTS] pg_temp.name`
-fn in_temporary_schema(statement: &Statement<'_, '_>, object: usize) -> bool {
+/// Where the name is behind the kind of object, IF [NOT] EXISTS and ONLY.
+fn name_behind(statement: &Statement<'_, '_>, object: usize) -> usize {
     let mut name = object + 1;
     if statement.keyword(name) == K::If {
-        name += 3;
+        name += if statement.keyword(name + 1) == K::Not {
+            3
+        } else {
+            2
+        };
     }
+    name + usize::from(statement.keyword(name) == K::Only)
+}
+
+/// `TABLE [IF NOT EXISTS] pg_temp.name`
+fn in_temporary_schema(statement: &Statement<'_, '_>, object: usize) -> bool {
+    let name = name_behind(statement, object);
     statement.kind(name + 1) == Some(Kind::Dot) && *statement.folded(name) == *b"pg_temp"
+}
+
+/// The name that begins at `first`.
+fn name_at(statement: &Statement<'_, '_>, first: usize) -> Option<Written> {
+    let is_name = statement.is_name(first);
+    let last = last_part(statement, first);
+    let name = is_name.then(|| relation_name(statement, first, last))??;
+    Some(written(&name))
+}
+
+/// What CREATE makes.
+fn create<'a>(
+    statement: &Statement<'_, 'a>,
+    object: usize,
+    temporary: bool,
+    origin: Origin<'a>,
+    analysis: &mut Analysis<'a>,
+) {
+    let mut name = name_behind(statement, object);
+    match statement.keyword(object) {
+        K::Table => {
+            // A partition, or what inherits: its parent leads there, too.
+            for parent in name..statement.len() {
+                let is_parent = statement.is_word(parent, "of")
+                    && statement.is_word(parent - 1, "partition")
+                    || statement.is_open(parent) && statement.is_word(parent - 1, "inherits");
+                if is_parent && let Origin::Project(project) = &origin {
+                    analysis
+                        .made
+                        .extend(name_at(statement, parent + 1).map(|name| Made {
+                            name,
+                            temporary: false,
+                            origin: Origin::Project(project.clone()),
+                        }));
+                }
+            }
+        }
+        K::View | K::Function | K::Procedure => {}
+        // `RULE name AS ON event TO table`: who uses the table may run it.
+        K::Rule => match statement.find_outside(name, K::To) {
+            Some(to) => name = to + 1,
+            None => return,
+        },
+        _ => return,
+    }
+    analysis
+        .made
+        .extend(name_at(statement, name).map(|name| Made {
+            name,
+            temporary,
+            origin,
+        }));
+}
+
+/// What ALTER makes lead elsewhere.
+fn alter<'a>(statement: &Statement<'_, 'a>, object: usize, analysis: &mut Analysis<'a>) {
+    let first = name_behind(statement, object);
+    let last = last_part(statement, first);
+    let relation = statement
+        .is_name(first)
+        .then(|| relation_name(statement, first, last))
+        .flatten();
+    let action = last + 1;
+    let renames = statement.is_word(action, "rename") && statement.keyword(action + 1) == K::To;
+    let moves = statement.keyword(action) == K::Set && statement.keyword(action + 1) == K::Schema;
+    match (statement.keyword(object), relation) {
+        (K::Table | K::View, Some(relation)) => {
+            let (schema, name) = written(&relation);
+            let other = statement.folded_text(action + 2);
+            let made = if renames {
+                Some(((schema, other), Origin::Like(relation)))
+            } else if moves {
+                Some(((Some(other), name.clone()), Origin::Like(relation)))
+            } else if statement.is_word(action, "attach") {
+                let child = last_part(statement, action + 2);
+                let child = relation_name(statement, action + 2, child);
+                child.map(|child| ((schema, name.clone()), Origin::Like(child)))
+            } else if statement.is_word(action, "inherit") {
+                name_at(statement, action + 1).map(|parent| (parent, Origin::Like(relation)))
+            } else if statement.is_word(action, "options") {
+                Some(((schema, name.clone()), Origin::Project(project(statement))))
+            } else {
+                None
+            };
+            analysis.made.extend(made.map(|(name, origin)| Made {
+                name,
+                temporary: false,
+                origin,
+            }));
+            if renames || moves {
+                analysis.changes.push(Change::Dropped(name));
+            }
+        }
+        (K::Schema | K::Function | K::Procedure | K::Routine, _) => {
+            analysis.changes.push(Change::Anything);
+        }
+        _ => {}
+    }
+}
+
+/// `DROP …`; `next` is behind the DROP.
+pub(super) fn drop<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analysis<'a>) {
+    analysis.add(Effects::WRITES);
+    if is_beside_relations(statement.keyword(next)) {
+        return;
+    }
+    analysis.add(Effects::CHANGES_CATALOG);
+    let object = (next..statement.len())
+        .find(|index| !is_modifier(statement, *index))
+        .unwrap_or(statement.len());
+    if !matches!(statement.keyword(object), K::Table | K::View) {
+        analysis.changes.push(Change::Anything);
+        return;
+    }
+    let mut index = name_behind(statement, object);
+    while statement.is_name(index) {
+        index = last_part(statement, index);
+        let name = statement.folded_text(index);
+        analysis.changes.push(Change::Dropped(name));
+        if statement.kind(index + 1) != Some(Kind::Comma) {
+            return;
+        }
+        index += 2;
+    }
+}
+
+/// `IMPORT FOREIGN SCHEMA project LIMIT TO (name, …) FROM SERVER server INTO schema`; `next` is behind
+/// the IMPORT.
+pub(super) fn import<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analysis<'a>) {
+    let project = statement
+        .is_name(next + 2)
+        .then(|| statement.folded_text(next + 2));
+    let into = statement.find_outside(next, K::Into);
+    let schema = into.map(|into| statement.folded_text(into + 1));
+    let Some(limit) = statement.find_outside(next, K::Limit) else {
+        return;
+    };
+    let names = limit + 2..statement.after(limit + 2);
+    for name in names.filter(|index| statement.is_name(*index)) {
+        analysis.made.push(Made {
+            name: (schema.clone(), statement.folded_text(name)),
+            temporary: false,
+            origin: Origin::Project(project.clone()),
+        });
+    }
+}
+
+/// The `project_name` among the options of a foreign table.
+fn project(statement: &Statement<'_, '_>) -> Option<String> {
+    let option = (0..statement.len()).find(|index| statement.is_word(*index, "project_name"))?;
+    let value = string_body(statement.bytes(option + 1));
+    String::from_utf8(value.to_vec()).ok()
 }
 
 /// Kinds of object whose DDL changes nothing about which relation leads where.

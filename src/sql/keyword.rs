@@ -58,7 +58,7 @@ keywords! {
     Share "share" Show "show" Start "start" Statistics "statistics" Stdin "stdin"
     Stdout "stdout" Subscription "subscription" Table "table" Tablespace "tablespace"
     Temp "temp" Temporary "temporary" Time "time" To "to" Transaction "transaction"
-    Trigger "trigger" Truncate "truncate" Type "type" Uescape "uescape" Union "union"
+    Trigger "trigger" True "true" Truncate "truncate" Type "type" Uescape "uescape" Union "union"
     Unlogged "unlogged" Update "update" Using "using" Vacuum "vacuum" Values "values"
     Verbose "verbose" View "view" When "when" Where "where" Window "window" With "with"
 }

@@ -1,10 +1,10 @@
 //! The safe side: every identifier of what cannot be read exactly, also in strings that may be run.
 
+use super::RelationName;
 use super::lexer::Kind;
 use super::name::string_body;
 use super::relations::{last_part, relation_name};
 use super::token::{Script, Statement};
-use super::{Analysis, RelationName};
 
 /// How deep strings inside strings are read: a DO body, the text that it runs, a text in that.
 const MAX_QUOTING: usize = 3;
@@ -13,27 +13,26 @@ const MAX_QUOTING: usize = 3;
 pub(super) fn mention_all<'a>(
     statement: &Statement<'_, 'a>,
     in_strings: bool,
-    analysis: &mut Analysis<'a>,
+    mentions: &mut Vec<RelationName<'a>>,
 ) {
-    mention_names(statement, analysis);
+    mention_names(statement, mentions);
     if in_strings {
-        mention_strings(statement, analysis);
+        mention_strings(statement, mentions);
     }
 }
 
-fn mention_names<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
+fn mention_names<'a>(statement: &Statement<'_, 'a>, mentions: &mut Vec<RelationName<'a>>) {
     let mut index = 0;
     while index < statement.len() {
-        if statement.is_name(index) {
+        if statement.is_name(index) && !is_bare_keyword(statement, index) {
             let last = last_part(statement, index);
             // `schema.table`, but also `table.column`: each part counts.
-            analysis
-                .mentions
-                .extend(relation_name(statement, index, last));
+            mentions.extend(relation_name(statement, index, last));
             for part in (index..last).step_by(2) {
-                analysis.mentions.push(RelationName {
+                mentions.push(RelationName {
                     database: None,
                     schema: None,
+                    only: false,
                     name: statement.folded(part),
                 });
             }
@@ -43,14 +42,24 @@ fn mention_names<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>)
     }
 }
 
-pub(super) fn mention_strings<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
+/// A reserved word names something only between quotes or behind a dot.
+fn is_bare_keyword(statement: &Statement<'_, '_>, index: usize) -> bool {
+    let behind_dot = index > 0 && statement.kind(index - 1) == Some(Kind::Dot);
+    statement.keyword(index).is_reserved() && !behind_dot
+}
+
+/// Every identifier in the strings of a statement, and in the strings within those.
+pub(super) fn mention_strings<'a>(
+    statement: &Statement<'_, 'a>,
+    mentions: &mut Vec<RelationName<'a>>,
+) {
     let mut texts = strings_of(statement);
     for _ in 0..MAX_QUOTING {
         let mut inner = Vec::new();
         for text in texts {
             let script = Script::read(text);
             for statement in script.statements() {
-                mention_names(&statement, analysis);
+                mention_names(&statement, mentions);
                 inner.extend(strings_of(&statement));
             }
         }

@@ -1,11 +1,11 @@
 //! What SET, RESET and `set_config()` do to the settings that a session has to know: those that
 //! choose the route, and those that change how names resolve.
 
-use super::Analysis;
 use super::keyword::Keyword;
 use super::lexer::Kind;
 use super::token::Statement;
-use crate::protection::Effects;
+use super::{Analysis, search_path};
+use crate::protection::{Change, Effects, Value};
 
 /// The settings that choose the engine for MaxCompute tables; the first two are one setting under
 /// its old and its new name.
@@ -38,9 +38,9 @@ pub(super) fn set(statement: &Statement<'_, '_>, mut index: usize, analysis: &mu
     if (local || statement.keyword(index) == Keyword::Session) && statement.is_name(index + 1) {
         index += 1;
     }
-    if !local && statement.folded(index).eq_ignore_ascii_case(b"search_path") {
-        analysis.search_path = schemas(statement, index + 2);
-    }
+    analysis
+        .changes
+        .extend(changed_by_set(statement, index, local));
     analysis.add(match statement.keyword(index) {
         Keyword::Role | Keyword::Authorization => OTHER_ROLE,
         Keyword::Session if statement.keyword(index + 1) == Keyword::Authorization => OTHER_ROLE,
@@ -57,6 +57,58 @@ pub(super) fn set(statement: &Statement<'_, '_>, mut index: usize, analysis: &mu
             change_of(&statement.folded(index), route)
         }
     });
+}
+
+/// What SET changes for names; `index` is at the setting's name.
+fn changed_by_set(statement: &Statement<'_, '_>, index: usize, local: bool) -> Option<Change> {
+    let session = statement.keyword(index) == Keyword::Session;
+    if session || statement.keyword(index) == Keyword::Authorization {
+        let user = index + 1 + usize::from(session);
+        let is_authorization = !session || statement.keyword(index + 1) == Keyword::Authorization;
+        return is_authorization.then(|| Change::User(one_value(statement, user)));
+    }
+    let name = statement.folded(index);
+    let is = |setting: &str| name.eq_ignore_ascii_case(setting.as_bytes());
+    if statement.keyword(index) == Keyword::Schema {
+        let path = match one_value(statement, index + 1) {
+            Value::Is(schema) => Value::Is(vec![schema]),
+            Value::Default => Value::Default,
+            Value::Unknown => Value::Unknown,
+        };
+        Some(Change::SearchPath { path, local })
+    } else if is("search_path") {
+        let path = if statement.keyword(index + 2) == Keyword::Default {
+            Value::Default
+        } else {
+            schemas(statement, index + 2).map_or(Value::Unknown, Value::Is)
+        };
+        Some(Change::SearchPath { path, local })
+    } else if is("role") {
+        let equals =
+            statement.bytes(index + 1) == b"=" || statement.keyword(index + 1) == Keyword::To;
+        let role = one_value(statement, index + 1 + usize::from(equals));
+        Some(Change::Role { role, local })
+    } else if is("session_authorization") {
+        Some(Change::User(one_value(statement, index + 2)))
+    } else {
+        None
+    }
+}
+
+/// The one name or plain string at `index`, if it is the last; NONE is the default, too.
+fn one_value(statement: &Statement<'_, '_>, index: usize) -> Value<String> {
+    if statement.kind(index + 1).is_some() {
+        return Value::Unknown;
+    }
+    if statement.keyword(index) == Keyword::Default || statement.is_word(index, "none") {
+        return Value::Default;
+    }
+    let text = match statement.plain_string(index) {
+        Some(text) => String::from_utf8(text.to_vec()).ok(),
+        None if statement.is_name(index) => Some(statement.folded_text(index)),
+        None => None,
+    };
+    text.map_or(Value::Unknown, Value::Is)
 }
 
 /// The list of schemas from `index` to the end; `None`: it is not one of names and plain strings.
@@ -77,8 +129,26 @@ fn schemas(statement: &Statement<'_, '_>, mut index: usize) -> Option<Vec<String
     }
 }
 
+/// RESET ALL leaves the role alone.
+const DEFAULT_PATH: Change = Change::SearchPath {
+    path: Value::Default,
+    local: false,
+};
+
 /// `RESET …`; `index` is behind the RESET.
 pub(super) fn reset(statement: &Statement<'_, '_>, index: usize, analysis: &mut Analysis<'_>) {
+    let name = statement.folded(index);
+    let is = |setting: &str| name.eq_ignore_ascii_case(setting.as_bytes());
+    analysis.changes.extend(match statement.keyword(index) {
+        Keyword::Session => Some(Change::User(Value::Default)),
+        Keyword::Role => Some(Change::Role {
+            role: Value::Default,
+            local: false,
+        }),
+        Keyword::All => Some(DEFAULT_PATH),
+        _ if is("search_path") => Some(DEFAULT_PATH),
+        _ => None,
+    });
     analysis.add(match statement.keyword(index) {
         Keyword::All => Effects::RESETS_ALL.with(Effects::CHANGES_NAMES),
         Keyword::Session => OTHER_ROLE,
@@ -90,8 +160,38 @@ pub(super) fn reset(statement: &Statement<'_, '_>, index: usize, analysis: &mut 
 pub(super) fn set_config(statement: &Statement<'_, '_>, open: usize, analysis: &mut Analysis<'_>) {
     let literal = statement.plain_string(open + 1);
     let alone = statement.kind(open + 2) == Some(Kind::Comma);
+    analysis.changes.extend(match literal {
+        Some(name) if alone && name.eq_ignore_ascii_case(b"search_path") => {
+            Some(path_of_set_config(statement, open))
+        }
+        Some(name) if alone && !change_of(name, Effects::default()).has(Effects::CHANGES_NAMES) => {
+            None
+        }
+        _ => Some(Change::Anything),
+    });
     analysis.add(match literal {
         Some(name) if alone => change_of(name, Effects::SETS_ROUTE),
         _ => OTHER_ROLE,
     });
+}
+
+/// The search path that `SELECT set_config('search_path', 'a, b', false)` sets, if that is all that the
+/// statement does: with a FROM it may be called more than once, or not at all.
+fn path_of_set_config(statement: &Statement<'_, '_>, open: usize) -> Change {
+    let local = statement.keyword(open + 5) == Keyword::True;
+    let value = statement
+        .plain_string(open + 3)
+        .and_then(|value| std::str::from_utf8(value).ok());
+    let is_whole = statement.keyword(0) == Keyword::Select
+        && open <= 4
+        && statement.kind(open + 4) == Some(Kind::Comma)
+        && (local || statement.keyword(open + 5) == Keyword::False)
+        && statement.after(open) == open + 7
+        && statement.len() == open + 7;
+    let path = match value {
+        Some(value) if is_whole && value.trim().is_empty() => Value::Is(Vec::new()),
+        Some(value) if is_whole => search_path(value).map_or(Value::Unknown, Value::Is),
+        _ => Value::Unknown,
+    };
+    Change::SearchPath { path, local }
 }

@@ -1,14 +1,16 @@
 //! What kind of statement a statement is, and what that means for a session.
 
 use super::Analysis;
-use super::definition::{define, is_beside_relations};
+use super::body;
+use super::definition::{define, drop, import};
 use super::keyword::Keyword as K;
 use super::lexer::Kind;
 use super::mention::{mention_all, mention_strings};
+use super::name::string_body;
 use super::relations::{last_part, relation_name, walk};
 use super::setting;
 use super::token::Statement;
-use crate::protection::{Effects, NameUse};
+use crate::protection::{Change, Effects, NameUse};
 
 /// Adds what one statement does and reads to the analysis.
 pub(super) fn classify<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
@@ -44,6 +46,8 @@ fn explain<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
     let before = analysis.effects;
     classify_from(statement, index, analysis);
     if !analyze {
+        analysis.changes.clear();
+        analysis.made.clear();
         // Planning may still run what it takes for constant.
         let kept = Effects::CALLS_UNKNOWN.with(Effects::ROUTE_DOUBT);
         analysis.effects = before.with(Effects(analysis.effects.0 & kept.0));
@@ -66,17 +70,20 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
         }
         K::Set => setting::set(statement, next, analysis),
         K::Reset => setting::reset(statement, next, analysis),
-        K::Show | K::Savepoint | K::Release => {}
-        K::Discard => discard(statement.keyword(next), analysis),
-        K::Begin | K::Start => analysis.add(Effects::BEGINS),
-        K::Commit | K::Rollback | K::End | K::Abort => {
-            analysis.add(Effects::ENDS);
-            if statement.keyword(next) == K::Prepared {
-                analysis.add(writes);
-            }
+        K::Savepoint => {
+            let name = statement.folded_text(next);
+            analysis.changes.push(Change::Savepoint(name));
         }
+        K::Show | K::Release => {}
+        K::Discard => discard(statement.keyword(next), analysis),
+        K::Begin | K::Start => {
+            analysis.add(Effects::BEGINS);
+            analysis.changes.push(Change::Begin);
+        }
+        K::Commit | K::Rollback | K::End | K::Abort => end(statement, start, analysis),
         K::Prepare if statement.keyword(next) == K::Transaction => {
             analysis.add(Effects::ENDS.with(writes));
+            analysis.changes.push(Change::Commit);
         }
         K::Prepare => {
             analysis.add(writes);
@@ -119,25 +126,16 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
             analysis.names.push(NameUse::Close(name));
         }
         K::Copy => copy(statement, next, analysis),
-        K::Do => unreadable(statement, Effects::ROUTE_DOUBT, analysis),
+        K::Do => do_block(statement, next, analysis),
         K::Call => call(statement, next, analysis),
         K::Create | K::Alter => define(statement, start, analysis),
-        K::Drop | K::Import => {
-            analysis.add(writes);
-            if !is_beside_relations(statement.keyword(next)) {
-                analysis.add(Effects::CHANGES_CATALOG);
-            }
+        K::Drop => drop(statement, next, analysis),
+        K::Import => {
+            analysis.add(writes.with(Effects::CHANGES_CATALOG));
+            import(statement, next, analysis);
         }
         K::Analyze | K::Analyse | K::Vacuum => sample(statement, next, analysis),
-        K::Refresh => {
-            analysis.add(writes);
-            let last = statement.len() - 1;
-            let first = (next..last).rev().find(|index| {
-                statement.is_name(*index) && statement.kind(index + 1) != Some(Kind::Dot)
-            });
-            let first = first.map_or(last, |before| before + 1).min(last);
-            read_all(statement, first, analysis);
-        }
+        K::Refresh => refresh(statement, next, analysis),
         K::Truncate | K::Grant | K::Revoke | K::Comment | K::Lock => analysis.add(writes),
         _ if statement.is_open(start) => query(statement, start, analysis),
         _ if HARMLESS_TO_READ
@@ -146,16 +144,12 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
         {
             analysis.add(writes);
         }
-        _ => unreadable(
-            statement,
-            Effects::ROUTE_DOUBT.with(Effects::CHANGES_CATALOG),
-            analysis,
-        ),
+        _ => unreadable(statement, ANYTHING.with(Effects::CHANGES_CATALOG), analysis),
     }
 }
 
 /// Statements that read no relation and are none of the keywords above.
-const HARMLESS_TO_READ: [&str; 9] = [
+pub(super) const HARMLESS_TO_READ: [&str; 9] = [
     "checkpoint",
     "cluster",
     "listen",
@@ -168,8 +162,19 @@ const HARMLESS_TO_READ: [&str; 9] = [
 ];
 
 pub(super) fn query<'a>(statement: &Statement<'_, 'a>, from: usize, analysis: &mut Analysis<'a>) {
-    if !walk(statement, from..statement.len(), analysis) {
-        mention_strings(statement, analysis);
+    query_in(statement, from..statement.len(), analysis);
+}
+
+/// The query in a part of a statement, and all strings of the statement if they may be run.
+fn query_in<'a>(
+    statement: &Statement<'_, 'a>,
+    range: std::ops::Range<usize>,
+    analysis: &mut Analysis<'a>,
+) {
+    let calls = analysis.calls.len();
+    walk(statement, range, analysis);
+    if analysis.runs_text || analysis.calls.len() > calls {
+        mention_strings(statement, &mut analysis.in_strings);
     }
 }
 
@@ -186,9 +191,39 @@ pub(super) fn execute<'a>(statement: &Statement<'_, 'a>, name: usize, analysis: 
     query(statement, name + 1, analysis);
 }
 
+/// `COMMIT`, `END`, `ROLLBACK`, `ABORT`, with `AND CHAIN`, `PREPARED`, or `TO [SAVEPOINT] name`.
+fn end(statement: &Statement<'_, '_>, start: usize, analysis: &mut Analysis<'_>) {
+    analysis.add(Effects::ENDS);
+    if statement.keyword(start + 1) == K::Prepared {
+        analysis.add(Effects::WRITES);
+        return;
+    }
+    if statement.find_outside(start, K::To).is_some() {
+        let name = statement.folded_text(statement.len() - 1);
+        analysis.changes.push(Change::RollbackTo(name));
+        return;
+    }
+    let rolls_back = matches!(statement.keyword(start), K::Rollback | K::Abort);
+    analysis.changes.push(if rolls_back {
+        Change::Rollback
+    } else {
+        Change::Commit
+    });
+    if statement.is_word(statement.len() - 1, "chain") && !is_no(statement) {
+        analysis.changes.push(Change::Begin);
+    }
+}
+
+/// `… AND NO CHAIN`
+fn is_no(statement: &Statement<'_, '_>) -> bool {
+    let no = statement.len().checked_sub(2);
+    no.is_some_and(|no| statement.keyword(no) == K::No)
+}
+
 fn discard(what: K, analysis: &mut Analysis<'_>) {
     match what {
         K::All => {
+            analysis.changes.push(Change::DiscardAll);
             analysis.add(
                 Effects::RESETS_ALL
                     .with(Effects::CHANGES_NAMES)
@@ -198,6 +233,7 @@ fn discard(what: K, analysis: &mut Analysis<'_>) {
             analysis.names.push(NameUse::Close(None));
         }
         K::Temp | K::Temporary => {
+            analysis.changes.push(Change::DiscardTemporary);
             analysis.add(Effects::CHANGES_NAMES.with(Effects::WRITES));
         }
         _ => {}
@@ -208,9 +244,7 @@ fn discard(what: K, analysis: &mut Analysis<'_>) {
 fn copy<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analysis<'a>) {
     if statement.is_open(next) {
         let end = statement.after(next);
-        if !walk(statement, next..end, analysis) {
-            mention_strings(statement, analysis);
-        }
+        query_in(statement, next..end, analysis);
         if statement.keyword(end + 1) != K::Stdout {
             analysis.add(Effects::WRITES);
         }
@@ -226,6 +260,7 @@ fn copy<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analysis<
     };
     if statement.keyword(direction) == K::From {
         analysis.add(Effects::WRITES);
+        analysis.writes.extend(relation_name(statement, name, last));
         if statement.keyword(direction + 1) == K::Stdin {
             analysis.add(Effects::COPY_IN);
         }
@@ -241,18 +276,87 @@ fn copy<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analysis<
     }
 }
 
-/// `CALL procedure(…)`. Hologres' `set_table_property` only names a table in a string; any other
-/// procedure may run what its strings say.
-fn call<'a>(statement: &Statement<'_, 'a>, name: usize, analysis: &mut Analysis<'a>) {
-    if statement.is_word(last_part(statement, name), "set_table_property") {
-        analysis.add(Effects::WRITES.with(Effects::ROUTE_DOUBT));
-    } else {
-        unreadable(
-            statement,
-            Effects::ROUTE_DOUBT.with(Effects::CHANGES_CATALOG),
-            analysis,
-        );
+/// What a statement may do whose text does not say it.
+const ANYTHING: Effects = Effects::WRITES
+    .with(Effects::CALLS_UNKNOWN)
+    .with(Effects::ROUTE_DOUBT)
+    .with(Effects::CHANGES_NAMES);
+
+/// `DO [LANGUAGE name] body [LANGUAGE name]`. A body between dollars is read as PL/pgSQL is; one in
+/// quotes has its own quotes doubled, and one in another language is not known.
+fn do_block<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analysis<'a>) {
+    let tokens = next..statement.len();
+    let body = tokens
+        .clone()
+        .find(|index| statement.kind(*index) == Some(Kind::DollarString));
+    let language = tokens
+        .clone()
+        .find(|index| statement.is_word(*index, "language"));
+    let plpgsql = language.is_none_or(|language| *statement.folded(language + 1) == *b"plpgsql");
+    match body {
+        Some(body) if plpgsql && !statement.broken => {
+            analysis.add(ANYTHING);
+            analysis.changes.push(Change::Anything);
+            body::read_do(string_body(statement.bytes(body)), analysis);
+        }
+        _ => unreadable(statement, ANYTHING, analysis),
     }
+}
+
+/// `CALL procedure(…)`. Hologres' `set_table_property` only names a table in a string; any other
+/// procedure is a function that nobody knows.
+fn call<'a>(statement: &Statement<'_, 'a>, name: usize, analysis: &mut Analysis<'a>) {
+    let last = last_part(statement, name);
+    if statement.is_word(last, "set_table_property") {
+        analysis.add(Effects::WRITES.with(Effects::ROUTE_DOUBT));
+        return;
+    }
+    analysis.add(ANYTHING.with(Effects::CHANGES_CATALOG));
+    analysis.changes.push(Change::Anything);
+    analysis.calls.extend(relation_name(statement, name, last));
+    mention_strings(statement, &mut analysis.in_strings);
+    walk(statement, last + 1..statement.len(), analysis);
+}
+
+/// `REFRESH MATERIALIZED VIEW [CONCURRENTLY] name [WITH [NO] DATA]`, and Hologres' `REFRESH [OVERWRITE]
+/// [DYNAMIC] TABLE name [PARTITION (…)] [WITH (…)]`. With NO DATA nothing is read.
+fn refresh<'a>(statement: &Statement<'_, 'a>, mut name: usize, analysis: &mut Analysis<'a>) {
+    analysis.add(Effects::WRITES);
+    while REFRESHED.iter().any(|word| statement.is_word(name, word))
+        && statement.is_name(name + 1)
+        && !matches!(statement.keyword(name + 1), K::With)
+    {
+        name += 1;
+    }
+    if statement.is_name(name) && !leaves_empty(statement) {
+        let last = last_part(statement, name);
+        let refreshed = relation_name(statement, name, last);
+        analysis.reads.extend(refreshed.clone());
+        analysis.writes.extend(refreshed);
+    }
+}
+
+/// Words between REFRESH and the name.
+const REFRESHED: [&str; 8] = [
+    "materialized",
+    "view",
+    "dynamic",
+    "table",
+    "overwrite",
+    "concurrently",
+    "if",
+    "exists",
+];
+
+/// `… WITH NO DATA`
+pub(super) fn leaves_empty(statement: &Statement<'_, '_>) -> bool {
+    let Some(no) = statement.len().checked_sub(2) else {
+        return false;
+    };
+    statement.is_word(no + 1, "data")
+        && statement.keyword(no) == K::No
+        && no > 0
+        && statement.keyword(no - 1) == K::With
 }
 
 /// `ANALYZE [VERBOSE] [(options)] [table [(columns)], …]`, and VACUUM: both may read the tables.
@@ -290,9 +394,7 @@ pub(super) fn unreadable<'a>(
     effects: Effects,
     analysis: &mut Analysis<'a>,
 ) {
-    analysis.add(Effects::WRITES.with(Effects::CALLS_UNKNOWN).with(effects));
-    if effects.has(Effects::ROUTE_DOUBT) {
-        analysis.add(Effects::CHANGES_NAMES);
-    }
-    mention_all(statement, true, analysis);
+    analysis.add(effects);
+    analysis.changes.push(Change::Anything);
+    mention_all(statement, true, &mut analysis.mentions);
 }

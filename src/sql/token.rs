@@ -19,6 +19,8 @@ pub(crate) struct Tok {
     end: u32,
     /// Of a bracket: the index of the other one in the same statement.
     mate: u32,
+    /// Of `U&"…"`: what escapes in it.
+    escape: u8,
 }
 
 /// All statements of a text.
@@ -59,6 +61,7 @@ impl<'a> Script<'a> {
                 start: token.start,
                 end: token.end,
                 mate: NO_MATE,
+                escape: b'\\',
             };
             let index = (script.tokens.len() - start) as u32;
             match token.kind {
@@ -87,12 +90,34 @@ impl<'a> Script<'a> {
                     }
                     None => broken = true,
                 },
+                Kind::String if script.takes_escape(start) => {
+                    // `UESCAPE '!'` is part of the identifier or string in front of it.
+                    script.tokens.pop();
+                    if let Some(escaped) = script.tokens.last_mut() {
+                        escaped.escape = bytes.get(1).copied().unwrap_or(b'\\');
+                    }
+                    continue;
+                }
                 _ => {}
             }
             script.tokens.push(tok);
         }
         script.close_statement(start, broken || !open.is_empty());
         script
+    }
+
+    /// True if the last tokens of the statement that begins at `start` are `U&"…" UESCAPE`, or the
+    /// same with a string.
+    fn takes_escape(&self, start: usize) -> bool {
+        let [.., escaped, word] = &self.tokens[start..] else {
+            return false;
+        };
+        let is_unicode = match escaped.kind {
+            Kind::UnicodeQuoted => true,
+            Kind::String => matches!(self.text[escaped.start as usize], b'u' | b'U'),
+            _ => false,
+        };
+        is_unicode && word.keyword == Keyword::Uescape
     }
 
     fn close_statement(&mut self, start: usize, broken: bool) {
@@ -192,13 +217,10 @@ impl<'a> Statement<'_, 'a> {
         let bytes = self.bytes(index);
         match self.kind(index) {
             Some(Kind::Quoted) => unquote(bytes, 1),
-            Some(Kind::UnicodeQuoted) => {
-                let escape = match self.keyword(index + 1) {
-                    Keyword::Uescape => self.bytes(index + 2).get(1).copied().unwrap_or(b'\\'),
-                    _ => b'\\',
-                };
-                Cow::Owned(decode_unicode(&unquote(bytes, 3), escape))
-            }
+            Some(Kind::UnicodeQuoted) => Cow::Owned(decode_unicode(
+                &unquote(bytes, 3),
+                self.tokens[index].escape,
+            )),
             _ if bytes.iter().any(u8::is_ascii_uppercase) => Cow::Owned(bytes.to_ascii_lowercase()),
             _ => Cow::Borrowed(bytes),
         }

@@ -145,6 +145,7 @@ impl Cluster {
     }
 
     /// Makes a database and connects to it.
+    #[allow(dead_code)] // not every test binary that shares this module needs it
     pub(crate) async fn database(&self, name: &str) -> Client {
         let client = self.connect("postgres").await;
         client

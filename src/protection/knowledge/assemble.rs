@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::super::{Reason, Snapshot, SnapshotBuilder, Source};
-use crate::catalog::{Contents, Relation, project_key};
+use crate::catalog::{Contents, Relation, Sort, project_key};
 use crate::config::TablePattern;
 use crate::glob::Glob;
 use crate::keys::{KeyRecord, Origin};
@@ -152,12 +152,23 @@ impl Ingredients {
             }
             for (relation, reason) in contents.relations.iter().zip(self.reasons(database)) {
                 let (schema, name) = (&relation.schema, &relation.name);
-                builder = match (reason, relation.function) {
-                    (Some(reason), false) => builder.protect(schema, name, reason),
-                    (None, false) => builder.foreign(schema, name),
-                    (Some(reason), true) => builder.protect_function(schema, name, reason),
-                    (None, true) => builder.foreign_function(schema, name),
+                builder = match (reason, relation.sort) {
+                    (Some(reason), Sort::Relation) => builder.protect(schema, name, reason),
+                    (None, Sort::Relation) => builder.foreign(schema, name),
+                    (Some(reason), Sort::Written) => builder.protect_write(schema, name, reason),
+                    (None, Sort::Written) => builder.foreign_write(schema, name),
+                    (Some(reason), Sort::Function) => {
+                        builder.protect_function(schema, name, reason)
+                    }
+                    (None, Sort::Function) => builder.foreign_function(schema, name),
                 };
+                if relation.inherited && relation.sort == Sort::Relation {
+                    builder = builder.inherited(schema, name);
+                }
+            }
+            for function in &contents.functions {
+                builder =
+                    builder.runs_no_text(&function.schema, &function.name, function.only_reads);
             }
         } else {
             builder = builder.blind();
@@ -190,7 +201,7 @@ impl Ingredients {
         let record = project
             .as_ref()
             .and_then(|project| self.records.get(project));
-        let pattern = !relation.function
+        let pattern = relation.sort == Sort::Relation
             && patterns.iter().any(|(schema, table)| {
                 schema.matches(relation.schema.as_bytes())
                     && table.matches(relation.name.as_bytes())

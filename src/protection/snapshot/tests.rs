@@ -16,7 +16,9 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
         source: Source::Key,
     };
     Snapshot::builder("shop")
-        .protect("ext", "secret", Arc::new(reason))
+        .protect("ext", "secret", Arc::new(reason.clone()))
+        .protect("ext", "Select", Arc::new(reason.clone()))
+        .protect("ext", "order", Arc::new(reason))
         .foreign("ext", "open_data")
         .build(1)
 });
@@ -89,6 +91,9 @@ fn soup() -> impl Strategy<Value = Vec<u8>> {
         b"'",
         b"''",
         b"'secret'",
+        b"order",
+        b"\"order\"",
+        b"\"Select\"",
         b"\"",
         b"\"secret\"",
         b"U&\"s\\0065cret\"",
@@ -122,23 +127,25 @@ proptest! {
     fn quick_answers_are_those_of_reading(text in soup()) {
         let snapshot = &*SNAPSHOT;
         let names = NameContext::default();
-        let read = snapshot.read(sql::analyze(&text), &names);
+        let read = snapshot.read(sql::analyze(&text), &names, &NOTHING, None);
         let quick = snapshot.quick.transaction(&text).or_else(|| snapshot.quick.decide(&text));
         if let Some(quick) = quick {
             let seen = if quick.effects.has(Effects::WRITES) { Effects::WRITES.0 } else { !0 };
             prop_assert_eq!(quick.effects.0, read.effects.0 & seen);
             prop_assert_eq!(&quick.protected, &read.protected);
             prop_assert_eq!(&quick.names, &read.names);
+            prop_assert_eq!(&quick.changes, &read.changes);
             prop_assert_eq!(quick.hint, read.hint);
         }
     }
 
-    /// What a head leaves unseen is taken to write.
+    /// What a head leaves unseen is taken to write, and to change anything.
     #[test]
     fn heads_cut_anywhere_are_taken_to_write(text in soup(), cut in 0_usize..200) {
         let head = &text[..cut.min(text.len())];
         let decision = SNAPSHOT.decide_prefix(head, &NameContext::default());
         prop_assert!(decision.effects.has(Effects::WRITES));
+        prop_assert_eq!(decision.changes.last(), Some(&Change::Anything));
     }
 }
 
@@ -202,6 +209,11 @@ fn hostile_texts_are_read_in_linear_time() {
         "union all ",
         "explain ",
         "insert into secret ",
+        "savepoint a;",
+        "create temp table a (b int);savepoint a;",
+        "create view secret as select * from secret;",
+        "drop table a, b;begin;",
+        "set search_path = a, b;rollback;",
     ] {
         let text = format!(
             "with x as (select 1){}",
@@ -212,6 +224,83 @@ fn hostile_texts_are_read_in_linear_time() {
         snapshot.decide(unit.repeat((256 << 10) / unit.len()).as_bytes(), &names);
         // Quadratic work on 256 KiB takes minutes, linear work well under a second.
         assert!(start.elapsed().as_secs() < 10, "{unit}");
+    }
+}
+
+#[test]
+fn a_name_that_is_a_keyword_is_met_between_quotes_or_behind_a_dot() {
+    let snapshot = &*SNAPSHOT;
+    let names = NameContext::default();
+    for text in [
+        "select a from plain order by a",
+        "SELECT a, 'Select' FROM plain t WHERE t.a = 1.0 ORDER BY t.b",
+        "insert into plain select 1 order by 1",
+    ] {
+        assert!(snapshot.quick(text.as_bytes()).is_some(), "{text}");
+    }
+    for text in [
+        "select * from \"Select\"",
+        "select * from ext.\"Select\"",
+        "select * from \"order\"",
+        "select * from ext.order",
+        "select * from ext . ORDER",
+        "select * from ext.\n order",
+        "insert into plain select * from ext./* */order",
+        "insert into plain select * from ext.-- \n order",
+    ] {
+        let decision = snapshot.decide(text.as_bytes(), &names);
+        assert!(decision.protected.is_some(), "{text}");
+    }
+    let reason = Arc::clone(snapshot.protected().next().expect("one").2);
+    let long = "É".repeat(31);
+    let snapshot = Snapshot::builder("shop")
+        .protect("ext", &long, reason)
+        .build(1);
+    let text = format!("select * from ext.\"{long}ÉÉ\"");
+    let decision = snapshot.decide(text.as_bytes(), &names);
+    assert!(
+        decision.protected.is_some(),
+        "a name that is cut in the catalogs"
+    );
+}
+
+/// CTEs hide names however many they are.
+#[test]
+fn a_thousand_ctes_hide_what_they_hide() {
+    let snapshot = &*SNAPSHOT;
+    let list: Vec<String> = (0..1_000)
+        .map(|number| format!("c{number} AS (SELECT 1)"))
+        .collect();
+    let list = list.join(", ");
+    for (text, protected) in [
+        (
+            format!("WITH {list}, secret AS (SELECT 1) SELECT * FROM secret"),
+            false,
+        ),
+        (
+            format!("WITH secret AS (SELECT 1), {list} SELECT * FROM secret"),
+            false,
+        ),
+        (
+            format!("WITH {list}, c AS (SELECT * FROM secret), secret AS (SELECT 1) TABLE c"),
+            true,
+        ),
+        (
+            format!("SELECT * FROM (WITH {list}, secret AS (SELECT 1) TABLE secret) t, secret"),
+            true,
+        ),
+        (
+            format!("WITH RECURSIVE {list}, c AS (TABLE secret), secret AS (SELECT 1) TABLE c"),
+            false,
+        ),
+    ] {
+        let decision = snapshot.decide(text.as_bytes(), &NameContext::default());
+        assert_eq!(
+            decision.protected.is_some(),
+            protected,
+            "{}",
+            &text[text.len() - 60..]
+        );
     }
 }
 
@@ -230,6 +319,11 @@ fn what_a_session_makes_its_search_path() {
         "$user|Mixed|a b",
     );
     certain("SET search_path = 'a, b'", "a, b");
+    certain("SET SCHEMA 'ext'", "ext");
+    certain(
+        "SELECT set_config('search_path', 'ext, \"B\"', false)",
+        "ext|B",
+    );
     for sql in [
         "SET LOCAL search_path = ext",
         "SET search_path TO DEFAULT",
@@ -237,8 +331,9 @@ fn what_a_session_makes_its_search_path() {
         "SET search_path = ext; SELECT 1",
         "SET search_path = ext oops",
         "RESET search_path",
-        "SELECT set_config('search_path', 'ext', false)",
-        "SET SCHEMA 'ext'",
+        "SELECT set_config('search_path', 'ext', true)",
+        "SELECT set_config('search_path', 'ext', false) FROM plain",
+        "SELECT set_config('search_path', 'ext', false), 1",
     ] {
         assert_eq!(path(sql), None, "{sql}");
     }

@@ -1,6 +1,55 @@
 //! CTEs: which names hide relations, and from where on.
 
-use super::{Frame, K, Kind, MAX_CTES, State, Walk};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use super::{Frame, K, Kind, State, Walk};
+
+/// Up to so many names it takes less time to look at each.
+const FEW: usize = 16;
+
+/// The names of the CTEs in sight, in the order in which they came.
+#[derive(Default)]
+pub(super) struct Ctes<'a> {
+    names: Vec<Cow<'a, [u8]>>,
+    /// How often each of the names behind the first few is among them.
+    many: HashMap<Cow<'a, [u8]>, u32, RandomState>,
+}
+
+impl<'a> Ctes<'a> {
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    pub(super) fn contains(&self, name: &[u8]) -> bool {
+        let mut few = self.names.iter().take(FEW);
+        few.any(|known| **known == *name) || self.many.contains_key(name)
+    }
+
+    fn push(&mut self, name: Cow<'a, [u8]>) {
+        if self.names.len() >= FEW {
+            *self.many.entry(name.clone()).or_default() += 1;
+        }
+        self.names.push(name);
+    }
+
+    /// Only the first `len` stay in sight.
+    pub(super) fn truncate(&mut self, len: usize) {
+        while self.names.len() > len {
+            let Some(name) = self.names.pop() else { return };
+            if self.names.len() >= FEW
+                && let Some(count) = self.many.get_mut(&name)
+            {
+                *count -= 1;
+                if *count == 0 {
+                    self.many.remove(&name);
+                }
+            }
+        }
+    }
+}
 
 impl Walk<'_, '_, '_> {
     /// `WITH [RECURSIVE] name … AS … (`; any other WITH (ORDINALITY, TIES, …) is not acted on.
@@ -65,11 +114,7 @@ impl Walk<'_, '_, '_> {
     }
 
     pub(super) fn remember_cte(&mut self, name: usize) {
-        if self.ctes.len() < MAX_CTES {
-            self.ctes.push(self.statement.folded(name));
-        } else {
-            self.too_many_ctes = true;
-        }
+        self.ctes.push(self.statement.folded(name));
     }
 }
 

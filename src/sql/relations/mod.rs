@@ -8,17 +8,13 @@
 
 mod cte;
 
-use std::borrow::Cow;
+use cte::Ctes;
 
 use super::keyword::Keyword as K;
 use super::lexer::Kind;
 use super::token::Statement;
-use super::{Analysis, RelationName, function};
+use super::{Analysis, Made, Origin, RelationName, function, written};
 use crate::protection::Effects;
-
-/// More CTEs than this in sight, and their names no longer hide anything: the safe side, and the
-/// bound that keeps the walk linear.
-const MAX_CTES: usize = 256;
 
 /// What may stand next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +51,7 @@ struct Frame {
     before_using: bool,
     merge: bool,
     select_into: bool,
+    into_temporary: bool,
     recursive: bool,
     /// CTEs in sight when the bracket opened; the rest goes out of sight when it closes.
     ctes: usize,
@@ -75,6 +72,7 @@ impl Frame {
             before_using: false,
             merge: false,
             select_into: false,
+            into_temporary: false,
             recursive: false,
             ctes,
             insert_ctes: None,
@@ -83,13 +81,12 @@ impl Frame {
     }
 }
 
-/// Walks through the tokens in `range`, a query or another statement that EXPLAIN takes. Answers
-/// false if a called function is not known: what its strings say may then be run.
+/// Walks through the tokens in `range`, a query or another statement that EXPLAIN takes.
 pub(super) fn walk<'a>(
     statement: &Statement<'_, 'a>,
     range: std::ops::Range<usize>,
     analysis: &mut Analysis<'a>,
-) -> bool {
+) {
     let mut root = Frame::new(State::Start, 0);
     root.body = true;
     let mut walk = Walk {
@@ -97,15 +94,12 @@ pub(super) fn walk<'a>(
         analysis,
         stack: Vec::new(),
         frame: root,
-        ctes: Vec::new(),
-        too_many_ctes: false,
-        only_known_functions: true,
+        ctes: Ctes::default(),
     };
     let mut index = range.start;
     while index < range.end {
         index = walk.step(index);
     }
-    walk.only_known_functions
 }
 
 struct Walk<'w, 't, 'a> {
@@ -113,9 +107,7 @@ struct Walk<'w, 't, 'a> {
     analysis: &'w mut Analysis<'a>,
     stack: Vec<Frame>,
     frame: Frame,
-    ctes: Vec<Cow<'a, [u8]>>,
-    too_many_ctes: bool,
-    only_known_functions: bool,
+    ctes: Ctes<'a>,
 }
 
 impl Walk<'_, '_, '_> {
@@ -343,6 +335,7 @@ impl Walk<'_, '_, '_> {
         if self.frame.select_into && self.is_into_modifier(index) {
             if matches!(keyword, K::Temp | K::Temporary) {
                 self.analysis.add(Effects::CHANGES_NAMES);
+                self.frame.into_temporary = true;
             }
             return index + 1;
         }
@@ -363,10 +356,20 @@ impl Walk<'_, '_, '_> {
                 self.frame.state = State::Alias;
             }
             state => {
+                let target = relation_name(statement, index, last);
                 if state == State::ReadTarget {
-                    self.analysis
-                        .reads
-                        .extend(relation_name(statement, index, last));
+                    self.analysis.reads.extend(target.clone());
+                }
+                if self.frame.select_into {
+                    // INSERT, UPDATE and DELETE make nothing, whatever stands in them.
+                    let target = target.filter(|_| !is_change(statement.keyword(0)));
+                    self.analysis.made.extend(target.map(|target| Made {
+                        name: written(&target),
+                        temporary: self.frame.into_temporary,
+                        origin: Origin::Rows,
+                    }));
+                } else {
+                    self.analysis.writes.extend(target);
                 }
                 self.after_target();
             }
@@ -387,8 +390,7 @@ impl Walk<'_, '_, '_> {
         let Some(relation) = relation_name(self.statement, first, last) else {
             return;
         };
-        let hidden =
-            relation.schema.is_none() && !self.too_many_ctes && self.ctes.contains(&relation.name);
+        let hidden = relation.schema.is_none() && self.ctes.contains(&relation.name);
         if !hidden {
             self.analysis.reads.push(relation);
         }
@@ -397,9 +399,13 @@ impl Walk<'_, '_, '_> {
     /// A function call, if the word at `index` is one.
     fn call(&mut self, index: usize) {
         if self.statement.is_name(index) && self.statement.bytes(index + 1) == b"(" {
-            self.only_known_functions &= function::call(self.statement, index, self.analysis);
+            function::call(self.statement, index, self.analysis);
         }
     }
+}
+
+fn is_change(keyword: K) -> bool {
+    matches!(keyword, K::Insert | K::Update | K::Delete | K::Merge)
 }
 
 /// The last part of the dotted name that begins at `first`.
@@ -409,6 +415,14 @@ pub(super) fn last_part(statement: &Statement<'_, '_>, first: usize) -> usize {
         last += 2;
     }
     last
+}
+
+/// True if `ONLY` or `ONLY (` stands before the name at `first`.
+fn is_only(statement: &Statement<'_, '_>, mut first: usize) -> bool {
+    while first > 0 && statement.is_open(first - 1) {
+        first -= 1;
+    }
+    first > 0 && statement.keyword(first - 1) == K::Only
 }
 
 /// The name from its first to its last part; the last three parts of one that has more.
@@ -425,5 +439,6 @@ pub(super) fn relation_name<'a>(
         name: part(0)?,
         schema: part(2),
         database: part(4),
+        only: is_only(statement, first),
     })
 }

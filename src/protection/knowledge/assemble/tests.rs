@@ -10,7 +10,8 @@ fn foreign(name: &str, project: &str) -> Relation {
     Relation {
         schema: "public".into(),
         name: name.into(),
-        function: false,
+        sort: Sort::Relation,
+        inherited: false,
         project: Some(project.into()),
         reads: Vec::new(),
     }
@@ -20,7 +21,8 @@ fn view(name: &str, reads: &[usize]) -> Relation {
     Relation {
         schema: "public".into(),
         name: name.into(),
-        function: false,
+        sort: Sort::Relation,
+        inherited: false,
         project: None,
         reads: reads.to_vec(),
     }

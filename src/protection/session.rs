@@ -1,0 +1,456 @@
+//! What a session has changed for itself: where its names lead, and what it has made that the
+//! catalogs do not say yet. A value with its history through transactions and savepoints; each
+//! [`Change`] comes from a statement that has succeeded.
+
+use std::sync::Arc;
+
+use super::{NameContext, Reason};
+
+/// A relation's or function's name in a text, folded: the schema, if it is written, and the name.
+pub type Written = (Option<String>, String);
+
+/// What a setting becomes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Value<T> {
+    /// This.
+    Is(T),
+    /// What it was at login.
+    #[default]
+    Default,
+    /// Something that the text does not say.
+    Unknown,
+}
+
+/// Where something leads that a session has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leads {
+    /// Not to MaxCompute.
+    Nowhere,
+    /// To MaxCompute data that is not known to be encrypted.
+    ToMaxCompute,
+    /// To encrypted data.
+    ToProtected(Arc<Reason>),
+}
+
+/// What a statement changes for its session, once it has succeeded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The search path.
+    SearchPath {
+        /// Its schemas.
+        path: Value<Vec<String>>,
+        /// Until the transaction ends.
+        local: bool,
+    },
+    /// The present role.
+    Role {
+        /// Its name; the default is the session's user.
+        role: Value<String>,
+        /// Until the transaction ends.
+        local: bool,
+    },
+    /// The session's user, and the present role with it.
+    User(Value<String>),
+    /// A relation or function was made, replaced, or leads elsewhere now.
+    Made {
+        /// Its name.
+        name: Written,
+        /// A temporary relation: it hides others of its name.
+        temporary: bool,
+        /// Where it leads.
+        leads: Leads,
+    },
+    /// A relation is gone; it may have hidden another of its name.
+    Dropped(String),
+    /// Names may lead anywhere: a schema was renamed or dropped, or what was done is not known.
+    Anything,
+    /// `DISCARD TEMP`
+    DiscardTemporary,
+    /// `DISCARD ALL`
+    DiscardAll,
+    /// A transaction begins.
+    Begin,
+    /// It is committed.
+    Commit,
+    /// It is rolled back.
+    Rollback,
+    /// A savepoint.
+    Savepoint(String),
+    /// Back to one.
+    RollbackTo(String),
+}
+
+/// What a session has made and dropped since the catalogs were read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Own {
+    temporary: Vec<(String, Leads)>,
+    made: Vec<(Written, Leads)>,
+    dropped: Vec<String>,
+    anything: bool,
+}
+
+impl Own {
+    /// True if all names lead where the catalogs say.
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// True if no name leads to MaxCompute that does not by the catalogs.
+    pub(super) fn adds_nothing(&self) -> bool {
+        let nowhere = |leads: &Leads| *leads == Leads::Nowhere;
+        self.made.iter().all(|(_, leads)| nowhere(leads))
+            && self.temporary.iter().all(|(_, leads)| nowhere(leads))
+    }
+
+    /// Where the temporary relation leads that an unqualified name means, if there is one.
+    pub(super) fn temporary(&self, name: &[u8]) -> Option<&Leads> {
+        let mut found = self.temporary.iter();
+        found
+            .find(|(known, _)| known.as_bytes() == name)
+            .map(|(_, leads)| leads)
+    }
+
+    /// Where relations and functions of its own lead that a name may mean.
+    pub(super) fn made(&self, schema: Option<&[u8]>, name: &[u8]) -> impl Iterator<Item = &Leads> {
+        let meant = self.made.iter().filter(move |((its_schema, its_name), _)| {
+            its_name.as_bytes() == name
+                && schema.is_none_or(|schema| {
+                    its_schema
+                        .as_deref()
+                        .is_none_or(|its_schema| its_schema.as_bytes() == schema)
+                })
+        });
+        meant.map(|(_, leads)| leads)
+    }
+
+    /// True if any relation of a name may be meant, whatever the search path says.
+    pub(super) fn is_open(&self, name: &[u8]) -> bool {
+        self.anything || self.dropped.iter().any(|known| known.as_bytes() == name)
+    }
+
+    /// True if a schema in a name may not be the one that the catalogs know.
+    pub(super) fn any_schema(&self) -> bool {
+        self.anything
+    }
+}
+
+/// So many names are remembered; by then the catalogs have told of the first of them.
+const MAX_OWN: usize = 1_000;
+
+/// So many savepoints are followed; behind more of them names may lead anywhere.
+const MAX_SAVED: usize = 256;
+
+fn remember<T: PartialEq>(known: &mut Vec<T>, new: T) {
+    known.retain(|old| *old != new);
+    if known.len() == MAX_OWN {
+        known.remove(0);
+    }
+    known.push(new);
+}
+
+impl<T> Value<T> {
+    /// The value, if it is known.
+    fn or<'a>(&'a self, default: Option<&'a T>) -> Option<&'a T> {
+        match self {
+            Self::Is(value) => Some(value),
+            Self::Default => default,
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// Settings and relations at one point of a session.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Scope {
+    path: Value<Vec<String>>,
+    local_path: Option<Value<Vec<String>>>,
+    user: Value<String>,
+    /// The default is the user.
+    role: Value<String>,
+    local_role: Option<Value<String>>,
+    own: Arc<Own>,
+}
+
+/// How names resolve in a session, now and after its transaction.
+#[derive(Debug, Clone)]
+pub struct SessionNames {
+    /// The user and the search path at login, as far as they are known.
+    login_user: Option<String>,
+    login_path: Option<Vec<String>>,
+    scope: Scope,
+    /// What holds again after ROLLBACK, and after ROLLBACK TO each savepoint.
+    saved: Vec<(Option<String>, Scope)>,
+    now: NameContext,
+}
+
+impl SessionNames {
+    /// A session that has just logged in.
+    pub fn new(login: NameContext) -> Self {
+        Self {
+            login_user: Some(login.user.clone()),
+            login_path: login.search_path.clone(),
+            scope: Scope::default(),
+            saved: Vec::new(),
+            now: login,
+        }
+    }
+
+    /// A session of which no more is known than how its names resolve now.
+    pub(super) fn somewhere(now: NameContext) -> Self {
+        let path = now.search_path.clone();
+        Self {
+            login_user: None,
+            login_path: None,
+            scope: Scope {
+                path: path.map_or(Value::Unknown, Value::Is),
+                user: Value::Is(now.user.clone()),
+                ..Scope::default()
+            },
+            saved: Vec::new(),
+            now,
+        }
+    }
+
+    /// How unqualified names resolve now, temporary relations apart.
+    pub fn names(&self) -> &NameContext {
+        &self.now
+    }
+
+    pub(super) fn own(&self) -> &Own {
+        &self.scope.own
+    }
+
+    /// True if a transaction has begun.
+    pub fn in_transaction(&self) -> bool {
+        !self.saved.is_empty()
+    }
+
+    /// A text has succeeded that changes this: its changes in order. What is local to a transaction
+    /// is over if none is open behind it.
+    pub fn apply(&mut self, changes: &[Change]) {
+        self.change(changes);
+        if !self.in_transaction() {
+            self.end_local();
+        }
+        self.resolve();
+    }
+
+    /// The catalogs have been read since: they say what had to be remembered of committed DDL.
+    pub fn catalogs_were_read(&mut self) {
+        if !self.in_transaction() {
+            let own = Arc::make_mut(&mut self.scope.own);
+            own.made.clear();
+            own.dropped.clear();
+            own.anything = false;
+        }
+    }
+
+    /// The changes of one statement within a text.
+    pub(super) fn change(&mut self, changes: &[Change]) {
+        for change in changes {
+            self.change_one(change);
+        }
+        if !changes.is_empty() {
+            self.resolve();
+        }
+    }
+
+    fn change_one(&mut self, change: &Change) {
+        let scope = &mut self.scope;
+        match change {
+            Change::SearchPath { path, local: true } => scope.local_path = Some(path.clone()),
+            Change::SearchPath { path, local: false } => {
+                scope.path = path.clone();
+                scope.local_path = None;
+            }
+            Change::Role { role, local: true } => scope.local_role = Some(role.clone()),
+            Change::Role { role, local: false } => {
+                scope.role = role.clone();
+                scope.local_role = None;
+            }
+            Change::User(user) => {
+                scope.user = user.clone();
+                scope.role = Value::Default;
+                scope.local_role = None;
+            }
+            Change::Made {
+                name: (_, name),
+                temporary: true,
+                leads,
+            } => {
+                let own = Arc::make_mut(&mut scope.own);
+                own.temporary.retain(|(known, _)| known != name);
+                // One more that is not remembered hides nothing: the safe side.
+                if own.temporary.len() < MAX_OWN {
+                    own.temporary.push((name.clone(), leads.clone()));
+                }
+            }
+            Change::Made {
+                leads: Leads::Nowhere,
+                ..
+            } => {}
+            Change::Made { name, leads, .. } => {
+                let made = &mut Arc::make_mut(&mut scope.own).made;
+                remember(made, (name.clone(), leads.clone()));
+            }
+            Change::Dropped(name) => {
+                let own = Arc::make_mut(&mut scope.own);
+                let before = own.temporary.len();
+                own.temporary.retain(|(known, _)| known != name);
+                if own.temporary.len() == before {
+                    remember(&mut own.dropped, name.clone());
+                }
+            }
+            Change::Anything => {
+                let own = Arc::make_mut(&mut scope.own);
+                own.temporary.clear();
+                own.anything = true;
+                scope.path = Value::Unknown;
+                scope.local_path = None;
+            }
+            Change::DiscardTemporary => Arc::make_mut(&mut scope.own).temporary.clear(),
+            Change::DiscardAll => *scope = Scope::default(),
+            Change::Begin if self.saved.is_empty() => self.saved.push((None, scope.clone())),
+            Change::Begin => {}
+            Change::Commit => {
+                self.saved.clear();
+                self.end_local();
+            }
+            Change::Rollback => {
+                if let Some((_, before)) = self.saved.drain(..).next() {
+                    self.scope = before;
+                }
+            }
+            Change::Savepoint(name) if self.saved.len() < MAX_SAVED => {
+                self.saved.push((Some(name.clone()), scope.clone()));
+            }
+            Change::Savepoint(_) => self.change_one(&Change::Anything),
+            Change::RollbackTo(name) => {
+                let is_it = |(saved, _): &(Option<String>, Scope)| saved.as_ref() == Some(name);
+                if let Some(at) = self.saved.iter().rposition(is_it) {
+                    self.scope = self.saved[at].1.clone();
+                    self.saved.truncate(at + 1);
+                }
+            }
+        }
+    }
+
+    fn end_local(&mut self) {
+        self.scope.local_path = None;
+        self.scope.local_role = None;
+    }
+
+    fn resolve(&mut self) {
+        let scope = &self.scope;
+        let user = scope.user.or(self.login_user.as_ref());
+        let role = scope.local_role.as_ref().unwrap_or(&scope.role).or(user);
+        let path = scope.local_path.as_ref().unwrap_or(&scope.path);
+        let path = path.or(self.login_path.as_ref());
+        // A path through the role's own schema is not known without the role.
+        let is_known =
+            |path: &&Vec<String>| role.is_some() || path.iter().all(|schema| schema != "$user");
+        self.now = NameContext {
+            user: role.cloned().unwrap_or_default(),
+            search_path: path.filter(is_known).cloned(),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(schema: &str, local: bool) -> Change {
+        Change::SearchPath {
+            path: Value::Is(vec![schema.to_owned()]),
+            local,
+        }
+    }
+
+    fn made(name: &str, temporary: bool) -> Change {
+        Change::Made {
+            name: (None, name.to_owned()),
+            temporary,
+            leads: Leads::ToMaxCompute,
+        }
+    }
+
+    fn session() -> SessionNames {
+        SessionNames::new(NameContext::new("ann", "\"$user\", public"))
+    }
+
+    fn searched(session: &SessionNames) -> String {
+        let path = session.names().search_path.as_ref();
+        path.map_or("?".to_owned(), |path| path.join(","))
+    }
+
+    #[test]
+    fn settings_follow_transactions_and_savepoints() {
+        let mut session = session();
+        let mut after = |changes: &[Change]| {
+            session.apply(changes);
+            searched(&session)
+        };
+        assert_eq!(after(&[path("a", true)]), "$user,public", "no transaction");
+        assert_eq!(after(&[Change::Begin]), "$user,public");
+        assert_eq!(after(&[path("a", true)]), "a");
+        assert_eq!(after(&[Change::Savepoint("s".into())]), "a");
+        assert_eq!(after(&[path("b", false)]), "b");
+        assert_eq!(after(&[Change::Savepoint("s".into())]), "b");
+        assert_eq!(after(&[path("c", true)]), "c");
+        assert_eq!(after(&[Change::RollbackTo("s".into())]), "b");
+        assert_eq!(after(&[path("c", true)]), "c");
+        assert_eq!(after(&[Change::Commit]), "b");
+        assert_eq!(after(&[Change::Begin, path("d", false)]), "d");
+        assert_eq!(after(&[Change::Rollback]), "b");
+        assert_eq!(after(&[Change::DiscardAll]), "$user,public");
+    }
+
+    #[test]
+    fn a_role_that_is_not_known_makes_its_schema_unknown() {
+        let mut session = session();
+        let role = |role| Change::Role { role, local: false };
+        session.apply(&[role(Value::Is("bob".into()))]);
+        assert_eq!(session.names().user, "bob");
+        session.apply(&[role(Value::Unknown)]);
+        assert_eq!(searched(&session), "?");
+        session.apply(&[path("a", false)]);
+        assert_eq!(searched(&session), "a");
+        session.apply(&[Change::User(Value::Default), path("$user", false)]);
+        assert_eq!(session.names().user, "ann");
+        assert_eq!(searched(&session), "$user");
+    }
+
+    #[test]
+    fn what_a_session_made_is_forgotten_when_the_catalogs_tell() {
+        let mut session = session();
+        session.apply(&[made("t", true), made("v", false)]);
+        session.apply(&[Change::Dropped("x".into())]);
+        assert!(session.own().temporary(b"t").is_some() && session.own().is_open(b"x"));
+        assert_eq!(session.own().made(Some(b"s"), b"v").count(), 1);
+        session.apply(&[Change::Begin]);
+        session.catalogs_were_read();
+        assert_eq!(session.own().made(None, b"v").count(), 1, "not committed");
+        session.apply(&[Change::Commit]);
+        session.catalogs_were_read();
+        assert_eq!(session.own().made(None, b"v").count(), 0);
+        assert!(
+            session.own().temporary(b"t").is_some(),
+            "they do not tell of these"
+        );
+        session.apply(&[Change::Anything]);
+        assert!(session.own().is_open(b"y") && session.own().temporary(b"t").is_none());
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_rest_is_the_safe_side() {
+        let mut session = session();
+        session.apply(&[Change::Begin]);
+        for number in 0..2_000 {
+            session.apply(&[made(&number.to_string(), number % 2 == 0)]);
+            session.apply(&[Change::Savepoint(number.to_string())]);
+        }
+        assert!(session.saved.len() <= MAX_SAVED && session.own().is_open(b"x"));
+        assert!(session.own().made.len() <= MAX_OWN);
+    }
+}
