@@ -106,14 +106,11 @@ impl Acceptor {
     }
 
     async fn hand_over(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
-        let upstreams = self.shared.upstreams.load();
-        let (Some(listener), Ok(stream)) = (upstreams.listener(self.socket), stream.into_std())
-        else {
-            return;
-        };
-        self.workers
-            .take(stream, peer, Arc::clone(listener), place)
-            .await;
+        let upstreams = self.shared.upstreams.load_full();
+        if let (Some(listener), Ok(stream)) = (upstreams.listener(self.socket), stream.into_std()) {
+            let listener = Arc::clone(listener);
+            self.workers.take(stream, peer, listener, place).await;
+        }
     }
 
     fn failed(&self, error: &std::io::Error) {

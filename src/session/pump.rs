@@ -83,6 +83,8 @@ pub(super) struct Lane {
     /// Bytes that may be read ahead while nothing can be passed on, beyond the usual.
     allowance: usize,
     waits: Waits,
+    /// The sink has taken something since [`Lane::take_passed_on`] was last asked.
+    passed_on: bool,
     /// Bytes read, for the metrics.
     pub(super) bytes: u64,
 }
@@ -142,6 +144,11 @@ impl Lane {
     /// True if the sink does not take any more.
     pub(super) fn is_broken(&self) -> bool {
         self.broken
+    }
+
+    /// True if the sink has taken something since the last call.
+    pub(super) fn take_passed_on(&mut self) -> bool {
+        std::mem::take(&mut self.passed_on)
     }
 
     /// True if nothing is on its way in this direction.
@@ -344,6 +351,7 @@ impl Lane {
             };
             match written {
                 Ok(written) => {
+                    self.passed_on |= written > 0;
                     self.head += queue.advance(written);
                     self.unflushed |= to.is_tls() && written > 0;
                 }

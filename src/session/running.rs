@@ -39,7 +39,7 @@ const ORPHAN_PATIENCE: Duration = Duration::from_secs(30);
 const RESET_PATIENCE: Duration = Duration::from_secs(4);
 /// How long nothing may be read of a client before it is read ahead: its end may lie behind what
 /// it has sent, and then no socket tells of it.
-const HELD_PATIENCE: Duration = Duration::from_secs(1);
+const HELD_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a drain that is over waits for the end of a message that has begun.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -208,8 +208,11 @@ impl<T: Transport> Running<T> {
             let more =
                 self.front.has_work(&self.out.to_server) || self.back.has_work(&self.out.to_client);
             if !(moved && more) {
-                self.watch_held(now);
-                return Next::Wait;
+                return if self.may_look_ahead(now) {
+                    Next::Yield
+                } else {
+                    Next::Wait
+                };
             }
         }
         Next::Yield
@@ -261,29 +264,37 @@ impl<T: Transport> Running<T> {
         .min()
     }
 
-    /// Reads ahead of a client of which nothing could be read for a while, if there is memory for
-    /// it; gives the memory back once all of that has been passed on.
-    fn watch_held(&mut self, now: Instant) {
-        if !self.front.waits().held && self.front.is_drained(&self.out.to_server) {
-            self.held_since = None;
+    /// Lets the front lane read ahead of a client of which nothing could be read for a while, if
+    /// there is memory for it, and then says so; gives the memory back once all of that has been
+    /// passed on.
+    fn may_look_ahead(&mut self, now: Instant) -> bool {
+        let held = self.front.waits().held;
+        if !held && self.grant.is_some() && self.front.is_drained(&self.out.to_server) {
             self.front.look_ahead(0);
             self.grant = None;
-            return;
         }
-        if !self.front.waits().held || self.left {
-            return;
+        let moves = self.front.take_passed_on();
+        if !held || self.left {
+            self.held_since = None;
+            return false;
+        }
+        if moves {
+            // A server that is slow needs no more than what it has not taken yet.
+            self.held_since = Some(now);
+            return false;
         }
         let since = *self.held_since.get_or_insert(now);
-        if self.grant.is_none() && now >= since + HELD_PATIENCE {
-            match Grant::take() {
-                Some(grant) => {
-                    self.front.look_ahead(grant.bytes());
-                    self.grant = Some(grant);
-                }
-                // Others look ahead at the moment.
-                None => self.held_since = Some(now),
-            }
+        if self.grant.is_some() || now < since + HELD_PATIENCE {
+            return false;
         }
+        let Some(grant) = Grant::take() else {
+            // Others look ahead at the moment.
+            self.held_since = Some(now);
+            return false;
+        };
+        self.front.look_ahead(grant.bytes());
+        self.grant = Some(grant);
+        true
     }
 
     fn wants_to_shut_server(&self) -> bool {

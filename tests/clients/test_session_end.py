@@ -4,7 +4,6 @@ slow is given up, and each side hears of the other's end as it happened."""
 import contextlib
 import ctypes
 import os
-import pathlib
 import signal
 import socket
 import struct
@@ -23,6 +22,7 @@ PRECISE = {"MIMALLOC_PURGE_DELAY": "0"}
 ENDLESS = harness.bulk(64 << 20)
 BLOCK = b"x" * (1 << 16)
 UNKNOWN_KIND = b"z" + struct.pack("!i", 4)
+IMPOSSIBLE_LENGTH = b"Q" + struct.pack("!i", 1)
 
 
 @contextlib.contextmanager
@@ -67,7 +67,7 @@ ENDS = {
     "protocol-error-unread": rawpg.query(
         "SELECT repeat('x', 1000) FROM generate_series(1, 100000)"
     )
-    + UNKNOWN_KIND,
+    + IMPOSSIBLE_LENGTH,
     "fatal": rawpg.query("SELECT 1"),
 }
 
@@ -278,24 +278,13 @@ def test_statement_left_behind_is_cancelled(cluster, database, unknowing, first,
     harness.wait_for(lambda: busy(cluster, database) == 0, "it to be cancelled", seconds=8)
 
 
-CLOSE_WAIT = "08"
-
-
-def state_of(osprey, port):
-    """The state, as the system numbers it, of Osprey's connection to a client's port."""
-    addresses = [f"0100007F:{osprey.port:04X}", f"0100007F:{port:04X}"]
-    lines = [line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()]
-    return next((line[3] for line in lines if line[1:3] == addresses), None)
-
-
 @pytest.mark.skipif(harness.TINY_IO, reason="megabytes in single bytes")
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("megabytes", [3, 5, 8])
 def test_statement_left_behind_under_a_full_pipeline(cluster, database, osprey, megabytes, how):
     """More is pipelined behind it than the server takes in while it works, so that nothing is read from
-    the client when it leaves."""
+    the client when it leaves; and the end of a connection that was closed lies behind all of that."""
     client = rawpg.Client.logged_in(osprey.endpoint(database))
-    port = client.socket.getsockname()[1]
     client.send(SLEEP)
     harness.wait_for(lambda: busy(cluster, database) == 1, "the statement to run")
     more = rawpg.query("SELECT /* " + "x" * 10_000 + " */ 1")
@@ -304,12 +293,6 @@ def test_statement_left_behind_under_a_full_pipeline(cluster, database, osprey, 
         for _ in range((megabytes << 20) // len(more)):
             client.socket.sendall(more)
     leave(client, how)
-    if how == "close":
-        try:
-            arrived = lambda: state_of(osprey, port) in (CLOSE_WAIT, None)
-            harness.wait_for(arrived, "the end to arrive", seconds=2)
-        except TimeoutError:
-            pytest.skip("the buffers of this machine are too small for the client's end to arrive")
     harness.wait_for(lambda: busy(cluster, database) == 0, "it to be cancelled", seconds=12)
 
 
