@@ -163,6 +163,15 @@ class Stage:
                 Candidate("direct", self.cluster.port, None, authority),
                 Candidate("osprey", osprey.port, osprey.process.pid, authority),
             ]
+            # Another Osprey, of before a change, say.
+            other = os.environ.get("OSPREY_BEFORE")
+            if other:
+                before = Osprey.in_front_of(self.cluster, config=configuration)
+                before.command[0] = other
+                stack.enter_context(before)
+                self.candidates.append(
+                    Candidate("before", before.port, before.process.pid, authority)
+                )
             for peer in (
                 pgbouncer(self.cluster.port, self.folder, certificate=certificate),
                 haproxy(self.cluster.port, self.folder, 1),
