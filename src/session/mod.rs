@@ -513,3 +513,30 @@ fn shutdown_notice() -> bytes::Bytes {
     );
     frame.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn a_session_that_ends_in_a_panic_is_counted_as_closed() {
+        let shard = Shard::default();
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let _opened = Opened::count(&shard);
+            panic!("a fault of Osprey's");
+        }));
+        assert!(ended.is_err());
+        assert_eq!(shard.sessions_opened.get(), 1);
+        assert_eq!(shard.sessions_closed.of(CloseReason::Panic).get(), 1);
+    }
+
+    #[test]
+    fn a_session_that_says_why_it_ends_is_counted_so() {
+        let shard = Shard::default();
+        Opened::count(&shard).reason.set(CloseReason::Drained);
+        assert_eq!(shard.sessions_closed.of(CloseReason::Drained).get(), 1);
+        assert_eq!(shard.sessions_closed.of(CloseReason::Panic).get(), 0);
+    }
+}
