@@ -30,9 +30,12 @@ const MODULES: &[&str] = &[
     "osprey::server::signals",
     "osprey::server::worker",
     "osprey::session",
+    "osprey::session::admit",
+    "osprey::session::begin",
     "osprey::session::cancel",
     "osprey::session::pump",
     "osprey::session::running",
+    "osprey::session::running::report",
     "osprey::session::scram",
 ];
 

@@ -11,6 +11,8 @@
 //! registration is given back by a guard, whatever ends the session, a panic included.
 
 mod admission;
+mod admit;
+mod begin;
 mod cancel;
 mod draining;
 mod greeting;
@@ -33,23 +35,23 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::timeout;
 
-use crate::config::{Quota, Settings};
+use crate::config::Settings;
 use crate::net::{Network, Stream};
 use crate::observe::Metrics;
 use crate::observe::metrics::{CloseReason, Kind as _, Limit, Shard};
-use crate::upstream::{Listener, Upstream, Upstreams};
+use crate::upstream::{Listener, Upstreams};
 use crate::wire::compose;
 
 pub(crate) use admission::{Admission, Place};
 pub(crate) use registry::Drain;
 pub use registry::{Entry, Registry};
 
-use admission::{Full, Places, bound};
+use admission::bound;
+use admit::{Admitted, admit};
+use begin::begin;
 use draining::linger;
-use greeting::{Greeted, Greeting, Request, StartupPacket, Ungreeted};
-use login::Login;
+use greeting::{Greeted, Greeting, Request, Ungreeted};
 use refusal::Refusal;
-use running::Running;
 
 /// Bytes of a ReadyForQuery.
 const READY_FOR_QUERY: usize = 6;
@@ -195,132 +197,6 @@ async fn greet<N: Network>(
     }
 }
 
-/// A session that may log in, with its place among the logins.
-struct Admitted<T> {
-    login: Login<T>,
-    peer: SocketAddr,
-    user: String,
-    database: String,
-    place: Place,
-}
-
-/// Finds the client's upstream and a place to log in; `None`: it was refused.
-async fn admit<N: Network>(
-    client: Stream<N::Transport>,
-    startup: StartupPacket,
-    peer: SocketAddr,
-    listener: &Listener,
-    context: &Context<N>,
-    settings: &Settings,
-) -> Option<Admitted<N::Transport>> {
-    let (user, database) = {
-        let view = startup.view()?;
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        (text(view.user()), text(view.database()))
-    };
-    let shared = &context.shared;
-    if shared.sessions.drain() != Drain::No {
-        let refusal = Refusal::shutting_down();
-        refuse_for(client, &refusal, Limit::Draining, peer, context).await;
-        return None;
-    }
-    let Some(upstream) = listener.upstream_of(&user, &database) else {
-        let refusal = Refusal::Own {
-            sqlstate: "3D000",
-            message: format!(
-                "Osprey has no upstream for user \"{user}\" and database \"{database}\" here: no \
-                 [[listener.rule]] matches"
-            ),
-            hint: None,
-        };
-        tracing::warn!(%peer, user, database, %refusal, "no session");
-        refuse(client, &refusal).await;
-        return None;
-    };
-    // Sessions get their places when they have logged in; who could not get one need not try.
-    let limits = &settings.limits;
-    let admission = &shared.admission;
-    let full = Seats::of(upstream, admission, settings).find_map(|seat| {
-        (seat.places.taken() >= seat.quota.total).then(|| seat.refusal(Full::Total))
-    });
-    let place = match full {
-        Some(refusal) => Err(refusal),
-        None => admission
-            .logins
-            .take(peer.ip(), limits.max_logins)
-            .map_err(|full| {
-                let limit = full.limit(Limit::Logins, Limit::LoginsPerAddress);
-                Refusal::full(limit, bound(full, limits.max_logins))
-            }),
-    };
-    match place {
-        Ok(place) => Some(Admitted {
-            login: Login {
-                client,
-                startup,
-                upstream: Arc::clone(upstream),
-            },
-            peer,
-            user,
-            database,
-            place,
-        }),
-        Err(refusal) => {
-            let limit = refusal.limit().unwrap_or(Limit::Sessions);
-            refuse_for(client, &refusal, limit, peer, context).await;
-            None
-        }
-    }
-}
-
-/// One of the quotas that a session counts against.
-struct Seat {
-    places: Arc<Places>,
-    quota: Quota,
-    total: Limit,
-    setting: Option<String>,
-}
-
-/// All of them.
-struct Seats;
-
-impl Seats {
-    fn of(
-        upstream: &Upstream,
-        admission: &Admission,
-        settings: &Settings,
-    ) -> impl Iterator<Item = Seat> + use<> {
-        let own = upstream.settings().max_sessions.map(|most| Seat {
-            places: admission.of_upstream(upstream.name()),
-            quota: Quota::of(most),
-            total: Limit::UpstreamSessions,
-            setting: Some(format!("upstream \"{}\" max_sessions", upstream.name())),
-        });
-        let all = Seat {
-            places: Arc::clone(&admission.sessions),
-            quota: settings.limits.max_sessions,
-            total: Limit::Sessions,
-            setting: None,
-        };
-        std::iter::once(all).chain(own)
-    }
-}
-
-impl Seat {
-    fn refusal(&self, full: Full) -> Refusal {
-        let limit = full.limit(self.total, Limit::SessionsPerAddress);
-        let most = bound(full, self.quota);
-        match &self.setting {
-            Some(setting) => Refusal::Full {
-                limit,
-                setting: setting.clone(),
-                most,
-            },
-            None => Refusal::full(limit, most),
-        }
-    }
-}
-
 /// A session as the metrics count it, closed when this is dropped.
 struct Opened<'s> {
     shard: &'s Shard,
@@ -366,116 +242,6 @@ async fn session<N: Network>(
     // What is left is short and needs no place.
     drop((opened, seats));
     Box::pin(running.drain(ending)).await;
-}
-
-/// Login and Lent: a session that runs, and its places; or the reason why there is none, once the
-/// client has been told.
-async fn begin<N: Network>(
-    admitted: Admitted<N::Transport>,
-    context: &Arc<Context<N>>,
-    settings: &Settings,
-) -> Result<(Running<N::Transport>, Vec<Place>), CloseReason> {
-    let Admitted {
-        mut login,
-        peer,
-        user,
-        database,
-        place,
-    } = admitted;
-    let shared = &context.shared;
-    let upstream = Arc::clone(&login.upstream);
-    let mut entered = shared
-        .sessions
-        .enter(peer, &user, &database, upstream.name());
-    let limit = settings.limits.login_timeout;
-    let logged_in = timeout(limit, login.run(context, &mut entered)).await;
-    let outcome = logged_in.unwrap_or(Err(Refusal::TimedOut(limit)));
-    let taken = outcome.and_then(|logged_in| {
-        let seats: Result<Vec<_>, _> = Seats::of(&upstream, &shared.admission, settings)
-            .map(|seat| {
-                let taken = seat.places.take(peer.ip(), seat.quota);
-                taken.map_err(|full| seat.refusal(full))
-            })
-            .collect();
-        Ok((logged_in, seats?))
-    });
-    let Login {
-        mut client,
-        startup,
-        ..
-    } = login;
-    let (mut logged_in, seats) = match taken {
-        Ok(taken) => taken,
-        Err(refusal) => {
-            return Err(login_failed(client, &refusal, (peer, &user, &database), context).await);
-        }
-    };
-    drop(place);
-    let Some(view) = startup.view() else {
-        return Err(CloseReason::ProtocolError);
-    };
-    tracing::info!(
-        session = entered.id(),
-        %peer,
-        user,
-        database,
-        upstream = upstream.name(),
-        tls = client.is_tls(),
-        upstream_tls = logged_in.server.is_tls(),
-        "session opened"
-    );
-    let mut world = world::SessionWorld::new(view, &upstream, settings);
-    if let Some(loan) = world.lend(view) {
-        let reading = lent::read(
-            loan,
-            &mut client,
-            &mut logged_in,
-            &entered,
-            context,
-            settings,
-        );
-        if let Err(refusal) = Box::pin(reading).await {
-            let _ = logged_in.server.shut_down().await;
-            return Err(login_failed(client, &refusal, (peer, &user, &database), context).await);
-        }
-    }
-    world.ready(view).await;
-    // Now the client may speak, and the core listens.
-    let ready = READY_FOR_QUERY.min(logged_in.from_server.len());
-    if client.send(&logged_in.from_server[..ready]).await.is_err() {
-        return Err(CloseReason::Client);
-    }
-    let policy = world::policy(view, settings, &world, &shared.routes);
-    let running = Running::new(client, logged_in, entered, policy, world);
-    Ok((running, seats))
-}
-
-async fn login_failed<N: Network>(
-    client: Stream<N::Transport>,
-    refusal: &Refusal,
-    (peer, user, database): (SocketAddr, &str, &str),
-    context: &Context<N>,
-) -> CloseReason {
-    let shard = context.shard();
-    match refusal {
-        Refusal::Gone | Refusal::Io(_) | Refusal::Handshake(_) | Refusal::NoStartup(_) => {
-            tracing::debug!(%peer, user, database, %refusal, "no session");
-        }
-        Refusal::NoBinding => tracing::info!(%peer, user, database, %refusal, "no session"),
-        Refusal::Full { limit, .. } => {
-            shard.sessions_refused.inc(limit.name());
-            tracing::warn!(%peer, user, database, %refusal, "no session");
-        }
-        Refusal::Refused(_) | Refusal::Own { .. } => {
-            shard.login_failures.inc();
-            tracing::warn!(%peer, user, database, %refusal, "no session");
-        }
-        Refusal::Protocol(_) | Refusal::TimedOut(_) | Refusal::Unreachable(_) => {
-            tracing::warn!(%peer, user, database, %refusal, "no session");
-        }
-    }
-    refuse(client, refusal).await;
-    refusal.reason()
 }
 
 /// Refuses by a limit: counted by its name, logged now and then.

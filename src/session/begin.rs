@@ -1,0 +1,128 @@
+//! The phases Login and Lent in their order, up to the first ReadyForQuery, which the client is sent
+//! once its session has its places and something to decide by.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::time::timeout;
+
+use crate::config::Settings;
+use crate::net::{Network, Stream};
+use crate::observe::metrics::CloseReason;
+
+use super::admission::Place;
+use super::admit::{Admitted, Seats};
+use super::login::Login;
+use super::refusal::Refusal;
+use super::running::Running;
+use super::{Context, READY_FOR_QUERY, lent, refuse, world};
+
+/// Login and Lent: a session that runs, and its places; or the reason why there is none, once the
+/// client has been told.
+pub(super) async fn begin<N: Network>(
+    admitted: Admitted<N::Transport>,
+    context: &Arc<Context<N>>,
+    settings: &Settings,
+) -> Result<(Running<N::Transport>, Vec<Place>), CloseReason> {
+    let Admitted {
+        mut login,
+        peer,
+        user,
+        database,
+        place,
+    } = admitted;
+    let shared = &context.shared;
+    let upstream = Arc::clone(&login.upstream);
+    let mut entered = shared
+        .sessions
+        .enter(peer, &user, &database, upstream.name());
+    let limit = settings.limits.login_timeout;
+    let logged_in = timeout(limit, login.run(context, &mut entered)).await;
+    let outcome = logged_in.unwrap_or(Err(Refusal::TimedOut(limit)));
+    let taken = outcome.and_then(|logged_in| {
+        let seats: Result<Vec<_>, _> = Seats::of(&upstream, &shared.admission, settings)
+            .map(|seat| {
+                let taken = seat.places.take(peer.ip(), seat.quota);
+                taken.map_err(|full| seat.refusal(full))
+            })
+            .collect();
+        Ok((logged_in, seats?))
+    });
+    let Login {
+        mut client,
+        startup,
+        ..
+    } = login;
+    let (mut logged_in, seats) = match taken {
+        Ok(taken) => taken,
+        Err(refusal) => {
+            return Err(login_failed(client, &refusal, (peer, &user, &database), context).await);
+        }
+    };
+    drop(place);
+    let Some(view) = startup.view() else {
+        return Err(CloseReason::ProtocolError);
+    };
+    tracing::info!(
+        session = entered.id(),
+        %peer,
+        user,
+        database,
+        upstream = upstream.name(),
+        tls = client.is_tls(),
+        upstream_tls = logged_in.server.is_tls(),
+        "session opened"
+    );
+    let mut world = world::SessionWorld::new(view, &upstream, settings);
+    if let Some(loan) = world.lend(view) {
+        let reading = lent::read(
+            loan,
+            &mut client,
+            &mut logged_in,
+            &entered,
+            context,
+            settings,
+        );
+        if let Err(refusal) = Box::pin(reading).await {
+            let _ = logged_in.server.shut_down().await;
+            return Err(login_failed(client, &refusal, (peer, &user, &database), context).await);
+        }
+    }
+    world.ready(view).await;
+    // Now the client may speak, and the core listens.
+    let ready = READY_FOR_QUERY.min(logged_in.from_server.len());
+    if client.send(&logged_in.from_server[..ready]).await.is_err() {
+        return Err(CloseReason::Client);
+    }
+    let policy = world::policy(view, settings, &world, &shared.routes);
+    let running = Running::new(client, logged_in, entered, policy, world);
+    Ok((running, seats))
+}
+
+async fn login_failed<N: Network>(
+    client: Stream<N::Transport>,
+    refusal: &Refusal,
+    (peer, user, database): (SocketAddr, &str, &str),
+    context: &Context<N>,
+) -> CloseReason {
+    let shard = context.shard();
+    match refusal {
+        Refusal::Gone | Refusal::Io(_) | Refusal::Handshake(_) | Refusal::NoStartup(_) => {
+            tracing::debug!(%peer, user, database, %refusal, "no session");
+        }
+        Refusal::NoBinding => tracing::info!(%peer, user, database, %refusal, "no session"),
+        Refusal::Full { limit, .. } => {
+            shard.sessions_refused.inc(limit.name());
+            tracing::warn!(%peer, user, database, %refusal, "no session");
+        }
+        Refusal::Refused(_) | Refusal::Own { .. } => {
+            shard.login_failures.inc();
+            tracing::warn!(%peer, user, database, %refusal, "no session");
+        }
+        Refusal::Protocol(_) | Refusal::TimedOut(_) | Refusal::Unreachable(_) => {
+            tracing::warn!(%peer, user, database, %refusal, "no session");
+        }
+    }
+    refuse(client, refusal).await;
+    refusal.reason()
+}
