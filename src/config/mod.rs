@@ -348,7 +348,8 @@ pub struct Limits {
     /// Cancel requests a second and client address whose session is not served here; default 100.
     /// Beyond, they are dropped.
     pub unknown_cancels_per_second: usize,
-    /// From accept to a whole startup packet, TLS included. Default 10 s.
+    /// From accept to a whole startup packet, TLS included. Default 10 s; two seconds at most while
+    /// three quarters of `max_greetings` are taken.
     pub greeting_timeout: Duration,
     /// From the startup packet to the first ReadyForQuery. Default 60 s.
     pub login_timeout: Duration,

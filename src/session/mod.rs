@@ -46,7 +46,7 @@ pub(crate) use admission::{Admission, Place};
 pub(crate) use registry::Drain;
 pub use registry::{Entry, Registry};
 
-use admission::bound;
+use admission::{Places, bound};
 use admit::{Admitted, admit};
 use begin::begin;
 use draining::linger;
@@ -55,6 +55,8 @@ use refusal::Refusal;
 
 /// Bytes of a ReadyForQuery.
 const READY_FOR_QUERY: usize = 6;
+/// How long a greeting may take while three quarters of the places for greetings are taken.
+const HURRIED_GREETING: Duration = Duration::from_secs(2);
 /// How long a client that is refused may take to read why.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
@@ -105,7 +107,8 @@ pub(crate) async fn serve<N: Network>(accepted: Accepted<N::Transport>, context:
     let settings = context.shared.settings.load_full();
     // The state of a greeting is large and short-lived: it does not become part of the session's.
     let greeting = Box::pin(greet(accepted, &context, &settings));
-    let Ok(greeted) = timeout(settings.limits.greeting_timeout, greeting).await else {
+    let limit = greeting_limit(&context.shared.admission.greetings, &settings);
+    let Ok(greeted) = timeout(limit, greeting).await else {
         tracing::debug!("no startup packet within limits.greeting_timeout");
         return;
     };
@@ -136,6 +139,17 @@ pub(crate) async fn serve<N: Network>(accepted: Accepted<N::Transport>, context:
             drop(place);
             session(login, &context, &settings).await;
         }
+    }
+}
+
+/// How long a greeting may take: less while the places for greetings run short, so that those who say
+/// nothing cannot keep the others waiting.
+fn greeting_limit(greetings: &Places, settings: &Settings) -> Duration {
+    let limits = &settings.limits;
+    if greetings.taken() * 4 > limits.max_greetings.total * 3 {
+        limits.greeting_timeout.min(HURRIED_GREETING)
+    } else {
+        limits.greeting_timeout
     }
 }
 

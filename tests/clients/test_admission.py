@@ -233,6 +233,17 @@ def test_greetings_wait_in_the_system(tmp_path, clients):
         assert works(waiting)
 
 
+def test_silent_greetings_do_not_keep_others_waiting(tmp_path, clients):
+    """While places run short, those who say nothing have two seconds, not a minute."""
+    with limited(Asking(), tmp_path, 'max_greetings = 8\ngreeting_timeout = "60s"') as osprey:
+        for _ in range(8):
+            clients(silent(osprey))
+        osprey.wait_for_metric("osprey_greetings", 8)
+        waiting = clients(begin(osprey, user="trusted"))
+        waiting.socket.settimeout(10)
+        assert rawpg.kinds(waiting.until_ready()) == "RKZ"
+
+
 def test_greetings_per_address(tmp_path, clients):
     with limited(Asking(), tmp_path, "max_greetings_per_address = 3") as osprey:
         for _ in range(3):
