@@ -214,6 +214,8 @@ class Cluster:
             "fsync": "off",
             "full_page_writes": "off",
             "max_connections": 200,
+            # Tests make thousands of relations in one statement.
+            "max_locks_per_transaction": 256,
             "log_line_prefix": "%m [%p] %u@%d ",
             "timezone": "UTC",
             **self.settings,
