@@ -243,6 +243,8 @@ impl<T: Transport> Stream<T> {
         room: usize,
     ) -> io::Result<usize> {
         std::future::poll_fn(|context| {
+            // A peer that sends without end must let the task's time limits have their turn.
+            ready!(tokio::task::coop::poll_proceed(context)).made_progress();
             loop {
                 let length = buffer.len();
                 buffer.resize(length + room, 0);
@@ -438,6 +440,10 @@ impl<T: Transport> Tls<T> {
     fn try_write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         self.flush()?;
         let taken = self.connection.writer().write_vectored(pieces)?;
+        if taken == 0 && pieces.iter().any(|piece| !piece.is_empty()) {
+            // The keys are used up and cannot be renewed: nothing will ever be taken again.
+            return Err(io::ErrorKind::WriteZero.into());
+        }
         match self.flush() {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
             _ => Ok(taken),

@@ -98,6 +98,8 @@ impl Acceptor {
                     continue;
                 }
             };
+            // Accepting may have taken hours.
+            let quota = self.shared.settings.load().limits.max_greetings;
             match greetings.wait(peer.ip(), quota).await {
                 Ok(place) => self.hand_over(stream, peer, place).await,
                 Err(_) => self.refuse(&stream, peer, quota.per_address.unwrap_or_default()),

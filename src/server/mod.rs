@@ -32,7 +32,7 @@ use worker::Workers;
 /// How often a drain looks whether the last session has ended.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 /// How long sessions get to hear that they are ended, once the drain's time is over.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const LAST_WORDS: Duration = Duration::from_secs(4);
 
 /// Why the server could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -242,7 +242,7 @@ fn measure(shared: &Shared<TcpNetwork>) -> Knowledge {
         sessions: admission.sessions.taken() as u64,
         greetings: admission.greetings.taken() as u64,
         logins: admission.logins.taken() as u64,
-        cancels: admission.cancels.taken() as u64,
+        cancels: (admission.cancels.taken() + admission.unknown_cancels.taken()) as u64,
     };
     known
 }

@@ -31,10 +31,12 @@ pub(crate) struct Admission {
     pub(crate) sessions: Arc<Places>,
     /// The same by upstream.
     by_upstream: DashMap<String, Arc<Places>>,
-    /// Cancel requests on their way.
+    /// Cancel requests on their way whose session is served here.
     pub(crate) cancels: Arc<Places>,
-    /// Cancel requests whose session is not served here.
-    pub(crate) unknown_cancels: Rates,
+    /// Those on their way whose session is not: they cannot take the others' places.
+    pub(crate) unknown_cancels: Arc<Places>,
+    /// How many of those each address may send.
+    pub(crate) unknown_rates: Rates,
     /// Of lines about cancels that failed or were dropped.
     pub(crate) cancel_log: Seldom,
     /// Of lines about connections that were refused.
@@ -98,9 +100,9 @@ impl Places {
     ///
     /// The quota is used up.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr, quota: Quota) -> Result<Place, Full> {
-        if self.taken.fetch_add(1, Ordering::Relaxed) >= quota.total {
-            // Nothing was freed: nobody is woken, or those who wait would wake each other for ever.
-            self.taken.fetch_sub(1, Ordering::Relaxed);
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        let free = |taken| (taken < quota.total).then_some(taken + 1);
+        if self.taken.fetch_update(set, fetch, free).is_err() {
             return Err(Full::Total);
         }
         if !self.count(address, quota) {
@@ -179,6 +181,9 @@ impl Place {
     ///
     /// That address has used its part up; the place is still counted where it was.
     pub(crate) fn moves_to(&mut self, address: IpAddr, quota: Quota) -> Result<(), Full> {
+        if address == self.address {
+            return Ok(());
+        }
         if !self.places.count(address, quota) {
             return Err(Full::PerAddress);
         }

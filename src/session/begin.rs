@@ -84,14 +84,15 @@ pub(super) async fn begin<N: Network>(
             settings,
         );
         if let Err(refusal) = Box::pin(reading).await {
-            let _ = logged_in.server.shut_down().await;
+            let _ = timeout(limit, logged_in.server.shut_down()).await;
             return Err(login_failed(client, &refusal, (peer, &user, &database), context).await);
         }
     }
     world.ready(view).await;
     // Now the client may speak, and the core listens.
     let ready = READY_FOR_QUERY.min(logged_in.from_server.len());
-    if client.send(&logged_in.from_server[..ready]).await.is_err() {
+    let speaking = client.send(&logged_in.from_server[..ready]);
+    if !matches!(timeout(limit, speaking).await, Ok(Ok(()))) {
         return Err(CloseReason::Client);
     }
     let policy = world::policy(view, settings, &world, &shared.routes);

@@ -56,7 +56,7 @@ pub(super) async fn serve<N: Network>(
         }
     }
     // The client has nothing more to say, so nothing of it can be left unread.
-    let _ = client.shut_down().await;
+    let _ = tokio::time::timeout(PATIENCE, client.shut_down()).await;
 }
 
 async fn forward<N: Network>(
@@ -68,7 +68,6 @@ async fn forward<N: Network>(
     settings: &Settings,
 ) -> Result<Cancel, Unreachable> {
     let shared = &context.shared;
-    let places = &shared.admission.cancels;
     let quota = Quota::of(settings.limits.max_cancels);
     let network = &shared.network;
     let origins = shared
@@ -76,8 +75,8 @@ async fn forward<N: Network>(
         .origins(packet.get(HEAD..).unwrap_or_default());
     if origins.is_empty() {
         let rate = settings.limits.unknown_cancels_per_second;
-        let allowed = shared.admission.unknown_cancels.allows(peer.ip(), rate);
-        let place = places.take(peer.ip(), quota);
+        let allowed = shared.admission.unknown_rates.allows(peer.ip(), rate);
+        let place = shared.admission.unknown_cancels.take(peer.ip(), quota);
         let (true, Ok(_place)) = (allowed, place) else {
             return Ok(Cancel::Dropped);
         };
@@ -88,6 +87,7 @@ async fn forward<N: Network>(
             .map(|upstream| upstream.endpoint().cancel(network, None, packet));
         return all(forwarding).await.map(|()| Cancel::Unknown);
     }
+    let places = &shared.admission.cancels;
     let waiting = tokio::time::timeout(PATIENCE, places.wait(peer.ip(), quota));
     let Ok(Ok(_place)) = waiting.await else {
         return Ok(Cancel::Dropped);

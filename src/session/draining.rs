@@ -32,7 +32,7 @@ impl<T: Transport> Running<T> {
             server,
             mut back,
             mut out,
-            entered,
+            mut entered,
             ..
         } = self;
         let delivering = std::future::poll_fn(|task| {
@@ -44,8 +44,9 @@ impl<T: Transport> Running<T> {
         // A client that takes nothing has had its time.
         let _ = timeout(DELIVERY, delivering).await;
         close(server, ending.server).await;
-        // From here on a cancel has nothing to find.
-        drop((back, out, entered));
+        // From here on a cancel has nothing to find; the process waits until the client has heard.
+        entered.forget_key();
+        drop((back, out));
         match ending.client {
             Close::Fin => linger(client).await,
             Close::Reset => {

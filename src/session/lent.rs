@@ -69,7 +69,8 @@ pub(super) async fn read<N: Network>(
         for_client, ended, ..
     } = lent;
     loan.give(contents);
-    client.send(&for_client).await?;
+    let telling = timeout(settings.limits.login_timeout, client.send(&for_client));
+    telling.await.map_err(|_| Refusal::Gone)??;
     if let Some(refusal) = ended {
         return Err(refusal);
     }

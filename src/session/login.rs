@@ -115,7 +115,7 @@ impl<T: Transport> Login<T> {
         } = connected.inspect_err(|_| context.shard().upstream_connect_failures.inc())?;
         let took = begun.elapsed();
         context.shard().upstream_connect_time.observe(took);
-        stream.send(self.startup.bytes()).await?;
+        stream.send(self.startup.bytes()).await.map_err(lost)?;
         let origin = Origin {
             upstream: Arc::clone(&self.upstream),
             destination,
@@ -201,11 +201,11 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
             self.pass(at).await?;
             let server_speaks = self.server.receive(&mut self.from_server);
             let heard = match next {
-                Speaker::Server => Heard::Server(server_speaks.await?),
+                Speaker::Server => Heard::Server(server_speaks.await.map_err(lost)?),
                 // Either may be given up: what it has read stays in its buffer.
                 Speaker::Either => tokio::select! {
                     biased;
-                    read = server_speaks => Heard::Server(read?),
+                    read = server_speaks => Heard::Server(read.map_err(lost)?),
                     frame = client_frame(&mut self.login.client, &mut self.from_client) => {
                         Heard::Client(frame?)
                     }
@@ -213,13 +213,7 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
             };
             match heard {
                 Heard::Client(frame) => self.client_said(frame).await?,
-                Heard::Server(0) => {
-                    return Err(Refusal::Own {
-                        sqlstate: "08006",
-                        message: "Hologres closed the connection during login".into(),
-                        hint: None,
-                    });
-                }
+                Heard::Server(0) => return Err(lost("it closed the connection")),
                 Heard::Server(_) => {}
             }
         }
@@ -253,7 +247,8 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
                 scram::Binding::Demanded => return Err(scram::demanded()),
             }
         }
-        self.server.send(&self.from_client[..frame]).await?;
+        let message = &self.from_client[..frame];
+        self.server.send(message).await.map_err(lost)?;
         self.from_client.drain(..frame);
         Ok(())
     }
@@ -289,6 +284,19 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
         let password = body.strip_suffix(&[0]).unwrap_or(body).to_vec();
         self.from_client.drain(..frame);
         Ok(password)
+    }
+}
+
+/// The server's connection failed in the middle of a login, which is no fault of the client's.
+#[allow(clippy::needless_pass_by_value)] // for map_err
+pub(super) fn lost(why: impl ToString) -> Refusal {
+    Refusal::Own {
+        sqlstate: "08006",
+        message: format!(
+            "Hologres ended the connection during login: {}",
+            why.to_string()
+        ),
+        hint: None,
     }
 }
 

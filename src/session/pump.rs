@@ -73,6 +73,8 @@ pub(super) struct Lane {
     blocked: bool,
     /// The sink took nothing when it was last asked.
     stalled: bool,
+    /// What was read ahead of a sink that took nothing was not looked at yet.
+    unwalked: bool,
     /// The last read filled the buffer: use a larger one.
     full: bool,
     /// The source has ended.
@@ -170,7 +172,8 @@ impl Lane {
     /// it can be: a message cut off by the end is delivered cut off.
     pub(super) fn is_finished(&self, queue: &Queue) -> bool {
         let held_back = self.blocked && self.seen < self.tail;
-        self.broken || (self.ended.is_some() && self.is_written(queue) && !held_back)
+        let unseen = held_back || self.unwalked || self.stalled;
+        self.broken || (self.ended.is_some() && self.is_written(queue) && !unseen)
     }
 
     /// While nothing can be passed on, up to `bytes` are read all the same: the end of the source
@@ -196,7 +199,8 @@ impl Lane {
             let was_stalled = self.stalled;
             self.stalled = !self.write(to, queue_of(direction, judge.out));
             self.waits.writable = self.stalled;
-            if was_stalled && !self.stalled {
+            self.unwalked = was_stalled && !self.stalled;
+            if self.unwalked {
                 // What was read ahead is looked at now.
                 continue;
             }

@@ -169,7 +169,8 @@ impl Entered {
         }
     }
 
-    fn forget_key(&mut self) {
+    /// Its server is gone: a cancel request with its key is no longer this session's.
+    pub(crate) fn forget_key(&mut self) {
         let Some(key) = self.key.take() else { return };
         if let dashmap::Entry::Occupied(mut owners) = self.registry.keys.entry(key) {
             owners.get_mut().retain(|(id, _)| *id != self.id);

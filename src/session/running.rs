@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
 use crate::core::{Core, End, Outbox, Policy};
@@ -57,9 +58,11 @@ pub(super) struct Running<T> {
     pub(super) origin: Origin,
     pub(super) entered: Entered,
     server_shut: bool,
-    /// The client has ended or reset its connection, though not all that it sent was read.
+    /// The client has said goodbye, or has ended its connection though not all of it was read.
     left: bool,
     orphan: Option<Orphan>,
+    /// The cancel request that was sent last for this session.
+    cancelling: Option<JoinHandle<()>>,
     held_since: Option<Instant>,
     grant: Option<Grant>,
     /// When a drain stops waiting for the end of a message.
@@ -138,6 +141,7 @@ impl<T: Transport> Running<T> {
             server_shut: false,
             left: false,
             orphan: None,
+            cancelling: None,
             held_since: None,
             grant: None,
             cut_at: None,
@@ -322,10 +326,9 @@ impl<T: Transport> Running<T> {
             // Nothing follows it, even if the server stays open.
             return Some(Ending::orderly(CloseReason::Upstream));
         }
-        let terminated = ended == Some(End::Terminate);
-        let client_ended = self.front.ended();
-        let client_is_gone =
-            terminated || client_ended.is_some() || self.left || self.back.is_broken();
+        // Once gone, always gone: a FATAL takes the place of the client's Terminate in the core.
+        self.left |= ended == Some(End::Terminate);
+        let client_is_gone = self.left || self.front.ended().is_some() || self.back.is_broken();
         if self.back.ended().is_some() && self.back.is_finished(&self.out.to_client) {
             let reason = if client_is_gone {
                 CloseReason::Client
@@ -378,8 +381,7 @@ impl<T: Transport> Running<T> {
             server: self.client_close(),
         };
         let sent = self.front.is_finished(&self.out.to_server)
-            || self.core.ended() == Some(End::Terminate)
-                && self.front.is_drained(&self.out.to_server);
+            || self.core.ended().is_some() && self.front.is_drained(&self.out.to_server);
         if self.wants_to_shut_server() {
             // A server that is gone has its end in the other lane.
             self.server_shut = !matches!(self.server.try_shut_down(),
@@ -391,7 +393,8 @@ impl<T: Transport> Running<T> {
             // Nothing is owed to anyone: not every gateway closes because its peer did.
             return Some(gone);
         }
-        if sent && reset && self.core.is_relay_only() {
+        if sent && reset && (self.core.is_relay_only() || !self.world.cancel_orphans) {
+            // As without a proxy: the server finds its client gone when it turns to it.
             return Some(gone);
         }
         if !(busy && self.world.cancel_orphans) {
@@ -437,15 +440,22 @@ impl<T: Transport> Running<T> {
         Ending::orderly(CloseReason::Drained)
     }
 
-    /// Cancels what the server is doing for this session.
-    fn cancel<N: Network<Transport = T>>(&self, context: &Arc<Context<N>>) {
+    /// Cancels what the server is doing for this session, unless that is under way already.
+    fn cancel<N: Network<Transport = T>>(&mut self, context: &Arc<Context<N>>) {
+        if self
+            .cancelling
+            .as_ref()
+            .is_some_and(|task| !task.is_finished())
+        {
+            return;
+        }
         let shared = Arc::clone(&context.shared);
         let (key, origin) = (Box::from(self.entered.key()), self.origin.clone());
         let session = self.entered.id();
-        tokio::spawn(async move {
+        self.cancelling = Some(tokio::spawn(async move {
             let key: Box<[u8]> = key;
             cancel::send(&key, &origin, session, &shared).await;
-        });
+        }));
     }
 }
 

@@ -20,6 +20,7 @@ use crate::net::{Stream, Transport};
 use crate::wire::backend::{ErrorFields, tag};
 use crate::wire::{HEADER, Header, compose, split_cstr};
 
+use super::login::lost;
 use super::refusal::Refusal;
 
 const MAX_FRAME: usize = crate::wire::startup::MAX_AUTHENTICATION;
@@ -175,7 +176,7 @@ pub(super) async fn authenticate<T: Transport>(
         out.extend_from_slice(&u32::try_from(first.len()).unwrap_or(u32::MAX).to_be_bytes());
         out.extend_from_slice(first);
     });
-    server.send(&message).await?;
+    server.send(&message).await.map_err(lost)?;
 
     let Some(body) = next(server, from_server, SASL_CONTINUE).await? else {
         return Ok(());
@@ -185,7 +186,7 @@ pub(super) async fn authenticate<T: Transport>(
     compose::frame(&mut message, b'p', |out| {
         out.extend_from_slice(scram.message());
     });
-    server.send(&message).await?;
+    server.send(&message).await.map_err(lost)?;
 
     let Some(body) = next(server, from_server, SASL_FINAL).await? else {
         return Ok(());
@@ -205,6 +206,11 @@ async fn next<T: Transport>(
             Some(header) if header.frame > MAX_FRAME => return Err(failed("oversized message")),
             Some(header) if header.frame <= from_server.len() => {
                 let body = &from_server[HEADER..header.frame];
+                if matches!(header.tag, tag::NEGOTIATE_PROTOCOL_VERSION | tag::NOTICE) {
+                    // The client has heard the like already.
+                    from_server.drain(..header.frame);
+                    continue;
+                }
                 if header.tag == tag::ERROR {
                     tracing::debug!(
                         sqlstate = %String::from_utf8_lossy(ErrorFields::new(body).sqlstate()),
@@ -224,7 +230,7 @@ async fn next<T: Transport>(
             }
             _ => {}
         }
-        if server.receive(from_server).await? == 0 {
+        if server.receive(from_server).await.map_err(lost)? == 0 {
             return Err(failed("the connection was closed"));
         }
     }

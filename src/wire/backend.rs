@@ -30,6 +30,8 @@ pub mod tag {
     pub const EMPTY_QUERY: u8 = b'I';
     /// ErrorResponse
     pub const ERROR: u8 = b'E';
+    /// NegotiateProtocolVersion
+    pub const NEGOTIATE_PROTOCOL_VERSION: u8 = b'v';
     /// NoData
     pub const NO_DATA: u8 = b'n';
     /// NoticeResponse
