@@ -227,8 +227,27 @@ impl Endpoint {
     ) -> Result<VecDeque<Destination>, Unreachable> {
         let mut found = Vec::new();
         let mut failure = None;
-        for Address { host, port } in &self.addresses {
-            match network.resolve(host, *port).await {
+        // Side by side: a name that nobody resolves must not cost the others their time.
+        let resolving = self
+            .addresses
+            .iter()
+            .map(|Address { host, port }| async move {
+                let limit = if self.addresses.len() > 1 {
+                    self.timeout / 2
+                } else {
+                    self.timeout
+                };
+                let resolved = timeout(limit, network.resolve(host, *port)).await;
+                let late = |_| {
+                    Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "its name is not resolved",
+                    ))
+                };
+                (host, resolved.unwrap_or_else(late))
+            });
+        for (host, resolved) in futures::future::join_all(resolving).await {
+            match resolved {
                 Ok(addresses) => found.extend(addresses.into_iter().map(|address| Destination {
                     address,
                     host: host.as_str().into(),

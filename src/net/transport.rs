@@ -122,6 +122,14 @@ impl Tcp {
         }
     }
 
+    /// A write that meets the peer's RST takes it off the socket: it is kept in mind for reading.
+    fn note_reset(&mut self, written: io::Result<usize>) -> io::Result<usize> {
+        self.reset |= written
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset);
+        written
+    }
+
     fn receive(&self, buffer: &mut [u8], flags: RecvFlags) -> rustix::io::Result<usize> {
         match rustix::net::recv(&self.socket, &mut *buffer, flags) {
             Ok((0, _)) if self.reset => Err(rustix::io::Errno::CONNRESET),
@@ -176,16 +184,18 @@ impl Transport for Tcp {
     }
 
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.once(Interest::WRITABLE, bytes.len(), || {
+        let written = self.once(Interest::WRITABLE, bytes.len(), || {
             rustix::net::send(&self.socket, bytes, SendFlags::NOSIGNAL)
-        })
+        });
+        self.note_reset(written)
     }
 
     fn try_write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let room = pieces.iter().map(|piece| piece.len()).sum();
-        self.once(Interest::WRITABLE, room, || {
+        let written = self.once(Interest::WRITABLE, room, || {
             rustix::io::writev(&self.socket, pieces)
-        })
+        });
+        self.note_reset(written)
     }
 
     fn may_read(&self) -> bool {

@@ -63,6 +63,8 @@ impl Workers {
                             _ = stopped => {}
                         }
                     });
+                    // A resolver that does not answer does not hold the end up.
+                    runtime.shutdown_background();
                 })?;
             workers.push(Worker {
                 connections,

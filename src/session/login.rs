@@ -146,8 +146,8 @@ struct Relay<'a, T, N> {
 
 impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
     async fn run(&mut self) -> Result<(), Refusal> {
+        let mut next = Speaker::Server;
         loop {
-            let mut next = Speaker::Server;
             let mut at = 0;
             loop {
                 let rest = &self.from_server[at..];
@@ -212,7 +212,10 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
                 },
             };
             match heard {
-                Heard::Client(frame) => self.client_said(frame).await?,
+                Heard::Client(frame) => {
+                    next = Speaker::Server;
+                    self.client_said(frame).await?;
+                }
                 Heard::Server(0) => return Err(lost("it closed the connection")),
                 Heard::Server(_) => {}
             }

@@ -286,6 +286,7 @@ impl<T: Transport> Running<T> {
         }
         if moves {
             // A server that is slow needs no more than what it has not taken yet.
+            self.front.look_ahead(0);
             self.held_since = Some(now);
             return false;
         }

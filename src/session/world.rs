@@ -248,11 +248,7 @@ pub(super) fn policy(
         commands: Arc::clone(commands),
         per_statement: route.scope == Scope::Statement,
         enforce: route.override_client == Override::Enforce,
-        retry_buffer: settings
-            .upstream()
-            .route
-            .retry
-            .then_some(route.retry_buffer),
+        retry_buffer: route.retry.then_some(route.retry_buffer),
         inspect: settings.limits.inspect_bytes,
         relay_only: startup.is_replication() || startup.is_fixed_front_end(),
         client_owns_route: startup

@@ -66,6 +66,32 @@ impl Listener {
         }
     }
 
+    /// The same, leading to the present values of its upstreams; to what it led to where one of them
+    /// is configured no more.
+    pub(super) fn led_anew(&self, upstreams: &[Arc<Upstream>]) -> Arc<Self> {
+        let present = |old: &Arc<Upstream>| {
+            let mut all = upstreams.iter();
+            let found = all.find(|new| new.name() == old.name());
+            Arc::clone(found.unwrap_or(old))
+        };
+        Arc::new(Self {
+            tls: self.tls.clone(),
+            requires_tls: self.requires_tls,
+            proxy_protocol: self.proxy_protocol,
+            proxy_networks: self.proxy_networks.clone(),
+            rules: self
+                .rules
+                .iter()
+                .map(|rule| Rule {
+                    user: rule.user.clone(),
+                    database: rule.database.clone(),
+                    upstream: present(&rule.upstream),
+                })
+                .collect(),
+            otherwise: self.otherwise.as_ref().map(present),
+        })
+    }
+
     /// TLS towards clients; `None`: there is none.
     pub fn server_config(&self) -> Option<&Arc<ServerConfig>> {
         self.tls.as_ref()

@@ -162,7 +162,7 @@ impl Upstreams {
             .enumerate()
             .filter_map(|(socket, listener)| match listener {
                 Some(listener) => Some(Arc::clone(&configured[listener])),
-                None => before.map(|before| Arc::clone(&before.listeners[socket])),
+                None => before.map(|before| before.listeners[socket].led_anew(&upstreams)),
             })
             .collect();
         Ok(Self {
