@@ -372,17 +372,6 @@ impl<T> Stream<T> {
             }
         }
     }
-
-    /// The TLS version and cipher suite, for logs; `None` in plaintext.
-    pub fn cipher(&self) -> Option<String> {
-        match self {
-            Self::Plain(_) => None,
-            Self::Tls(tls) => {
-                let suite = tls.connection.negotiated_cipher_suite()?;
-                Some(format!("{:?}", suite.suite()))
-            }
-        }
-    }
 }
 
 impl<T: Transport> Tls<T> {

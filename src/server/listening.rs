@@ -17,8 +17,7 @@ use super::worker::Workers;
 use crate::net::TcpNetwork;
 use crate::net::endpoint::is_out_of_descriptors;
 use crate::observe::metrics::Limit;
-use crate::session::{Place, Shared};
-use crate::wire::compose;
+use crate::session::{self, Place, Shared};
 
 /// How long to wait after accept failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -142,12 +141,7 @@ impl Acceptor {
         if let Some(left_out) = self.shared.admission.refusal_log.now() {
             tracing::warn!(%peer, limit = limit.name(), left_out, "a connection was refused");
         }
-        let text = format!(
-            "sorry, too many clients already: Osprey's {} is {most}",
-            limit.name()
-        );
-        let mut frame = Vec::new();
-        compose::fatal(&mut frame, "53300", &text, None);
+        let frame = session::too_many(limit, most);
         let _ = rustix::net::send(stream, &frame, rustix::net::SendFlags::NOSIGNAL);
     }
 }

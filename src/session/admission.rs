@@ -212,10 +212,10 @@ struct Bucket {
 
 impl Rates {
     /// True if `address` may have one more now.
-    pub(crate) fn allows(&self, address: IpAddr, persecond: usize) -> bool {
+    pub(crate) fn allows(&self, address: IpAddr, per_second: usize) -> bool {
         let now = Instant::now();
         #[allow(clippy::cast_precision_loss)] // A setting of some hundreds.
-        let most = persecond as f64;
+        let most = per_second as f64;
         let refilled = |bucket: &Bucket| bucket.left + most * (now - bucket.at).as_secs_f64();
         if self.0.len() >= MAX_RATES {
             self.0.retain(|_, bucket| refilled(bucket) < most);

@@ -42,8 +42,7 @@ pub(super) async fn admit<N: Network>(
     };
     let shared = &context.shared;
     if shared.sessions.drain() != Drain::No {
-        let refusal = Refusal::shutting_down();
-        refuse_for(client, &refusal, Limit::Draining, peer, context).await;
+        refuse_for(client, &Refusal::ShuttingDown, peer, context).await;
         return None;
     }
     let Some(upstream) = listener.upstream_of(&user, &database) else {
@@ -88,8 +87,7 @@ pub(super) async fn admit<N: Network>(
             place,
         }),
         Err(refusal) => {
-            let limit = refusal.limit().unwrap_or(Limit::Sessions);
-            refuse_for(client, &refusal, limit, peer, context).await;
+            refuse_for(client, &refusal, peer, context).await;
             None
         }
     }

@@ -120,7 +120,10 @@ async fn login_failed<N: Network>(
             shard.login_failures.inc();
             tracing::warn!(%peer, user, database, %refusal, "no session");
         }
-        Refusal::Protocol(_) | Refusal::TimedOut(_) | Refusal::Unreachable(_) => {
+        Refusal::Protocol(_)
+        | Refusal::ShuttingDown
+        | Refusal::TimedOut(_)
+        | Refusal::Unreachable(_) => {
             tracing::warn!(%peer, user, database, %refusal, "no session");
         }
     }

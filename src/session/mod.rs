@@ -175,9 +175,9 @@ async fn greet<N: Network>(
                 peer = client;
                 let quota = settings.limits.max_greetings;
                 if let Err(full) = place.moves_to(peer.ip(), quota) {
-                    let limit = full.limit(Limit::GreetingsPerAddress, Limit::GreetingsPerAddress);
+                    let limit = Limit::GreetingsPerAddress;
                     let refusal = Refusal::full(limit, bound(full, quota));
-                    refuse_for(stream, &refusal, limit, peer, context).await;
+                    refuse_for(stream, &refusal, peer, context).await;
                     return None;
                 }
             }
@@ -262,15 +262,21 @@ async fn session<N: Network>(
 async fn refuse_for<N: Network>(
     client: Stream<N::Transport>,
     refusal: &Refusal,
-    limit: Limit,
     peer: SocketAddr,
     context: &Context<N>,
 ) {
-    context.shard().sessions_refused.inc(limit.name());
+    if let Some(limit) = refusal.limit() {
+        context.shard().sessions_refused.inc(limit.name());
+    }
     if let Some(left_out) = context.shared.admission.refusal_log.now() {
         tracing::warn!(%peer, %refusal, left_out, "a session was refused");
     }
     refuse(client, refusal).await;
+}
+
+/// The FATAL that names a limit, for whoever refuses before there is a session to do it.
+pub(crate) fn too_many(limit: Limit, most: usize) -> Vec<u8> {
+    Refusal::full(limit, most).fatal().unwrap_or_default()
 }
 
 /// Tells a client why there is no session, and closes.

@@ -56,6 +56,9 @@ pub(super) enum Refusal {
         /// And what it can do.
         hint: Option<&'static str>,
     },
+    /// Osprey is going to end.
+    #[error("Osprey is shutting down")]
+    ShuttingDown,
     /// The login took too long.
     #[error("canceling authentication due to timeout: Osprey's limits.login_timeout is {}", show_duration(*.0))]
     TimedOut(std::time::Duration),
@@ -74,19 +77,11 @@ impl Refusal {
         }
     }
 
-    /// Osprey is going to end.
-    pub(super) fn shutting_down() -> Self {
-        Self::Own {
-            sqlstate: "57P03",
-            message: "Osprey is shutting down".into(),
-            hint: Some("Connect again: another instance may take over."),
-        }
-    }
-
-    /// The limit that refuses, if one does.
+    /// What refuses, as the metrics count it; `None`: no limit of Osprey's.
     pub(super) fn limit(&self) -> Option<Limit> {
         match self {
             Self::Full { limit, .. } => Some(*limit),
+            Self::ShuttingDown => Some(Limit::Draining),
             _ => None,
         }
     }
@@ -102,6 +97,10 @@ impl Refusal {
             | Self::Refused(_) => return None,
             Self::Protocol(_) => ("08P01", None),
             Self::Full { .. } => ("53300", None),
+            Self::ShuttingDown => (
+                "57P03",
+                Some("Connect again: another instance may take over."),
+            ),
             Self::Own { sqlstate, hint, .. } => (*sqlstate, *hint),
             Self::TimedOut(_) => ("57014", None),
             Self::Unreachable(error) => ("08006", Some(error.hint())),
@@ -116,7 +115,9 @@ impl Refusal {
         match self {
             Self::Gone | Self::Io(_) | Self::Handshake(_) | Self::NoBinding => CloseReason::Client,
             Self::NoStartup(_) | Self::Protocol(_) => CloseReason::ProtocolError,
-            Self::Refused(_) | Self::Full { .. } | Self::Own { .. } => CloseReason::LoginFailed,
+            Self::Refused(_) | Self::Full { .. } | Self::ShuttingDown | Self::Own { .. } => {
+                CloseReason::LoginFailed
+            }
             Self::TimedOut(_) => CloseReason::Timeout,
             Self::Unreachable(_) => CloseReason::Unreachable,
         }

@@ -70,13 +70,6 @@ pub(crate) enum Drain {
 }
 
 impl Registry {
-    /// Looks at every open session, in no order.
-    pub fn for_each(&self, mut look: impl FnMut(u64, &Entry)) {
-        for entry in &self.open {
-            look(*entry.key(), entry.value());
-        }
-    }
-
     /// How many sessions are open, logins included.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)

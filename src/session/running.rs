@@ -3,7 +3,7 @@
 //! | reads | the client and the server |
 //! |---|---|
 //! | writes | to each what the core says |
-//! | waits for | what [`Running::waits`] names |
+//! | waits for | what [`Running::poll_waits`] names |
 //! | until | one side has ended and what it sent has been delivered; a frame is broken; a drain lets the session go. What a lost client left behind is cancelled after [`ORPHAN_GRACE`] and given up after [`ORPHAN_PATIENCE`] |
 //!
 //! [`Running::turn`] is a plain function: what can be read and written now is read and written, and
@@ -80,7 +80,7 @@ struct Orphan {
 
 /// What comes after a turn.
 enum Next {
-    /// Nothing before what [`Running::waits`] names has happened.
+    /// Nothing before what [`Running::poll_waits`] names has happened.
     Wait,
     /// The next turn, when other sessions have had theirs.
     Yield,
