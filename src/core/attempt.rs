@@ -218,7 +218,7 @@ impl Core {
     /// holding its successors back.
     pub(super) fn end_attempt(&mut self) {
         let goes_on = self.may_go_on();
-        let was_set = self.route_was_set();
+        let steered = self.route.state == State::Set && self.ledger.is_steered();
         let Some(attempt) = &mut self.attempt else {
             return;
         };
@@ -227,7 +227,7 @@ impl Core {
         }
         attempt.recording = false;
         attempt.goes_on = goes_on;
-        if was_set {
+        if steered {
             self.refuse_attempt(NotRetried::RouteWasSet);
         } else if self.route.state == State::Set {
             self.refuse_attempt(NotRetried::RouteNotSet);
@@ -250,7 +250,7 @@ impl Core {
     /// True if the statement that is being answered is not the last of its cycle.
     fn more_in_cycle(&self) -> bool {
         match self.ledger.front() {
-            Some(Expect::Query(decision)) => decision.effects.has(Effects::MULTIPLE),
+            Some(Expect::Query(sent)) => sent.decision.effects.has(Effects::MULTIPLE),
             Some(Expect::Execute(_)) => {
                 let next = self.ledger.iter().nth(1);
                 !matches!(next, Some(Expect::Sync))
@@ -266,8 +266,10 @@ impl Core {
 
     /// Why an error of the present cycle is not answered by running it again; `None`: it can be.
     pub(super) fn why_not_again(&self) -> Option<NotRetried> {
+        let steered = self.front_is_steered();
         match &self.attempt {
             Some(attempt) if attempt.phase != Phase::First => Some(NotRetried::FailedAgain),
+            _ if steered => Some(NotRetried::RouteWasSet),
             // A message of which only a part was sent can be followed by nothing but its rest.
             Some(_) if self.frontend_left > 0 => Some(NotRetried::CycleNotComplete),
             Some(attempt)
@@ -282,19 +284,17 @@ impl Core {
             None if self.route.client_owns => Some(NotRetried::ClientSetRoute),
             None if self.route.disabled => Some(NotRetried::RouteNotSet),
             // What was set for an earlier cycle may be undone by now.
-            None if self.refusal == Some(NotRetried::RouteWasSet) && !self.route_was_set() => {
-                Some(NotRetried::RouteNotSet)
-            }
+            None if self.refusal == Some(NotRetried::RouteWasSet) => Some(NotRetried::RouteNotSet),
             None if self.refusal.is_some() => self.refusal,
-            None if self.route_was_set() => Some(NotRetried::RouteWasSet),
-            None if self.unsteered => Some(NotRetried::RouteNotSet),
             None => Some(NotRetried::Writes),
         }
     }
 
-    /// True if the route is set, and was when each statement that is in flight was sent.
-    pub(super) fn route_was_set(&self) -> bool {
-        self.route.state == State::Set && !self.unsteered
+    /// True if the route was set, by all that was sent in front of it, for the statement that is
+    /// being answered.
+    pub(super) fn front_is_steered(&self) -> bool {
+        let sent = self.ledger.front().and_then(Expect::sent);
+        sent.is_some_and(|sent| sent.steered)
     }
 
     /// Holds an error back: the cycle will be run again at its ReadyForQuery. If the client has not

@@ -11,7 +11,6 @@ use super::attempt::Verdict;
 use super::ledger::{Expect, Own};
 use super::steer::Sending;
 use super::{Core, End, ErrorContext, Event, Outbox, Progress, World};
-use crate::advice::NotRetried;
 
 /// Messages longer than this are forwarded without a look.
 const LOOK_LIMIT: usize = 64 << 10;
@@ -207,6 +206,7 @@ impl Core {
                         aborted_transaction: true,
                     });
                     self.route.pipeline_failed();
+                    self.ledger.unsteer();
                     self.skip_to_sync();
                     // It has ended the client's pipeline: the client must know.
                     return Fate::Forward;
@@ -247,6 +247,7 @@ impl Core {
             return;
         }
         self.route.failed();
+        self.ledger.unsteer();
         match sqlstate.as_str() {
             // A cancel hit it, or a timeout. The statement that it was meant for is already in the
             // pipe.
@@ -274,7 +275,7 @@ impl Core {
     fn answered(&mut self, answer: u8, body: &[u8], world: &impl World, out: &mut Outbox) {
         match (answer, self.ledger.front()) {
             (tag::PARSE_COMPLETE, Some(Expect::Parse))
-            | (tag::BIND_COMPLETE, Some(Expect::Bind))
+            | (tag::BIND_COMPLETE, Some(Expect::Bind(_)))
             | (tag::CLOSE_COMPLETE, Some(Expect::Close))
             | (tag::ROW_DESCRIPTION | tag::NO_DATA, Some(Expect::Describe)) => {
                 self.ledger.pop();
@@ -284,8 +285,8 @@ impl Core {
                 self.ledger.pop();
                 self.statements.resolve(true);
             }
-            (tag::COMMAND_COMPLETE, Some(Expect::Execute(decision) | Expect::Query(decision))) => {
-                let decision = Arc::clone(decision);
+            (tag::COMMAND_COMPLETE, Some(Expect::Execute(sent) | Expect::Query(sent))) => {
+                let decision = Arc::clone(&sent.decision);
                 self.completed(&decision, command_tag(body));
                 if matches!(self.ledger.front(), Some(Expect::Execute(_))) {
                     self.retire(true, world);
@@ -341,20 +342,19 @@ impl Core {
 
     /// Takes the front entry off, and applies what its statement does to names.
     fn retire(&mut self, succeeded: bool, world: &impl World) {
-        let decision = match self.ledger.pop() {
-            Some(Expect::Query(decision) | Expect::Execute(decision)) => decision,
+        let sent = match self.ledger.pop() {
+            Some(Expect::Query(sent) | Expect::Execute(sent)) => sent,
             Some(Expect::ParseNamed | Expect::CloseNamed) => {
                 self.statements.resolve(succeeded);
                 return;
             }
             _ => return,
         };
-        if !decision.names.is_empty() {
+        if !sent.decision.names.is_empty() {
             self.names_pending -= 1;
-            self.statements
-                .apply(&decision, world.generation(), succeeded);
+            self.statements.apply(&sent, world.generation(), succeeded);
         }
-        if decision.effects.has(Effects::COPY_IN) {
+        if sent.decision.effects.has(Effects::COPY_IN) {
             self.copy_pending -= 1;
         }
     }
@@ -376,13 +376,16 @@ impl Core {
 
     fn retire_skipped(&mut self) {
         match self.ledger.pop() {
-            Some(Expect::Query(decision) | Expect::Execute(decision)) => {
-                self.names_pending -= u32::from(!decision.names.is_empty());
-                self.copy_pending -= u32::from(decision.effects.has(Effects::COPY_IN));
+            Some(Expect::Query(sent) | Expect::Execute(sent)) => {
+                self.names_pending -= u32::from(!sent.decision.names.is_empty());
+                self.copy_pending -= u32::from(sent.decision.effects.has(Effects::COPY_IN));
             }
             Some(Expect::ParseNamed | Expect::CloseNamed) => self.statements.resolve(false),
             Some(Expect::OwnInline(..)) => self.route.inline_failed(),
-            Some(Expect::OwnCycle(Own::Set | Own::Restore)) => self.route.failed(),
+            Some(Expect::OwnCycle(Own::Set | Own::Restore)) => {
+                self.route.failed();
+                self.ledger.unsteer();
+            }
             _ => {}
         }
     }
@@ -392,11 +395,8 @@ impl Core {
         if let Some(fate) = self.error_again(body, out) {
             return fate;
         }
-        let decision = match self.ledger.front() {
-            Some(Expect::Query(decision) | Expect::Execute(decision)) => Some(Arc::clone(decision)),
-            Some(Expect::Bind) => self.next_executed(),
-            _ => None,
-        };
+        let sent = self.ledger.front().and_then(Expect::sent);
+        let decision = sent.map(|sent| Arc::clone(&sent.decision));
         let not_retried = self.why_not_again();
         let fields = ErrorFields::new(body);
         let advised = world.advise(
@@ -404,9 +404,7 @@ impl Core {
             &ErrorContext {
                 decision: decision.as_deref(),
                 client_owns_route: self.route.client_owns,
-                route_was_set: not_retried == Some(NotRetried::RouteWasSet)
-                    || not_retried == Some(NotRetried::FailedAgain)
-                    || (self.attempt.is_none() && self.route_was_set()),
+                route_was_set: self.front_is_steered(),
                 not_retried,
             },
         );
@@ -426,14 +424,6 @@ impl Core {
             not_retried,
         });
         Fate::Replace(advised.frame)
-    }
-
-    /// The decision of the statement that the Bind in front belongs to.
-    fn next_executed(&self) -> Option<Arc<Decision>> {
-        self.ledger.iter().find_map(|entry| match entry {
-            Expect::Execute(decision) => Some(Arc::clone(decision)),
-            _ => None,
-        })
     }
 
     /// What an error does to the rest of the cycle.
@@ -483,15 +473,14 @@ impl Core {
                 // Otherwise portals of a later cycle are among those that are known.
                 self.statements.transaction_over();
                 self.statements.path_settled(world);
-                self.unsteered = false;
             }
             if std::mem::take(&mut self.catalog_changed) {
                 self.events.push_back(Event::CatalogChanged);
             }
         }
         let begins = |entry: &Expect| {
-            matches!(entry, Expect::Query(decision) | Expect::Execute(decision)
-                if decision.effects.has(Effects::BEGINS))
+            matches!(entry, Expect::Query(sent) | Expect::Execute(sent)
+                if sent.decision.effects.has(Effects::BEGINS))
         };
         self.may_begin = self.may_begin && self.ledger.iter().any(begins);
         self.unsynced &= self.open || !self.ledger.is_empty();

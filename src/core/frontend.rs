@@ -6,8 +6,9 @@ use crate::protection::{Decision, Effects, NameUse};
 use crate::wire::frontend::{Bind, Parse, Target, execute_portal, query_text, tag};
 use crate::wire::{HEADER, Header};
 
-use super::ledger::Expect;
-use super::steer::{Anchor, Sending};
+use super::ledger::{Expect, Sent};
+use super::route::State;
+use super::steer::{Anchor, CHANGES_ROUTE, Sending};
 use super::{Core, End, Event, Outbox, Progress, World};
 use crate::advice::NotRetried;
 
@@ -19,7 +20,7 @@ enum Look<'a> {
     Query(Arc<Decision>),
     Parse(&'a [u8], &'a [u8], Arc<Decision>),
     Bind(&'a [u8], Arc<Decision>),
-    Execute(Arc<Decision>),
+    Execute(Sent),
     Describe,
     Close(Option<Target<'a>>),
     /// A message that the server will refuse: it is forwarded, and its refusal explains it.
@@ -36,10 +37,10 @@ impl Look<'_> {
     /// That of the statement which the message carries, binds or runs.
     fn decision(&self) -> Option<&Decision> {
         match self {
-            Self::Query(decision)
-            | Self::Parse(_, _, decision)
-            | Self::Bind(_, decision)
-            | Self::Execute(decision) => Some(decision),
+            Self::Query(decision) | Self::Parse(_, _, decision) | Self::Bind(_, decision) => {
+                Some(decision)
+            }
+            Self::Execute(portal) => Some(&portal.decision),
             _ => None,
         }
     }
@@ -180,8 +181,9 @@ impl Core {
                 self.prove(decision, simple, at, world, out);
                 self.steer(decision, simple, parse, at, world, out);
             }
-            Look::Bind(_, decision) | Look::Execute(decision) => {
-                self.steer(decision, false, false, at, world, out);
+            Look::Bind(_, decision) => self.steer(decision, false, false, at, world, out),
+            Look::Execute(portal) => {
+                self.steer(&portal.decision, false, false, at, world, out);
             }
             _ => {}
         }
@@ -222,6 +224,7 @@ impl Core {
     fn cycle_begins(&mut self, at: usize, world: &impl World) {
         self.cycle_sending = self.sending();
         self.cycle_effects = Effects::default();
+        self.statements.cycle_begins();
         // While the server may be skipping, a Sync of ours would wake it.
         self.anchor = (!self.unsynced).then(|| Anchor {
             offset: at,
@@ -282,8 +285,8 @@ impl Core {
             },
             tag::EXECUTE => match execute_portal(body) {
                 Some(portal) => {
-                    let decision = self.statements.portal(portal);
-                    Look::Execute(decision.unwrap_or_else(|| Arc::clone(&self.unknown)))
+                    let sent = self.statements.portal(portal);
+                    Look::Execute(sent.unwrap_or_else(|| self.unseen()))
                 }
                 None => Look::Malformed(header.tag),
             },
@@ -333,7 +336,9 @@ impl Core {
             })
         };
         self.ledger.iter().find_map(|entry| match entry {
-            Expect::Query(made) | Expect::Execute(made) if makes(made) => Some(Arc::clone(made)),
+            Expect::Query(made) | Expect::Execute(made) if makes(&made.decision) => {
+                Some(Arc::clone(&made.decision))
+            }
             _ => None,
         })
     }
@@ -354,8 +359,9 @@ impl Core {
             Look::Query(decision) => {
                 self.tally.queries += 1;
                 self.statements.simple_query();
+                let steered = self.steers(&decision);
                 self.runs(&decision);
-                self.ledger.push(Expect::Query(decision));
+                self.ledger.push(Expect::Query(Sent { decision, steered }));
             }
             Look::Parse(name, text, decision) => {
                 let generation = world.generation();
@@ -368,13 +374,18 @@ impl Core {
             }
             Look::Bind(portal, decision) => {
                 self.cycle_effects = self.cycle_effects.with(decision.effects);
-                self.statements.bind(portal, decision);
-                self.ledger.push(Expect::Bind);
+                let steered = self.route.state == State::Set;
+                let sent = Sent { decision, steered };
+                self.statements.bind(portal, sent.clone());
+                self.ledger.push(Expect::Bind(sent));
             }
-            Look::Execute(decision) => {
+            Look::Execute(portal) => {
                 self.tally.executes += 1;
+                let steered = portal.steered && self.steers(&portal.decision);
+                let decision = portal.decision;
                 self.runs(&decision);
-                self.ledger.push(Expect::Execute(decision));
+                self.ledger
+                    .push(Expect::Execute(Sent { decision, steered }));
             }
             Look::Describe | Look::Malformed(tag::DESCRIBE) => self.ledger.push(Expect::Describe),
             Look::Close(target) => {
@@ -392,10 +403,8 @@ impl Core {
                     Expect::Close
                 });
             }
-            Look::Malformed(tag::BIND) => self.ledger.push(Expect::Bind),
-            Look::Malformed(tag::EXECUTE) => {
-                self.ledger.push(Expect::Execute(Arc::clone(&self.unknown)));
-            }
+            Look::Malformed(tag::BIND) => self.ledger.push(Expect::Bind(self.unseen())),
+            Look::Malformed(tag::EXECUTE) => self.ledger.push(Expect::Execute(self.unseen())),
             Look::Malformed(_) => self.ledger.push(Expect::Parse),
             Look::Sync => self.ledger.push(Expect::Sync),
             Look::FunctionCall => self.ledger.push(Expect::FunctionCall),
@@ -412,6 +421,39 @@ impl Core {
             }
             Look::Terminate => self.ended = Some(End::Terminate),
             Look::CopyData | Look::Other => {}
+        }
+    }
+
+    /// True if the route is set where a statement that is sent now will run.
+    fn steers(&self, decision: &Decision) -> bool {
+        // Within one text the route may be undone in front of the read.
+        let undone = decision.effects.has(Effects::MULTIPLE) && decision.effects.has(CHANGES_ROUTE);
+        let planned = decision.names.iter().all(|name| match name {
+            NameUse::Fetch(name) => self.cursor_is_steered(name),
+            _ => true,
+        });
+        self.route.state == State::Set && !undone && planned
+    }
+
+    /// True unless a cursor was planned, or may have been, where the route was not set.
+    fn cursor_is_steered(&self, name: &str) -> bool {
+        let declares = |sent: &Sent| {
+            let makes = |made: &NameUse| matches!(made, NameUse::Declare(made) if made == name);
+            sent.decision.names.iter().any(makes)
+        };
+        let portal = self.statements.portal(name.as_bytes());
+        let in_flight = self.ledger.iter().filter_map(Expect::sent);
+        in_flight
+            .filter(|sent| declares(sent))
+            .chain(portal.as_ref())
+            .all(|sent| sent.steered)
+    }
+
+    /// What stands for a statement that was never seen.
+    fn unseen(&self) -> Sent {
+        Sent {
+            decision: Arc::clone(&self.unknown),
+            steered: self.route.state == State::Set,
         }
     }
 

@@ -26,11 +26,20 @@ pub(super) enum Own {
     BeginAndFail,
 }
 
+/// A statement that was sent to run, or a Bind, which plans it.
+#[derive(Debug, Clone)]
+pub(super) struct Sent {
+    /// What it does.
+    pub(super) decision: Arc<Decision>,
+    /// By all that was sent in front of it, the route is set where it is planned and run.
+    pub(super) steered: bool,
+}
+
 /// What the server will answer to one message.
 #[derive(Debug, Clone)]
 pub(super) enum Expect {
     /// Anything, up to ReadyForQuery.
-    Query(Arc<Decision>),
+    Query(Sent),
     /// FunctionCallResponse, ReadyForQuery.
     FunctionCall,
     /// ReadyForQuery.
@@ -40,7 +49,7 @@ pub(super) enum Expect {
     /// ParseComplete; the next entry of the pending names becomes valid.
     ParseNamed,
     /// BindComplete.
-    Bind,
+    Bind(Sent),
     /// CloseComplete, of nothing that is kept.
     Close,
     /// CloseComplete; the next entry of the pending names becomes invalid.
@@ -48,7 +57,7 @@ pub(super) enum Expect {
     /// `ParameterDescription` (statements only), then RowDescription or NoData.
     Describe,
     /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
-    Execute(Arc<Decision>),
+    Execute(Sent),
     /// A cycle of our own, of either protocol, up to ReadyForQuery: all of it is swallowed.
     OwnCycle(Own),
     /// Our SET within a client's pipeline: this many of its six answers are still to come.
@@ -73,6 +82,21 @@ impl Expect {
     /// True for what is not answered at all.
     fn is_unanswered(&self) -> bool {
         matches!(self, Self::CopyData | Self::CopyEnd)
+    }
+
+    /// The statement that the message runs or plans, if it does either.
+    pub(super) fn sent(&self) -> Option<&Sent> {
+        match self {
+            Self::Query(sent) | Self::Bind(sent) | Self::Execute(sent) => Some(sent),
+            _ => None,
+        }
+    }
+
+    fn sent_mut(&mut self) -> Option<&mut Sent> {
+        match self {
+            Self::Query(sent) | Self::Bind(sent) | Self::Execute(sent) => Some(sent),
+            _ => None,
+        }
     }
 
     /// True for what is answered by a ReadyForQuery of the client's.
@@ -124,8 +148,36 @@ impl Ledger {
         (!self.ambiguous).then_some(self.cycles)
     }
 
-    pub(super) fn insert(&mut self, at: usize, entry: Expect) {
-        self.entries.insert(at, entry);
+    /// A change of the route goes in front of the entry at `at`, and holds for all from there on.
+    pub(super) fn insert_steering(&mut self, at: usize, own: Own) {
+        self.entries.insert(at, Expect::OwnCycle(own));
+        if own != Own::Proof {
+            let behind = self.entries.iter_mut().skip(at);
+            for sent in behind.filter_map(Expect::sent_mut) {
+                sent.steered = own == Own::Set;
+            }
+        }
+    }
+
+    /// True if the route is set for everything in flight that plans or runs a statement.
+    pub(super) fn is_steered(&self) -> bool {
+        let mut sent = self.entries.iter().filter_map(Expect::sent);
+        sent.all(|sent| sent.steered)
+    }
+
+    /// A SET of ours failed, or was skipped: what was sent behind it, up to the next one, runs
+    /// without it.
+    pub(super) fn unsteer(&mut self) {
+        let own_set = |entry: &Expect| {
+            matches!(
+                entry,
+                Expect::OwnCycle(Own::Set) | Expect::OwnInline(Own::Set, _)
+            )
+        };
+        let behind = self.entries.iter_mut().take_while(|entry| !own_set(entry));
+        for sent in behind.filter_map(Expect::sent_mut) {
+            sent.steered = false;
+        }
     }
 
     pub(super) fn front(&self) -> Option<&Expect> {

@@ -313,10 +313,6 @@ pub struct Core {
     ledger: Ledger,
     statements: Statements,
     route: Route,
-    /// A protected statement, or the Bind of one, is in flight before which nothing could be put,
-    /// or whose own text may undo it: what the route is now says nothing of it, and of portals up
-    /// to the end of the transaction.
-    unsteered: bool,
     /// As of the last ReadyForQuery.
     status: Status,
     /// Messages of the extended protocol were sent since the last Sync or Query.
@@ -380,7 +376,6 @@ impl Core {
             policy,
             ledger: Ledger::default(),
             statements: Statements::default(),
-            unsteered: false,
             status: Status::Idle,
             open: false,
             unsynced: false,

@@ -12,6 +12,7 @@ use foldhash::fast::FixedState;
 use crate::protection::{Decision, Effects, NameUse};
 
 use super::World;
+use super::ledger::Sent;
 
 /// Texts kept per session, so that statements can be decided again under a newer snapshot.
 const TEXT_BUDGET: usize = 256 << 10;
@@ -30,6 +31,13 @@ pub(super) struct Statement {
     text: Option<Box<[u8]>>,
 }
 
+/// A portal, or a cursor.
+#[derive(Debug, Clone)]
+struct Portal {
+    sent: Sent,
+    cycle: u64,
+}
+
 #[derive(Debug)]
 enum Pending {
     Parse(Box<[u8]>, Statement),
@@ -42,8 +50,10 @@ pub(super) struct Statements {
     named: Map<Statement>,
     unnamed: Option<Arc<Decision>>,
     pending: VecDeque<Pending>,
-    portals: Map<Arc<Decision>>,
-    unnamed_portal: Option<Arc<Decision>>,
+    portals: Map<Portal>,
+    unnamed_portal: Option<Portal>,
+    /// Counts the cycles: which portals were bound in the present one.
+    cycle: u64,
     text_bytes: usize,
     path: Path,
 }
@@ -207,20 +217,38 @@ impl Statements {
     }
 
     /// A Bind was sent.
-    pub(super) fn bind(&mut self, portal: &[u8], decision: Arc<Decision>) {
-        if portal.is_empty() {
-            self.unnamed_portal = Some(decision);
+    pub(super) fn bind(&mut self, name: &[u8], sent: Sent) {
+        let portal = Portal {
+            sent,
+            cycle: self.cycle,
+        };
+        if name.is_empty() {
+            self.unnamed_portal = Some(portal);
         } else {
-            self.portals.insert(portal.into(), decision);
+            self.portals.insert(name.into(), portal);
         }
     }
 
-    /// The decision of a portal.
-    pub(super) fn portal(&self, name: &[u8]) -> Option<Arc<Decision>> {
-        if name.is_empty() {
-            self.unnamed_portal.clone()
+    /// The statement of a portal, and whether the route was set when it was bound.
+    pub(super) fn portal(&self, name: &[u8]) -> Option<Sent> {
+        let portal = if name.is_empty() {
+            self.unnamed_portal.as_ref()
         } else {
-            self.portals.get(name).cloned()
+            self.portals.get(name)
+        };
+        portal.map(|portal| portal.sent.clone())
+    }
+
+    /// A cycle of the client's begins.
+    pub(super) fn cycle_begins(&mut self) {
+        self.cycle += 1;
+    }
+
+    /// The route is set, or put back, in front of the present cycle.
+    pub(super) fn steer_bound(&mut self, steered: bool) {
+        let all = self.portals.values_mut().chain(&mut self.unnamed_portal);
+        for portal in all.filter(|portal| portal.cycle == self.cycle) {
+            portal.sent.steered = steered;
         }
     }
 
@@ -250,7 +278,8 @@ impl Statements {
 
     /// A statement that makes or drops names by SQL ended. After a failure names are only added:
     /// some of its commands may have succeeded.
-    pub(super) fn apply(&mut self, decision: &Arc<Decision>, generation: u64, succeeded: bool) {
+    pub(super) fn apply(&mut self, sent: &Sent, generation: u64, succeeded: bool) {
+        let decision = &sent.decision;
         let generation = (generation, self.path.epoch);
         for name in &decision.names {
             match name {
@@ -272,8 +301,7 @@ impl Statements {
                     if decision.protected.is_some()
                         || decision.effects.has(Effects::READS_FOREIGN) =>
                 {
-                    self.portals
-                        .insert(name.as_bytes().into(), Arc::clone(decision));
+                    self.bind(name.as_bytes(), sent.clone());
                 }
                 NameUse::Deallocate(Some(name)) if succeeded => {
                     let old = self.named.remove(name.as_bytes());
@@ -314,7 +342,7 @@ impl Statements {
         for name in &decision.names {
             let used = match name {
                 NameUse::Execute(name) => self.decision(name.as_bytes(), world),
-                NameUse::Fetch(name) => self.portal(name.as_bytes()),
+                NameUse::Fetch(name) => self.portal(name.as_bytes()).map(|sent| sent.decision),
                 _ => None,
             };
             match used {

@@ -63,7 +63,7 @@ enum Need {
 }
 
 /// What makes a place in front of the whole cycle the wrong one.
-const CHANGES_ROUTE: Effects = Effects::SETS_ROUTE
+pub(super) const CHANGES_ROUTE: Effects = Effects::SETS_ROUTE
     .with(Effects::RESETS_ROUTE)
     .with(Effects::RESETS_ALL)
     .with(Effects::ROUTE_DOUBT)
@@ -159,11 +159,6 @@ impl Core {
             Need::Native if !parse => (Own::Restore, State::Default),
             _ => return,
         };
-        // What undoes the setting in front of the read, in one text, leaves no place between.
-        self.unsteered |= own == Own::Set
-            && !parse
-            && decision.effects.has(Effects::MULTIPLE)
-            && decision.effects.has(CHANGES_ROUTE);
         if self.route.state == target {
             return;
         }
@@ -171,7 +166,6 @@ impl Core {
         match self.place(simple, at, proven) {
             Some(place) => self.inject(own, target, place, out),
             None if own == Own::Set && !self.skipping => {
-                self.unsteered |= !parse;
                 self.tally.not_steered += 1;
             }
             None => {}
@@ -229,7 +223,10 @@ impl Core {
             }
             Place::Cycle(anchor) => {
                 out.to_server.insert_at(anchor.offset, forms.cycle.clone());
-                self.ledger.insert(anchor.ledger, Expect::OwnCycle(own));
+                self.ledger.insert_steering(anchor.ledger, own);
+                if own != Own::Proof {
+                    self.statements.steer_bound(own == Own::Set);
+                }
                 if let Some(anchor) = &mut self.anchor {
                     anchor.ledger += 1;
                 }
