@@ -294,6 +294,9 @@ impl Trio {
     }
 
     fn flush(&mut self) {
+        if let Err(broken) = self.core.check() {
+            panic!("{broken}");
+        }
         let mut to_server = Vec::new();
         perform(
             &mut self.out.to_server,
@@ -411,6 +414,10 @@ pub(super) mod msg {
 
     pub(in super::super) fn copy_done() -> Vec<u8> {
         frame(b'c', b"")
+    }
+
+    pub(in super::super) fn copy_fail() -> Vec<u8> {
+        frame(b'f', b"given up\0")
     }
 
     /// Parse, Bind, Execute of the unnamed statement.

@@ -3,6 +3,15 @@
 //!
 //! A name may be parsed anew, and a Parse may fail: what was sent and is not answered yet is kept
 //! apart, and until it is, a name is protected if either says so.
+//!
+//! | message | prepared statements | portals |
+//! |---|---|---|
+//! | Parse | named: pending until ParseComplete; unnamed: replaced at once | |
+//! | Bind | | replaced at once: if it fails, what is executed by that name fails, too |
+//! | Close | named: pending until CloseComplete | dropped at once |
+//! | Query | the unnamed one is dropped, if the Query is certain to be read | the same |
+//! | PREPARE, DEALLOCATE, DECLARE, CLOSE | as their CommandComplete says | the same |
+//! | the end of a transaction | stay | the unnamed one is dropped; cursors WITH HOLD stay |
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,7 +21,7 @@ use foldhash::fast::FixedState;
 use crate::protection::{Decision, Effects, NameUse};
 
 use super::World;
-use super::ledger::Sent;
+use super::ledger::{Expect, Ledger, Sent};
 
 /// Texts kept per session, so that statements can be decided again under a newer snapshot.
 const TEXT_BUDGET: usize = 256 << 10;
@@ -46,7 +55,7 @@ enum Pending {
 
 /// The names of one session.
 #[derive(Debug, Default)]
-pub(super) struct Statements {
+pub(super) struct Names {
     named: Map<Statement>,
     unnamed: Option<Arc<Decision>>,
     pending: VecDeque<Pending>,
@@ -56,6 +65,8 @@ pub(super) struct Statements {
     cycle: u64,
     text_bytes: usize,
     path: Path,
+    /// DDL was sent that may change what is protected; it shows once the transaction is over.
+    catalog_changed: bool,
 }
 
 /// How unqualified names resolve. PostgreSQL does not report it before version 18: what is known of
@@ -73,7 +84,7 @@ struct Path {
     epoch: u32,
 }
 
-impl Statements {
+impl Names {
     /// True if it is certain how unqualified names resolve.
     pub(super) fn path_is_certain(&self) -> bool {
         !self.path.uncertain
@@ -261,10 +272,50 @@ impl Statements {
         }
     }
 
-    /// A simple Query was sent: it destroys the unnamed statement and the unnamed portal.
-    pub(super) fn simple_query(&mut self) {
-        self.unnamed = None;
-        self.unnamed_portal = None;
+    /// A simple Query was sent: it destroys the unnamed statement and the unnamed portal; unless it
+    /// is not certain to be read, since the server may be skipping.
+    pub(super) fn simple_query(&mut self, certain: bool) {
+        if certain {
+            self.unnamed = None;
+            self.unnamed_portal = None;
+        }
+    }
+
+    /// DDL was sent that may change what is protected.
+    pub(super) fn catalog_changes(&mut self) {
+        self.catalog_changed = true;
+    }
+
+    /// True if it shows by now: the transaction is over.
+    pub(super) fn take_catalog_changed(&mut self) -> bool {
+        std::mem::take(&mut self.catalog_changed)
+    }
+
+    /// As many Parses and Closes are pending as the ledger waits for, and no more texts are kept
+    /// than there is room for.
+    pub(super) fn check(&self, ledger: &Ledger) -> Result<(), String> {
+        let awaited = ledger
+            .iter()
+            .filter(|entry| matches!(entry, Expect::ParseNamed | Expect::CloseNamed));
+        let pending = self.pending.iter().filter_map(|pending| match pending {
+            Pending::Parse(_, statement) => Some(statement),
+            Pending::Close(_) => None,
+        });
+        let kept = self.named.values().chain(pending);
+        let texts = kept.filter_map(|statement| statement.text.as_ref());
+        let bytes: usize = texts.map(|text| text.len()).sum();
+        let rules = [
+            (
+                self.pending.len() == awaited.count(),
+                "each pending name has its entry in the ledger",
+            ),
+            (
+                self.text_bytes == bytes,
+                "the bytes of the texts are counted",
+            ),
+            (bytes <= TEXT_BUDGET, "the texts have their budget"),
+        ];
+        super::check::all("the names", rules, &rules.map(|(holds, _)| holds))
     }
 
     /// The transaction is over: portals do not outlive it, cursors WITH HOLD do, so only what the
