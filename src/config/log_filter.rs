@@ -18,7 +18,7 @@ const MODULES: &[&str] = &[
     "osprey::keys::cache",
     "osprey::keys::cache::kept",
     "osprey::keys::cloud",
-    "osprey::keys::cloud::credentials",
+    "osprey::keys::cloud::renewal",
     "osprey::net::transport",
     "osprey::observe::http",
     "osprey::observe::systemd",

@@ -7,6 +7,7 @@
 mod cache;
 mod clock;
 pub mod cloud;
+mod configured;
 mod entry;
 mod provider;
 
@@ -14,8 +15,9 @@ use std::time::SystemTime;
 
 pub use cache::{KeyCache, KeyMetrics, Lesson, Listed};
 pub use clock::{Clock, SystemClock};
+pub use configured::configured;
 pub use entry::Answer;
-pub use provider::{Chain, KeyProvider, LookupError, LookupFuture, StaticProvider, configured};
+pub use provider::{Chain, KeyProvider, LookupError, LookupFuture, StaticProvider};
 
 /// How the data of a MaxCompute project is encrypted at rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
