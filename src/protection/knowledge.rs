@@ -23,7 +23,7 @@ use crate::catalog::{Service, database_name};
 use crate::config::{Catalog, Keys, ProjectRule, TablePattern, Upstream};
 use crate::keys::{self, KeyCache, KeyProvider, Lesson, SystemClock};
 use crate::net::Endpoint;
-use crate::observe::export;
+use crate::observe::{Measured, MeasuredDatabase};
 
 /// Databases kept in mind at a time. Their names come from clients, which may make them up; beyond
 /// this, those that no session uses are forgotten.
@@ -174,7 +174,7 @@ impl Knowledge {
     }
 
     /// What the metrics say of all this, now; `upstream` is the name it goes by.
-    pub fn measure(&self, upstream: &str) -> export::Knowledge {
+    pub fn measure(&self, upstream: &str) -> Measured {
         let keys = &self.common.keys;
         let counted = keys.metrics();
         let mut lessons = (counted.learned.get(), counted.contradicted.get());
@@ -182,7 +182,7 @@ impl Knowledge {
             let counts = database.counts();
             lessons.0 += counts.lessons.get();
             lessons.1 += counts.lessons_contradicted.get();
-            export::Database {
+            MeasuredDatabase {
                 upstream: upstream.to_owned(),
                 name: database.name().to_owned(),
                 snapshot_age: database.reading_age(),
@@ -192,7 +192,7 @@ impl Knowledge {
             }
         });
         let databases = databases.collect();
-        export::Knowledge {
+        Measured {
             key_lookups: counted.lookups.get(),
             key_lookup_failures: counted.failures.get(),
             key_cache_hits: counted.hits.get(),
@@ -203,7 +203,7 @@ impl Knowledge {
             lessons_learned: lessons.0,
             lessons_contradicted: lessons.1,
             databases,
-            ..export::Knowledge::default()
+            ..Measured::default()
         }
     }
 
