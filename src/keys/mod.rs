@@ -13,7 +13,7 @@ mod provider;
 
 use std::time::SystemTime;
 
-pub use cache::{KeyCache, KeyMetrics, Lesson, Listed};
+pub use cache::{KeyCache, KeyMetrics, LessonOutcome, Listed};
 pub use clock::{Clock, SystemClock};
 pub use configured::configured;
 pub use entry::Answer;

@@ -1,4 +1,4 @@
-//! The phases Login and Lent in their order, up to the first ReadyForQuery, which the client is sent
+//! The phases Login and Borrowed in their order, up to the first ReadyForQuery, which the client is sent
 //! once its session has its places and something to decide by.
 
 use std::net::SocketAddr;
@@ -15,9 +15,9 @@ use super::admit::{Admitted, Seats};
 use super::login::Login;
 use super::refusal::Refusal;
 use super::running::Running;
-use super::{Context, READY_FOR_QUERY, lent, refuse, world};
+use super::{Context, READY_FOR_QUERY, borrowed, refuse, world};
 
-/// Login and Lent: a session that runs, and its places; or the reason why there is none, once the
+/// Login and Borrowed: a session that runs, and its places; or the reason why there is none, once the
 /// client has been told.
 pub(super) async fn begin<N: Network>(
     admitted: Admitted<N::Transport>,
@@ -74,9 +74,9 @@ pub(super) async fn begin<N: Network>(
         "session opened"
     );
     let mut world = world::SessionWorld::new(view, &upstream, settings);
-    if let Some(loan) = world.lend(view) {
-        let reading = lent::read(
-            loan,
+    if let Some(reading) = world.borrow_session(view) {
+        let reading = borrowed::read(
+            reading,
             &mut client,
             &mut logged_in,
             &entered,

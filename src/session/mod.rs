@@ -2,7 +2,7 @@
 //! writes, waits for, and until when.
 //!
 //! ```text
-//! Accepted → proxy_header → Greeting → Login → Lent → Running → Draining
+//! Accepted → proxy_header → Greeting → Login → Borrowed → Running → Draining
 //!                               └→ cancel
 //! ```
 //!
@@ -13,10 +13,10 @@
 mod admission;
 mod admit;
 mod begin;
+mod borrowed;
 mod cancel;
 mod draining;
 mod greeting;
-mod lent;
 mod login;
 mod proxy_header;
 mod pump;
