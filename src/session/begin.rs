@@ -12,10 +12,12 @@ use crate::observe::metrics::CloseReason;
 
 use super::admission::Place;
 use super::admit::{Admitted, Seats};
-use super::login::Login;
+use super::context::Context;
+use super::login::{Login, READY_FOR_QUERY};
 use super::refusal::Refusal;
+use super::refuse::refuse;
 use super::running::Running;
-use super::{Context, READY_FOR_QUERY, borrowed, refuse, world};
+use super::{borrowed, world};
 
 /// Login and Borrowed: a session that runs, and its places; or the reason why there is none, once the
 /// client has been told.

@@ -23,10 +23,11 @@ use crate::protection::knowledge::BorrowedReading;
 use crate::wire::backend::{ErrorFields, Status, tag};
 use crate::wire::{HEADER, Header, compose};
 
-use super::login::LoggedIn;
+use super::cancel;
+use super::context::Context;
+use super::login::{LoggedIn, READY_FOR_QUERY};
 use super::refusal::Refusal;
 use super::registry::Entered;
-use super::{Context, READY_FOR_QUERY, cancel};
 
 /// Bytes of all answers together: some hundred thousand relations. Beyond, the reading is given up.
 const MAX_ANSWERS: usize = 32 << 20;
