@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{AdviceContext, ComputingResource, NotRetried};
+use super::context::{AdviceContext, ComputingResource, NotRetried};
 use crate::catalog::HologresVersion;
 use crate::keys::{Encryption, KeyState, KmsKey};
 

@@ -13,7 +13,8 @@
 
 use super::clients;
 use super::pattern::{Pattern, squeeze};
-use super::rules::{Cure, Rule, Rules};
+use super::rule::{Cure, Rule};
+use super::rules::Rules;
 use crate::wire::backend::ErrorFields;
 
 /// An error that a rule of the table matches.

@@ -120,7 +120,7 @@ impl<'a> Functions<'a> {
         }
     }
 
-    fn called(&self, (schema, name): &sql::Reference) -> impl Iterator<Item = &'a Routine> {
+    fn called(&self, (schema, name): &sql::WrittenName) -> impl Iterator<Item = &'a Routine> {
         let of_name = self.by_name.get(name.as_str()).into_iter().flatten();
         of_name.copied().filter(move |routine| {
             schema

@@ -1,4 +1,4 @@
-//! The questions that one reading asks, of the service account or of a lent session. Every name
+//! The questions that one reading asks, of the service account or of a borrowed session. Every name
 //! and every operator is schema-qualified, so that nothing a user of the database creates, and no
 //! search_path, can answer in the catalog's place. Joins on OIDs stay inside one statement:
 //! Hologres' front ends number differently.
@@ -160,7 +160,7 @@ pub(super) async fn databases(asked: &mut impl Ask) -> Result<Vec<String>, ReadE
 }
 
 /// Asks everything. `servers` are MaxCompute's foreign servers. Nothing is set on the way, so that
-/// a lent session is the same after it.
+/// a borrowed session is the same after it.
 pub(crate) async fn contents(
     asked: &mut impl Ask,
     servers: &[String],

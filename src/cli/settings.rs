@@ -5,6 +5,9 @@ use std::process::ExitCode;
 
 use crate::config::{Environment, Given, Key, Loaded, load};
 
+/// The command line or the configuration is wrong; clap's own mistakes exit with it too.
+pub(super) const WRONG_CONFIGURATION: u8 = 2;
+
 pub(super) const AFTER_HELP: &str = "\
 Flags win over environment variables, these win over the file, the file wins over the defaults.
 Each flag has its variable: OSPREY_CONFIG, OSPREY_UPSTREAM, OSPREY_LISTEN, OSPREY_METRICS,
@@ -87,7 +90,7 @@ impl Args {
                 "osprey: {count} {mistakes} in the configuration. `osprey serve --help` lists the \
                  settings; `osprey demo` needs none."
             );
-            ExitCode::from(super::WRONG_CONFIGURATION)
+            ExitCode::from(WRONG_CONFIGURATION)
         })
     }
 

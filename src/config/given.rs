@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::draft::{Draft, PasswordSource, Pending, PendingUpstream};
 use super::problem::{Notes, Place, nearest};
-use super::{
-    Draft, PasswordSource, Pending, PendingUpstream, ProjectRule, Secret, Settings, Upstream,
-    log_filter, values,
-};
+use super::secret::Secret;
+use super::settings::Settings;
+use super::upstream::{ProjectRule, Upstream};
+use super::{log_filter, values};
 
 /// The variables of the process's environment that are Osprey's, by name.
 #[derive(Debug, Clone, Default)]

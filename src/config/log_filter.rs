@@ -18,7 +18,7 @@ const MODULES: &[&str] = &[
     "osprey::keys::cache",
     "osprey::keys::cache::kept",
     "osprey::keys::cloud",
-    "osprey::keys::cloud::credentials",
+    "osprey::keys::cloud::renewal",
     "osprey::net::transport",
     "osprey::observe::http",
     "osprey::observe::systemd",
@@ -29,14 +29,15 @@ const MODULES: &[&str] = &[
     "osprey::server::reload",
     "osprey::server::signals",
     "osprey::server::worker",
-    "osprey::session",
     "osprey::session::admit",
     "osprey::session::begin",
     "osprey::session::cancel",
     "osprey::session::pump",
+    "osprey::session::refuse",
     "osprey::session::running",
     "osprey::session::running::report",
     "osprey::session::scram",
+    "osprey::session::serve",
 ];
 
 /// A filter: levels, each for all modules or behind `TARGET=`, separated by commas (and here, but not
@@ -113,11 +114,18 @@ fn module(target: &str) -> Result<(), String> {
     if MODULES.iter().any(known) {
         return Ok(());
     }
-    let right = match nearest(target, MODULES.iter().copied()) {
+    let right = match nearest(target, MODULES.iter().flat_map(|module| with_outer(module))) {
         Some(module) => format!("did you mean \"{module}\"?"),
         None => format!("those that do are {}", MODULES.join(", ")),
     };
     Err(format!("there is no module {target} that logs; {right}"))
+}
+
+/// A module, and those around it.
+fn with_outer(module: &'static str) -> impl Iterator<Item = &'static str> {
+    std::iter::successors(Some(module), |inner| {
+        inner.rsplit_once("::").map(|(outer, _)| outer)
+    })
 }
 
 #[cfg(test)]

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::check::{unreadable, warn_if_public};
+use super::draft::{Draft, PasswordSource, Pending};
+use super::named_file::{unreadable, warn_if_public};
 use super::problem::Notes;
-use super::{Catalog, Draft, PasswordSource, Pending, Protect, Secret};
+use super::secret::Secret;
+use super::upstream::{Catalog, Protect};
 
 /// Completes the draft: what is protected, the catalog accounts' passwords, and where a listener
 /// leads if there is only one upstream.

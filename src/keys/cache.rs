@@ -52,7 +52,7 @@ pub struct KeyMetrics {
 
 /// What came of [`KeyCache::learn`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lesson {
+pub enum LessonOutcome {
     /// It is believed from now on, until a provider says otherwise or it is as old as any record
     /// may get.
     Taken,
@@ -146,7 +146,7 @@ impl KeyCache {
     }
 
     /// Takes in that HQE failed on `project`'s data: encrypted, with a key that nobody has named.
-    pub fn learn(&self, project: &str) -> Lesson {
+    pub fn learn(&self, project: &str) -> LessonOutcome {
         let key = project_key(project);
         let now = self.0.clock.monotonic();
         let lesson = {
@@ -154,16 +154,16 @@ impl KeyCache {
             match &entry.known {
                 Some(known) if known.record.origin != Origin::Learned => {
                     if known.record.is_encrypted() {
-                        Lesson::Known
+                        LessonOutcome::Known
                     } else {
-                        Lesson::Contradicted
+                        LessonOutcome::Contradicted
                     }
                 }
                 before => {
                     let lesson = if before.is_some() {
-                        Lesson::Known
+                        LessonOutcome::Known
                     } else {
-                        Lesson::Taken
+                        LessonOutcome::Taken
                     };
                     let record = KeyRecord {
                         project: key,
@@ -177,13 +177,13 @@ impl KeyCache {
             }
         };
         match lesson {
-            Lesson::Taken => {
+            LessonOutcome::Taken => {
                 self.0.metrics.learned.inc();
                 self.changed();
                 self.bound();
             }
-            Lesson::Contradicted => self.0.metrics.contradicted.inc(),
-            Lesson::Known => {}
+            LessonOutcome::Contradicted => self.0.metrics.contradicted.inc(),
+            LessonOutcome::Known => {}
         }
         lesson
     }

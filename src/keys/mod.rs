@@ -7,15 +7,17 @@
 mod cache;
 mod clock;
 pub mod cloud;
+mod configured;
 mod entry;
 mod provider;
 
 use std::time::SystemTime;
 
-pub use cache::{KeyCache, KeyMetrics, Lesson, Listed};
+pub use cache::{KeyCache, KeyMetrics, LessonOutcome, Listed};
 pub use clock::{Clock, SystemClock};
+pub use configured::configured;
 pub use entry::Answer;
-pub use provider::{Chain, KeyProvider, LookupError, LookupFuture, StaticProvider, configured};
+pub use provider::{Chain, KeyProvider, LookupError, LookupFuture, StaticProvider};
 
 /// How the data of a MaxCompute project is encrypted at rest.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use prometheus::proto::MetricType::{self, COUNTER, GAUGE};
 
-use super::export::{Database, Knowledge, Sources};
 use super::metrics::{Counter, Kind, Kinds, Labels, Limit, Shard};
+use super::sources::{Measured, MeasuredDatabase, Sources};
 
 /// The values of the labels, and the value, of each sample.
 pub(super) type Samples = Vec<(Vec<String>, f64)>;
@@ -20,7 +20,7 @@ pub(super) struct Family {
     pub(super) help: &'static str,
     pub(super) kind: MetricType,
     pub(super) labels: &'static [&'static str],
-    pub(super) read: fn(&Sources, &Knowledge) -> Samples,
+    pub(super) read: fn(&Sources, &Measured) -> Samples,
 }
 
 /// The histograms: name and text.
@@ -37,7 +37,7 @@ const fn counter(
     name: &'static str,
     labels: &'static [&'static str],
     help: &'static str,
-    read: fn(&Sources, &Knowledge) -> Samples,
+    read: fn(&Sources, &Measured) -> Samples,
 ) -> Family {
     Family {
         name,
@@ -52,7 +52,7 @@ const fn gauge(
     name: &'static str,
     labels: &'static [&'static str],
     help: &'static str,
-    read: fn(&Sources, &Knowledge) -> Samples,
+    read: fn(&Sources, &Measured) -> Samples,
 ) -> Family {
     Family {
         name,
@@ -76,7 +76,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "osprey_sessions",
         &[],
         "Sessions that are logged in now.",
-        |_, knowledge| one(knowledge.progress.sessions),
+        |_, measured| one(measured.open.sessions),
     ),
     counter(
         "osprey_sessions_opened_total",
@@ -100,19 +100,19 @@ pub(super) const FAMILIES: &[Family] = &[
         "osprey_greetings",
         &[],
         "Connections that have not said yet what they want.",
-        |_, knowledge| one(knowledge.progress.greetings),
+        |_, measured| one(measured.open.greetings),
     ),
     gauge(
         "osprey_logins",
         &[],
         "Logins in progress.",
-        |_, knowledge| one(knowledge.progress.logins),
+        |_, measured| one(measured.open.logins),
     ),
     gauge(
         "osprey_cancels",
         &[],
         "Cancel requests on their way to Hologres.",
-        |_, knowledge| one(knowledge.progress.cancels),
+        |_, measured| one(measured.open.cancels),
     ),
     counter(
         "osprey_proxy_headers_total",
@@ -234,7 +234,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "osprey_key_cache_records",
         &[],
         "Records in the key cache.",
-        |_, knowledge| one(knowledge.key_records),
+        |_, measured| one(measured.key_records),
     ),
     counter(
         "osprey_key_cache_stale_answers_total",
@@ -263,25 +263,25 @@ pub(super) const FAMILIES: &[Family] = &[
         "osprey_catalog_protected_relations",
         &["upstream", "database"],
         "Relations known to lead to encrypted data.",
-        |_, knowledge| databases(knowledge, |db| Some(db.protected_relations as f64)),
+        |_, measured| databases(measured, |db| Some(db.protected_relations as f64)),
     ),
     gauge(
         "osprey_catalog_snapshot_age_seconds",
         &["upstream", "database"],
         "How long ago the database's catalogs were read.",
-        |_, knowledge| databases(knowledge, |db| Some(db.snapshot_age?.as_secs_f64())),
+        |_, measured| databases(measured, |db| Some(db.snapshot_age?.as_secs_f64())),
     ),
     counter(
         "osprey_catalog_refreshes_total",
         &["upstream", "database"],
         "Readings of a database's catalogs that succeeded.",
-        |_, knowledge| databases(knowledge, |db| Some(db.refreshes as f64)),
+        |_, measured| databases(measured, |db| Some(db.refreshes as f64)),
     ),
     counter(
         "osprey_catalog_refresh_failures_total",
         &["upstream", "database"],
         "Readings of a database's catalogs that failed.",
-        |_, knowledge| databases(knowledge, |db| Some(db.refresh_failures as f64)),
+        |_, measured| databases(measured, |db| Some(db.refresh_failures as f64)),
     ),
 ];
 
@@ -324,10 +324,10 @@ fn outcomes(one: (&str, u64), other: (&str, u64)) -> Samples {
         .into()
 }
 
-fn databases(knowledge: &Knowledge, value: impl Fn(&Database) -> Option<f64>) -> Samples {
-    let sample = |database: &Database| {
+fn databases(measured: &Measured, value: impl Fn(&MeasuredDatabase) -> Option<f64>) -> Samples {
+    let sample = |database: &MeasuredDatabase| {
         let labels = vec![database.upstream.clone(), database.name.clone()];
         Some((labels, value(database)?))
     };
-    knowledge.databases.iter().filter_map(sample).collect()
+    measured.databases.iter().filter_map(sample).collect()
 }

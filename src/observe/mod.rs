@@ -1,16 +1,18 @@
 //! Metrics, health, logs: what an operator sees of a running Osprey.
 //!
-//! Sessions move the counters of their worker's [`metrics::Shard`]; [`export::Metrics`] sums the
+//! Sessions move the counters of their worker's [`metrics::Shard`]; [`Metrics`] sums the
 //! shards when Prometheus asks; [`http`] serves that, and the probes of [`health::Health`];
 //! [`logs`] writes to standard error.
 
-pub mod export;
+mod export;
 mod families;
 pub mod health;
 pub mod http;
 pub mod logs;
 pub mod metrics;
+mod sources;
 mod systemd;
 
 pub use export::Metrics;
 pub use health::Health;
+pub use sources::{Measured, MeasuredDatabase, OpenConnections};

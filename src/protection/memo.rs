@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::quality::RandomState;
 
-use super::{Decision, NameContext};
+use super::decision::Decision;
+use super::names::NameContext;
 
 /// Longer texts are not kept: reading them again costs less than what they would push out.
 pub(super) const MAX_TEXT: usize = 64 << 10;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
+use super::decision::Decision;
 use super::relations::Relations;
-use super::{Change, Decision, Effects};
 use crate::sql::lexer::{is_space, is_word, is_word_start};
-use crate::sql::{self, Keyword};
+use crate::sql::{self, Change, Effects, Keyword};
 
 /// Up to this many names the matcher is a full DFA: twice as fast, and still small.
 const MAX_DFA_NAMES: usize = 100;
@@ -77,7 +77,7 @@ impl Quick {
         let answer = |effects, change: Option<Change>| {
             Arc::new(Decision {
                 effects,
-                changes: change.into_iter().collect(),
+                changes: change.into_iter().map(Into::into).collect(),
                 ..Decision::default()
             })
         };

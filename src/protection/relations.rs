@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::{NameContext, Reason};
+use super::names::NameContext;
+use super::reason::Reason;
 use crate::config::TablePattern;
 use crate::glob::Glob;
 use crate::sql::RelationName;
@@ -192,12 +193,18 @@ impl Relations {
         })
     }
 
+    /// Those of them that are protected: schema, name, reason.
+    pub(super) fn protected(&self) -> impl Iterator<Item = (&str, &str, &Arc<Reason>)> {
+        self.iter()
+            .filter_map(|(schema, name, standing)| match standing {
+                Standing::Protected(reason) => Some((schema, name, reason)),
+                _ => None,
+            })
+    }
+
     /// Why one who reads whatever there is reads something protected.
     pub(super) fn any_protected(&self) -> Option<Arc<Reason>> {
-        let by_name = self.iter().find_map(|(_, _, standing)| match standing {
-            Standing::Protected(reason) => Some(reason),
-            _ => None,
-        });
+        let by_name = self.protected().map(|(_, _, reason)| reason).next();
         let by_pattern = || {
             let here = self.patterns.iter().find(|pattern| pattern.here);
             here.map(|pattern| &pattern.reason)

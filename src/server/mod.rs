@@ -20,8 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::advice;
 use crate::config::Settings;
 use crate::net::{TcpNetwork, tls};
-use crate::observe::export::{Knowledge, Progress};
-use crate::observe::{Health, Metrics, http};
+use crate::observe::{Health, Measured, Metrics, OpenConnections, http};
 use crate::session::world::Routes;
 use crate::session::{Admission, Drain, Registry, Shared};
 use crate::upstream::Upstreams;
@@ -138,7 +137,7 @@ impl Server {
             network: TcpNetwork,
         });
         let asked = Arc::downgrade(&shared);
-        shared.metrics.ask_knowledge(move || {
+        shared.metrics.ask_measured(move || {
             asked
                 .upgrade()
                 .map(|shared| measure(&shared))
@@ -232,13 +231,13 @@ fn say_accepting(addresses: &[SocketAddr], shared: &Shared<TcpNetwork>) {
 }
 
 /// What the metrics say of all that is no counter of a worker's, now.
-fn measure(shared: &Shared<TcpNetwork>) -> Knowledge {
-    let mut known = Knowledge::default();
+fn measure(shared: &Shared<TcpNetwork>) -> Measured {
+    let mut known = Measured::default();
     for upstream in shared.upstreams.load().all() {
         known.add(upstream.knowledge().measure(upstream.name()));
     }
     let admission = &shared.admission;
-    known.progress = Progress {
+    known.open = OpenConnections {
         sessions: admission.sessions.taken() as u64,
         greetings: admission.greetings.taken() as u64,
         logins: admission.logins.taken() as u64,

@@ -132,7 +132,7 @@ impl Places {
     }
 
     /// Resolves once fewer than `total` are taken.
-    pub(crate) async fn has_room(&self, total: usize) {
+    pub(crate) async fn wait_for_room(&self, total: usize) {
         loop {
             let mut freed = pin!(self.freed.notified());
             freed.as_mut().enable();

@@ -11,11 +11,12 @@ use crate::observe::metrics::Limit;
 use crate::upstream::{Listener, Upstream};
 
 use super::admission::{Admission, Full, Place, Places, bound};
+use super::context::Context;
 use super::greeting::StartupPacket;
 use super::login::Login;
 use super::refusal::Refusal;
+use super::refuse::{refuse, refuse_for};
 use super::registry::Drain;
-use super::{Context, refuse, refuse_for};
 
 /// A session that may log in, with its place among the logins.
 pub(super) struct Admitted<T> {

@@ -1,4 +1,4 @@
-//! The phases Login and Lent in their order, up to the first ReadyForQuery, which the client is sent
+//! The phases Login and Borrowed in their order, up to the first ReadyForQuery, which the client is sent
 //! once its session has its places and something to decide by.
 
 use std::net::SocketAddr;
@@ -12,12 +12,14 @@ use crate::observe::metrics::CloseReason;
 
 use super::admission::Place;
 use super::admit::{Admitted, Seats};
-use super::login::Login;
+use super::context::Context;
+use super::login::{Login, READY_FOR_QUERY};
 use super::refusal::Refusal;
+use super::refuse::refuse;
 use super::running::Running;
-use super::{Context, READY_FOR_QUERY, lent, refuse, world};
+use super::{borrowed, world};
 
-/// Login and Lent: a session that runs, and its places; or the reason why there is none, once the
+/// Login and Borrowed: a session that runs, and its places; or the reason why there is none, once the
 /// client has been told.
 pub(super) async fn begin<N: Network>(
     admitted: Admitted<N::Transport>,
@@ -74,9 +76,9 @@ pub(super) async fn begin<N: Network>(
         "session opened"
     );
     let mut world = world::SessionWorld::new(view, &upstream, settings);
-    if let Some(loan) = world.lend(view) {
-        let reading = lent::read(
-            loan,
+    if let Some(reading) = world.borrow_session(view) {
+        let reading = borrowed::read(
+            reading,
             &mut client,
             &mut logged_in,
             &entered,

@@ -20,10 +20,14 @@ use crate::wire::backend::{ErrorFields, tag};
 use crate::wire::startup::MAX_AUTHENTICATION;
 use crate::wire::{HEADER, Header, compose, frontend};
 
+use super::context::Context;
 use super::greeting::StartupPacket;
 use super::refusal::Refusal;
 use super::registry::{Entered, Origin};
-use super::{Context, scram};
+use super::scram;
+
+/// Bytes of a ReadyForQuery.
+pub(super) const READY_FOR_QUERY: usize = HEADER + 1;
 
 /// A client whose upstream is known, on its way in.
 pub(super) struct Login<T> {
@@ -115,7 +119,10 @@ impl<T: Transport> Login<T> {
         } = connected.inspect_err(|_| context.shard().upstream_connect_failures.inc())?;
         let took = begun.elapsed();
         context.shard().upstream_connect_time.observe(took);
-        stream.send(self.startup.bytes()).await.map_err(lost)?;
+        stream
+            .send(self.startup.bytes())
+            .await
+            .map_err(Refusal::lost)?;
         let origin = Origin {
             upstream: Arc::clone(&self.upstream),
             destination,
@@ -179,7 +186,7 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
                         self.pass(at + header.frame).await?;
                         return Err(Refusal::Refused(refused));
                     }
-                    tag::BACKEND_KEY_DATA => self.entered.has_key(body, self.origin.clone()),
+                    tag::BACKEND_KEY_DATA => self.entered.set_key(body, self.origin.clone()),
                     tag::PARAMETER_STATUS => self.utf8 |= body == b"client_encoding\0UTF8\0",
                     tag::AUTHENTICATION => match scram::plan(body, self.server.is_tls()) {
                         scram::Plan::Relay(true) => next = Speaker::Either,
@@ -201,11 +208,11 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
             self.pass(at).await?;
             let server_speaks = self.server.receive(&mut self.from_server);
             let heard = match next {
-                Speaker::Server => Heard::Server(server_speaks.await.map_err(lost)?),
+                Speaker::Server => Heard::Server(server_speaks.await.map_err(Refusal::lost)?),
                 // Either may be given up: what it has read stays in its buffer.
                 Speaker::Either => tokio::select! {
                     biased;
-                    read = server_speaks => Heard::Server(read.map_err(lost)?),
+                    read = server_speaks => Heard::Server(read.map_err(Refusal::lost)?),
                     frame = client_frame(&mut self.login.client, &mut self.from_client) => {
                         Heard::Client(frame?)
                     }
@@ -216,7 +223,7 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
                     next = Speaker::Server;
                     self.client_said(frame).await?;
                 }
-                Heard::Server(0) => return Err(lost("it closed the connection")),
+                Heard::Server(0) => return Err(Refusal::lost("it closed the connection")),
                 Heard::Server(_) => {}
             }
         }
@@ -251,7 +258,7 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
             }
         }
         let message = &self.from_client[..frame];
-        self.server.send(message).await.map_err(lost)?;
+        self.server.send(message).await.map_err(Refusal::lost)?;
         self.from_client.drain(..frame);
         Ok(())
     }
@@ -287,19 +294,6 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
         let password = body.strip_suffix(&[0]).unwrap_or(body).to_vec();
         self.from_client.drain(..frame);
         Ok(password)
-    }
-}
-
-/// The server's connection failed in the middle of a login, which is no fault of the client's.
-#[allow(clippy::needless_pass_by_value)] // for map_err
-pub(super) fn lost(why: impl ToString) -> Refusal {
-    Refusal::Own {
-        sqlstate: "08006",
-        message: format!(
-            "Hologres ended the connection during login: {}",
-            why.to_string()
-        ),
-        hint: None,
     }
 }
 

@@ -77,6 +77,19 @@ impl Refusal {
         }
     }
 
+    /// The server's connection failed in the middle of a login, which is no fault of the client's.
+    #[allow(clippy::needless_pass_by_value)] // for map_err
+    pub(super) fn lost(why: impl ToString) -> Self {
+        Self::Own {
+            sqlstate: "08006",
+            message: format!(
+                "Hologres ended the connection during login: {}",
+                why.to_string()
+            ),
+            hint: None,
+        }
+    }
+
     /// What refuses, as the metrics count it; `None`: no limit of Osprey's.
     pub(super) fn limit(&self) -> Option<Limit> {
         match self {

@@ -143,7 +143,7 @@ impl Entered {
     }
 
     /// Cancel requests with this key, the body of BackendKeyData, are this session's from now on.
-    pub(crate) fn has_key(&mut self, key: &[u8], origin: Origin) {
+    pub(crate) fn set_key(&mut self, key: &[u8], origin: Origin) {
         self.forget_key();
         let mut owners = self.registry.keys.entry(key.into()).or_default();
         owners.push((self.id, origin));

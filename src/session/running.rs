@@ -22,13 +22,15 @@ use tokio::time::{Instant, Sleep};
 use crate::core::{Core, End, Outbox, Policy};
 use crate::net::{Network, Stream, Transport};
 use crate::observe::metrics::CloseReason;
+use crate::wire::compose;
 
-use super::login::LoggedIn;
-use super::pump::{Close, Direction, Judge, Lane, Turn};
+use super::cancel;
+use super::context::Context;
+use super::login::{LoggedIn, READY_FOR_QUERY};
+use super::pump::{Close, Judge, Lane, Sender, Turn};
 use super::read_ahead::Grant;
 use super::registry::{Drain, Entered, Origin};
 use super::world::SessionWorld;
-use super::{Context, READY_FOR_QUERY, cancel};
 
 /// Rounds over both lanes before other sessions have their turn.
 const ROUNDS: usize = 4;
@@ -190,13 +192,13 @@ impl<T: Transport> Running<T> {
                 out: &mut self.out,
             };
             let front = self.front.turn(
-                Direction::Frontend,
+                Sender::Frontend,
                 &mut self.client,
                 &mut self.server,
                 &mut judge,
             );
             let back = self.back.turn(
-                Direction::Backend,
+                Sender::Backend,
                 &mut self.server,
                 &mut self.client,
                 &mut judge,
@@ -214,7 +216,7 @@ impl<T: Transport> Running<T> {
             let more =
                 self.front.has_work(&self.out.to_server) || self.back.has_work(&self.out.to_client);
             if !(moved && more) {
-                return if self.may_look_ahead(now) {
+                return if self.try_look_ahead(now) {
                     Next::Yield
                 } else {
                     Next::Wait
@@ -273,7 +275,7 @@ impl<T: Transport> Running<T> {
     /// Lets the front lane read ahead of a client of which nothing could be read for a while, if
     /// there is memory for it, and then says so; gives the memory back once all of that has been
     /// passed on.
-    fn may_look_ahead(&mut self, now: Instant) -> bool {
+    fn try_look_ahead(&mut self, now: Instant) -> bool {
         let held = self.front.waits().held;
         if !held && self.grant.is_some() && self.front.is_drained(&self.out.to_server) {
             self.front.look_ahead(0);
@@ -436,7 +438,7 @@ impl<T: Transport> Running<T> {
 
     fn say_goodbye(&mut self) -> Ending {
         if !self.core.backend_mid_message() {
-            self.out.to_client.own(super::shutdown_notice());
+            self.out.to_client.own(shutdown_notice());
         }
         Ending::orderly(CloseReason::Drained)
     }
@@ -458,6 +460,18 @@ impl<T: Transport> Running<T> {
             cancel::send(&key, &origin, session, &shared).await;
         }));
     }
+}
+
+/// The FATAL of a session that ends because Osprey does.
+fn shutdown_notice() -> bytes::Bytes {
+    let mut frame = Vec::new();
+    compose::fatal(
+        &mut frame,
+        "57P01",
+        "terminating connection: Osprey is shutting down",
+        None,
+    );
+    frame.into()
 }
 
 #[cfg(test)]

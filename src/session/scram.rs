@@ -20,7 +20,6 @@ use crate::net::{Stream, Transport};
 use crate::wire::backend::{ErrorFields, tag};
 use crate::wire::{HEADER, Header, compose, split_cstr};
 
-use super::login::lost;
 use super::refusal::Refusal;
 
 const MAX_FRAME: usize = crate::wire::startup::MAX_AUTHENTICATION;
@@ -176,7 +175,7 @@ pub(super) async fn authenticate<T: Transport>(
         out.extend_from_slice(&u32::try_from(first.len()).unwrap_or(u32::MAX).to_be_bytes());
         out.extend_from_slice(first);
     });
-    server.send(&message).await.map_err(lost)?;
+    server.send(&message).await.map_err(Refusal::lost)?;
 
     let Some(body) = next(server, from_server, SASL_CONTINUE).await? else {
         return Ok(());
@@ -186,7 +185,7 @@ pub(super) async fn authenticate<T: Transport>(
     compose::frame(&mut message, b'p', |out| {
         out.extend_from_slice(scram.message());
     });
-    server.send(&message).await.map_err(lost)?;
+    server.send(&message).await.map_err(Refusal::lost)?;
 
     let Some(body) = next(server, from_server, SASL_FINAL).await? else {
         return Ok(());
@@ -230,7 +229,7 @@ async fn next<T: Transport>(
             }
             _ => {}
         }
-        if server.receive(from_server).await.map_err(lost)? == 0 {
+        if server.receive(from_server).await.map_err(Refusal::lost)? == 0 {
             return Err(failed("the connection was closed"));
         }
     }

@@ -8,7 +8,7 @@ use crate::advice::{self, AdviceContext, NotRetried};
 use crate::catalog::route::{is_common_table, route_setting};
 use crate::config::{self, Language, Override, Scope, Settings};
 use crate::core::{Advised, Commands, ErrorContext, Policy, World};
-use crate::protection::knowledge::{DatabaseKnowledge, Loan};
+use crate::protection::knowledge::{BorrowedReading, DatabaseKnowledge};
 use crate::protection::{Decision, NameContext};
 use crate::sql::ROUTE_SETTINGS;
 use crate::upstream::Upstream;
@@ -64,9 +64,9 @@ impl SessionWorld {
 
     /// Asks this session to read the catalogs, if somebody has to and it can: in replication mode and
     /// on the fixed front end there is no SQL to do it with.
-    pub(super) fn lend(&self, startup: Startup<'_>) -> Option<Loan> {
+    pub(super) fn borrow_session(&self, startup: Startup<'_>) -> Option<BorrowedReading> {
         let speaks_sql = !startup.is_replication() && !startup.is_fixed_front_end();
-        speaks_sql.then(|| self.database.lend()).flatten()
+        speaks_sql.then(|| self.database.borrow_session()).flatten()
     }
 
     /// Waits, at most a little, until there is something to decide by.

@@ -1,14 +1,15 @@
 //! CREATE, ALTER and DROP, which objects matter, and what leads where afterwards.
 
+use super::analysis::{Analysis, Made, Origin};
+use super::change::Change;
+use super::effects::Effects;
 use super::keyword::Keyword as K;
 use super::lexer::Kind;
 use super::mention::mention_all;
-use super::name::string_body;
-use super::relations::{last_part, relation_name};
-use super::statement::{execute, leaves_empty, query};
+use super::query::{execute, leaves_empty, query};
+use super::quoting::string_body;
+use super::relation_name::{WrittenName, last_part, relation_name};
 use super::token::Statement;
-use super::{Analysis, Made, Origin, written};
-use crate::protection::{Change, Effects, Written};
 
 /// CREATE and ALTER. The only part that reads is a query behind AS; that of a view, and what rules and
 /// functions do, is stored and read when it is used.
@@ -123,11 +124,11 @@ fn in_temporary_schema(statement: &Statement<'_, '_>, object: usize) -> bool {
 }
 
 /// The name that begins at `first`.
-fn name_at(statement: &Statement<'_, '_>, first: usize) -> Option<Written> {
+fn name_at(statement: &Statement<'_, '_>, first: usize) -> Option<WrittenName> {
     let is_name = statement.is_name(first);
     let last = last_part(statement, first);
     let name = is_name.then(|| relation_name(statement, first, last))??;
-    Some(written(&name))
+    Some(name.written())
 }
 
 /// What CREATE makes.
@@ -187,7 +188,7 @@ fn alter<'a>(statement: &Statement<'_, 'a>, object: usize, analysis: &mut Analys
     let moves = statement.keyword(action) == K::Set && statement.keyword(action + 1) == K::Schema;
     match (statement.keyword(object), relation) {
         (K::Table | K::View, Some(relation)) => {
-            let (schema, name) = written(&relation);
+            let (schema, name) = relation.written();
             let other = statement.folded_text(action + 2);
             let made = if renames {
                 Some(((schema, other), Origin::Like(relation)))

@@ -108,6 +108,20 @@ impl Keyword {
     }
 }
 
+/// Words that begin statements which write or change something and read no relation, and which are
+/// none of the keywords.
+pub(super) const READING_NO_RELATION: [&str; 9] = [
+    "checkpoint",
+    "cluster",
+    "listen",
+    "load",
+    "notify",
+    "reassign",
+    "reindex",
+    "security",
+    "unlisten",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,8 @@
 //! The safe side: every identifier of what cannot be read exactly, also in strings that may be run.
 
-use super::RelationName;
 use super::lexer::Kind;
-use super::name::string_body;
-use super::relations::{last_part, relation_name};
+use super::quoting::string_body;
+use super::relation_name::{RelationName, last_part, relation_name};
 use super::token::{Script, Statement};
 
 /// How deep strings inside strings are read: a DO body, the text that it runs, a text in that.

@@ -1,11 +1,12 @@
 //! What SET, RESET and `set_config()` do to the settings that a session has to know: those that
 //! choose the route, and those that change how names resolve.
 
+use super::analysis::Analysis;
+use super::change::{Change, Value};
+use super::effects::Effects;
 use super::keyword::Keyword;
 use super::lexer::Kind;
-use super::token::Statement;
-use super::{Analysis, search_path};
-use crate::protection::{Change, Effects, Value};
+use super::token::{Script, Statement};
 
 /// The settings that choose the engine for MaxCompute tables; the first two are one setting under
 /// its old and its new name.
@@ -127,6 +128,14 @@ fn schemas(statement: &Statement<'_, '_>, mut index: usize) -> Option<Vec<String
             Some(_) => return None,
         }
     }
+}
+
+/// The schemas of a search path as the catalogs have it; `None`: it is not a list of names.
+pub(crate) fn search_path(list: &str) -> Option<Vec<String>> {
+    let text = format!("SET search_path = {list}");
+    let script = Script::read(text.as_bytes());
+    let statement = script.statements().next()?;
+    schemas(&statement, 3)
 }
 
 /// RESET ALL leaves the role alone.

@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 
+use super::hint::RouteHint;
 use super::keyword::Keyword;
 use super::lexer::{Kind, Lexer};
-use super::name::{decode_unicode, string_body, unquote};
-use crate::protection::RouteHint;
+use super::quoting::{decode_unicode, string_body, unquote};
 
 const NO_MATE: u32 = u32::MAX;
 
@@ -68,7 +68,7 @@ impl<'a> Script<'a> {
                 Kind::Space => continue,
                 Kind::Comment => {
                     if script.hint.is_none() {
-                        script.hint = hint(bytes);
+                        script.hint = RouteHint::of_comment(bytes);
                     }
                     continue;
                 }
@@ -243,31 +243,6 @@ impl<'a> Statement<'_, 'a> {
         memchr::memchr2(b'\'', b'\\', value)
             .is_none()
             .then_some(value)
-    }
-}
-
-/// `/* osprey: route=sqe|hqe|off */`
-fn hint(comment: &[u8]) -> Option<RouteHint> {
-    let body = comment
-        .strip_prefix(b"/*")?
-        .strip_suffix(b"*/")?
-        .trim_ascii();
-    if !body.get(..7)?.eq_ignore_ascii_case(b"osprey:") {
-        return None;
-    }
-    let setting = body[7..].trim_ascii();
-    let value = setting
-        .get(..5)
-        .filter(|name| name.eq_ignore_ascii_case(b"route"))?;
-    let value = setting[value.len()..]
-        .trim_ascii()
-        .strip_prefix(b"=")?
-        .trim_ascii();
-    match value.to_ascii_lowercase().as_slice() {
-        b"sqe" => Some(RouteHint::Sqe),
-        b"hqe" => Some(RouteHint::Hqe),
-        b"off" => Some(RouteHint::Off),
-        _ => None,
     }
 }
 

@@ -7,12 +7,17 @@
 
 mod api;
 mod credentials;
+mod error;
 #[cfg(test)]
 pub(crate) mod fake;
 mod files;
 mod http;
 mod ram;
+mod random;
+mod renewal;
 mod sign;
+mod sources;
+mod surroundings;
 mod temporary;
 pub mod timestamp;
 
@@ -23,10 +28,10 @@ use hyper::Method;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-pub use api::CloudError;
 use api::{Api, Call};
-pub use credentials::Surroundings;
+pub use error::CloudError;
 pub use ram::{Policy, Role};
+pub use surroundings::Surroundings;
 
 use super::{
     Encryption, KeyProvider, KeyRecord, KeyState, KmsKey, LookupError, LookupFuture, Origin,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::observe::metrics::{CloseReason, Injection, Protocol};
+use crate::observe::sources::{MeasuredDatabase, OpenConnections};
 
 /// Metrics with every family filled.
 pub(crate) fn filled() -> Metrics {
@@ -17,28 +18,28 @@ pub(crate) fn filled() -> Metrics {
             .upstream_connect_time
             .observe(Duration::from_millis(3));
     }
-    metrics.ask_knowledge(|| Knowledge {
+    metrics.ask_measured(|| Measured {
         key_lookups: 4,
         key_cache_hits: 40,
         databases: vec![
-            Database {
+            MeasuredDatabase {
                 upstream: "default".into(),
                 name: "say \"dw\"\\\n".into(),
                 snapshot_age: Some(Duration::from_millis(1500)),
                 protected_relations: 7,
-                ..Database::default()
+                ..MeasuredDatabase::default()
             },
-            Database {
+            MeasuredDatabase {
                 upstream: "default".into(),
                 name: "new".into(),
-                ..Database::default()
+                ..MeasuredDatabase::default()
             },
         ],
-        progress: Progress {
+        open: OpenConnections {
             sessions: 4,
-            ..Progress::default()
+            ..OpenConnections::default()
         },
-        ..Knowledge::default()
+        ..Measured::default()
     });
     metrics
 }

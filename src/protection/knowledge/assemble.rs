@@ -4,11 +4,11 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::super::{Reason, Snapshot, SnapshotBuilder, Source};
 use crate::catalog::{Contents, Relation, Sort, project_key};
 use crate::config::TablePattern;
 use crate::glob::Glob;
 use crate::keys::{KeyRecord, Origin};
+use crate::protection::{Reason, Snapshot, SnapshotBuilder, Source};
 
 /// HQE failed on this relation. `None` as schema: the statement did not say.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

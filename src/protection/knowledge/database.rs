@@ -2,19 +2,18 @@
 //! say what they saw.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
-use super::super::Snapshot;
 use super::assemble::{Ingredients, Lesson};
-use super::loan::Borrowing;
-use super::{Common, Reading, refresh};
+use super::borrowing::Borrowing;
+use super::common::{CatalogReader, Common};
 use crate::catalog::{ReadError, RoleSetting, RouteSettings};
 use crate::observe::metrics::Counter;
+use crate::protection::Snapshot;
 
 /// Lessons that wait to be taken in; more are dropped, for the same failures will teach them again.
 const MAX_WAITING_LESSONS: usize = 1_000;
@@ -28,7 +27,7 @@ pub struct DatabaseKnowledge {
     generation: AtomicU64,
     ready: watch::Sender<bool>,
     pub(super) signals: Arc<Signals>,
-    pub(super) borrowing: Mutex<Borrowing>,
+    borrowing: Mutex<Borrowing>,
     lessons: Mutex<Vec<(Lesson, Option<String>)>>,
     pub(super) counts: DatabaseCounts,
     read_at: Mutex<Option<Instant>>,
@@ -60,19 +59,15 @@ pub(super) struct Signals {
 }
 
 impl DatabaseKnowledge {
-    /// With what the configuration says in place, and the background task running.
-    pub(super) fn start(name: &str, common: Arc<Common>, runtime: &Handle) -> Arc<Self> {
-        let rules = common.rules.load_full();
-        let ingredients = Ingredients {
-            patterns: rules.patterns.clone(),
-            ..Ingredients::default()
-        };
-        let database = Arc::new(Self {
+    /// With a first snapshot of these ingredients.
+    pub(super) fn new(name: &str, common: Arc<Common>, first: &Ingredients) -> Self {
+        let waits = matches!(common.rules.load().reader, CatalogReader::Account(_));
+        Self {
             name: name.to_owned(),
-            snapshot: ArcSwap::from_pointee(ingredients.snapshot(name, 1)),
+            snapshot: ArcSwap::from_pointee(first.snapshot(name, 1)),
             role_settings: ArcSwap::default(),
             generation: AtomicU64::new(1),
-            ready: watch::Sender::new(!matches!(rules.reading, Reading::Account(_))),
+            ready: watch::Sender::new(!waits),
             signals: Arc::default(),
             borrowing: Mutex::default(),
             lessons: Mutex::default(),
@@ -80,9 +75,7 @@ impl DatabaseKnowledge {
             read_at: Mutex::default(),
             failure: Mutex::default(),
             common,
-        });
-        runtime.spawn(refresh::run(Arc::downgrade(&database), ingredients));
-        database
+        }
     }
 
     /// Its name, without `@warehouse`.
@@ -140,7 +133,7 @@ impl DatabaseKnowledge {
     /// matters.
     pub fn catalog_changed(&self) {
         let mut borrowing = self.borrowing();
-        borrowing.change();
+        borrowing.note_change();
         let snapshot = self.snapshot();
         if !snapshot.is_blind() {
             self.store(snapshot.with_blindness(true, self.generation() + 1));
@@ -184,15 +177,25 @@ impl DatabaseKnowledge {
         failure.clone()
     }
 
+    /// How it stands with readings for which sessions are borrowed.
+    pub(super) fn borrowing(&self) -> MutexGuard<'_, Borrowing> {
+        self.borrowing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lessons that wait, each with the project that the error named; they wait no more.
     pub(super) fn take_lessons(&self) -> Vec<(Lesson, Option<String>)> {
         std::mem::take(&mut *self.lessons.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn has_failed(&self, error: ReadError) {
+    /// A reading of the catalogs has failed.
+    pub(super) fn note_failure(&self, error: ReadError) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
-    pub(super) fn has_been_read(&self) {
+    /// A reading of the catalogs has succeeded.
+    pub(super) fn note_reading(&self) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
@@ -235,16 +238,18 @@ impl DatabaseKnowledge {
         }
     }
 
-    /// What has been read is taken in; does nothing while a session is reading.
-    pub(super) fn is_ready(&self) {
+    /// What has been read is taken in: nobody need wait for it any longer, unless a session is
+    /// reading.
+    pub(super) fn settle(&self) {
         let borrowing = self.borrowing();
         if !borrowing.is_under_way() {
-            self.ready.send_replace(true);
+            self.set_ready(true);
         }
     }
 
-    pub(super) fn is_not_ready(&self) {
-        self.ready.send_replace(false);
+    /// Says whether [`DatabaseKnowledge::ready`] has nothing to wait for.
+    pub(super) fn set_ready(&self, ready: bool) {
+        self.ready.send_replace(ready);
     }
 }
 

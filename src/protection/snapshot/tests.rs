@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::*;
-use crate::protection::Source;
+use crate::protection::{Reason, Source};
+use crate::sql::Change;
 
 static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     let reason = Reason {
@@ -145,7 +146,7 @@ proptest! {
         let head = &text[..cut.min(text.len())];
         let decision = SNAPSHOT.decide_prefix(head, &NameContext::default());
         prop_assert!(decision.effects.has(Effects::WRITES));
-        prop_assert_eq!(decision.changes.last(), Some(&Change::Anything));
+        prop_assert_eq!(decision.changes.last(), Some(&Change::Anything.into()));
     }
 }
 

@@ -4,13 +4,13 @@ mod names;
 
 pub(crate) use names::{Known, known, known_word};
 
-use super::Analysis;
+use super::analysis::Analysis;
+use super::effects::Effects;
 use super::keyword::Keyword;
 use super::lexer::Kind;
-use super::relations::relation_name;
+use super::relation_name::relation_name;
 use super::setting;
 use super::token::Statement;
-use crate::protection::Effects;
 
 /// True if `word(` in an expression has no effect that running it twice would double.
 pub(crate) fn is_harmless(word: &[u8]) -> bool {

@@ -1,4 +1,4 @@
-//! Phase *Lent*: a session that reads the catalogs in its own name. It is logged in, and its client,
+//! Phase *Borrowed*: a session that reads the catalogs in its own name. It is logged in, and its client,
 //! who waits for the first ReadyForQuery, sees nothing of it.
 //!
 //! | reads | the server's answers to our queries |
@@ -19,14 +19,15 @@ use crate::catalog::ask::{Ask, Row, Unanswered};
 use crate::catalog::{Failure, ReadError, read};
 use crate::config::Settings;
 use crate::net::{Network, Stream};
-use crate::protection::knowledge::Loan;
+use crate::protection::knowledge::BorrowedReading;
 use crate::wire::backend::{ErrorFields, Status, tag};
 use crate::wire::{HEADER, Header, compose};
 
-use super::login::LoggedIn;
+use super::cancel;
+use super::context::Context;
+use super::login::{LoggedIn, READY_FOR_QUERY};
 use super::refusal::Refusal;
 use super::registry::Entered;
-use super::{Context, READY_FOR_QUERY, cancel};
 
 /// Bytes of all answers together: some hundred thousand relations. Beyond, the reading is given up.
 const MAX_ANSWERS: usize = 32 << 20;
@@ -39,7 +40,7 @@ const MAX_ANSWERS: usize = 32 << 20;
 ///
 /// If the server has ended the session.
 pub(super) async fn read<N: Network>(
-    loan: Loan,
+    reading: BorrowedReading,
     client: &mut Stream<N::Transport>,
     session: &mut LoggedIn<N::Transport>,
     entered: &Entered,
@@ -52,7 +53,7 @@ pub(super) async fn read<N: Network>(
         return Ok(());
     }
     let ready: Vec<u8> = session.from_server.drain(..READY_FOR_QUERY).collect();
-    let mut lent = Lent {
+    let mut borrowed = Borrowed {
         session,
         entered,
         context,
@@ -64,11 +65,11 @@ pub(super) async fn read<N: Network>(
         for_client: Vec::new(),
         ended: None,
     };
-    let contents = read::contents(&mut lent, loan.servers()).await;
-    let Lent {
+    let contents = read::contents(&mut borrowed, reading.servers()).await;
+    let Borrowed {
         for_client, ended, ..
-    } = lent;
-    loan.give(contents);
+    } = borrowed;
+    reading.finish(contents);
     let telling = timeout(settings.limits.login_timeout, client.send(&for_client));
     telling.await.map_err(|_| Refusal::Gone)??;
     if let Some(refusal) = ended {
@@ -78,7 +79,7 @@ pub(super) async fn read<N: Network>(
     Ok(())
 }
 
-struct Lent<'a, N: Network> {
+struct Borrowed<'a, N: Network> {
     session: &'a mut LoggedIn<N::Transport>,
     entered: &'a Entered,
     context: &'a Context<N>,
@@ -104,7 +105,7 @@ struct Answer {
     complete: bool,
 }
 
-impl<N: Network> Ask for Lent<'_, N> {
+impl<N: Network> Ask for Borrowed<'_, N> {
     async fn ask(&mut self, statement: &str) -> Result<Vec<Row>, Unanswered> {
         let mut query = Vec::new();
         compose::query(&mut query, statement.as_bytes());
@@ -137,7 +138,7 @@ impl<N: Network> Ask for Lent<'_, N> {
     }
 }
 
-impl<N: Network> Lent<'_, N> {
+impl<N: Network> Borrowed<'_, N> {
     /// Reads up to the ReadyForQuery, or until it is too much: then the answer is not complete.
     async fn receive(&mut self, answer: &mut Answer) -> io::Result<()> {
         loop {

@@ -1,0 +1,19 @@
+//! Which providers the configuration asks for.
+
+use std::sync::Arc;
+
+use super::cloud::{AlibabaCloud, Surroundings};
+use super::provider::{Chain, KeyProvider, StaticProvider};
+use crate::config::{Cloud, ProjectRule};
+
+/// Who is asked, by the configuration: the operator's own rules, then the cloud, if there is one.
+pub fn configured(rules: &[ProjectRule], cloud: Option<&Cloud>) -> Arc<dyn KeyProvider> {
+    let rules = StaticProvider::new(rules);
+    match cloud {
+        None => Arc::new(rules),
+        Some(cloud) => {
+            let cloud = AlibabaCloud::new(cloud.clone(), Surroundings::of_process());
+            Arc::new(Chain(vec![Arc::new(rules), Arc::new(cloud)]))
+        }
+    }
+}

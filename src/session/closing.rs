@@ -1,0 +1,34 @@
+//! Ending one connection so that its peer hears of it as it should.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::net::{Stream, Transport};
+
+use super::pump::Close;
+
+/// How long a connection that was told goodbye may take to hear it.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+/// Ends a connection as its peer is to hear of it.
+pub(super) async fn close<T: Transport>(mut stream: Stream<T>, how: Close) {
+    match how {
+        Close::Fin => {
+            // A server that does not take the end of TLS has lost its right to it.
+            let _ = timeout(LINGER, stream.shut_down()).await;
+        }
+        Close::Reset => stream.reset(),
+    }
+}
+
+/// Closes so that what was sent last arrives.
+pub(super) async fn linger<T: Transport>(mut stream: Stream<T>) {
+    let goodbye = async {
+        let _ = stream.shut_down().await;
+        let mut rest = Vec::new();
+        while matches!(stream.receive(&mut rest).await, Ok(1..)) {
+            rest.clear();
+        }
+    };
+    let _ = timeout(LINGER, goodbye).await;
+}
