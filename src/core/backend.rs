@@ -300,18 +300,17 @@ impl Core {
                 self.route.transaction_ended(true);
             } else if command.starts_with(b"ROLLBACK") {
                 self.route.transaction_ended(false);
+                self.ledger.roll_back();
             }
         }
         if command == b"DISCARD ALL" {
             self.names.forget_statements();
         }
-        if self.cycle.status() == Status::Idle {
-            self.names.path_changed(decision, command);
-        }
     }
 
     /// Takes the front entry off, and applies what its statement does to names.
     fn retire(&mut self, succeeded: bool, world: &impl World) {
+        let rolled_back = self.ledger.was_rolled_back();
         let sent = match self.ledger.pop() {
             Some(Expect::Query(sent) | Expect::Execute(sent)) => sent,
             Some(Expect::ParseNamed | Expect::CloseNamed) => {
@@ -322,7 +321,13 @@ impl Core {
         };
         self.copy.over();
         if !sent.decision.names.is_empty() {
-            self.names.apply(&sent, world.generation(), succeeded);
+            let generation = (world.generation(), self.context.epoch());
+            self.names.apply(&sent, generation, succeeded);
+        }
+        if succeeded {
+            self.context.succeeded(&sent.decision, rolled_back);
+        } else {
+            self.context.query_failed(&sent.decision);
         }
     }
 
@@ -392,7 +397,7 @@ impl Core {
     /// What an error does to the rest of the cycle.
     pub(super) fn failed(&mut self, out: &mut Outbox) {
         self.route.pipeline_failed();
-        self.names.path_doubtful();
+        self.context.failed();
         if self.copy.over() {
             self.give_up("a Sync within a COPY that failed", out);
             return;
@@ -424,16 +429,14 @@ impl Core {
         self.retire(!self.ledger.query_failed(), world);
         self.tally.cycles += 1;
         self.route.cycle_ended(status == Status::Idle);
-        if status != Status::Idle {
-            self.names.path_doubtful();
-        }
+        self.context.answered(status);
         if status == Status::Idle {
             if self.ledger.is_empty() && !self.cycle.is_open() {
                 // Otherwise portals of a later cycle are among those that are known.
                 self.names.transaction_over();
-                self.names.path_settled(world);
             }
             if self.names.take_catalog_changed() {
+                self.context.catalog_changed();
                 self.events.push_back(Event::CatalogChanged);
             }
         }

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::protection::{Decision, Effects, NameUse};
+use crate::protection::{Decision, Effects, NameUse, SessionChange};
+use crate::sql::Change;
+use crate::wire::backend::Status;
 use crate::wire::frontend::{Bind, Parse, Target, execute_portal, query_text, tag};
 use crate::wire::{HEADER, Header};
 
+use super::context::Deciding;
 use super::cycle::Sending;
 use super::ledger::{Expect, Sent};
+use super::names::Names;
 use super::route::State;
 use super::steer::CHANGES_ROUTE;
 use super::{Core, End, Event, Outbox, Progress, World};
@@ -19,10 +23,10 @@ const MAX_IN_FLIGHT: usize = 1 << 16;
 /// What a message turns out to be.
 enum Look<'a> {
     Query(Arc<Decision>),
-    Parse(&'a [u8], &'a [u8], Arc<Decision>),
-    Bind(&'a [u8], Arc<Decision>),
+    Parse(&'a [u8], &'a [u8], bool, Arc<Decision>),
+    Bind(Bind<'a>, Arc<Decision>),
     Execute(Sent),
-    Describe,
+    Describe(Option<Target<'a>>),
     Close(Option<Target<'a>>),
     /// A message that the server will refuse: it is forwarded, and its refusal explains it.
     Malformed(u8),
@@ -38,13 +42,22 @@ impl Look<'_> {
     /// That of the statement which the message carries, binds or runs.
     fn decision(&self) -> Option<&Decision> {
         match self {
-            Self::Query(decision) | Self::Parse(_, _, decision) | Self::Bind(_, decision) => {
+            Self::Query(decision) | Self::Parse(_, _, _, decision) | Self::Bind(_, decision) => {
                 Some(decision)
             }
             Self::Execute(portal) => Some(&portal.decision),
             _ => None,
         }
     }
+}
+
+/// A Parse carries one statement: what its text may do behind the part that is in hand, it does not
+/// do for another one.
+fn one_statement(decision: &Decision) -> Arc<Decision> {
+    let mut decision = decision.clone();
+    let anything = SessionChange::from(Change::Anything);
+    decision.changes.retain(|change| *change != anything);
+    Arc::new(decision)
 }
 
 impl Core {
@@ -167,7 +180,7 @@ impl Core {
             Look::Parse(..)
                 | Look::Bind(..)
                 | Look::Execute(_)
-                | Look::Describe
+                | Look::Describe(_)
                 | Look::Close(_)
                 | Look::Malformed(_)
         );
@@ -177,7 +190,7 @@ impl Core {
             self.cycle_begins(at, world);
         }
         match &look {
-            Look::Query(decision) | Look::Parse(_, _, decision) => {
+            Look::Query(decision) | Look::Parse(_, _, _, decision) => {
                 let parse = !simple;
                 self.prove(decision, simple, at, world, out);
                 self.steer(decision, simple, parse, at, world, out);
@@ -216,7 +229,7 @@ impl Core {
             && !self.cycle.is_skipping()
             && !self.copy.is_on();
         answers_come
-            && !self.retry.is_on()
+            && (!self.retry.is_on() || self.retry.may_have_ended())
             && !self.ledger.has_copies()
             && self.cycle.now(&self.ledger) == Sending::Uncertain
             && self.may_attempt(world)
@@ -229,6 +242,7 @@ impl Core {
     fn cycle_begins(&mut self, at: usize, world: &impl World) {
         self.cycle.begin(at, &self.ledger);
         self.names.cycle_begins();
+        self.context.catch_up(world);
         self.begin_attempt(world);
     }
 
@@ -255,24 +269,30 @@ impl Core {
         match header.tag {
             tag::QUERY => {
                 let text = query_text(body);
-                let decision = world.decide(text, whole, self.names.path_is_certain());
+                let decision = self.deciding(world).decide(text, whole);
                 Look::Query(self.effective(decision, world))
             }
             tag::PARSE => match Parse::read(body) {
                 Some(parse) => {
-                    let decision = world.decide(parse.text, whole, self.names.path_is_certain());
-                    Look::Parse(parse.name, parse.text, decision)
+                    let decision = self.deciding(world).decide(parse.text, whole);
+                    let decision = if whole {
+                        decision
+                    } else {
+                        one_statement(&decision)
+                    };
+                    Look::Parse(parse.name, parse.text, whole, decision)
                 }
                 None => Look::Malformed(header.tag),
             },
             tag::BIND => match Bind::read(body) {
                 Some(bind) => {
-                    let decision = self.names.decision(bind.statement, world);
+                    let (names, deciding) = self.naming(world);
+                    let decision = names.decision(bind.statement, &deciding);
                     let decision = match decision {
                         Some(decision) => self.effective(decision, world),
                         None => Arc::clone(&self.unknown),
                     };
-                    Look::Bind(bind.portal, decision)
+                    Look::Bind(bind, decision)
                 }
                 None => Look::Malformed(header.tag),
             },
@@ -283,7 +303,7 @@ impl Core {
                 }
                 None => Look::Malformed(header.tag),
             },
-            tag::DESCRIBE => Look::Describe,
+            tag::DESCRIBE => Look::Describe(Target::read(body)),
             tag::CLOSE => Look::Close(Target::read(body)),
             tag::SYNC => Look::Sync,
             tag::FUNCTION_CALL => Look::FunctionCall,
@@ -292,6 +312,25 @@ impl Core {
             tag::TERMINATE => Look::Terminate,
             _ => Look::Other,
         }
+    }
+
+    fn deciding<'a, W: World>(&'a self, world: &'a W) -> Deciding<'a, W> {
+        Deciding {
+            world,
+            in_block: self.cycle.status() != Status::Idle,
+            context: &self.context,
+            ledger: &self.ledger,
+        }
+    }
+
+    fn naming<'a, W: World>(&'a mut self, world: &'a W) -> (&'a mut Names, Deciding<'a, W>) {
+        let deciding = Deciding {
+            world,
+            in_block: self.cycle.status() != Status::Idle,
+            context: &self.context,
+            ledger: &self.ledger,
+        };
+        (&mut self.names, deciding)
     }
 
     /// A statement's own decision together with those of the SQL-level names that it uses.
@@ -306,7 +345,10 @@ impl Core {
         };
         let named = match pending {
             Some(pending) if pending.protected.is_some() => Some(pending),
-            pending => self.names.by_name(&decision, world).or(pending),
+            pending => {
+                let (names, deciding) = self.naming(world);
+                names.by_name(&decision, &deciding).or(pending)
+            }
         };
         let Some(named) = named else { return decision };
         Arc::new(Decision {
@@ -356,20 +398,22 @@ impl Core {
                 self.runs(&decision);
                 self.ledger.push(Expect::Query(Sent { decision, steered }));
             }
-            Look::Parse(name, text, decision) => {
-                let generation = world.generation();
-                let named = self.names.parse(name, text, &decision, generation);
+            Look::Parse(name, text, whole, decision) => {
+                self.retry.note_new(name);
+                let generation = self.deciding(world).generation();
+                let named = self.names.parse(name, text, &decision, whole, generation);
                 self.ledger.push(if named {
                     Expect::ParseNamed
                 } else {
                     Expect::Parse
                 });
             }
-            Look::Bind(portal, decision) => {
+            Look::Bind(bind, decision) => {
+                self.retry.note_use(bind.statement);
                 self.cycle.add(decision.effects);
                 let steered = self.route.state() == State::Set;
                 let sent = Sent { decision, steered };
-                self.names.bind(portal, sent.clone());
+                self.names.bind(bind.portal, sent.clone());
                 self.ledger.push(Expect::Bind(sent));
             }
             Look::Execute(portal) => {
@@ -380,10 +424,19 @@ impl Core {
                 self.ledger
                     .push(Expect::Execute(Sent { decision, steered }));
             }
-            Look::Describe | Look::Malformed(tag::DESCRIBE) => self.ledger.push(Expect::Describe),
+            Look::Describe(target) => {
+                if let Some(Target::Statement(name)) = target {
+                    self.retry.note_use(name);
+                }
+                self.ledger.push(Expect::Describe);
+            }
+            Look::Malformed(tag::DESCRIBE) => self.ledger.push(Expect::Describe),
             Look::Close(target) => {
                 let named = match target {
-                    Some(Target::Statement(name)) => self.names.close(name),
+                    Some(Target::Statement(name)) => {
+                        self.retry.note_new(name);
+                        self.names.close(name)
+                    }
                     Some(Target::Portal(name)) => {
                         self.names.close_portal(name);
                         false
@@ -475,9 +528,6 @@ impl Core {
         }
         if effects.has(Effects::ENDS) {
             self.route.transaction_ends();
-        }
-        if effects.has(Effects::CHANGES_NAMES) {
-            self.names.path_changes(decision);
         }
         if effects.has(Effects::CHANGES_CATALOG) {
             self.names.catalog_changes();

@@ -95,6 +95,14 @@ impl Expect {
         }
     }
 
+    /// The statement that the message runs, if it does.
+    pub(super) fn runs(&self) -> Option<&Sent> {
+        match self {
+            Self::Query(sent) | Self::Execute(sent) => Some(sent),
+            _ => None,
+        }
+    }
+
     fn sent_mut(&mut self) -> Option<&mut Sent> {
         match self {
             Self::Query(sent) | Self::Bind(sent) | Self::Execute(sent) => Some(sent),
@@ -103,7 +111,7 @@ impl Expect {
     }
 
     /// True for what is answered by a ReadyForQuery of the client's.
-    fn ends_cycle(&self) -> bool {
+    pub(super) fn ends_cycle(&self) -> bool {
         matches!(self, Self::Query(_) | Self::FunctionCall | Self::Sync)
     }
 
@@ -133,6 +141,8 @@ pub(super) struct Ledger {
     copies: u32,
     /// As many entries run a statement that makes or uses names.
     named: u32,
+    /// As many entries run a statement that changes how names resolve.
+    changing: u32,
     /// A statement that begins a transaction is among the entries, or was answered within the cycle
     /// that is being answered, whose ReadyForQuery has not come yet.
     may_begin: bool,
@@ -142,6 +152,8 @@ pub(super) struct Ledger {
     ambiguous: bool,
     /// The Query in front was answered by an error.
     query_failed: bool,
+    /// ROLLBACK was answered to the statement in front.
+    rolled_back: bool,
     /// The cycle of our own in front was answered by this error.
     own_error: Option<OwnError>,
 }
@@ -162,6 +174,10 @@ fn has_names(decision: &Decision) -> bool {
     !decision.names.is_empty()
 }
 
+fn has_changes(decision: &Decision) -> bool {
+    !decision.changes.is_empty()
+}
+
 fn begins(decision: &Decision) -> bool {
     decision.effects.has(Effects::BEGINS)
 }
@@ -176,6 +192,7 @@ impl Ledger {
         self.cycles += usize::from(entry.ends_cycle());
         self.copies += runs(&entry, enters_copy);
         self.named += runs(&entry, has_names);
+        self.changing += runs(&entry, has_changes);
         self.may_begin |= runs(&entry, begins) > 0;
         self.entries.push_back(entry);
     }
@@ -252,6 +269,16 @@ impl Ledger {
         self.query_failed
     }
 
+    /// ROLLBACK was answered to the statement in front.
+    pub(super) fn roll_back(&mut self) {
+        self.rolled_back = true;
+    }
+
+    /// True if that was so.
+    pub(super) fn was_rolled_back(&self) -> bool {
+        self.rolled_back
+    }
+
     /// The cycle of our own in front was answered by an error; ReadyForQuery is still to come.
     pub(super) fn fail_own(&mut self, error: OwnError) {
         if matches!(self.front(), Some(Expect::OwnCycle(_))) {
@@ -274,6 +301,11 @@ impl Ledger {
         self.named > 0
     }
 
+    /// True if a statement in flight changes how names resolve.
+    pub(super) fn has_changes(&self) -> bool {
+        self.changing > 0
+    }
+
     /// True if a transaction may begin by what is not answered yet.
     pub(super) fn may_begin(&self) -> bool {
         self.may_begin
@@ -291,8 +323,10 @@ impl Ledger {
             self.cycles -= usize::from(entry.ends_cycle());
             self.copies -= runs(entry, enters_copy);
             self.named -= runs(entry, has_names);
+            self.changing -= runs(entry, has_changes);
         }
         self.query_failed = false;
+        self.rolled_back = false;
         while self.front().is_some_and(Expect::is_unanswered) {
             self.entries.pop_front();
         }
@@ -380,6 +414,7 @@ impl Ledger {
             (self.cycles == cycles.count(), "cycles"),
             (self.copies == count(enters_copy), "copies"),
             (self.named == count(has_names), "named"),
+            (self.changing == count(has_changes), "changing"),
             (self.may_begin || count(begins) == 0, "may_begin"),
             (self.unsynced || !unsynced, "unsynced"),
             (self.ambiguous || !ambiguous, "ambiguous"),

@@ -15,7 +15,7 @@
 //!
 //! Its state lies in machines, each in a file of its own, with private fields and a `check` of its
 //! invariants: `framing` (where a message ends), `ledger` (what an answer belongs to), `cycle` (what
-//! the client is sending), `copy` (which messages are data), `names` (which decision a name
+//! the client is sending), `context` (how names resolve), `copy` (which messages are data), `names` (which decision a name
 //! carries), `route` (what the setting is), `retry` (what may be run again). [`Core`] dispatches:
 //! `frontend` and `backend` are the two walks, `steer` says where a SET of ours may go, and
 //! `retry/again` what is done about a second run. docs/core.md tables message and state.
@@ -24,13 +24,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::advice::NotRetried;
-use crate::protection::{Decision, Effects};
+use crate::protection::{Decision, Effects, SessionNames};
 use crate::wire::backend::{ErrorFields, Status};
 use crate::wire::compose;
 
 mod backend;
 mod check;
 mod commands;
+mod context;
 mod copy;
 mod cycle;
 mod framing;
@@ -45,6 +46,7 @@ mod steer;
 pub use commands::Commands;
 pub use queue::{Op, Queue};
 
+use context::Context;
 use copy::Copy;
 use cycle::Cycle;
 use framing::Framing;
@@ -55,16 +57,15 @@ use route::Route;
 
 /// What the core asks of the world outside; every answer is at hand, nothing waits.
 pub trait World {
-    /// What a statement text does. `whole` is false where only the head of it is in hand.
-    /// `path_certain` is false once the session has changed how unqualified names resolve.
-    fn decide(&self, text: &[u8], whole: bool, path_certain: bool) -> Arc<Decision>;
+    /// What a statement text does in a session whose names resolve so. `whole` is false where only
+    /// the head of it is in hand.
+    fn decide(&self, text: &[u8], whole: bool, names: &SessionNames) -> Arc<Decision>;
 
     /// Changes whenever [`World::decide`] may answer differently.
     fn generation(&self) -> u64;
 
-    /// From here on unqualified names resolve by these schemas; `None`: by those with which the
-    /// session began.
-    fn resolve_by(&self, search_path: Option<&[String]>);
+    /// True if the catalogs have been read since DDL was last seen passing.
+    fn knows_the_catalogs(&self) -> bool;
 
     /// True if this database has relations that are known to be protected.
     fn has_protected(&self) -> bool;
@@ -240,6 +241,7 @@ pub struct Core {
     ledger: Ledger,
     cycle: Cycle,
     copy: Copy,
+    context: Context,
     names: Names,
     route: Route,
     retry: Retry,
@@ -251,8 +253,9 @@ pub struct Core {
 }
 
 impl Core {
-    /// A session that has just been told ReadyForQuery with status idle.
-    pub fn new(policy: Policy) -> Self {
+    /// A session that has just been told ReadyForQuery with status idle; `names`: how its names
+    /// resolve.
+    pub fn new(policy: Policy, names: SessionNames) -> Self {
         Self {
             relay_only: policy.relay_only,
             route: Route::new(policy.client_owns_route && !policy.enforce),
@@ -269,6 +272,7 @@ impl Core {
             ledger: Ledger::default(),
             cycle: Cycle::default(),
             copy: Copy::default(),
+            context: Context::new(names),
             names: Names::default(),
             retry: Retry::default(),
             ended: None,

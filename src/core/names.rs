@@ -21,6 +21,7 @@ use foldhash::fast::FixedState;
 use crate::protection::{Decision, Effects, NameUse};
 
 use super::World;
+use super::context::Deciding;
 use super::ledger::{Expect, Ledger, Sent};
 
 /// Texts kept per session, so that statements can be decided again under a newer snapshot.
@@ -28,8 +29,8 @@ const TEXT_BUDGET: usize = 256 << 10;
 
 type Map<V> = HashMap<Box<[u8]>, V, FixedState>;
 
-/// Of the world's knowledge, and of the session's search path.
-type Generation = (u64, u32);
+/// Of the world's knowledge, and of how names resolve in the session.
+pub(super) type Generation = (u64, u32);
 
 /// A prepared statement.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub(super) struct Statement {
     generation: Generation,
     /// `None`: the text is not kept, and the decision stays as it was at Parse.
     text: Option<Box<[u8]>>,
+    /// False if the text is only the head of what was sent.
+    whole: bool,
 }
 
 /// A portal, or a cursor.
@@ -64,79 +67,20 @@ pub(super) struct Names {
     /// Counts the cycles: which portals were bound in the present one.
     cycle: u64,
     text_bytes: usize,
-    path: Path,
     /// DDL was sent that may change what is protected; it shows once the transaction is over.
     catalog_changed: bool,
 }
 
-/// How unqualified names resolve. PostgreSQL does not report it before version 18: what is known of
-/// it comes from what was sent, and only outside transactions is that certain.
-#[derive(Debug, Default)]
-struct Path {
-    uncertain: bool,
-    /// Not by the search path alone: temporary relations may shadow others, the role may be another.
-    shadowed: bool,
-    /// The statement that was sent last of those that change it.
-    last: Option<Arc<Decision>>,
-    /// The same, once it has ended well, if nothing takes that back.
-    next: Option<Arc<Decision>>,
-    /// Counts the changes.
-    epoch: u32,
-}
-
 impl Names {
-    /// True if it is certain how unqualified names resolve.
-    pub(super) fn path_is_certain(&self) -> bool {
-        !self.path.uncertain
-    }
-
-    /// A statement was sent that changes how unqualified names resolve.
-    pub(super) fn path_changes(&mut self, decision: &Arc<Decision>) {
-        self.path.uncertain = true;
-        self.path.epoch = self.path.epoch.wrapping_add(1);
-        self.path.shadowed |= decision.search_path.is_none();
-        self.path.last = Some(Arc::clone(decision));
-    }
-
-    /// A command ended well outside a transaction block.
-    pub(super) fn path_changed(&mut self, decision: &Arc<Decision>, command: &[u8]) {
-        let is_last = |last: &Arc<Decision>| Arc::ptr_eq(last, decision);
-        if decision.search_path.is_some() || command == b"DISCARD ALL" {
-            self.path.next = self.path.last.clone().filter(is_last);
-        } else if decision.effects.has(Effects::ENDS) {
-            self.path.next = None;
-        }
-    }
-
-    /// Something failed, or goes on within a transaction: what was changed may be taken back.
-    pub(super) fn path_doubtful(&mut self) {
-        self.path.next = None;
-    }
-
-    /// Nothing is in flight, and no transaction is open.
-    pub(super) fn path_settled(&mut self, world: &impl World) {
-        let Some(next) = self.path.next.take() else {
-            return;
-        };
-        // Without one, it was DISCARD ALL, which takes temporary relations and the role away, too.
-        let path = next.search_path.as_deref();
-        self.path.shadowed &= path.is_some();
-        if !self.path.shadowed {
-            world.resolve_by(path);
-            self.path.uncertain = false;
-            self.path.epoch = self.path.epoch.wrapping_add(1);
-        }
-    }
-
     /// A Parse was sent. True if the name has to be kept when it succeeds.
     pub(super) fn parse(
         &mut self,
         name: &[u8],
         text: &[u8],
         decision: &Arc<Decision>,
-        generation: u64,
+        whole: bool,
+        generation: Generation,
     ) -> bool {
-        let generation = (generation, self.path.epoch);
         if name.is_empty() {
             self.unnamed = Some(Arc::clone(decision));
             return false;
@@ -147,6 +91,7 @@ impl Names {
             decision: Arc::clone(decision),
             generation,
             text: keep_text.then(|| text.into()),
+            whole,
         };
         self.pending
             .push_back(Pending::Parse(name.into(), statement));
@@ -194,7 +139,11 @@ impl Names {
     }
 
     /// The decision that a name carries now, under the present snapshot.
-    pub(super) fn decision(&mut self, name: &[u8], world: &impl World) -> Option<Arc<Decision>> {
+    pub(super) fn decision(
+        &mut self,
+        name: &[u8],
+        deciding: &Deciding<'_, impl World>,
+    ) -> Option<Arc<Decision>> {
         if name.is_empty() {
             return self.unnamed.clone();
         }
@@ -205,11 +154,15 @@ impl Names {
             _ => None,
         });
         let known = self.named.get_mut(name).map(|statement| {
-            let generation = (world.generation(), self.path.epoch);
-            if statement.generation != generation
-                && let Some(text) = &statement.text
-            {
-                statement.decision = world.decide(text, true, !self.path.uncertain);
+            let generation = deciding.generation();
+            let Some(text) = &statement.text else {
+                return Arc::clone(&statement.decision);
+            };
+            if !deciding.is_settled() {
+                return deciding.decide(text, statement.whole);
+            }
+            if statement.generation != generation {
+                statement.decision = deciding.decide(text, statement.whole);
                 statement.generation = generation;
             }
             Arc::clone(&statement.decision)
@@ -329,9 +282,8 @@ impl Names {
 
     /// A statement that makes or drops names by SQL ended. After a failure names are only added:
     /// some of its commands may have succeeded.
-    pub(super) fn apply(&mut self, sent: &Sent, generation: u64, succeeded: bool) {
+    pub(super) fn apply(&mut self, sent: &Sent, generation: Generation, succeeded: bool) {
         let decision = &sent.decision;
-        let generation = (generation, self.path.epoch);
         for name in &decision.names {
             match name {
                 NameUse::Prepare(name) => {
@@ -343,6 +295,7 @@ impl Names {
                                 decision: Arc::clone(decision),
                                 generation,
                                 text: None,
+                                whole: true,
                             },
                         );
                         self.forget_text(old);
@@ -387,12 +340,12 @@ impl Names {
     pub(super) fn by_name(
         &mut self,
         decision: &Decision,
-        world: &impl World,
+        deciding: &Deciding<'_, impl World>,
     ) -> Option<Arc<Decision>> {
         let mut found: Option<Arc<Decision>> = None;
         for name in &decision.names {
             let used = match name {
-                NameUse::Execute(name) => self.decision(name.as_bytes(), world),
+                NameUse::Execute(name) => self.decision(name.as_bytes(), deciding),
                 NameUse::Fetch(name) => self.portal(name.as_bytes()).map(|sent| sent.decision),
                 _ => None,
             };

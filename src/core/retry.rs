@@ -75,6 +75,9 @@ struct Attempt {
     waits: bool,
     /// It will, or may, go on after the present cycle: there is a transaction.
     goes_on: bool,
+    /// A cycle of it may have ended the transaction with which it began: what it changed by then is
+    /// not undone by a failure behind that.
+    may_have_ended: bool,
     /// ReadyForQuery of so many earlier cycles come first.
     before: usize,
     /// What the client has got of the first run.
@@ -90,6 +93,10 @@ struct Attempt {
     untold: Parameters,
     /// Cursors declared within it.
     cursors: Vec<String>,
+    /// Prepared statements parsed within it, and those from before that it uses: a second run meets
+    /// neither as the first one did if it parses or closes one of the latter.
+    parsed_names: Vec<Box<[u8]>>,
+    used_names: Vec<Box<[u8]>>,
     /// The error of the first run, rewritten.
     error: Vec<u8>,
     code: &'static str,
@@ -106,6 +113,7 @@ impl Attempt {
             partial: false,
             waits: false,
             goes_on: false,
+            may_have_ended: false,
             before,
             heard: Heard::default(),
             heard_bytes: 0,
@@ -114,6 +122,8 @@ impl Attempt {
             told: Parameters::default(),
             untold: Parameters::default(),
             cursors: Vec::new(),
+            parsed_names: Vec::new(),
+            used_names: Vec::new(),
             error: Vec::new(),
             code: "",
             status: Status::Idle,
@@ -257,6 +267,28 @@ impl Retry {
         }
     }
 
+    /// A prepared statement is bound or described.
+    pub(super) fn note_use(&mut self, name: &[u8]) {
+        if let Some(attempt) = &mut self.attempt {
+            let is_own = attempt.parsed_names.iter().any(|own| **own == *name);
+            if !is_own && !attempt.used_names.iter().any(|used| **used == *name) {
+                attempt.used_names.push(name.into());
+            }
+        }
+    }
+
+    /// A prepared statement is parsed, or closed.
+    pub(super) fn note_new(&mut self, name: &[u8]) {
+        let Some(attempt) = &mut self.attempt else {
+            return;
+        };
+        if attempt.used_names.iter().any(|used| **used == *name) {
+            self.refuse(NotRetried::InTransaction);
+        } else if !attempt.parsed_names.iter().any(|own| **own == *name) {
+            attempt.parsed_names.push(name.into());
+        }
+    }
+
     /// It will not be run again.
     pub(super) fn refuse(&mut self, why: NotRetried) {
         if self.attempt.take().is_some() {
@@ -275,6 +307,7 @@ impl Retry {
         }
         attempt.recording = false;
         attempt.goes_on = cycle.goes_on;
+        attempt.may_have_ended |= cycle.effects.has(Effects::ENDS);
         if cycle.set {
             self.refuse(if cycle.steered {
                 NotRetried::RouteWasSet
@@ -300,6 +333,12 @@ impl Retry {
     /// True if something is kept.
     pub(super) fn is_on(&self) -> bool {
         self.attempt.is_some()
+    }
+
+    /// True if something is kept of which the transaction may be over.
+    pub(super) fn may_have_ended(&self) -> bool {
+        let ended = |attempt: &Attempt| attempt.may_have_ended;
+        self.attempt.as_deref().is_some_and(ended)
     }
 
     /// True if it has failed, and was, or is about to be, sent again.

@@ -25,9 +25,6 @@ pub struct Decision {
     pub changes: Vec<SessionChange>,
     /// A `/* osprey: route=… */` comment.
     pub hint: Option<RouteHint>,
-    /// The schemas that a SET or `set_config()` of search_path makes the session's, where that is all
-    /// that the text does and they are written plainly.
-    pub search_path: Option<Vec<String>>,
     /// The relations for which [`Effects::READS_FOREIGN`] is set: schema, if the text names one, and
     /// name. Should HQE fail on the statement, it failed on one of these.
     pub suspects: Vec<WrittenName>,

@@ -131,6 +131,7 @@ pub struct SessionNames {
     /// What holds again after ROLLBACK, and after ROLLBACK TO each savepoint.
     saved: Vec<(Option<String>, Scope)>,
     now: NameContext,
+    epoch: u32,
 }
 
 impl SessionNames {
@@ -142,6 +143,7 @@ impl SessionNames {
             scope: Scope::default(),
             saved: Vec::new(),
             now: login,
+            epoch: 0,
         }
     }
 
@@ -158,6 +160,7 @@ impl SessionNames {
             },
             saved: Vec::new(),
             now,
+            epoch: 0,
         }
     }
 
@@ -178,11 +181,17 @@ impl SessionNames {
     /// A text has succeeded that changes this: its changes in order. What is local to a transaction
     /// is over if none is open behind it.
     pub fn apply(&mut self, changes: &[SessionChange]) {
-        self.change(changes);
+        let before = self.scope.clone();
+        self.follow_all(changes);
         if !self.in_transaction() {
             self.end_local();
         }
-        self.resolve();
+        self.resolve_unless(&before);
+    }
+
+    /// Changes whenever a name may lead elsewhere than before.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
     }
 
     /// The catalogs have been read since: they say what had to be remembered of committed DDL.
@@ -192,11 +201,18 @@ impl SessionNames {
             own.made.clear();
             own.dropped.clear();
             own.anything = false;
+            self.epoch = self.epoch.wrapping_add(1);
         }
     }
 
     /// The changes of one statement within a text.
     pub(super) fn change(&mut self, changes: &[SessionChange]) {
+        let before = self.scope.clone();
+        self.follow_all(changes);
+        self.resolve_unless(&before);
+    }
+
+    fn follow_all(&mut self, changes: &[SessionChange]) {
         for change in changes {
             match change {
                 SessionChange::Stated(change) => self.follow(change),
@@ -207,7 +223,11 @@ impl SessionNames {
                 } => self.make(name, *temporary, leads),
             }
         }
-        if !changes.is_empty() {
+    }
+
+    fn resolve_unless(&mut self, before: &Scope) {
+        if self.scope != *before {
+            self.epoch = self.epoch.wrapping_add(1);
             self.resolve();
         }
     }

@@ -279,11 +279,7 @@ impl Snapshot {
             decision.only_stores = stored.is_some();
             decision.protected = stored;
         }
-        let several = reading.statements.len() > 1;
         for analysis in reading.statements {
-            if !several {
-                decision.search_path = analysis.search_path();
-            }
             decision.names.extend(analysis.names);
         }
         decision

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::time::timeout;
 
 use crate::config::Settings;
+use crate::core::Core;
 use crate::net::{Network, Stream};
 use crate::observe::metrics::CloseReason;
 
@@ -90,7 +91,7 @@ pub(super) async fn begin<N: Network>(
             return Err(login_failed(client, &refusal, (peer, &user, &database), context).await);
         }
     }
-    world.ready(view).await;
+    let names = world.ready(view).await;
     // Now the client may speak, and the core listens.
     let ready = READY_FOR_QUERY.min(logged_in.from_server.len());
     let speaking = client.send(&logged_in.from_server[..ready]);
@@ -98,7 +99,8 @@ pub(super) async fn begin<N: Network>(
         return Err(CloseReason::Client);
     }
     let policy = world::policy(view, settings, &world, &shared.routes);
-    let running = Running::new(client, logged_in, entered, policy, world);
+    let core = Core::new(policy, names);
+    let running = Running::new(client, logged_in, entered, core, world);
     Ok((running, seats))
 }
 

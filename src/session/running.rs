@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
-use crate::core::{Core, End, Outbox, Policy};
+use crate::core::{Core, End, Outbox};
 use crate::net::{Network, Stream, Transport};
 use crate::observe::metrics::CloseReason;
 use crate::wire::compose;
@@ -119,7 +119,7 @@ impl<T: Transport> Running<T> {
         client: Stream<T>,
         logged_in: LoggedIn<T>,
         entered: Entered,
-        policy: Policy,
+        core: Core,
         world: SessionWorld,
     ) -> Self {
         let LoggedIn {
@@ -135,7 +135,7 @@ impl<T: Transport> Running<T> {
             server,
             front: Lane::with(&from_client),
             back: Lane::with(&from_server[ready..]),
-            core: Core::new(policy),
+            core,
             out: Outbox::default(),
             world,
             origin,

@@ -1,6 +1,6 @@
 //! Everything that the reading of one statement finds out, and the words for it.
 
-use super::change::{Change, Value};
+use super::change::Change;
 use super::effects::{Effects, NameUse};
 use super::relation_name::{RelationName, WrittenName};
 
@@ -56,17 +56,6 @@ pub(crate) enum Origin<'a> {
 }
 
 impl Analysis<'_> {
-    /// What it makes the session's search path, if the text says that.
-    pub(crate) fn search_path(&self) -> Option<Vec<String>> {
-        self.changes.iter().find_map(|change| match change {
-            Change::SearchPath {
-                path: Value::Is(path),
-                local: false,
-            } => Some(path.clone()),
-            _ => None,
-        })
-    }
-
     pub(super) fn add(&mut self, effects: Effects) {
         self.effects = self.effects.with(effects);
     }

@@ -262,6 +262,7 @@ impl Core {
         self.route.changed(State::Set, false);
         self.tally.set_cycle += 1;
         self.cycle.answered(Status::Idle);
+        self.context.rolled_back();
 
         let counted = self.tally;
         let frames = std::mem::take(&mut attempt.frames);

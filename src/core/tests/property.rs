@@ -37,7 +37,7 @@ fn step() -> impl Strategy<Value = Sent> {
 /// in front of both would be undone with the transaction, and between them none can be put.
 fn two(first: &str, second: &str) -> String {
     let ends = matches!(first, "commit" | "rollback" | "rollback to");
-    if ends && (second.starts_with("enc") || second == "half") {
+    if ends && (second.starts_with("enc") || matches!(second, "half" | "mine")) {
         first.to_owned()
     } else {
         format!("{first}; {second}")
@@ -66,6 +66,10 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
             "warn",
             "bold",
             "faint",
+            "path ext",
+            "path pub",
+            "mine",
+            "mine",
         ])
     };
     let name = || prop::sample::select(vec!["", "a", "b"]);
@@ -104,6 +108,9 @@ fn reading_cycle(forms: std::ops::Range<u32>) -> impl Strategy<Value = Sent> {
         "warn",
         "bold",
         "faint",
+        "path ext",
+        "path pub",
+        "mine",
     ]);
     (text, forms).prop_map(|(text, form)| {
         Sent(match form {
