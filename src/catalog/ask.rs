@@ -3,7 +3,7 @@
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::ReadError;
+use super::error::ReadError;
 
 /// One row of an answer: each column's text, `None` for NULL.
 pub(crate) type Row = Vec<Option<String>>;

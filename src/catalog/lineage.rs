@@ -5,19 +5,8 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::{Function, Relation};
+use super::contents::{Function, Relation, Sort};
 use crate::sql;
-
-/// What reads: a relation and what is done to it, or a function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Sort {
-    /// A relation that is read.
-    Relation,
-    /// A relation that is written: a rule on it reads; or a materialized view that is refreshed.
-    Written,
-    /// A function that is called; functions of one name count as one.
-    Function,
-}
 
 /// Who reads, or what is read, as the catalog spells it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

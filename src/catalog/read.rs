@@ -6,12 +6,14 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::ask::{Ask, Row, Unanswered, elements, literal};
-use super::lineage::{self, Edge, ForeignTable, Node, Routine, Sort};
+use super::contents::{Contents, Sort};
+use super::error::ReadError;
+use super::lineage::{self, Edge, ForeignTable, Node, Routine};
 use super::roles;
-use super::{
-    CATALOG_ROUTING, Contents, HologresVersion, ORC_VIA_HOLO, ReadError, RoleSetting,
-    RouteSettings, boolean, version,
-};
+use super::roles::RoleSetting;
+use super::route::{CATALOG_ROUTING, ORC_VIA_HOLO, RouteSettings, boolean};
+use super::version;
+use super::version::HologresVersion;
 use crate::sql;
 
 /// A fresh session's search_path where nobody has said anything.

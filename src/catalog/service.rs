@@ -10,7 +10,9 @@ use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{Client, Connection};
 
 use super::ask::{Account, Ask};
-use super::{Contents, Failure, ReadError, read};
+use super::contents::Contents;
+use super::error::{Failure, ReadError};
+use super::read;
 use crate::config::{Catalog, Secret};
 use crate::net::endpoint::Security;
 use crate::net::{Endpoint, Stream, Tcp, TcpNetwork};
