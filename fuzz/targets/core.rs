@@ -195,6 +195,7 @@ impl Session {
         let lane = &mut self.client;
         while let Some(piece) = piece(lane, front) {
             let progress = core.on_frontend(&lane.input[..piece], world, out);
+            core.check().expect("the invariants hold");
             check(progress, piece, self.limit, core);
             let done: Vec<u8> = lane.input.drain(..progress.consumed).collect();
             lane.wanted = progress.wanted;
@@ -210,6 +211,7 @@ impl Session {
         let lane = &mut self.server;
         while let Some(piece) = piece(lane, back) {
             let progress = core.on_backend(&lane.input[..piece], world, out);
+            core.check().expect("the invariants hold");
             check(progress, piece, LOOK_LIMIT, core);
             let done: Vec<u8> = lane.input.drain(..progress.consumed).collect();
             lane.wanted = progress.wanted;

@@ -13,35 +13,45 @@
 //! What the core asks of the world (which statements are protected, what an error means) it asks
 //! through the [`World`] trait, and gets an answer at once.
 //!
-//! Its parts: `ledger` (what an answer belongs to), `statements` (which decision a name carries),
-//! `route` (what the setting is), `steer` (where a SET of ours may go), `attempt` (running a cycle
-//! again), `frontend` and `backend` (the two walks).
+//! Its state lies in machines, each in a file of its own, with private fields and a `check` of its
+//! invariants: `framing` (where a message ends), `ledger` (what an answer belongs to), `cycle` (what
+//! the client is sending), `copy` (which messages are data), `names` (which decision a name
+//! carries), `route` (what the setting is), `retry` (what may be run again). [`Core`] dispatches:
+//! `frontend` and `backend` are the two walks, `steer` says where a SET of ours may go, and
+//! `retry/again` what is done about a second run. docs/core.md tables message and state.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-
-use bytes::Bytes;
 
 use crate::advice::NotRetried;
 use crate::protection::{Decision, Effects};
 use crate::wire::backend::{ErrorFields, Status};
 use crate::wire::compose;
 
-mod attempt;
 mod backend;
+mod check;
+mod commands;
+mod copy;
+mod cycle;
+mod framing;
 mod frontend;
 mod ledger;
+mod names;
 mod queue;
+mod retry;
 mod route;
-mod statements;
 mod steer;
 
+pub use commands::Commands;
 pub use queue::{Op, Queue};
 
-use attempt::Attempt;
-use ledger::{Ledger, Own};
+use copy::Copy;
+use cycle::Cycle;
+use framing::Framing;
+use ledger::Ledger;
+use names::Names;
+use retry::Retry;
 use route::Route;
-use statements::Statements;
 
 /// What the core asks of the world outside; every answer is at hand, nothing waits.
 pub trait World {
@@ -114,94 +124,6 @@ pub struct Policy {
     pub relay_only: bool,
     /// The client set the route at startup.
     pub client_owns_route: bool,
-}
-
-/// Our own messages, composed once.
-#[derive(Debug)]
-pub struct Commands {
-    set: Forms,
-    restore: Forms,
-    proof: Forms,
-    rollback: Bytes,
-    fail: Bytes,
-    begin_and_fail: Bytes,
-    sync: Bytes,
-    stumble: Bytes,
-}
-
-#[derive(Debug)]
-struct Forms {
-    query: Bytes,
-    cycle: Bytes,
-    inline: Bytes,
-}
-
-impl Forms {
-    fn new(sql: &str) -> Self {
-        let mut query = Vec::new();
-        compose::query(&mut query, marked(sql).as_bytes());
-        let mut inline = Vec::new();
-        compose::own_statement(&mut inline, marked(sql).as_bytes());
-        Self {
-            query: query.into(),
-            cycle: cycle(&[sql]),
-            inline: inline.into(),
-        }
-    }
-}
-
-/// With the mark by which people know Osprey's own statements.
-fn marked(sql: &str) -> String {
-    format!("/* osprey */ {sql}")
-}
-
-/// Fails, and says in the server's log what for.
-const FAIL: &str = "SELECT 'Osprey: the transaction had failed before'::pg_catalog.int4";
-
-fn cycle(statements: &[&str]) -> Bytes {
-    let mut out = Vec::new();
-    for sql in statements {
-        compose::own_statement(&mut out, marked(sql).as_bytes());
-    }
-    compose::sync(&mut out);
-    out.into()
-}
-
-impl Commands {
-    /// For the setting `name`, with `value` for encrypted data. Both are constants of Osprey's
-    /// own, never a user's input.
-    pub fn new(name: &str, value: &str) -> Self {
-        Self {
-            set: Forms::new(&format!("SET {name} = {value}")),
-            restore: Forms::new(&format!("RESET {name}")),
-            proof: Forms::new(&format!(
-                "SELECT pg_catalog.set_config('{name}', '{}', true)",
-                value.trim_matches('\'')
-            )),
-            rollback: cycle(&["ROLLBACK"]),
-            fail: cycle(&[FAIL]),
-            begin_and_fail: cycle(&["BEGIN", FAIL]),
-            sync: cycle(&[]),
-            stumble: {
-                let mut out = Vec::new();
-                compose::execute_own_portal(&mut out);
-                out.into()
-            },
-        }
-    }
-
-    /// The form that is a cycle of its own.
-    fn cycle(&self, own: Own) -> &Bytes {
-        match own {
-            Own::Set => &self.set.cycle,
-            Own::Restore => &self.restore.cycle,
-            Own::Proof => &self.proof.cycle,
-            Own::Rollback => &self.rollback,
-            Own::Fail => &self.fail,
-            Own::BeginAndFail => &self.begin_and_fail,
-            Own::Sync => &self.sync,
-        }
-    }
 }
 
 /// Where the two walks put what is to be sent.
@@ -306,69 +228,26 @@ pub enum End {
     Broken,
 }
 
-/// The state of one session after authentication.
+/// The state of one session after authentication: machines, each the only one that changes its own
+/// fields, and what the core itself says of the whole.
 #[derive(Debug)]
 pub struct Core {
     policy: Policy,
-    ledger: Ledger,
-    statements: Statements,
-    route: Route,
-    /// A protected statement, or the Bind of one, is in flight before which nothing could be put,
-    /// or whose own text may undo it: what the route is now says nothing of it, and of portals up
-    /// to the end of the transaction.
-    unsteered: bool,
-    /// As of the last ReadyForQuery.
-    status: Status,
-    /// Messages of the extended protocol were sent since the last Sync or Query.
-    open: bool,
-    /// The same since the last Sync alone: if one of them fails, a Query behind it is skipped.
-    unsynced: bool,
-    /// Where the present cycle begins, if that is within the present call.
-    anchor: Option<steer::Anchor>,
-    /// What the statements of the present cycle do, together.
-    cycle_effects: Effects,
-    /// The status in which the present cycle will begin.
-    cycle_sending: steer::Sending,
-    /// The server skips what the client sends until a Sync.
-    skipping: bool,
-    /// Between CopyInResponse and the end of the COPY, as the server said it.
-    copy_in: bool,
-    /// The client sent CopyDone or CopyFail for it.
-    copy_ended: bool,
-    /// The client sent CopyDone or CopyFail for the last COPY that it sent, whether or not the
-    /// server has asked for data yet.
-    copy_end_sent: bool,
-    /// A Sync was sent within the COPY: whether it is answered depends on the server's haste.
-    copy_sync: bool,
-    /// Statements in flight that will, or may, enter COPY IN.
-    copy_pending: u32,
-    /// Entries in the ledger whose decision has names.
-    names_pending: u32,
-    /// A statement that begins a transaction may be among what is not answered yet.
-    may_begin: bool,
-    /// DDL was sent that may change what is protected; it shows once the transaction is over.
-    catalog_changed: bool,
-    /// The simple Query in front has failed.
-    query_failed: bool,
-    attempt: Option<Box<Attempt>>,
-    /// Why the present cycle is not one that may be run again.
-    refusal: Option<NotRetried>,
     /// What is assumed of a statement that was never seen.
     unknown: Arc<Decision>,
-    proven: bool,
-    proof_sent: bool,
-    /// The error within a cycle of our own: SQLSTATE and message.
-    own_error: Option<(String, String)>,
+    from_client: Framing,
+    from_server: Framing,
+    ledger: Ledger,
+    cycle: Cycle,
+    copy: Copy,
+    names: Names,
+    route: Route,
+    retry: Retry,
+    /// Nothing is looked into, and nothing of ours is sent.
     relay_only: bool,
-    frontend_left: usize,
-    backend_left: usize,
-    /// The rest of the present message from the server is not for the client.
-    backend_drop: bool,
-    /// What has come of a header whose message is only relayed.
-    relayed_head: Vec<u8>,
+    ended: Option<End>,
     events: VecDeque<Event>,
     tally: Tally,
-    ended: Option<End>,
 }
 
 impl Core {
@@ -378,45 +257,45 @@ impl Core {
             relay_only: policy.relay_only,
             route: Route::new(policy.client_owns_route && !policy.enforce),
             policy,
-            ledger: Ledger::default(),
-            statements: Statements::default(),
-            unsteered: false,
-            status: Status::Idle,
-            open: false,
-            unsynced: false,
-            anchor: None,
-            cycle_effects: Effects::default(),
-            cycle_sending: steer::Sending::default(),
-            skipping: false,
-            copy_in: false,
-            copy_ended: false,
-            copy_end_sent: false,
-            copy_sync: false,
-            copy_pending: 0,
-            names_pending: 0,
-            may_begin: false,
-            catalog_changed: false,
-            query_failed: false,
-            attempt: None,
-            refusal: None,
             unknown: Arc::new(Decision {
                 effects: Effects::WRITES
+                    .with(Effects::COPY_IN)
                     .with(Effects::BEGINS)
                     .with(Effects::ENDS)
                     .with(Effects::ROUTE_DOUBT),
                 ..Decision::default()
             }),
-            proven: false,
-            proof_sent: false,
-            own_error: None,
-            frontend_left: 0,
-            backend_left: 0,
-            backend_drop: false,
-            relayed_head: Vec::new(),
+            from_client: Framing::default(),
+            from_server: Framing::default(),
+            ledger: Ledger::default(),
+            cycle: Cycle::default(),
+            copy: Copy::default(),
+            names: Names::default(),
+            retry: Retry::default(),
+            ended: None,
             events: VecDeque::new(),
             tally: Tally::default(),
-            ended: None,
         }
+    }
+
+    /// The invariants of every machine, and those between them: the first one that does not hold,
+    /// in words. For tests; it walks over all that is in flight.
+    ///
+    /// # Errors
+    ///
+    /// If one does not hold, which is a fault of Osprey's.
+    pub fn check(&self) -> Result<(), String> {
+        self.from_client.check()?;
+        self.from_server.check()?;
+        if self.relay_only || self.ended.is_some() {
+            return Ok(());
+        }
+        self.ledger.check()?;
+        self.cycle.check(&self.ledger)?;
+        self.copy.check(&self.ledger)?;
+        self.names.check(&self.ledger)?;
+        self.route.check()?;
+        self.retry.check()
     }
 
     /// The next thing that the shell has to do.
@@ -438,16 +317,16 @@ impl Core {
     /// taking anything from the client.
     pub fn is_quiet(&self) -> bool {
         self.ledger.is_empty()
-            && !self.open
-            && self.status == Status::Idle
-            && self.frontend_left == 0
-            && self.backend_left == 0
+            && !self.cycle.is_open()
+            && self.cycle.status() == Status::Idle
+            && !self.from_client.is_mid_message()
+            && !self.from_server.is_mid_message()
             && !self.relay_only
     }
 
     /// True if the server is, or may be, working on something that the client sent.
     pub fn is_busy(&self) -> bool {
-        self.relay_only || !self.ledger.is_empty() || self.open || self.copy_in
+        self.relay_only || !self.ledger.is_empty() || self.cycle.is_open() || self.copy.is_on()
     }
 
     /// True if nothing is injected and nothing looked into: what passes is the client's affair.
@@ -458,7 +337,7 @@ impl Core {
     /// True if a message towards the client is only half forwarded: nothing of our own may be put
     /// there.
     pub fn backend_mid_message(&self) -> bool {
-        self.backend_left > 0 || !self.relayed_head.is_empty()
+        self.from_server.is_mid_message()
     }
 
     /// From here on the session is relayed and nothing is injected: the order is ambiguous.
@@ -467,7 +346,7 @@ impl Core {
             return;
         }
         self.relay_only = true;
-        self.attempt = None;
+        self.retry.stop();
         self.events.push_back(Event::RelayOnly(reason));
         if self.ledger.iter().any(ledger::Expect::is_own) {
             self.broken(
@@ -482,7 +361,7 @@ impl Core {
 
     /// Ends this session alone, with a proper ErrorResponse.
     fn broken(&mut self, message: &str, out: &mut Outbox) {
-        if self.backend_left == 0 {
+        if !self.from_server.is_mid_message() {
             let mut frame = Vec::new();
             compose::fatal(&mut frame, "08P01", message, None);
             out.to_client.own(frame.into());

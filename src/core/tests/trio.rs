@@ -16,10 +16,14 @@ use super::model::Backend;
 pub(super) struct FakeWorld {
     /// `enc` is known to be protected; otherwise it merely may need to be run again.
     pub(super) known: bool,
+    /// Counts the changes of what is known.
+    pub(super) generation: u64,
     pub(super) proven: bool,
     pub(super) reads_encrypted: bool,
     /// What the core said of the last error that was rewritten: the route had been set for it.
     pub(super) was_set: std::cell::Cell<bool>,
+    /// It said so of any of them. The model's server never fails so where the route is set.
+    pub(super) ever_was_set: std::cell::Cell<bool>,
     /// The search paths that the core has become certain of.
     pub(super) paths: std::cell::RefCell<Vec<Option<String>>>,
 }
@@ -87,7 +91,7 @@ impl World for FakeWorld {
     }
 
     fn generation(&self) -> u64 {
-        1
+        self.generation
     }
 
     fn resolve_by(&self, search_path: Option<&[String]>) {
@@ -115,6 +119,8 @@ impl World for FakeWorld {
         let pangu = String::from_utf8_lossy(error.message()).contains("pangu");
         pangu.then(|| {
             self.was_set.set(context.route_was_set);
+            self.ever_was_set
+                .set(self.ever_was_set.get() | context.route_was_set);
             let mut frame = Vec::new();
             compose::error(
                 &mut frame,
@@ -171,7 +177,9 @@ pub(super) fn known() -> FakeWorld {
         known: true,
         proven: true,
         reads_encrypted: false,
+        generation: 1,
         was_set: std::cell::Cell::default(),
+        ever_was_set: std::cell::Cell::default(),
         paths: std::cell::RefCell::default(),
     }
 }
@@ -286,6 +294,9 @@ impl Trio {
     }
 
     fn flush(&mut self) {
+        if let Err(broken) = self.core.check() {
+            panic!("{broken}");
+        }
         let mut to_server = Vec::new();
         perform(
             &mut self.out.to_server,
@@ -403,6 +414,10 @@ pub(super) mod msg {
 
     pub(in super::super) fn copy_done() -> Vec<u8> {
         frame(b'c', b"")
+    }
+
+    pub(in super::super) fn copy_fail() -> Vec<u8> {
+        frame(b'f', b"given up\0")
     }
 
     /// Parse, Bind, Execute of the unnamed statement.

@@ -3,6 +3,15 @@
 //!
 //! A name may be parsed anew, and a Parse may fail: what was sent and is not answered yet is kept
 //! apart, and until it is, a name is protected if either says so.
+//!
+//! | message | prepared statements | portals |
+//! |---|---|---|
+//! | Parse | named: pending until ParseComplete; unnamed: replaced at once | |
+//! | Bind | | replaced at once: if it fails, what is executed by that name fails, too |
+//! | Close | named: pending until CloseComplete | dropped at once |
+//! | Query | the unnamed one is dropped, if the Query is certain to be read | the same |
+//! | PREPARE, DEALLOCATE, DECLARE, CLOSE | as their CommandComplete says | the same |
+//! | the end of a transaction | stay | the unnamed one is dropped; cursors WITH HOLD stay |
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,6 +21,7 @@ use foldhash::fast::FixedState;
 use crate::protection::{Decision, Effects, NameUse};
 
 use super::World;
+use super::ledger::{Expect, Ledger, Sent};
 
 /// Texts kept per session, so that statements can be decided again under a newer snapshot.
 const TEXT_BUDGET: usize = 256 << 10;
@@ -30,6 +40,13 @@ pub(super) struct Statement {
     text: Option<Box<[u8]>>,
 }
 
+/// A portal, or a cursor.
+#[derive(Debug, Clone)]
+struct Portal {
+    sent: Sent,
+    cycle: u64,
+}
+
 #[derive(Debug)]
 enum Pending {
     Parse(Box<[u8]>, Statement),
@@ -38,14 +55,18 @@ enum Pending {
 
 /// The names of one session.
 #[derive(Debug, Default)]
-pub(super) struct Statements {
+pub(super) struct Names {
     named: Map<Statement>,
     unnamed: Option<Arc<Decision>>,
     pending: VecDeque<Pending>,
-    portals: Map<Arc<Decision>>,
-    unnamed_portal: Option<Arc<Decision>>,
+    portals: Map<Portal>,
+    unnamed_portal: Option<Portal>,
+    /// Counts the cycles: which portals were bound in the present one.
+    cycle: u64,
     text_bytes: usize,
     path: Path,
+    /// DDL was sent that may change what is protected; it shows once the transaction is over.
+    catalog_changed: bool,
 }
 
 /// How unqualified names resolve. PostgreSQL does not report it before version 18: what is known of
@@ -63,7 +84,7 @@ struct Path {
     epoch: u32,
 }
 
-impl Statements {
+impl Names {
     /// True if it is certain how unqualified names resolve.
     pub(super) fn path_is_certain(&self) -> bool {
         !self.path.uncertain
@@ -207,20 +228,38 @@ impl Statements {
     }
 
     /// A Bind was sent.
-    pub(super) fn bind(&mut self, portal: &[u8], decision: Arc<Decision>) {
-        if portal.is_empty() {
-            self.unnamed_portal = Some(decision);
+    pub(super) fn bind(&mut self, name: &[u8], sent: Sent) {
+        let portal = Portal {
+            sent,
+            cycle: self.cycle,
+        };
+        if name.is_empty() {
+            self.unnamed_portal = Some(portal);
         } else {
-            self.portals.insert(portal.into(), decision);
+            self.portals.insert(name.into(), portal);
         }
     }
 
-    /// The decision of a portal.
-    pub(super) fn portal(&self, name: &[u8]) -> Option<Arc<Decision>> {
-        if name.is_empty() {
-            self.unnamed_portal.clone()
+    /// The statement of a portal, and whether the route was set when it was bound.
+    pub(super) fn portal(&self, name: &[u8]) -> Option<Sent> {
+        let portal = if name.is_empty() {
+            self.unnamed_portal.as_ref()
         } else {
-            self.portals.get(name).cloned()
+            self.portals.get(name)
+        };
+        portal.map(|portal| portal.sent.clone())
+    }
+
+    /// A cycle of the client's begins.
+    pub(super) fn cycle_begins(&mut self) {
+        self.cycle += 1;
+    }
+
+    /// The route is set, or put back, in front of the present cycle.
+    pub(super) fn steer_bound(&mut self, steered: bool) {
+        let all = self.portals.values_mut().chain(&mut self.unnamed_portal);
+        for portal in all.filter(|portal| portal.cycle == self.cycle) {
+            portal.sent.steered = steered;
         }
     }
 
@@ -233,10 +272,50 @@ impl Statements {
         }
     }
 
-    /// A simple Query was sent: it destroys the unnamed statement and the unnamed portal.
-    pub(super) fn simple_query(&mut self) {
-        self.unnamed = None;
-        self.unnamed_portal = None;
+    /// A simple Query was sent: it destroys the unnamed statement and the unnamed portal; unless it
+    /// is not certain to be read, since the server may be skipping.
+    pub(super) fn simple_query(&mut self, certain: bool) {
+        if certain {
+            self.unnamed = None;
+            self.unnamed_portal = None;
+        }
+    }
+
+    /// DDL was sent that may change what is protected.
+    pub(super) fn catalog_changes(&mut self) {
+        self.catalog_changed = true;
+    }
+
+    /// True if it shows by now: the transaction is over.
+    pub(super) fn take_catalog_changed(&mut self) -> bool {
+        std::mem::take(&mut self.catalog_changed)
+    }
+
+    /// As many Parses and Closes are pending as the ledger waits for, and no more texts are kept
+    /// than there is room for.
+    pub(super) fn check(&self, ledger: &Ledger) -> Result<(), String> {
+        let awaited = ledger
+            .iter()
+            .filter(|entry| matches!(entry, Expect::ParseNamed | Expect::CloseNamed));
+        let pending = self.pending.iter().filter_map(|pending| match pending {
+            Pending::Parse(_, statement) => Some(statement),
+            Pending::Close(_) => None,
+        });
+        let kept = self.named.values().chain(pending);
+        let texts = kept.filter_map(|statement| statement.text.as_ref());
+        let bytes: usize = texts.map(|text| text.len()).sum();
+        let rules = [
+            (
+                self.pending.len() == awaited.count(),
+                "each pending name has its entry in the ledger",
+            ),
+            (
+                self.text_bytes == bytes,
+                "the bytes of the texts are counted",
+            ),
+            (bytes <= TEXT_BUDGET, "the texts have their budget"),
+        ];
+        super::check::all("the names", rules, &rules.map(|(holds, _)| holds))
     }
 
     /// The transaction is over: portals do not outlive it, cursors WITH HOLD do, so only what the
@@ -250,7 +329,8 @@ impl Statements {
 
     /// A statement that makes or drops names by SQL ended. After a failure names are only added:
     /// some of its commands may have succeeded.
-    pub(super) fn apply(&mut self, decision: &Arc<Decision>, generation: u64, succeeded: bool) {
+    pub(super) fn apply(&mut self, sent: &Sent, generation: u64, succeeded: bool) {
+        let decision = &sent.decision;
         let generation = (generation, self.path.epoch);
         for name in &decision.names {
             match name {
@@ -272,8 +352,7 @@ impl Statements {
                     if decision.protected.is_some()
                         || decision.effects.has(Effects::READS_FOREIGN) =>
                 {
-                    self.portals
-                        .insert(name.as_bytes().into(), Arc::clone(decision));
+                    self.bind(name.as_bytes(), sent.clone());
                 }
                 NameUse::Deallocate(Some(name)) if succeeded => {
                     let old = self.named.remove(name.as_bytes());
@@ -314,7 +393,7 @@ impl Statements {
         for name in &decision.names {
             let used = match name {
                 NameUse::Execute(name) => self.decision(name.as_bytes(), world),
-                NameUse::Fetch(name) => self.portal(name.as_bytes()),
+                NameUse::Fetch(name) => self.portal(name.as_bytes()).map(|sent| sent.decision),
                 _ => None,
             };
             match used {

@@ -3,8 +3,7 @@
 
 use crate::wire::{HEADER, split_cstr};
 
-use super::super::Core;
-use super::{Phase, Verdict};
+use super::{Phase, Retry, Verdict};
 
 /// The latest ParameterStatus of each parameter, in the order in which they came first.
 #[derive(Debug, Default)]
@@ -35,18 +34,13 @@ impl Parameters {
     }
 }
 
-impl Core {
+impl Retry {
     /// A ParameterStatus; it may come at any moment, also within a cycle of our own.
     pub(in super::super) fn parameter(&mut self, frame: Option<&[u8]>) -> Verdict {
         let (Some(attempt), Some(frame)) = (&mut self.attempt, frame) else {
             return Verdict::Forward;
         };
-        let is_news = match attempt.phase {
-            Phase::First => true,
-            Phase::Again(seen) => seen == attempt.heard,
-            _ => false,
-        };
-        if is_news {
+        if attempt.phase == Phase::First || attempt.is_level() {
             attempt.told.note(frame);
             attempt.untold.forget(frame);
             Verdict::Forward
