@@ -9,7 +9,8 @@ use foldhash::quality::RandomState;
 use super::decision::Decision;
 use super::names::NameContext;
 
-/// Longer texts are not kept: reading them again costs less than what they would push out.
+/// The length up to which texts are remembered: reading a longer one again costs less than what it
+/// would push out.
 pub(super) const MAX_TEXT: usize = 64 << 10;
 
 /// Shards keep sessions on different workers out of each other's way.
@@ -56,7 +57,7 @@ impl Hasher {
 }
 
 impl Memo {
-    /// One that holds about so many bytes.
+    /// A memo that holds about so many bytes.
     pub(super) fn new(bytes: usize) -> Self {
         Self {
             shards: Default::default(),
@@ -64,6 +65,8 @@ impl Memo {
         }
     }
 
+    /// The decision that is remembered for this text and these names; `hash` is their key, see
+    /// [`Hasher`].
     pub(super) fn get(&self, hash: u64, text: &[u8], names: &NameContext) -> Option<Arc<Decision>> {
         let shard = self
             .shard(hash)
@@ -73,6 +76,8 @@ impl Memo {
         (*entry.text == *text && entry.names == *names).then(|| Arc::clone(&entry.decision))
     }
 
+    /// Remembers a decision. If that is more than the memo may hold, a sixteenth of it is
+    /// forgotten.
     pub(super) fn insert(
         &self,
         hash: u64,

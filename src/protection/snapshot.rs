@@ -56,8 +56,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The same under another generation, in which any relation that is not known may, or may not,
-    /// lead to MaxCompute. Cheap: names and matcher are shared.
+    /// The same snapshot under another generation, in which any relation that is not known may lead
+    /// to MaxCompute (`blind`) or does not. This is cheap: the names and the matcher are shared.
     #[must_use]
     pub fn with_blindness(&self, blind: bool, generation: u64) -> Self {
         Self {
@@ -79,12 +79,12 @@ impl Snapshot {
         self.blind
     }
 
-    /// The database that this is about.
+    /// The name of the database, without `@warehouse`.
     pub fn database(&self) -> &str {
         self.relations.database()
     }
 
-    /// Counts up with each snapshot of a database.
+    /// The snapshot's number; it counts up with each snapshot of a database.
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -119,8 +119,9 @@ impl Snapshot {
         self.relations.protected()
     }
 
-    /// The same for a session, with what it has changed and made. What a statement only stores is no
-    /// reason here: the session knows where it leads once it is used.
+    /// What the statements of `sql` touch and do, for a session that has changed and made what
+    /// `session` says. What a statement only stores is no reason here to call it protected: the
+    /// session knows where it leads once it is used.
     pub fn decide_in(&self, sql: &[u8], session: &SessionNames) -> Arc<Decision> {
         let decision = self.decide_with_own(sql, session);
         if !decision.only_stores {
@@ -182,9 +183,9 @@ impl Snapshot {
         decision
     }
 
-    /// The same for a text of which only the head is in hand. What the rest does is not known: it
-    /// is taken to do anything, and every identifier of the statement that is cut off counts as a
-    /// relation.
+    /// What a text touches and does of which only the head is in hand. What the rest does is not
+    /// known: it is taken to do anything, and every identifier of the statement that is cut off
+    /// counts as a relation.
     pub fn decide_prefix(&self, head: &[u8], names: &NameContext) -> Arc<Decision> {
         let quick = self.quick.decide_prefix(head);
         quick.unwrap_or_else(|| {
@@ -192,7 +193,8 @@ impl Snapshot {
         })
     }
 
-    /// The same for a session, with what it has changed and made.
+    /// The same as [`Snapshot::decide_prefix`], for a session that has changed and made what
+    /// `session` says.
     pub fn decide_prefix_in(&self, head: &[u8], session: &SessionNames) -> Arc<Decision> {
         let own = session.own();
         let quick = own.adds_nothing().then(|| self.quick.decide_prefix(head));
@@ -215,8 +217,8 @@ impl Snapshot {
         self.blind || self.foreign > 0
     }
 
-    /// Why `sql` is protected, all of it: one reason for each protected relation that it names, in
-    /// no order. For people; [`Snapshot::decide`] keeps the first.
+    /// Every reason why `sql` is protected: one for each protected relation that it names, in no
+    /// order. This is for people; [`Snapshot::decide`] keeps the first.
     pub fn reasons(&self, sql: &[u8], names: &NameContext) -> Vec<Arc<Reason>> {
         let mut reasons: Vec<Arc<Reason>> = Vec::new();
         let reading = sql::analyze(sql);

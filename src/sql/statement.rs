@@ -1,4 +1,4 @@
-//! What kind of statement a statement is, and what that means for a session.
+//! What kind of statement a text holds, and what that kind does to its session.
 
 use super::analysis::Analysis;
 use super::change::Change;
@@ -15,7 +15,7 @@ use super::relations::walk;
 use super::setting;
 use super::token::Statement;
 
-/// Adds what one statement does and reads to the analysis.
+/// Adds to `analysis` what one statement does and touches.
 pub(super) fn classify<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
     if statement.keyword(0) == K::Explain {
         explain(statement, analysis);

@@ -28,8 +28,8 @@ const LOOKUPS_AT_A_TIME: usize = 16;
 /// relation of the catalog when a snapshot is made.
 const MAX_LESSONS: usize = 1_000;
 
-/// A database of which the configuration alone is known, and the background task that keeps it up to
-/// date from now on.
+/// Begins what is known of a database, with what the configuration says of it, and starts the
+/// background task that keeps it up to date from now on.
 pub(super) fn start(name: &str, common: Arc<Common>, runtime: &Handle) -> Arc<DatabaseKnowledge> {
     let first = Ingredients {
         patterns: common.rules.load().patterns.clone(),

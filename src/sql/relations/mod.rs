@@ -10,7 +10,7 @@ mod cte;
 
 use cte::Ctes;
 
-use super::analysis::{Analysis, Made, Origin};
+use super::analysis::{Analysis, Made, MadeFrom};
 use super::effects::Effects;
 use super::function;
 use super::keyword::Keyword as K;
@@ -396,7 +396,7 @@ impl Walk<'_, '_, '_> {
                     self.analysis.made.extend(target.map(|target| Made {
                         name: target.written(),
                         temporary: self.frame.into_temporary,
-                        origin: Origin::Rows,
+                        origin: MadeFrom::Rows,
                     }));
                 } else {
                     self.analysis.writes.extend(target);
