@@ -140,6 +140,7 @@ impl Rules {
             .filter(|other| other.instead_of.as_deref() == Some(rule.code()))
     }
 
+    /// The words around the rules' texts.
     pub(super) fn words(&self) -> &Words {
         &self.words
     }

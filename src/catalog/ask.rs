@@ -1,5 +1,5 @@
-//! Who answers the questions of a reading: the service account's connection, or a session that a
-//! client lends. Both by simple queries, whose answers are texts.
+//! Who answers the questions of a reading: the service account's connection, or a borrowed session.
+//! Both are asked by simple queries, whose answers are texts.
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 

@@ -7,12 +7,12 @@ use super::version::HologresVersion;
 /// Everything one reading of a database's catalogs yields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {
-    /// Relations that lead to MaxCompute.
+    /// The relations that lead to MaxCompute.
     pub relations: Vec<Relation>,
-    /// `(schema, name)` of all other relations that bear the name of one in `relations`: what an
-    /// unqualified name may mean instead.
+    /// All other relations that bear the name of one in `relations`, as schema and name: an
+    /// unqualified name may mean them instead.
     pub homonyms: Vec<(String, String)>,
-    /// Functions that run no text; of any other, what its arguments say may be run.
+    /// The functions that run no text. Any other function may run what its arguments say.
     pub functions: Vec<Function>,
     /// The settings that choose the engine.
     pub route: RouteSettings,
@@ -20,11 +20,12 @@ pub struct Contents {
     pub version: Option<HologresVersion>,
     /// The search_path a fresh session of this database has, e.g. `"$user", public`.
     pub search_path: String,
-    /// What roles bring along instead, of search_path and the settings in `route`.
+    /// What roles bring along in place of search_path and of the settings in `route`.
     pub role_settings: Vec<RoleSetting>,
 }
 
-/// What reads: a relation and what is done to it, or a function.
+/// Whether a relation leads to MaxCompute when it is read or when it is written, or whether it is a
+/// function that does when it is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Sort {
     /// A relation that is read.
@@ -35,18 +36,18 @@ pub enum Sort {
     Function,
 }
 
-/// What reads MaxCompute: a foreign table on MaxCompute's server, or a view or partition/inheritance
-/// parent that leads to one; a rule or a materialized view when its relation is written; or a
-/// function whose body does.
+/// Something that reads MaxCompute data: a foreign table on MaxCompute's server; a view, or the
+/// parent of partitions or of inheriting tables, that leads to one; a relation that does so when it
+/// is written, by a rule or as a materialized view; or a function whose body does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relation {
     /// Schema, exactly as the catalog spells it.
     pub schema: String,
     /// Name, exactly as the catalog spells it.
     pub name: String,
-    /// What is done to it, for it to read MaxCompute.
+    /// What has to be done to it for it to read MaxCompute data.
     pub sort: Sort,
-    /// It does so only through what inherits from it: `ONLY` it does not.
+    /// True if it does so only through what inherits from it. `ONLY name` then does not.
     pub inherited: bool,
     /// A foreign table's MaxCompute project (`project` or `project#schema`, as the table option
     /// says; compare by [`project_key`]). `None`: not a MaxCompute foreign table, or one without
@@ -75,6 +76,6 @@ pub struct Function {
     pub schema: String,
     /// Name, exactly as the catalog spells it; all functions of that name are meant.
     pub name: String,
-    /// It does nothing but read, nor does what it calls.
+    /// True if neither the function nor what it calls does anything but read.
     pub only_reads: bool,
 }

@@ -10,8 +10,8 @@ pub fn project_key(option: &str) -> String {
     project.trim().to_ascii_lowercase()
 }
 
-/// The database behind a startup packet's `database`: Hologres' virtual warehouses are named
-/// `database@warehouse` there and share the database's catalogs.
+/// The name of the database that a startup packet's `database` means. Hologres' virtual warehouses
+/// are named `database@warehouse` there, and share the database's catalogs.
 pub fn database_name(startup: &str) -> &str {
     match startup.rsplit_once('@') {
         Some((database, _)) if !database.is_empty() => database,

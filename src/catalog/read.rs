@@ -161,8 +161,8 @@ pub(super) async fn databases(asked: &mut impl Ask) -> Result<Vec<String>, ReadE
     Ok(rows.iter().map(|row| text(row, 0)).collect())
 }
 
-/// Asks everything. `servers` are MaxCompute's foreign servers. Nothing is set on the way, so that
-/// a borrowed session is the same after it.
+/// Asks all the questions of a reading. `servers` are the names of MaxCompute's foreign servers.
+/// Nothing is set on the way, so that a borrowed session is the same after it.
 pub(crate) async fn contents(
     asked: &mut impl Ask,
     servers: &[String],

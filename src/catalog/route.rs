@@ -36,18 +36,18 @@ pub(crate) fn route_setting(common_table: bool) -> (&'static str, &'static str) 
 /// database.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RouteSettings {
-    /// `hg_experimental_enable_access_odps_orc_via_holo`: on is HQE. `None`: the setting does not
-    /// exist (42704) or was not asked.
+    /// Whether `hg_experimental_enable_access_odps_orc_via_holo` is on, which means HQE. `None`:
+    /// the setting does not exist (42704) or was not asked for.
     pub orc_via_holo: Option<bool>,
-    /// `hg_experimental_external_catalog_routing`.
+    /// The value of `hg_experimental_external_catalog_routing`.
     pub catalog_routing: Option<String>,
-    /// True if `pg_settings.context` says that any user may set the orc setting.
+    /// True if `pg_settings.context` says that any user may set the first of these.
     pub user_may_set: bool,
 }
 
 impl RouteSettings {
-    /// The same for a session whose role brings along `name = value`; other settings than these
-    /// change nothing.
+    /// These settings for a session whose role brings along `name = value`. If it is another
+    /// setting than these, nothing changes.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         if ORC_VIA_HOLO.contains(&name) {
@@ -68,7 +68,7 @@ impl RouteSettings {
     }
 }
 
-/// A boolean setting as SHOW may print it: PostgreSQL says `on`, the vendor's page `false`.
+/// Reads a boolean setting as SHOW may print it: PostgreSQL says `on`, the vendor's page `false`.
 pub(super) fn boolean(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
         "on" | "true" | "yes" | "1" | "t" => Some(true),

@@ -1,5 +1,5 @@
-//! Hologres' version, and `hg_version()`'s text, parsed loosely: the vendor's own samples carry typos, and newer ones are
-//! shorter.
+//! Hologres' version, and reading it from the text that `hg_version()` answers. That is done
+//! loosely: the vendor's own samples carry typos, and newer texts are shorter.
 
 /// A Hologres version, from `hg_version()`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -33,7 +33,7 @@ struct Worker {
     load: Arc<AtomicUsize>,
 }
 
-/// The way to all workers.
+/// Hands connections to the workers.
 #[derive(Clone)]
 pub(super) struct Workers(Vec<Worker>);
 

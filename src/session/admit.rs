@@ -102,10 +102,12 @@ pub(super) struct Seat {
     setting: Option<String>,
 }
 
-/// All of them.
+/// The quotas that a session counts against.
 pub(super) struct Seats;
 
 impl Seats {
+    /// Those of a session on this upstream: the one of all sessions, and the upstream's own if it
+    /// has one.
     pub(super) fn of(
         upstream: &Upstream,
         admission: &Admission,
@@ -128,6 +130,7 @@ impl Seats {
 }
 
 impl Seat {
+    /// The refusal of a session for which there is no place here.
     pub(super) fn refusal(&self, full: Full) -> Refusal {
         let limit = full.limit(self.total, Limit::SessionsPerAddress);
         let most = bound(full, self.quota);

@@ -10,7 +10,7 @@ use super::pump::Close;
 
 /// How long a connection that was told goodbye may take to hear it.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
-/// Ends a connection as its peer is to hear of it.
+/// Ends a connection with FIN or RST.
 pub(super) async fn close<T: Transport>(mut stream: Stream<T>, how: Close) {
     match how {
         Close::Fin => {
@@ -21,7 +21,8 @@ pub(super) async fn close<T: Transport>(mut stream: Stream<T>, how: Close) {
     }
 }
 
-/// Closes so that what was sent last arrives.
+/// Closes a connection so that what was sent last arrives: the peer's bytes are read and dropped
+/// until it closes, too, since a socket that is closed with unread bytes resets the connection.
 pub(super) async fn linger<T: Transport>(mut stream: Stream<T>) {
     let goodbye = async {
         let _ = stream.shut_down().await;

@@ -40,11 +40,11 @@ pub(super) struct Login<T> {
 pub(super) struct LoggedIn<T> {
     pub(super) server: Stream<T>,
     pub(super) origin: Origin,
-    /// From the client, not looked at yet.
+    /// What came from the client and was not looked at yet.
     pub(super) from_client: Vec<u8>,
-    /// From the server: the first ReadyForQuery, and what came behind it.
+    /// What came from the server: the first ReadyForQuery, and what came behind it.
     pub(super) from_server: Vec<u8>,
-    /// The session's `client_encoding` is UTF8.
+    /// True if the session's `client_encoding` is UTF8.
     pub(super) utf8: bool,
 }
 

@@ -15,7 +15,8 @@ use super::refusal::Refusal;
 /// How long a client that is refused may take to read why.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// Refuses by a limit: counted by its name, logged now and then.
+/// Refuses a client by a limit: the refusal is counted by the limit's name, and logged now and
+/// then.
 pub(super) async fn refuse_for<N: Network>(
     client: Stream<N::Transport>,
     refusal: &Refusal,

@@ -93,7 +93,7 @@ enum Next {
 /// How a session ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ending {
-    /// Why.
+    /// Why the session ends.
     pub(super) reason: CloseReason,
     /// How the client is told.
     pub(super) client: Close,
@@ -113,8 +113,8 @@ impl Ending {
 }
 
 impl<T: Transport> Running<T> {
-    /// From what a login has left; `from_server` begins with a ReadyForQuery, which the client has
-    /// been sent.
+    /// A session that runs, made of what its login has left. `from_server` begins with a
+    /// ReadyForQuery, which the client has been sent.
     pub(super) fn new(
         client: Stream<T>,
         logged_in: LoggedIn<T>,
@@ -151,7 +151,7 @@ impl<T: Transport> Running<T> {
         }
     }
 
-    /// Pumps until the session is to end.
+    /// Moves bytes until the session is to end.
     pub(super) async fn run<N: Network<Transport = T>>(
         &mut self,
         context: &Arc<Context<N>>,

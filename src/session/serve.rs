@@ -28,9 +28,9 @@ const HURRIED_GREETING: Duration = Duration::from_secs(2);
 pub(crate) struct Accepted<T> {
     /// The connection.
     pub(crate) stream: T,
-    /// Whose it is, as the socket says.
+    /// The peer's address, as the socket says it.
     pub(crate) peer: SocketAddr,
-    /// What it was accepted by.
+    /// The listener that accepted it.
     pub(crate) listener: Arc<Listener>,
     /// Its place among the greetings.
     pub(crate) place: Place,

@@ -40,6 +40,7 @@ pub(super) struct SessionWorld {
 }
 
 impl SessionWorld {
+    /// What a session that logs in so has to go by, before [`SessionWorld::ready`].
     pub(super) fn new(startup: Startup<'_>, upstream: &Arc<Upstream>, settings: &Settings) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let database = upstream.knowledge().database(&text(startup.database()));
@@ -62,8 +63,8 @@ impl SessionWorld {
         }
     }
 
-    /// Asks this session to read the catalogs, if somebody has to and it can: in replication mode and
-    /// on the fixed front end there is no SQL to do it with.
+    /// Borrows this session to read the catalogs, if somebody has to read them and it can: in
+    /// replication mode and on the fixed front end there is no SQL to do it with.
     pub(super) fn borrow_session(&self, startup: Startup<'_>) -> Option<BorrowedReading> {
         let speaks_sql = !startup.is_replication() && !startup.is_fixed_front_end();
         speaks_sql.then(|| self.database.borrow_session()).flatten()
@@ -86,6 +87,7 @@ impl SessionWorld {
         self.user_may_set = route.user_may_set;
     }
 
+    /// The user's name.
     pub(super) fn user(&self) -> &str {
         &self.names_uncertain.user
     }
@@ -106,10 +108,12 @@ impl SessionWorld {
         }
     }
 
+    /// Notes that this user's SET of the route has succeeded.
     pub(super) fn proven(&self) {
         self.upstream.set_proven(&self.names_uncertain.user);
     }
 
+    /// Notes that DDL was seen passing.
     pub(super) fn catalog_changed(&self) {
         self.database.catalog_changed();
     }

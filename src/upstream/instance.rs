@@ -38,19 +38,20 @@ impl Upstream {
         &self.knowledge
     }
 
-    /// `user`'s SET of the route has succeeded here: from now on it may be put into a transaction of
-    /// that user's.
+    /// Notes that `user`'s SET of the route has succeeded here: from now on it may be put into a
+    /// transaction of that user's.
     pub fn set_proven(&self, user: &str) {
         self.proven.add(user);
     }
 
-    /// See [`Upstream::set_proven`].
+    /// True if `user`'s SET of the route has succeeded here, see [`Upstream::set_proven`].
     pub fn is_proven(&self, user: &str) -> bool {
         self.proven.has(user)
     }
 
-    /// The value that takes the place of `before`, or begins anew. What was found of the same server
-    /// over the same kind of TLS stays known; who may set the route, only if it is the same route.
+    /// The upstream that takes the place of `before`, or begins anew. What was found out about the
+    /// same server over the same kind of TLS stays known; who may set the route stays known only if
+    /// it is the same route.
     pub(super) fn succeed(
         before: Option<&Self>,
         settings: &config::Upstream,

@@ -6,7 +6,7 @@ use crate::config::problem::{Notes, nearest};
 use crate::config::settings::Settings;
 use crate::glob::Glob;
 
-/// Each session must match one rule at most.
+/// Checks that each session matches one rule of a listener at most.
 pub(super) fn overlaps(listener: &Listener, path: &str, notes: &mut Notes) {
     let globs = listener.rules.iter().map(|rule| {
         let [user, database] = [&rule.user, &rule.database].map(|pattern| Glob::exact(pattern));
@@ -38,7 +38,7 @@ pub(super) fn overlaps(listener: &Listener, path: &str, notes: &mut Notes) {
     }
 }
 
-/// The upstreams' names, and those that lead to them.
+/// Checks the upstreams' names, and those by which listeners lead to them.
 pub(super) fn names(settings: &Settings, pending: &Pending, notes: &mut Notes) {
     let upstreams = &settings.upstreams;
     let mut complete = true;

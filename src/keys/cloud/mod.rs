@@ -1,9 +1,9 @@
-//! The `alibaba-cloud` provider: MaxCompute says how a project is encrypted and with which key, KMS
-//! what has become of the key.
+//! The provider that asks Alibaba Cloud: MaxCompute says how a project is encrypted and with which
+//! key, and KMS what has become of the key.
 //!
 //! What the account may list comes in a few calls: `ListProjects` answers for all its projects at
-//! once, and those that look a project up within the minute are answered from it. Others, and
-//! accounts that may not list, cost one `GetProject` each.
+//! once, and whoever looks one of these up within the minute is answered from that. Any other
+//! project, and any project of an account that may not list, costs one `GetProject`.
 
 mod api;
 mod credentials;
@@ -50,7 +50,7 @@ const LISTING_PAUSE: Duration = Duration::from_mins(10);
 const PAGE: &str = "100";
 const MAX_PAGES: usize = 20;
 
-/// Projects and keys, from the cloud.
+/// Asks the cloud about projects and keys.
 pub struct AlibabaCloud {
     cloud: Cloud,
     api: Api,
