@@ -61,7 +61,7 @@ impl Fact {
         match self {
             Self::ClientSetRoute => context.client_set_route,
             Self::RouteWasSet => context.route_was_set,
-            // What could not be set this time cannot be set the next time.
+            // If the route could not be set this time, the next run will fail in the same way.
             Self::Learned => {
                 context.learned && context.not_retried != Some(NotRetried::RouteNotSet)
             }

@@ -170,7 +170,8 @@ pub(crate) async fn contents(
     let (role_settings, mut of_all) = role_settings(asked).await?;
     let search_path = match fresh_value(asked, "search_path").await? {
         Some((path, _)) if !path.is_empty() => path,
-        // It is this session's own, or none that can be seen: then what the others' will have.
+        // The value that SHOW gives is this session's own, or there is none to see. Then the others
+        // will have what is set for them all.
         _ => of_all
             .remove("search_path")
             .unwrap_or_else(|| DEFAULT_SEARCH_PATH.to_owned()),
@@ -364,7 +365,7 @@ async fn hologres_version(asked: &mut impl Ask) -> Result<Option<HologresVersion
     let Some(schema) = first_value(&schema) else {
         return Ok(None);
     };
-    // It may be refused to this role, or by a fixed front end.
+    // This role may not be allowed to call it, or a fixed front end may not run it.
     let answer = ask_if_allowed(asked, &format!("SELECT {schema}.hg_version()")).await?;
     Ok(first_value(&answer).and_then(|text| version::parse(&text)))
 }

@@ -55,8 +55,8 @@ impl Draft {
     /// The defaults, before any source was read.
     pub(super) fn new() -> Self {
         let mut settings = Settings::for_upstream("", HOLOGRES_PORT);
-        // No address is what the check reports as missing; where a listener leads is settled once
-        // all upstreams are known.
+        // An upstream without an address is what the check reports as missing. Where a listener
+        // leads is settled once all upstreams are known.
         settings.upstream_mut().addresses.clear();
         settings.listeners[0].upstream = None;
         Self {

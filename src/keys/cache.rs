@@ -308,7 +308,8 @@ impl KeyCache {
                 };
                 (answer, changed)
             }
-            // Forgotten while it flew: those who wait get it, nobody else does.
+            // The entry was forgotten while its lookup was under way: those who wait for the lookup
+            // get its answer, and nobody else does.
             _ => (outcome.map(|record| record.map(Arc::new)), false),
         };
         if changed {
@@ -339,7 +340,8 @@ impl KeyCache {
                 };
             }
             Ok(None) => {
-                // Nobody's not knowing contradicts no lesson; it outlives everything else.
+                // That nobody knows the project contradicts no lesson about it, but takes the place
+                // of anything else that was known.
                 entry
                     .known
                     .take_if(|known| !known.is_lesson() || known.expires_at <= now);

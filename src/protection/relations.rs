@@ -224,7 +224,8 @@ impl Relations {
         if let Some(reason) = &self.not_ascii
             && std::str::from_utf8(name).is_err()
         {
-            // Which one it is cannot be told without the client's encoding: the safe side.
+            // Without the client's encoding it cannot be told which relation is meant, so it is
+            // taken for a protected one.
             return Standing::Protected(Arc::clone(reason));
         }
         match (&relation.database, &relation.schema) {
@@ -346,8 +347,9 @@ impl Relations {
         let schemas = implicit.into_iter().chain(path.iter().map(String::as_str));
         for schema in schemas {
             let schema = if schema == "$user" { user } else { schema };
-            // Of a name that is known, every relation is: where none is given, there is none. A
-            // name that is not known may exist wherever a pattern matches.
+            // If any relation of this name is known, all of them are, so a schema for which none is
+            // known has none. A name that is not known may exist in any schema where a pattern
+            // matches.
             let known = entries.iter().any(|entry| *entry.schema == *schema);
             if known || (entries.is_empty() && !is_system_name(name)) {
                 match self.qualified(schema.as_bytes(), name, only) {

@@ -281,7 +281,8 @@ impl SessionNames {
         if temporary {
             let own = Arc::make_mut(&mut self.scope.own);
             own.temporary.retain(|(known, _)| *known != name.1);
-            // One more that is not remembered hides nothing: the safe side.
+            // A temporary relation that is not remembered hides no other, which errs on the safe
+            // side.
             if own.temporary.len() < MAX_OWN {
                 own.temporary.push((name.1.clone(), leads.clone()));
             }
@@ -302,7 +303,7 @@ impl SessionNames {
         let role = scope.local_role.as_ref().unwrap_or(&scope.role).or(user);
         let path = scope.local_path.as_ref().unwrap_or(&scope.path);
         let path = path.or(self.login_path.as_ref());
-        // A path through the role's own schema is not known without the role.
+        // If the role is not known, neither is a path with the role's own schema in it.
         let is_known =
             |path: &&Vec<String>| role.is_some() || path.iter().all(|schema| schema != "$user");
         self.now = NameContext {

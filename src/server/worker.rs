@@ -63,7 +63,7 @@ impl Workers {
                             _ = stopped => {}
                         }
                     });
-                    // A resolver that does not answer does not hold the end up.
+                    // The end does not wait for a resolver that does not answer.
                     runtime.shutdown_background();
                 })?;
             workers.push(Worker {
@@ -95,7 +95,7 @@ impl Workers {
             place,
             load: Load::on(&worker.load),
         };
-        // Refused only by a worker that has stopped, with the process.
+        // Sending fails only if the worker has stopped, with the process.
         let _ = worker.connections.send(connection).await;
     }
 }

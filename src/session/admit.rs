@@ -59,7 +59,8 @@ pub(super) async fn admit<N: Network>(
         refuse(client, &refusal).await;
         return None;
     };
-    // Sessions get their places when they have logged in; who could not get one need not try.
+    // Sessions get their places once they have logged in. A client that could not get one now is
+    // told so before it logs in.
     let limits = &settings.limits;
     let admission = &shared.admission;
     let full = Seats::of(upstream, admission, settings).find_map(|seat| {

@@ -14,7 +14,7 @@ pub(super) const LINGER: Duration = Duration::from_secs(1);
 pub(super) async fn close<T: Transport>(mut stream: Stream<T>, how: Close) {
     match how {
         Close::Fin => {
-            // A server that does not take the end of TLS has lost its right to it.
+            // A server that does not take the end of TLS in time does not get it.
             let _ = timeout(LINGER, stream.shut_down()).await;
         }
         Close::Reset => stream.reset(),

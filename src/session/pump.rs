@@ -328,7 +328,8 @@ impl Lane {
             self.head = 0;
         }
         let grown = if self.allowance > buffer.len() {
-            // At once, lest two large buffers stand beside each other; what is not used costs nothing.
+            // The buffer grows to this size at once, lest two large buffers stand beside each
+            // other; pages of it that are not used cost nothing.
             self.allowance.next_multiple_of(SMALL)
         } else if needed > buffer.len() {
             needed.next_multiple_of(SMALL)

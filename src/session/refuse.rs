@@ -40,7 +40,7 @@ pub(crate) fn too_many(limit: Limit, most: usize) -> Vec<u8> {
 /// Tells a client why there is no session, and closes.
 pub(super) async fn refuse<T: Transport>(mut client: Stream<T>, refusal: &Refusal) {
     if let Some(frame) = refusal.fatal() {
-        // Whoever does not take a word need not be waited for.
+        // A client that does not take the message in time does not get it.
         let _ = timeout(LAST_WORD, client.send(&frame)).await;
     }
     linger(client).await;

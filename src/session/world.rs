@@ -170,18 +170,19 @@ impl World for SessionWorld {
         let snapshot = self.database.snapshot();
         let mut learned = false;
         if fault.is_curable() && !context.client_owns_route && !context.route_was_set {
-            // The next session needs no failure.
+            // With this lesson, the next session's statement need not fail first.
             self.learn(fault.project.as_deref(), context.decision);
             let suspects = context
                 .decision
                 .map_or(0, |decision| decision.suspects.len());
-            // The next run is steered if what it reads is known by name.
+            // The next run of the same statement is steered if what it reads is known by name.
             learned = suspects == 1 || suspects > 1 && fault.project.is_some();
             let explained = context.decision.is_some_and(|decision| {
                 decision.protected.is_some() || !decision.suspects.is_empty()
             });
             if !explained {
-                // It reads what nobody has seen: Hologres makes foreign tables at their first query.
+                // It reads a relation that no reading of the catalogs has seen: Hologres makes some
+                // foreign tables when they are first queried.
                 self.database.catalog_changed();
             }
         }

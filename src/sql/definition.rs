@@ -39,7 +39,7 @@ pub(super) fn define<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: 
     } else {
         let origin = match statement.keyword(object) {
             K::Table if foreign => MadeFrom::Project(project(statement)),
-            // A materialized view reads when it is refreshed.
+            // A materialized view leads nowhere by itself: it reads when it is refreshed.
             K::View | K::Function | K::Procedure | K::Rule => MadeFrom::Stored,
             _ => MadeFrom::Rows,
         };
@@ -144,7 +144,8 @@ fn create<'a>(
     let mut name = name_behind(statement, object);
     match statement.keyword(object) {
         K::Table => {
-            // A partition, or what inherits: its parent leads there, too.
+            // A partition of, or a table that inherits from, another makes that one lead there,
+            // too.
             for parent in name..statement.len() {
                 let is_parent = statement.is_word(parent, "of")
                     && statement.is_word(parent - 1, "partition")
@@ -161,7 +162,7 @@ fn create<'a>(
             }
         }
         K::View | K::Function | K::Procedure => {}
-        // `RULE name AS ON event TO table`: who uses the table may run it.
+        // In `RULE name AS ON event TO table`, it is the table whose use may run the rule.
         K::Rule => match statement.find_outside(name, K::To) {
             Some(to) => name = to + 1,
             None => return,

@@ -28,7 +28,7 @@ pub(super) fn query_in<'a>(
 
 /// Adds what `EXECUTE name (arguments)` does; `name` is where its name stands.
 pub(super) fn execute<'a>(statement: &Statement<'_, 'a>, name: usize, analysis: &mut Analysis<'a>) {
-    // What it runs is known by name only.
+    // What the prepared statement does is not known here, only its name.
     analysis.add(Effects::WRITES.with(Effects::CALLS_UNKNOWN));
     analysis
         .names

@@ -51,7 +51,7 @@ fn explain<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
     if !analyze {
         analysis.changes.clear();
         analysis.made.clear();
-        // Planning may still run what it takes for constant.
+        // Planning may run functions whose calls it takes for constants.
         let kept = Effects::CALLS_UNKNOWN.with(Effects::ROUTE_DOUBT);
         analysis.effects = before.with(Effects(analysis.effects.0 & kept.0));
     }
@@ -123,7 +123,7 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
         K::Close => {
             let name = unless_all(statement, next);
             if name.is_none() {
-                // Cursors WITH HOLD among them are not the transaction's.
+                // Cursors WITH HOLD may be among them, which outlive the transaction.
                 analysis.add(writes);
             }
             analysis.names.push(NameUse::Close(name));

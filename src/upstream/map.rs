@@ -32,7 +32,7 @@ impl Upstreams {
         before: Option<&Self>,
         runtime: &Handle,
     ) -> Result<Self, TlsError> {
-        // All that can fail comes first.
+        // Everything that can fail comes first, so that a failure changes nothing.
         let options = socket_options(settings);
         let endpoints = settings
             .upstreams

@@ -20,7 +20,8 @@ pub(super) fn overlaps(listener: &Listener, path: &str, notes: &mut Notes) {
             else {
                 continue;
             };
-            // The empty name, which nobody has, is one that only patterns of stars have in common.
+            // If the name that both have in common is the empty one, both patterns consist of
+            // stars.
             let such = |what: &str, name: String| match name.as_str() {
                 "" => format!("any {what}"),
                 name => format!("{what} {name:?}"),
@@ -55,7 +56,7 @@ pub(super) fn names(settings: &Settings, pending: &Pending, notes: &mut Notes) {
             notes.wrong(&key, text);
         }
     }
-    // Should one have no name, it may be what is meant.
+    // An upstream whose name is missing may be the one that is meant.
     if !complete {
         return;
     }

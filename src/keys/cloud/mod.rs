@@ -137,7 +137,8 @@ impl AlibabaCloud {
 
     /// What a listing younger than a minute says of the project, if it says anything.
     async fn listed(&self, project: &str) -> Option<Encrypted> {
-        // Whoever comes while it is made waits for it: that is what makes it one call.
+        // Whoever comes while the listing is made waits for the lock, so that it is one call for
+        // all.
         let mut listing = self.listing.lock().await;
         let current = listing.as_ref().is_some_and(|listing| {
             let life = match listing.projects {
@@ -238,8 +239,8 @@ impl AlibabaCloud {
         let encryption = match (encrypted.enable, encrypted.key) {
             (false, _) => Encryption::None,
             (true, Some(id)) if is_kms_key(&id) => {
-                // That it is encrypted matters most; a key that this account may not describe
-                // (another account's, say) does not take it away.
+                // What matters most is that the project is encrypted. That stays true if this
+                // account may not describe the key, which may be another account's.
                 let described = self.describe_key(&id).await.unwrap_or_else(|error| {
                     tracing::warn!(project, key = id, %error, "KMS does not describe the key");
                     KmsKey {

@@ -99,7 +99,8 @@ impl Ingredients {
             .iter()
             .map(|relation| self.own_reason(relation, &patterns).map(Arc::new))
             .collect();
-        // From those upward, breadth first, so that the chain that is told is a shortest one.
+        // From these relations upward, breadth first, so that the chain in a reason is a shortest
+        // one.
         let mut readers: Vec<Vec<usize>> = vec![Vec::new(); relations.len()];
         for (reader, relation) in relations.iter().enumerate() {
             for &read in &relation.reads {

@@ -391,7 +391,7 @@ impl Walk<'_, '_, '_> {
                     self.analysis.reads.extend(target.clone());
                 }
                 if self.frame.select_into {
-                    // INSERT, UPDATE and DELETE make nothing, whatever stands in them.
+                    // Only a SELECT makes a relation by INTO.
                     let target = target.filter(|_| !is_change(statement.keyword(0)));
                     self.analysis.made.extend(target.map(|target| Made {
                         name: target.written(),
