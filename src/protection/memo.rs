@@ -13,6 +13,13 @@ use super::names::NameContext;
 /// would push out.
 pub(super) const MAX_TEXT: usize = 64 << 10;
 
+/// Bytes that are remembered of texts that were read in full.
+pub(super) const READ_BYTES: usize = 8 << 20;
+
+/// Bytes that are remembered of texts that need not be read. There are more of these, and deciding them
+/// anew costs little.
+pub(super) const QUICK_BYTES: usize = 4 << 20;
+
 /// Shards keep sessions on different workers out of each other's way.
 const SHARDS: usize = 16;
 

@@ -11,7 +11,7 @@ mod build;
 use std::sync::{Arc, LazyLock};
 
 use super::decision::Decision;
-use super::memo::{Hasher, MAX_TEXT, Memo};
+use super::memo::{Hasher, MAX_TEXT, Memo, QUICK_BYTES, READ_BYTES};
 use super::names::NameContext;
 use super::quick::Quick;
 use super::reason::Reason;
@@ -22,12 +22,6 @@ use crate::catalog::{HologresVersion, RouteSettings};
 use crate::sql::{self, Analysis, Effects, Reading, RelationName};
 
 pub use build::SnapshotBuilder;
-
-/// Bytes of texts that were read in full, and are remembered.
-const READ_BYTES: usize = 8 << 20;
-
-/// The same of texts that need not be read. They are more, and deciding them anew costs little.
-const QUICK_BYTES: usize = 4 << 20;
 
 /// A shorter text that need not be read is scanned again in less time than it is looked up.
 const MIN_QUICK_TEXT: usize = 128;

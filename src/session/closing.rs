@@ -1,10 +1,11 @@
-//! Ending one connection so that its peer hears of it as it should.
+//! Ending one connection: what the peer is told, and that it hears of the end as it should.
 
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use crate::net::{Stream, Transport};
+use crate::wire::compose;
 
 use super::pump::Close;
 
@@ -32,4 +33,16 @@ pub(super) async fn linger<T: Transport>(mut stream: Stream<T>) {
         }
     };
     let _ = timeout(LINGER, goodbye).await;
+}
+
+/// The FATAL of a session that ends because Osprey does.
+pub(super) fn shutdown_notice() -> bytes::Bytes {
+    let mut frame = Vec::new();
+    compose::fatal(
+        &mut frame,
+        "57P01",
+        "terminating connection: Osprey is shutting down",
+        None,
+    );
+    frame.into()
 }

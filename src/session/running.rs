@@ -22,9 +22,9 @@ use tokio::time::{Instant, Sleep};
 use crate::core::{Core, End, Outbox, Policy};
 use crate::net::{Network, Stream, Transport};
 use crate::observe::metrics::CloseReason;
-use crate::wire::compose;
 
 use super::cancel;
+use super::closing::shutdown_notice;
 use super::context::Context;
 use super::login::{LoggedIn, READY_FOR_QUERY};
 use super::pump::{Close, Judge, Lane, Sender, Turn};
@@ -463,18 +463,6 @@ impl<T: Transport> Running<T> {
             cancel::send(&key, &origin, session, &shared).await;
         }));
     }
-}
-
-/// The FATAL of a session that ends because Osprey does.
-fn shutdown_notice() -> bytes::Bytes {
-    let mut frame = Vec::new();
-    compose::fatal(
-        &mut frame,
-        "57P01",
-        "terminating connection: Osprey is shutting down",
-        None,
-    );
-    frame.into()
 }
 
 #[cfg(test)]

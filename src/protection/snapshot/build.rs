@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use super::{QUICK_BYTES, READ_BYTES, Snapshot};
+use super::Snapshot;
 use crate::catalog::{HologresVersion, RouteSettings};
 use crate::config::TablePattern;
-use crate::protection::memo::{Hasher, Memo};
+use crate::protection::memo::{Hasher, Memo, QUICK_BYTES, READ_BYTES};
 use crate::protection::quick::Quick;
 use crate::protection::reason::Reason;
 use crate::protection::relations::{Relations, Standing};
