@@ -259,7 +259,6 @@ impl Core {
             policy,
             unknown: Arc::new(Decision {
                 effects: Effects::WRITES
-                    .with(Effects::COPY_IN)
                     .with(Effects::BEGINS)
                     .with(Effects::ENDS)
                     .with(Effects::ROUTE_DOUBT),
