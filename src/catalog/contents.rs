@@ -50,7 +50,7 @@ pub struct Relation {
     /// True if it does so only through what inherits from it. `ONLY name` then does not.
     pub inherited: bool,
     /// A foreign table's MaxCompute project (`project` or `project#schema`, as the table option
-    /// says; compare by [`project_key`]). `None`: not a MaxCompute foreign table, or one without
+    /// says; compare by [`project_key`](super::project_key)). `None`: not a MaxCompute foreign table, or one without
     /// the option.
     pub project: Option<String>,
     /// The relations that it reads directly, as indices into [`Contents::relations`]; only those

@@ -1,6 +1,6 @@
 //! What a database's catalogs say: the MaxCompute foreign tables, and every relation that leads
 //! to one. A reading asks either through a service account ([`Service`], with tokio-postgres), or
-//! through a client's session that is borrowed for it (whatever can [`ask::Ask`]). `lineage.rs` finds
+//! through a client's session that is borrowed for it (whatever can `ask::Ask`). `lineage.rs` finds
 //! what leads to a foreign table; [`Contents`] is what a reading yields.
 
 pub(crate) mod ask;

@@ -6,7 +6,7 @@
 //! | waits for | the upstream connection; then whoever speaks next |
 //! | until | `limits.login_timeout` after the startup packet; each connect, `upstream.connect_timeout` |
 //!
-//! Authentication is relayed, not terminated; [`scram`](super::scram) has the one exception. A login
+//! Authentication is relayed, not terminated; `scram.rs` has the one exception. A login
 //! holds one of `limits.max_logins` places; the session's own place is taken when it has succeeded.
 
 use std::sync::Arc;

@@ -106,7 +106,7 @@ fn is_modifier(statement: &Statement<'_, '_>, index: usize) -> bool {
     .any(|word| statement.is_word(index, word))
 }
 
-/// Where the name is behind the kind of object, IF [NOT] EXISTS and ONLY.
+/// Where the name is behind the kind of object, `IF [NOT] EXISTS` and ONLY.
 fn name_behind(statement: &Statement<'_, '_>, object: usize) -> usize {
     let mut name = object + 1;
     if statement.keyword(name) == K::If {
