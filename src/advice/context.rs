@@ -53,7 +53,7 @@ impl NotRetried {
         Self::RouteNotSet,
     ];
 
-    /// For metrics' labels, and the key of its words in the table.
+    /// The name of the reason in metrics' labels, and the key of its words in the table.
     pub fn label(self) -> &'static str {
         match self {
             Self::SwitchedOff => "switched_off",
@@ -104,7 +104,7 @@ pub struct AdviceContext<'a> {
     pub version: Option<HologresVersion>,
     /// Why it was not run again; `None`: nothing to say about that.
     pub not_retried: Option<NotRetried>,
-    /// Replace the pangu path in what Hologres said.
+    /// True if the pangu path is to be replaced in what Hologres said.
     pub redact: bool,
     /// The language of the texts.
     pub language: Language,

@@ -185,7 +185,8 @@ impl Rules {
                 .filter(|text| begins_as_engine(text))
                 .find_map(|text| self.recognize_text(text, &sqlstate))
         })?;
-        // What clients act on stays as it came; another engine may read the data all the same.
+        // An error that clients act on is left alone, except where running again on another engine
+        // may help.
         (fault.is_curable() || !clients::act_on(error)).then_some(fault)
     }
 

@@ -16,6 +16,7 @@ pub(super) struct Both {
 }
 
 impl Both {
+    /// The text in one language.
     pub(super) fn of(&self, language: Language) -> &str {
         match language {
             Language::English => &self.en,
@@ -37,7 +38,8 @@ pub enum Cure {
     Advised,
 }
 
-/// What a setting does beside curing: then it is never made by Osprey.
+/// What a rule's setting does beside curing. A setting that does any of these is never made by
+/// Osprey.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Touches {

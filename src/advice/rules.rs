@@ -35,7 +35,7 @@ pub struct Rules {
 static IN_FORCE: OnceLock<Rules> = OnceLock::new();
 
 impl Rules {
-    /// The table that [`super::recognize`] goes by: Osprey's own, or what was put into force.
+    /// The table that [`super::recognize()`] goes by: Osprey's own, or what was put into force.
     pub fn in_force() -> &'static Self {
         IN_FORCE.get_or_init(|| Self::parse(None).expect("a test reads the embedded table"))
     }
@@ -140,6 +140,7 @@ impl Rules {
             .filter(|other| other.instead_of.as_deref() == Some(rule.code()))
     }
 
+    /// The words around the rules' texts.
     pub(super) fn words(&self) -> &Words {
         &self.words
     }

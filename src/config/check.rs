@@ -1,5 +1,5 @@
-//! What one value alone cannot show: settings that contradict each other, and the files that the
-//! configuration names.
+//! Checks what one value alone cannot show: whether settings contradict each other, and whether the
+//! files that they name can be used.
 
 mod addresses;
 mod leads;

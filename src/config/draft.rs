@@ -10,11 +10,11 @@ use super::values::HOLOGRES_PORT;
 
 /// Settings on their way from the defaults to checked ones.
 pub(super) struct Draft {
-    /// As far as they are known.
+    /// The settings, as far as they are known.
     pub(super) settings: Settings,
     /// What is not among them yet.
     pub(super) pending: Pending,
-    /// There is a file, and it could not be read.
+    /// True if there is a file, and it could not be read.
     pub(super) unread: bool,
     /// The mistakes so far, and where each setting was given.
     pub(super) notes: Notes,
@@ -24,15 +24,15 @@ pub(super) struct Draft {
 pub(super) struct Pending {
     /// Where the password of the catalog account of `[catalog]` comes from.
     pub(super) password: Option<PasswordSource>,
-    /// `[protect]`
+    /// What `[protect]` says.
     pub(super) protect: Protect,
     /// The path of each listener in [`Notes`]: `listen`, or `listener[0]`, `listener[1]`, …
     pub(super) listeners: Vec<String>,
-    /// One for each upstream.
+    /// What is not in the settings of each upstream yet.
     pub(super) upstreams: Vec<PendingUpstream>,
 }
 
-/// See [`Pending`].
+/// What is not in the settings of one upstream yet.
 pub(super) struct PendingUpstream {
     /// Its path in [`Notes`]: `upstream`, or `upstream[0]`, `upstream[1]`, …
     pub(super) path: String,
@@ -42,7 +42,7 @@ pub(super) struct PendingUpstream {
     pub(super) protect: Protect,
 }
 
-/// See [`Pending::password`].
+/// Where the password of an account comes from.
 #[derive(Clone)]
 pub(super) enum PasswordSource {
     /// It is given as it is.
@@ -52,11 +52,11 @@ pub(super) enum PasswordSource {
 }
 
 impl Draft {
-    /// The defaults.
+    /// The defaults, before any source was read.
     pub(super) fn new() -> Self {
         let mut settings = Settings::for_upstream("", HOLOGRES_PORT);
-        // No address is what the check reports as missing; where a listener leads is settled once
-        // all upstreams are known.
+        // An upstream without an address is what the check reports as missing. Where a listener
+        // leads is settled once all upstreams are known.
         settings.upstream_mut().addresses.clear();
         settings.listeners[0].upstream = None;
         Self {

@@ -16,13 +16,13 @@ use super::{log_filter, values};
 pub struct Environment(BTreeMap<String, OsString>);
 
 impl Environment {
-    /// The process's own.
+    /// The variables of this process.
     pub fn of_process() -> Self {
         Self::from_variables(std::env::vars_os())
     }
 
-    /// Those of `variables` that start with `OSPREY_`. An empty one counts as not set, since many
-    /// tools that start containers cannot unset one.
+    /// The variables among `variables` whose names start with `OSPREY_`. An empty one counts as not
+    /// set, since many tools that start containers cannot unset one.
     pub fn from_variables(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let ours = |(name, value): (OsString, OsString)| {
             let name = name.into_string().ok()?;

@@ -44,7 +44,7 @@ pub struct Limits {
 /// How many of something there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    /// Together.
+    /// From all addresses together.
     pub total: usize,
     /// From one client address (`…_per_address`); `None`: as many as together.
     pub per_address: Option<usize>,

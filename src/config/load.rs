@@ -37,7 +37,7 @@ pub fn load(
     apply_environment(environment, &mut draft);
     apply_flags(flags, &mut draft);
     settle(&mut draft);
-    // Of a file that could not be read, all that is said would seem to be missing.
+    // If the file could not be read, everything in it would seem to be missing.
     if !draft.unread {
         check(&draft.settings, &draft.pending, &mut draft.notes);
     }

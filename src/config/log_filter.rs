@@ -1,6 +1,6 @@
-//! The filter for log lines: what the `tracing-subscriber` crate's `EnvFilter` takes, less what it
-//! takes and nobody means. To it, a misspelt level is a target, and a misspelt target is one that
-//! nothing is logged for.
+//! The filter for log lines. It is what the `tracing-subscriber` crate's `EnvFilter` takes, without
+//! what that takes though nobody means it: to `EnvFilter` a misspelt level is a target, and a
+//! misspelt target is one for which nothing is logged.
 
 use tracing_subscriber::EnvFilter;
 
@@ -40,8 +40,8 @@ const MODULES: &[&str] = &[
     "osprey::session::serve",
 ];
 
-/// A filter: levels, each for all modules or behind `TARGET=`, separated by commas (and here, but not
-/// to `EnvFilter`, spaces).
+/// Checks a filter: levels, each for all modules or behind `TARGET=`, separated by commas. Blanks beside
+/// the commas are allowed here, though not to `EnvFilter`.
 pub(super) fn parse(text: &str) -> Result<String, String> {
     let wrong = |why: &str| Err(format!("{text:?} is not a log filter: {why}"));
     if text.trim().is_empty() {

@@ -1,7 +1,7 @@
 //! The checked, typed settings. The file is TOML; flags win over the environment, the environment
 //! over the file, the file over the defaults.
 //!
-//! [`load`] is the whole of it: `file.rs` walks the TOML text, `given.rs` applies environment and
+//! [`load()`] is the whole of it: `file.rs` walks the TOML text, `given.rs` applies environment and
 //! flags on top, `settle.rs` gives each upstream what holds for all, `check.rs` looks for
 //! contradictions and at the files that are named. Each step notes every mistake it finds with its
 //! place, so that one run shows them all. The types, each with its defaults, are in `settings.rs`,

@@ -56,7 +56,8 @@ fn passwords(catalogs: Vec<&mut Catalog>, pending: &Pending, notes: &mut Notes) 
         };
         let user = part.key_or_common("catalog.user", notes);
         if catalog.user.is_none() {
-            // A password for all is none for an upstream that has no account, unless none has.
+            // A password under [catalog] is for the upstreams that have an account. It is a mistake
+            // only if none has.
             if own.is_some() || source.is_some() && nobody {
                 notes.wrong(
                     &key,

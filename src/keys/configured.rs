@@ -6,7 +6,8 @@ use super::cloud::{AlibabaCloud, Surroundings};
 use super::provider::{Chain, KeyProvider, StaticProvider};
 use crate::config::{Cloud, ProjectRule};
 
-/// Who is asked, by the configuration: the operator's own rules, then the cloud, if there is one.
+/// Who is asked about projects, by the configuration: the operator's own rules, then the cloud, if
+/// it is configured.
 pub fn configured(rules: &[ProjectRule], cloud: Option<&Cloud>) -> Arc<dyn KeyProvider> {
     let rules = StaticProvider::new(rules);
     match cloud {

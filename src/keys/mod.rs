@@ -38,13 +38,13 @@ pub struct KmsKey {
     pub id: Option<String>,
     /// `AES256`, `AESCTR`, `RC4` or whatever the cloud answers.
     pub algorithm: Option<String>,
-    /// KMS `KeyState`.
+    /// The key's state in KMS.
     pub state: KeyState,
     /// KMS `Origin`: `Aliyun_KMS` or `EXTERNAL` (imported material).
     pub origin: Option<String>,
     /// When imported key material expires; `None`: never, or not known.
     pub material_expires: Option<SystemTime>,
-    /// When a key in `PendingDeletion` is deleted.
+    /// When the key is deleted, if it is in state `PendingDeletion`.
     pub deletion: Option<SystemTime>,
 }
 
@@ -64,7 +64,8 @@ pub enum KeyState {
     PendingImport,
 }
 
-/// Where a key record came from. Later variants never override earlier ones.
+/// Where a key record came from. A record of a later kind never takes the place of one of an
+/// earlier kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Origin {
     /// The operator's configuration or flags.

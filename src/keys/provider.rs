@@ -46,7 +46,7 @@ impl StaticProvider {
         Self { rules }
     }
 
-    /// The same answer as [`KeyProvider::lookup`], at once.
+    /// What the rules say of `project`. It is the answer of [`KeyProvider::lookup`], at once.
     pub fn record(&self, project: &str) -> Option<KeyRecord> {
         let (_, rule) = self
             .rules

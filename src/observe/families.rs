@@ -11,7 +11,7 @@ use prometheus::proto::MetricType::{self, COUNTER, GAUGE};
 use super::metrics::{Counter, Kind, Kinds, Labels, Limit, Shard};
 use super::sources::{Measured, MeasuredDatabase, Sources};
 
-/// The values of the labels, and the value, of each sample.
+/// The samples of a family: for each, the values of the labels, and the sample's value.
 pub(super) type Samples = Vec<(Vec<String>, f64)>;
 
 /// One family of counters or gauges.
@@ -23,11 +23,12 @@ pub(super) struct Family {
     pub(super) read: fn(&Sources, &Measured) -> Samples,
 }
 
-/// The histograms: name and text.
+/// The histogram of connects: its name and its text.
 pub(super) const CONNECT: (&str, &str) = (
     "osprey_upstream_connect_seconds",
     "How long connects to Hologres took, with name resolution and TLS.",
 );
+/// The histogram of Osprey's own work: its name and its text.
 pub(super) const OWN: (&str, &str) = (
     "osprey_own_seconds",
     "Osprey's own work on a cycle, in both directions, system calls included; waiting for neither side.",

@@ -33,13 +33,13 @@ impl State {
 pub struct Health(AtomicU8);
 
 impl Health {
-    /// Every listener accepts connections.
+    /// Notes that every listener accepts connections.
     pub fn ready(&self) {
         self.0.store(State::Ready as u8, Ordering::Release);
         systemd::notify("READY=1");
     }
 
-    /// No listener accepts connections any longer.
+    /// Notes that no listener accepts connections any longer.
     pub fn draining(&self) {
         self.0.store(State::Draining as u8, Ordering::Release);
         systemd::notify("STOPPING=1");

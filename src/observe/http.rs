@@ -67,7 +67,7 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
-    // How a scraper's connection ends is of no interest: what it missed, it asks for again.
+    // It does not matter how a scraper's connection ends: what it missed, it asks for again.
     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::metrics::{Counter, Shard};
 
-/// What the background tasks know at the moment of a scrape.
+/// What is measured at the moment of a scrape beside the workers' counters.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
     /// Key lookups begun, since the start.
@@ -34,7 +34,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Adds what another upstream knows.
+    /// Adds what was measured of another upstream.
     pub fn add(&mut self, other: Self) {
         self.key_lookups += other.key_lookups;
         self.key_lookup_failures += other.key_lookup_failures;
@@ -49,20 +49,20 @@ impl Measured {
     }
 }
 
-/// Connections that are open now, by what they are at.
+/// How many connections are open now, by what they are doing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OpenConnections {
-    /// They are logged in.
+    /// Sessions that are logged in.
     pub sessions: u64,
-    /// They have not said what they want.
+    /// Connections that have not said what they want.
     pub greetings: u64,
-    /// They are logging in.
+    /// Connections that are logging in.
     pub logins: u64,
-    /// They wait for a cancel request to be forwarded.
+    /// Connections that wait for their cancel request to be forwarded.
     pub cancels: u64,
 }
 
-/// What is known of one database.
+/// What is measured of one database.
 #[derive(Debug, Clone, Default)]
 pub struct MeasuredDatabase {
     /// The name of the upstream that has it.
@@ -79,7 +79,7 @@ pub struct MeasuredDatabase {
     pub refresh_failures: u64,
 }
 
-/// All of it.
+/// Everything that the metrics' values come from.
 pub(super) struct Sources {
     /// What each worker has counted.
     pub(super) shards: Vec<Shard>,
@@ -92,6 +92,8 @@ pub(super) struct Sources {
 }
 
 impl Sources {
+    /// Counters for so many workers, at 0. `codes` and `refusals` are labels that are shown from
+    /// the start.
     pub(super) fn new(
         workers: usize,
         codes: impl IntoIterator<Item = &'static str>,
@@ -111,12 +113,12 @@ impl Sources {
         let _ = self.measured.set(Box::new(reader));
     }
 
-    /// What there is to say now beside the counters.
+    /// What is measured now beside the counters.
     pub(super) fn measured(&self) -> Measured {
         self.measured.get().map(|read| read()).unwrap_or_default()
     }
 
-    /// A counter over all workers.
+    /// The sum of one counter over all workers.
     pub(super) fn sum(&self, counter: impl Fn(&Shard) -> &Counter) -> u64 {
         self.shards.iter().map(|shard| counter(shard).get()).sum()
     }

@@ -1,4 +1,4 @@
-//! What is decided of a statement's text.
+//! What a snapshot says of a statement's text.
 
 use std::sync::Arc;
 
@@ -6,26 +6,35 @@ use super::reason::Reason;
 use super::session::SessionChange;
 use crate::sql::{Effects, NameUse, RouteHint, WrittenName};
 
-/// What the core asks of a statement's text, once per text and snapshot.
+/// What a snapshot says of a text, of all its statements together. It is made once for each text,
+/// and remembered with the snapshot.
 #[derive(Debug, Clone, Default)]
 pub struct Decision {
     /// Why the statement needs the route for encrypted data; `None`: it does not.
     pub protected: Option<Arc<Reason>>,
-    /// It reads nothing protected: `protected` is what it stores for later (a view, a rule, a
-    /// function). That counts for a session in which nobody follows what it makes; see
-    /// [`Snapshot::decide_in`](super::Snapshot::decide_in).
+    /// True if the text reads nothing protected, and `protected` is about what it stores for later
+    /// (a view, a rule, a function). That counts only for a session in which nobody follows what it
+    /// makes; see [`Snapshot::decide_in`](super::Snapshot::decide_in).
     pub only_stores: bool,
-    /// What else the statement does that a session has to know.
+    /// What else the text does that a session has to know.
     pub effects: Effects,
-    /// SQL-level names it makes or uses: `PREPARE`, `EXECUTE`, `DECLARE`, `FETCH` carry their
-    /// decision by name.
+    /// The SQL-level names that the text makes or uses. What `PREPARE` and `DECLARE` make carries
+    /// its decision by its name, for `EXECUTE` and `FETCH`.
     pub names: Vec<NameUse>,
-    /// What it changes for how names resolve in its session, and what it makes, in order, once it
-    /// has succeeded.
+    /// What the text changes for how names resolve in its session, and what it makes, in order,
+    /// once it has succeeded.
     pub changes: Vec<SessionChange>,
-    /// A `/* osprey: route=… */` comment.
+    /// What a `/* osprey: route=… */` comment in the text asks for.
     pub hint: Option<RouteHint>,
+<<<<<<< HEAD
     /// The relations for which [`Effects::READS_FOREIGN`] is set: schema, if the text names one, and
     /// name. Should HQE fail on the statement, it failed on one of these.
+=======
+    /// The schemas that a SET or `set_config()` makes the session's search path, if that is all
+    /// that the text does and the schemas are written plainly.
+    pub search_path: Option<Vec<String>>,
+    /// The relations for which [`Effects::READS_FOREIGN`] is set: the schema, if the text names
+    /// one, and the name. Should HQE fail on the text, it failed on one of these.
+>>>>>>> house
     pub suspects: Vec<WrittenName>,
 }

@@ -5,13 +5,15 @@
 pub struct NameContext {
     /// The present role's name: what `"$user"` means in the search path.
     pub user: String,
-    /// The schemas of the search path in order, folded, `$user` as it is; `None`: not certain (a
-    /// temporary relation that may shadow others makes it so), then any relation of a name counts.
+    /// The schemas of the search path in order, folded, with `$user` as it is. `None` if they are
+    /// not certain (a temporary relation that may shadow others makes them so): then any relation
+    /// of a name counts.
     pub search_path: Option<Vec<String>>,
 }
 
 impl NameContext {
-    /// With the search path as SHOW prints it, or as a client gives it at startup.
+    /// What a session knows that logged in as `user` with this search path, which is in the form in
+    /// which SHOW prints it and clients give it at startup.
     pub fn new(user: &str, search_path: &str) -> Self {
         Self {
             user: user.to_owned(),

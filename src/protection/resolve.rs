@@ -1,5 +1,5 @@
-//! How what a statement names stands to encrypted data, for a session that has changed how names
-//! resolve and made relations of its own.
+//! How the relations and functions that a statement names stand to encrypted data, for a session
+//! that may have changed how names resolve, and made relations of its own.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use super::reason::Reason;
 use super::relations::{Relations, Standing};
 use super::session::{Leads, Own, SessionChange, SessionNames};
 use crate::catalog::project_key;
-use crate::sql::{Analysis, Origin, Reading, RelationName};
+use crate::sql::{Analysis, MadeFrom, Reading, RelationName};
 
-/// Resolves names against what is known of a database.
+/// Resolves names by what is known of a database.
 #[derive(Clone, Copy)]
 pub(super) struct Resolver<'r> {
     relations: &'r Relations,
@@ -19,12 +19,14 @@ pub(super) struct Resolver<'r> {
 }
 
 impl<'r> Resolver<'r> {
+    /// By these relations; with `blind`, any relation that is not among them may lead to
+    /// MaxCompute.
     pub(super) fn new(relations: &'r Relations, blind: bool) -> Self {
         Self { relations, blind }
     }
 
-    /// Goes through the statements of a text: with how each relation that one names stands, and with
-    /// what it changes for those behind it.
+    /// Calls `visit` for each statement of a text: with how each relation that the statement names
+    /// stands, and with what it changes for the statements behind it.
     pub(super) fn visit<'a, 'b>(
         self,
         reading: &'b Reading<'a>,
@@ -61,7 +63,7 @@ impl<'r> Resolver<'r> {
         }
     }
 
-    /// Why what a statement stores is protected.
+    /// Why what a statement stores for later is protected, if it is.
     pub(super) fn stored(self, analysis: &Analysis<'_>, own: &Own) -> Option<Arc<Reason>> {
         let mut stored = analysis.stored.iter();
         stored.find_map(|name| match self.resolve_mention(name, own) {
@@ -165,18 +167,18 @@ impl<'r> Resolver<'r> {
     /// Where what a statement makes leads.
     fn leads(
         self,
-        origin: &Origin<'_>,
+        origin: &MadeFrom<'_>,
         analysis: &Analysis<'_>,
         names: &NameContext,
         own: &Own,
     ) -> Leads {
         let standing = match origin {
-            Origin::Rows => return Leads::Nowhere,
-            Origin::Like(relation) => {
+            MadeFrom::Rows => return Leads::Nowhere,
+            MadeFrom::Like(relation) => {
                 let read = self.resolve(relation, names, own);
                 read.or_graver(self.relations.resolve_write(relation))
             }
-            Origin::Stored => {
+            MadeFrom::Stored => {
                 let stored = analysis.stored.iter();
                 let stored = stored.map(|name| self.resolve_mention(name, own));
                 let read = self.standings(analysis, names, own).into_iter();
@@ -184,7 +186,7 @@ impl<'r> Resolver<'r> {
                     .chain(read.map(|(_, standing)| standing))
                     .fold(Standing::Plain, Standing::or_graver)
             }
-            Origin::Project(project) => {
+            MadeFrom::Project(project) => {
                 let project = project.as_deref().map(project_key);
                 let mut protected = self.relations.protected().map(|(_, _, reason)| reason);
                 let known = protected.find(|reason| project.is_some() && reason.project == project);

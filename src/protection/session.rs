@@ -1,6 +1,6 @@
-//! What a session has changed for itself: where its names lead, and what it has made that the
-//! catalogs do not say yet. A value with its history through transactions and savepoints; each
-//! [`SessionChange`] comes from a statement that has succeeded.
+//! What a session has changed for itself: how its names resolve, and what it has made that the
+//! catalogs do not say yet. It is a value that is followed through transactions and savepoints;
+//! each [`SessionChange`] comes from a statement that has succeeded.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::names::NameContext;
 use super::reason::Reason;
 use crate::sql::{Change, Value, WrittenName};
 
-/// Where something leads that a session has made.
+/// Where a relation or function leads that a session has made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Leads {
     /// Not to MaxCompute.
@@ -51,19 +51,19 @@ pub(super) struct Own {
 }
 
 impl Own {
-    /// True if all names lead where the catalogs say.
+    /// True if every name leads where the catalogs say.
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// True if no name leads to MaxCompute that does not by the catalogs.
+    /// True if every name that leads to MaxCompute does so by the catalogs, too.
     pub(super) fn adds_nothing(&self) -> bool {
         let nowhere = |leads: &Leads| *leads == Leads::Nowhere;
         self.made.iter().all(|(_, leads)| nowhere(leads))
             && self.temporary.iter().all(|(_, leads)| nowhere(leads))
     }
 
-    /// Where the temporary relation leads that an unqualified name means, if there is one.
+    /// Where the session's temporary relation of this name leads, if there is one.
     pub(super) fn temporary(&self, name: &[u8]) -> Option<&Leads> {
         let mut found = self.temporary.iter();
         found
@@ -71,7 +71,8 @@ impl Own {
             .map(|(_, leads)| leads)
     }
 
-    /// Where relations and functions of its own lead that a name may mean.
+    /// Where the relations and functions lead that the session has made and that this name may
+    /// mean.
     pub(super) fn made(&self, schema: Option<&[u8]>, name: &[u8]) -> impl Iterator<Item = &Leads> {
         let meant = self.made.iter().filter(move |((its_schema, its_name), _)| {
             its_name.as_bytes() == name
@@ -84,12 +85,13 @@ impl Own {
         meant.map(|(_, leads)| leads)
     }
 
-    /// True if any relation of a name may be meant, whatever the search path says.
+    /// True if a name may mean any relation that bears it, whatever the search path says.
     pub(super) fn is_open(&self, name: &[u8]) -> bool {
         self.anything || self.dropped.iter().any(|known| known.as_bytes() == name)
     }
 
-    /// True if a schema in a name may not be the one that the catalogs know.
+    /// True if a schema that is written in front of a name may not be the one that the catalogs
+    /// know.
     pub(super) fn any_schema(&self) -> bool {
         self.anything
     }
@@ -147,7 +149,7 @@ impl SessionNames {
         }
     }
 
-    /// A session of which no more is known than how its names resolve now.
+    /// A session of which nothing is known but how its names resolve now.
     pub(super) fn somewhere(now: NameContext) -> Self {
         let path = now.search_path.clone();
         Self {
@@ -169,6 +171,7 @@ impl SessionNames {
         &self.now
     }
 
+    /// What the session has made and dropped.
     pub(super) fn own(&self) -> &Own {
         &self.scope.own
     }
@@ -178,8 +181,8 @@ impl SessionNames {
         !self.saved.is_empty()
     }
 
-    /// A text has succeeded that changes this: its changes in order. What is local to a transaction
-    /// is over if none is open behind it.
+    /// Takes in the changes of a text that has succeeded, in their order. What is local to a
+    /// transaction is over at once if no transaction is open.
     pub fn apply(&mut self, changes: &[SessionChange]) {
         let before = self.scope.clone();
         self.follow_all(changes);
@@ -194,7 +197,8 @@ impl SessionNames {
         self.epoch
     }
 
-    /// The catalogs have been read since: they say what had to be remembered of committed DDL.
+    /// Forgets what had to be remembered of committed DDL: the catalogs have been read since, and
+    /// say it.
     pub fn catalogs_were_read(&mut self) {
         if !self.in_transaction() {
             let own = Arc::make_mut(&mut self.scope.own);
@@ -205,7 +209,7 @@ impl SessionNames {
         }
     }
 
-    /// The changes of one statement within a text.
+    /// Takes in the changes of one statement, within a text that has more.
     pub(super) fn change(&mut self, changes: &[SessionChange]) {
         let before = self.scope.clone();
         self.follow_all(changes);
@@ -297,7 +301,8 @@ impl SessionNames {
         if temporary {
             let own = Arc::make_mut(&mut self.scope.own);
             own.temporary.retain(|(known, _)| *known != name.1);
-            // One more that is not remembered hides nothing: the safe side.
+            // A temporary relation that is not remembered hides no other, which errs on the safe
+            // side.
             if own.temporary.len() < MAX_OWN {
                 own.temporary.push((name.1.clone(), leads.clone()));
             }
@@ -318,7 +323,7 @@ impl SessionNames {
         let role = scope.local_role.as_ref().unwrap_or(&scope.role).or(user);
         let path = scope.local_path.as_ref().unwrap_or(&scope.path);
         let path = path.or(self.login_path.as_ref());
-        // A path through the role's own schema is not known without the role.
+        // If the role is not known, neither is a path with the role's own schema in it.
         let is_known =
             |path: &&Vec<String>| role.is_some() || path.iter().all(|schema| schema != "$user");
         self.now = NameContext {

@@ -11,7 +11,7 @@ mod build;
 use std::sync::{Arc, LazyLock};
 
 use super::decision::Decision;
-use super::memo::{Hasher, MAX_TEXT, Memo};
+use super::memo::{Hasher, MAX_TEXT, Memo, QUICK_BYTES, READ_BYTES};
 use super::names::NameContext;
 use super::quick::Quick;
 use super::reason::Reason;
@@ -22,12 +22,6 @@ use crate::catalog::{HologresVersion, RouteSettings};
 use crate::sql::{self, Analysis, Effects, Reading, RelationName};
 
 pub use build::SnapshotBuilder;
-
-/// Bytes of texts that were read in full, and are remembered.
-const READ_BYTES: usize = 8 << 20;
-
-/// The same of texts that need not be read. They are more, and deciding them anew costs little.
-const QUICK_BYTES: usize = 4 << 20;
 
 /// A shorter text that need not be read is scanned again in less time than it is looked up.
 const MIN_QUICK_TEXT: usize = 128;
@@ -56,8 +50,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The same under another generation, in which any relation that is not known may, or may not,
-    /// lead to MaxCompute. Cheap: names and matcher are shared.
+    /// The same snapshot under another generation, in which any relation that is not known may lead
+    /// to MaxCompute (`blind`) or does not. This is cheap: the names and the matcher are shared.
     #[must_use]
     pub fn with_blindness(&self, blind: bool, generation: u64) -> Self {
         Self {
@@ -79,12 +73,12 @@ impl Snapshot {
         self.blind
     }
 
-    /// The database that this is about.
+    /// The name of the database, without `@warehouse`.
     pub fn database(&self) -> &str {
         self.relations.database()
     }
 
-    /// Counts up with each snapshot of a database.
+    /// The snapshot's number; it counts up with each snapshot of a database.
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -119,8 +113,9 @@ impl Snapshot {
         self.relations.protected()
     }
 
-    /// The same for a session, with what it has changed and made. What a statement only stores is no
-    /// reason here: the session knows where it leads once it is used.
+    /// What the statements of `sql` touch and do, for a session that has changed and made what
+    /// `session` says. What a statement only stores is no reason here to call it protected: the
+    /// session knows where it leads once it is used.
     pub fn decide_in(&self, sql: &[u8], session: &SessionNames) -> Arc<Decision> {
         let decision = self.decide_with_own(sql, session);
         if !decision.only_stores {
@@ -182,9 +177,9 @@ impl Snapshot {
         decision
     }
 
-    /// The same for a text of which only the head is in hand. What the rest does is not known: it
-    /// is taken to do anything, and every identifier of the statement that is cut off counts as a
-    /// relation.
+    /// What a text touches and does of which only the head is in hand. What the rest does is not
+    /// known: it is taken to do anything, and every identifier of the statement that is cut off
+    /// counts as a relation.
     pub fn decide_prefix(&self, head: &[u8], names: &NameContext) -> Arc<Decision> {
         let quick = self.quick.decide_prefix(head);
         quick.unwrap_or_else(|| {
@@ -192,7 +187,8 @@ impl Snapshot {
         })
     }
 
-    /// The same for a session, with what it has changed and made.
+    /// The same as [`Snapshot::decide_prefix`], for a session that has changed and made what
+    /// `session` says.
     pub fn decide_prefix_in(&self, head: &[u8], session: &SessionNames) -> Arc<Decision> {
         let own = session.own();
         let quick = own.adds_nothing().then(|| self.quick.decide_prefix(head));
@@ -215,8 +211,8 @@ impl Snapshot {
         self.blind || self.foreign > 0
     }
 
-    /// Why `sql` is protected, all of it: one reason for each protected relation that it names, in
-    /// no order. For people; [`Snapshot::decide`] keeps the first.
+    /// Every reason why `sql` is protected: one for each protected relation that it names, in no
+    /// order. This is for people; [`Snapshot::decide`] keeps the first.
     pub fn reasons(&self, sql: &[u8], names: &NameContext) -> Vec<Arc<Reason>> {
         let mut reasons: Vec<Arc<Reason>> = Vec::new();
         let reading = sql::analyze(sql);

@@ -20,8 +20,8 @@ use super::refuse::refuse;
 use super::running::Running;
 use super::{borrowed, world};
 
-/// Login and Borrowed: a session that runs, and its places; or the reason why there is none, once the
-/// client has been told.
+/// Runs the phases Login and Borrowed. The answer is a session that may run, with its places, or
+/// the reason why there is none, once the client has been told.
 pub(super) async fn begin<N: Network>(
     admitted: Admitted<N::Transport>,
     context: &Arc<Context<N>>,

@@ -164,7 +164,8 @@ impl<N: Network> Borrowed<'_, N> {
         let key = self.entered.key();
         let shared = &self.context.shared;
         let cancel = cancel::send(key, &self.session.origin, self.entered.id(), shared);
-        // The cancel comes to its end first, lest it hit the client's first statement.
+        // The cancel request must have ended before the session goes on, lest it hit the client's
+        // first statement.
         let patience = self.patience;
         let _ = timeout(patience, cancel).await;
         let rest = async {
@@ -186,7 +187,7 @@ impl<N: Network> Borrowed<'_, N> {
     fn lost(&mut self, answer: Answer, error: &io::Error) -> Unanswered {
         let reason = answer.fatal.clone().unwrap_or_else(|| error.to_string());
         self.ended = Some(match answer.fatal {
-            // It is among what the client gets.
+            // The FATAL itself is among what the client is sent.
             Some(message) => Refusal::Refused(message),
             None => Refusal::Own {
                 sqlstate: "08006",

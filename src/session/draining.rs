@@ -40,10 +40,11 @@ impl<T: Transport> Running<T> {
             }
             Poll::Ready(())
         });
-        // A client that takes nothing has had its time.
+        // A client that has taken nothing by then does not get the rest.
         let _ = timeout(DELIVERY, delivering).await;
         close(server, ending.server).await;
-        // From here on a cancel has nothing to find; the process waits until the client has heard.
+        // The server is gone, so a cancel request has nothing to cancel. The process still waits
+        // until the client has heard of the end.
         entered.forget_key();
         drop((back, out));
         match ending.client {

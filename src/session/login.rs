@@ -6,7 +6,7 @@
 //! | waits for | the upstream connection; then whoever speaks next |
 //! | until | `limits.login_timeout` after the startup packet; each connect, `upstream.connect_timeout` |
 //!
-//! Authentication is relayed, not terminated; [`scram`](super::scram) has the one exception. A login
+//! Authentication is relayed, not terminated; `scram.rs` has the one exception. A login
 //! holds one of `limits.max_logins` places; the session's own place is taken when it has succeeded.
 
 use std::sync::Arc;
@@ -40,11 +40,11 @@ pub(super) struct Login<T> {
 pub(super) struct LoggedIn<T> {
     pub(super) server: Stream<T>,
     pub(super) origin: Origin,
-    /// From the client, not looked at yet.
+    /// What came from the client and was not looked at yet.
     pub(super) from_client: Vec<u8>,
-    /// From the server: the first ReadyForQuery, and what came behind it.
+    /// What came from the server: the first ReadyForQuery, and what came behind it.
     pub(super) from_server: Vec<u8>,
-    /// The session's `client_encoding` is UTF8.
+    /// True if the session's `client_encoding` is UTF8.
     pub(super) utf8: bool,
 }
 
@@ -79,7 +79,8 @@ impl<T: Transport> Login<T> {
             utf8: false,
         };
         let outcome = match relay.run().await {
-            // What its own words to its user may not say.
+            // The client left after it was offered no channel binding. It may not have told its own
+            // user why, so the log does.
             Err(Refusal::Gone | Refusal::Io(_)) if relay.offered_less => Err(Refusal::NoBinding),
             outcome => outcome,
         };
@@ -209,7 +210,7 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
             let server_speaks = self.server.receive(&mut self.from_server);
             let heard = match next {
                 Speaker::Server => Heard::Server(server_speaks.await.map_err(Refusal::lost)?),
-                // Either may be given up: what it has read stays in its buffer.
+                // Either future may be given up: what it has read so far stays in its buffer.
                 Speaker::Either => tokio::select! {
                     biased;
                     read = server_speaks => Heard::Server(read.map_err(Refusal::lost)?),
@@ -275,7 +276,7 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
         let _ = before.shut_down().await;
         self.origin = origin;
         self.from_server.clear();
-        // The client has this message already.
+        // The server's first AuthenticationSASL is not passed on: the client has one already.
         scram::expect_offer(&mut self.server, &mut self.from_server).await
     }
 

@@ -6,7 +6,7 @@
 //!                               └→ cancel
 //! ```
 //!
-//! One task, both connections. It is generic over what makes connections ([`Network`]) and knows no
+//! One task, both connections. It is generic over what makes connections ([`Network`](crate::net::Network)) and knows no
 //! socket and no clock but tokio's, so that a test can own all of it. Every place, counter and
 //! registration is given back by a guard, whatever ends the session, a panic included.
 

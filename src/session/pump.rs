@@ -55,8 +55,8 @@ pub(super) enum Close {
     Reset,
 }
 
-/// One direction. In `buffer`, `[head, seen)` is dealt with by the core and waits to be written
-/// (the [`Queue`] says how), `[seen, tail)` waits to be looked at.
+/// One direction of a session. In `buffer`, the core has dealt with `[head, seen)`, which waits to
+/// be written (the [`Queue`] says how), and `[seen, tail)` waits to be looked at.
 ///
 /// What is kept is bounded: the buffer grows beyond [`LARGE`] only as far as the core wants to see
 /// at once, and by reading ahead of a sink that takes nothing or a core that holds back only up to
@@ -94,11 +94,11 @@ pub(super) struct Lane {
 /// What a lane waits for after a turn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Waits {
-    /// That its source can be read.
+    /// True if the lane waits for its source to be readable.
     pub(super) readable: bool,
-    /// That its sink can be written.
+    /// True if the lane waits for its sink to be writable.
     pub(super) writable: bool,
-    /// It does not read, since what it would read could not be passed on.
+    /// True if the lane does not read, since what it would read could not be passed on.
     pub(super) held: bool,
 }
 
@@ -121,7 +121,7 @@ pub(super) enum Turn {
 }
 
 impl Lane {
-    /// Begins with what was read during login.
+    /// A lane that begins with what was read during login.
     pub(super) fn with(leftover: &[u8]) -> Self {
         let mut lane = Self::default();
         if !leftover.is_empty() {
@@ -133,7 +133,7 @@ impl Lane {
         lane
     }
 
-    /// What it waits for after its last turn.
+    /// What the lane waits for since its last turn.
     pub(super) fn waits(&self) -> Waits {
         self.waits
     }
@@ -182,7 +182,8 @@ impl Lane {
         self.allowance = bytes;
     }
 
-    /// One turn: look at what is there, write what is due, read, and again, as long as it goes.
+    /// Takes one turn: looks at what was read, writes what is due, reads, and again, as long as it
+    /// goes.
     pub(super) fn turn<T: Transport>(
         &mut self,
         sender: Sender,
@@ -327,7 +328,8 @@ impl Lane {
             self.head = 0;
         }
         let grown = if self.allowance > buffer.len() {
-            // At once, lest two large buffers stand beside each other; what is not used costs nothing.
+            // The buffer grows to this size at once, lest two large buffers stand beside each
+            // other; pages of it that are not used cost nothing.
             self.allowance.next_multiple_of(SMALL)
         } else if needed > buffer.len() {
             needed.next_multiple_of(SMALL)

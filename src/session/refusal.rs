@@ -90,7 +90,7 @@ impl Refusal {
         }
     }
 
-    /// What refuses, as the metrics count it; `None`: no limit of Osprey's.
+    /// The limit that refuses, as the metrics count it; `None`: it is no limit of Osprey's.
     pub(super) fn limit(&self) -> Option<Limit> {
         match self {
             Self::Full { limit, .. } => Some(*limit),
@@ -123,7 +123,7 @@ impl Refusal {
         Some(frame)
     }
 
-    /// As what a session that did not come about is counted.
+    /// The reason under which a session that did not come about is counted.
     pub(super) fn reason(&self) -> CloseReason {
         match self {
             Self::Gone | Self::Io(_) | Self::Handshake(_) | Self::NoBinding => CloseReason::Client,

@@ -15,7 +15,8 @@ use super::refusal::Refusal;
 /// How long a client that is refused may take to read why.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// Refuses by a limit: counted by its name, logged now and then.
+/// Refuses a client by a limit: the refusal is counted by the limit's name, and logged now and
+/// then.
 pub(super) async fn refuse_for<N: Network>(
     client: Stream<N::Transport>,
     refusal: &Refusal,
@@ -39,7 +40,7 @@ pub(crate) fn too_many(limit: Limit, most: usize) -> Vec<u8> {
 /// Tells a client why there is no session, and closes.
 pub(super) async fn refuse<T: Transport>(mut client: Stream<T>, refusal: &Refusal) {
     if let Some(frame) = refusal.fatal() {
-        // Whoever does not take a word need not be waited for.
+        // A client that does not take the message in time does not get it.
         let _ = timeout(LAST_WORD, client.send(&frame)).await;
     }
     linger(client).await;

@@ -22,9 +22,9 @@ use tokio::time::{Instant, Sleep};
 use crate::core::{Core, End, Outbox};
 use crate::net::{Network, Stream, Transport};
 use crate::observe::metrics::CloseReason;
-use crate::wire::compose;
 
 use super::cancel;
+use super::closing::shutdown_notice;
 use super::context::Context;
 use super::login::{LoggedIn, READY_FOR_QUERY};
 use super::pump::{Close, Judge, Lane, Sender, Turn};
@@ -93,7 +93,7 @@ enum Next {
 /// How a session ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ending {
-    /// Why.
+    /// Why the session ends.
     pub(super) reason: CloseReason,
     /// How the client is told.
     pub(super) client: Close,
@@ -113,8 +113,8 @@ impl Ending {
 }
 
 impl<T: Transport> Running<T> {
-    /// From what a login has left; `from_server` begins with a ReadyForQuery, which the client has
-    /// been sent.
+    /// A session that runs, made of what its login has left. `from_server` begins with a
+    /// ReadyForQuery, which the client has been sent.
     pub(super) fn new(
         client: Stream<T>,
         logged_in: LoggedIn<T>,
@@ -151,7 +151,7 @@ impl<T: Transport> Running<T> {
         }
     }
 
-    /// Pumps until the session is to end.
+    /// Moves bytes until the session is to end.
     pub(super) async fn run<N: Network<Transport = T>>(
         &mut self,
         context: &Arc<Context<N>>,
@@ -287,7 +287,7 @@ impl<T: Transport> Running<T> {
             return false;
         }
         if moves {
-            // A server that is slow needs no more than what it has not taken yet.
+            // The lane moves, if slowly: no memory beyond the usual is needed.
             self.front.look_ahead(0);
             self.held_since = Some(now);
             return false;
@@ -297,7 +297,7 @@ impl<T: Transport> Running<T> {
             return false;
         }
         let Some(grant) = Grant::take() else {
-            // Others look ahead at the moment.
+            // All the memory for reading ahead is taken at the moment.
             self.held_since = Some(now);
             return false;
         };
@@ -326,10 +326,11 @@ impl<T: Transport> Running<T> {
             && !self.core.backend_mid_message()
             && self.back.is_written(&self.out.to_client)
         {
-            // Nothing follows it, even if the server stays open.
+            // After a FATAL the server sends nothing more, even if it leaves the connection open.
             return Some(Ending::orderly(CloseReason::Upstream));
         }
-        // Once gone, always gone: a FATAL takes the place of the client's Terminate in the core.
+        // A client that was gone stays gone: in the core, a FATAL takes the place of the client's
+        // Terminate.
         self.left |= ended == Some(End::Terminate);
         let client_is_gone = self.left || self.front.ended().is_some() || self.back.is_broken();
         if self.back.ended().is_some() && self.back.is_finished(&self.out.to_client) {
@@ -386,18 +387,20 @@ impl<T: Transport> Running<T> {
         let sent = self.front.is_finished(&self.out.to_server)
             || self.core.ended().is_some() && self.front.is_drained(&self.out.to_server);
         if self.wants_to_shut_server() {
-            // A server that is gone has its end in the other lane.
+            // If the server is gone, the other lane has noticed its end.
             self.server_shut = !matches!(self.server.try_shut_down(),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
         }
         let busy = self.core.is_busy();
         let heard = self.back.is_broken() || self.back.is_drained(&self.out.to_client);
         if sent && !busy && heard {
-            // Nothing is owed to anyone: not every gateway closes because its peer did.
+            // Nobody waits for anything any more. The server's close is not waited for: not every
+            // gateway closes because its peer did.
             return Some(gone);
         }
         if sent && reset && (self.core.is_relay_only() || !self.world.cancel_orphans) {
-            // As without a proxy: the server finds its client gone when it turns to it.
+            // The server is left to find out by itself that its client is gone, as it is without a
+            // proxy.
             return Some(gone);
         }
         if !(busy && self.world.cancel_orphans) {
@@ -460,18 +463,6 @@ impl<T: Transport> Running<T> {
             cancel::send(&key, &origin, session, &shared).await;
         }));
     }
-}
-
-/// The FATAL of a session that ends because Osprey does.
-fn shutdown_notice() -> bytes::Bytes {
-    let mut frame = Vec::new();
-    compose::fatal(
-        &mut frame,
-        "57P01",
-        "terminating connection: Osprey is shutting down",
-        None,
-    );
-    frame.into()
 }
 
 #[cfg(test)]

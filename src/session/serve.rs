@@ -28,9 +28,9 @@ const HURRIED_GREETING: Duration = Duration::from_secs(2);
 pub(crate) struct Accepted<T> {
     /// The connection.
     pub(crate) stream: T,
-    /// Whose it is, as the socket says.
+    /// The peer's address, as the socket says it.
     pub(crate) peer: SocketAddr,
-    /// What it was accepted by.
+    /// The listener that accepted it.
     pub(crate) listener: Arc<Listener>,
     /// Its place among the greetings.
     pub(crate) place: Place,
@@ -39,7 +39,8 @@ pub(crate) struct Accepted<T> {
 /// Serves one connection to its end.
 pub(crate) async fn serve<N: Network>(accepted: Accepted<N::Transport>, context: Arc<Context<N>>) {
     let settings = context.shared.settings.load_full();
-    // The state of a greeting is large and short-lived: it does not become part of the session's.
+    // The state of a greeting is large and short-lived, so it is on the heap and not part of the
+    // session's.
     let greeting = Box::pin(greet(accepted, &context, &settings));
     let limit = greeting_limit(&context.shared.admission.greetings, &settings);
     let Ok(greeted) = timeout(limit, greeting).await else {
@@ -156,7 +157,7 @@ impl<'s> Opened<'s> {
         shard.sessions_opened.inc();
         Self {
             shard,
-            // Whoever ends in good order says why.
+            // This is what counts if nobody says another reason.
             reason: Cell::new(CloseReason::Panic),
         }
     }
@@ -187,7 +188,7 @@ async fn session<N: Network>(
         reason = ending.reason.label(),
         "session closed"
     );
-    // What is left is short and needs no place.
+    // Draining is short and needs no place.
     drop((opened, seats));
     Box::pin(running.drain(ending)).await;
 }

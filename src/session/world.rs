@@ -35,6 +35,7 @@ pub(super) struct SessionWorld {
 }
 
 impl SessionWorld {
+    /// What a session that logs in so has to go by, before [`SessionWorld::ready`].
     pub(super) fn new(startup: Startup<'_>, upstream: &Arc<Upstream>, settings: &Settings) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let database = upstream.knowledge().database(&text(startup.database()));
@@ -51,8 +52,8 @@ impl SessionWorld {
         }
     }
 
-    /// Asks this session to read the catalogs, if somebody has to and it can: in replication mode and
-    /// on the fixed front end there is no SQL to do it with.
+    /// Borrows this session to read the catalogs, if somebody has to read them and it can: in
+    /// replication mode and on the fixed front end there is no SQL to do it with.
     pub(super) fn borrow_session(&self, startup: Startup<'_>) -> Option<BorrowedReading> {
         let speaks_sql = !startup.is_replication() && !startup.is_fixed_front_end();
         speaks_sql.then(|| self.database.borrow_session()).flatten()
@@ -73,6 +74,7 @@ impl SessionWorld {
         SessionNames::new(NameContext::new(&self.user, &path))
     }
 
+    /// The user's name.
     pub(super) fn user(&self) -> &str {
         &self.user
     }
@@ -93,10 +95,12 @@ impl SessionWorld {
         }
     }
 
+    /// Notes that this user's SET of the route has succeeded.
     pub(super) fn proven(&self) {
         self.upstream.set_proven(&self.user);
     }
 
+    /// Notes that DDL was seen passing.
     pub(super) fn catalog_changed(&self) {
         self.database.catalog_changed();
     }
@@ -141,18 +145,19 @@ impl World for SessionWorld {
         let snapshot = self.database.snapshot();
         let mut learned = false;
         if fault.is_curable() && !context.client_owns_route && !context.route_was_set {
-            // The next session needs no failure.
+            // With this lesson, the next session's statement need not fail first.
             self.learn(fault.project.as_deref(), context.decision);
             let suspects = context
                 .decision
                 .map_or(0, |decision| decision.suspects.len());
-            // The next run is steered if what it reads is known by name.
+            // The next run of the same statement is steered if what it reads is known by name.
             learned = suspects == 1 || suspects > 1 && fault.project.is_some();
             let explained = context.decision.is_some_and(|decision| {
                 decision.protected.is_some() || !decision.suspects.is_empty()
             });
             if !explained {
-                // It reads what nobody has seen: Hologres makes foreign tables at their first query.
+                // It reads a relation that no reading of the catalogs has seen: Hologres makes some
+                // foreign tables when they are first queried.
                 self.database.catalog_changed();
             }
         }

@@ -1,4 +1,5 @@
-//! What the body of a function may touch when it runs. A body in SQL is read as any text is.
+//! What a function may touch when it runs, as its body says. A body in SQL is read as any text is,
+//! one in PL/pgSQL by `plpgsql.rs`.
 
 use super::analysis::Analysis;
 use super::effects::Effects;
@@ -11,23 +12,28 @@ use super::token::Script;
 /// What a function's body may do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Body {
-    /// Relations that it may read, and what else may be a relation or a function.
+    /// The relations that the body may read, and every other name in it that may be a relation or a
+    /// function.
     pub(crate) mentions: Vec<WrittenName>,
-    /// Relations that it may write or refresh.
+    /// The relations that the body may write or refresh.
     pub(crate) writes: Vec<WrittenName>,
-    /// Functions that it calls, other than PostgreSQL's and Hologres' own.
+    /// The functions that the body calls, other than PostgreSQL's and Hologres' own.
     pub(crate) calls: Vec<WrittenName>,
-    /// Functions that it calls by a name of PostgreSQL's and Hologres' own, without a schema.
+    /// The functions that the body calls, without a schema, by a name that one of PostgreSQL's or
+    /// Hologres' own functions has.
     pub(crate) own_calls: Vec<WrittenName>,
-    /// Names in its strings, which count if it runs text.
+    /// The names in the body's strings. They count if the body runs text.
     pub(crate) in_strings: Vec<WrittenName>,
-    /// It runs text of its own making, or calls one of PostgreSQL's functions that does.
+    /// True if the body runs text of its own making, or calls one of PostgreSQL's functions that
+    /// does.
     pub(crate) runs_text: bool,
-    /// Beside its calls, it does nothing but read.
+    /// True if the body does nothing but read, as far as the functions that it calls do nothing but
+    /// read.
     pub(crate) only_reads: bool,
 }
 
-/// Reads the body of a function in `language`; `None`: it is not one that can be read.
+/// Reads the body of a function that is written in `language`. The answer is `None` if that is
+/// neither SQL nor PL/pgSQL.
 pub(crate) fn read(text: &str, language: &str) -> Option<Body> {
     let analysis = match language {
         "sql" => {

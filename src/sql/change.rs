@@ -1,19 +1,20 @@
 //! What a statement changes for its session, as far as its text alone says it.
 
-/// What a setting becomes.
+/// The value that a statement gives a setting.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Value<T> {
-    /// This.
+    /// The setting has this value.
     Is(T),
-    /// What it was at login.
+    /// The setting has the value again that it had at login.
     #[default]
     Default,
-    /// Something that the text does not say.
+    /// The setting has a value that the text does not say.
     Unknown,
 }
 
 impl<T> Value<T> {
-    /// The value, if it is known.
+    /// The value itself, or `default` where the setting is back at its default; `None` where the
+    /// value is not known.
     pub(crate) fn or<'a>(&'a self, default: Option<&'a T>) -> Option<&'a T> {
         match self {
             Self::Is(value) => Some(value),
@@ -28,38 +29,39 @@ impl<T> Value<T> {
 /// that leads only the catalogs can tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// The search path.
+    /// The statement sets the search path.
     SearchPath {
-        /// Its schemas.
+        /// The schemas of the path.
         path: Value<Vec<String>>,
-        /// Until the transaction ends.
+        /// True if this holds only until the transaction ends.
         local: bool,
     },
-    /// The present role.
+    /// The statement sets the present role.
     Role {
-        /// Its name; the default is the session's user.
+        /// The role's name. By default it is the session's user.
         role: Value<String>,
-        /// Until the transaction ends.
+        /// True if this holds only until the transaction ends.
         local: bool,
     },
-    /// The session's user, and the present role with it.
+    /// The statement sets the session's user, and with it the present role.
     User(Value<String>),
-    /// A relation is gone; it may have hidden another of its name.
+    /// A relation of this name was dropped. It may have hidden another of its name.
     Dropped(String),
-    /// Names may lead anywhere: a schema was renamed or dropped, or what was done is not known.
+    /// From here on any name may lead anywhere: a schema was renamed or dropped, or it is not known
+    /// what was done.
     Anything,
-    /// `DISCARD TEMP`
+    /// The session drops its temporary relations: `DISCARD TEMP`.
     DiscardTemporary,
-    /// `DISCARD ALL`
+    /// The session is as it was at login: `DISCARD ALL`.
     DiscardAll,
     /// A transaction begins.
     Begin,
-    /// It is committed.
+    /// The transaction is committed.
     Commit,
-    /// It is rolled back.
+    /// The transaction is rolled back.
     Rollback,
-    /// A savepoint.
+    /// The transaction gets a savepoint of this name.
     Savepoint(String),
-    /// Back to one.
+    /// The transaction is rolled back to the savepoint of this name.
     RollbackTo(String),
 }

@@ -1,4 +1,4 @@
-//! What a client may ask for in a comment of a statement.
+//! What a client may ask of Osprey in a comment of its statement.
 
 /// What a `/* osprey: route=… */` comment asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,7 +12,8 @@ pub enum RouteHint {
 }
 
 impl RouteHint {
-    /// Reads `/* osprey: route=sqe|hqe|off */`; `None`: the comment is any other.
+    /// Reads a comment. The answer is `None` if it is not of the form `/* osprey: route=sqe|hqe|off
+    /// */`.
     pub(super) fn of_comment(comment: &[u8]) -> Option<Self> {
         let body = comment
             .strip_prefix(b"/*")?

@@ -29,7 +29,7 @@ mod setting;
 mod statement;
 mod token;
 
-pub(crate) use analysis::{Analysis, Origin};
+pub(crate) use analysis::{Analysis, MadeFrom};
 pub(crate) use body::{Body, read as read_body};
 pub use change::{Change, Value};
 pub use effects::{Effects, NameUse};

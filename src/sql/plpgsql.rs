@@ -14,7 +14,8 @@ use super::mention::{mention_all, mention_strings};
 use super::relation_name::{last_part, relation_name};
 use super::token::{Script, Statement};
 
-/// The body of DO, of which nothing but the text is known.
+/// Adds what the body of a DO may do. It has no arguments, so its strings matter only if it runs
+/// text or calls a function that may.
 pub(super) fn read_do<'a>(body: &'a [u8], analysis: &mut Analysis<'a>) {
     let calls = analysis.calls.len();
     let strings = analysis.in_strings.len();
@@ -24,7 +25,7 @@ pub(super) fn read_do<'a>(body: &'a [u8], analysis: &mut Analysis<'a>) {
     }
 }
 
-/// Adds what the whole of a function's body may do.
+/// Adds what the body of a function may do.
 pub(super) fn read<'a>(text: &'a [u8], analysis: &mut Analysis<'a>) {
     for statement in Script::read(text).statements() {
         mention_strings(&statement, &mut analysis.in_strings);

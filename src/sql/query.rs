@@ -1,4 +1,4 @@
-//! A query that is a statement, or stands in one.
+//! Queries: one that is a statement of its own, and one that stands within another statement.
 
 use super::analysis::Analysis;
 use super::effects::{Effects, NameUse};
@@ -7,12 +7,13 @@ use super::mention::mention_strings;
 use super::relations::walk;
 use super::token::Statement;
 
-/// Adds what the query touches that begins at `from` and ends with the statement.
+/// Adds what a query touches that begins at `from` and ends with the statement.
 pub(super) fn query<'a>(statement: &Statement<'_, 'a>, from: usize, analysis: &mut Analysis<'a>) {
     query_in(statement, from..statement.len(), analysis);
 }
 
-/// The query in a part of a statement, and all strings of the statement if they may be run.
+/// Adds what the query in a part of a statement touches, and the strings of the whole statement if
+/// a function that is called may run them.
 pub(super) fn query_in<'a>(
     statement: &Statement<'_, 'a>,
     range: std::ops::Range<usize>,
@@ -25,9 +26,9 @@ pub(super) fn query_in<'a>(
     }
 }
 
-/// Adds what `EXECUTE name (arguments)` does; `name` is where the name stands.
+/// Adds what `EXECUTE name (arguments)` does; `name` is where its name stands.
 pub(super) fn execute<'a>(statement: &Statement<'_, 'a>, name: usize, analysis: &mut Analysis<'a>) {
-    // What it runs is known by name only.
+    // What the prepared statement does is not known here, only its name.
     analysis.add(Effects::WRITES.with(Effects::CALLS_UNKNOWN));
     analysis
         .names
@@ -35,7 +36,7 @@ pub(super) fn execute<'a>(statement: &Statement<'_, 'a>, name: usize, analysis: 
     query(statement, name + 1, analysis);
 }
 
-/// True for `… WITH NO DATA`: the query behind AS is not run.
+/// True for a statement that ends in WITH NO DATA: the query behind its AS is not run.
 pub(super) fn leaves_empty(statement: &Statement<'_, '_>) -> bool {
     let Some(no) = statement.len().checked_sub(2) else {
         return false;

@@ -1,4 +1,4 @@
-//! Reads a text, statement by statement.
+//! Reading a text: what each of its statements does and names, and what all of them do together.
 
 use super::analysis::Analysis;
 use super::change::Change;
@@ -8,7 +8,7 @@ use super::mention::mention_all;
 use super::statement::classify;
 use super::token::Script;
 
-/// A text, statement by statement.
+/// What is found out about a text.
 #[derive(Debug, Default)]
 pub(crate) struct Reading<'a> {
     /// What all statements do together.

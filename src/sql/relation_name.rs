@@ -1,4 +1,5 @@
-//! A relation's or function's name as a text writes it, and where it begins and ends among the tokens.
+//! Names of relations and functions as a text writes them, and where such a name begins and ends
+//! among the tokens.
 
 use std::borrow::Cow;
 
@@ -6,30 +7,30 @@ use super::keyword::Keyword;
 use super::lexer::Kind;
 use super::token::Statement;
 
-/// A relation's name as the text writes it, folded as PostgreSQL folds it.
+/// A relation's or function's name as the text writes it, folded as PostgreSQL folds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RelationName<'a> {
-    /// Of a three-part name: the database, or a Hologres external database.
+    /// The first part of a three-part name: the database, or a Hologres external database.
     pub(crate) database: Option<Cow<'a, [u8]>>,
     pub(crate) schema: Option<Cow<'a, [u8]>>,
     pub(crate) name: Cow<'a, [u8]>,
-    /// `ONLY name`: without the relations that inherit from it.
+    /// True for `ONLY name`, which leaves out the relations that inherit from it.
     pub(crate) only: bool,
 }
 
-/// The same, remembered for longer than its text: the schema, if it is written, and the name, both
-/// folded.
+/// A name that is remembered for longer than its text: the schema, if it is written, and the name,
+/// both folded.
 pub type WrittenName = (Option<String>, String);
 
 impl RelationName<'_> {
-    /// The name to be remembered; what is not UTF-8 is replaced.
+    /// The name as it is remembered. What is not UTF-8 in it is replaced.
     pub(crate) fn written(&self) -> WrittenName {
         let text = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
         (self.schema.as_deref().map(text), text(&self.name))
     }
 }
 
-/// The last part of the dotted name that begins at `first`.
+/// The token that is the last part of the dotted name that begins at `first`.
 pub(super) fn last_part(statement: &Statement<'_, '_>, first: usize) -> usize {
     let mut last = first;
     while statement.kind(last + 1) == Some(Kind::Dot) && statement.is_name(last + 2) {
@@ -46,7 +47,8 @@ fn is_only(statement: &Statement<'_, '_>, mut first: usize) -> bool {
     first > 0 && statement.keyword(first - 1) == Keyword::Only
 }
 
-/// The name from its first to its last part; the last three parts of one that has more.
+/// The name that stands from the token `first` to the token `last`; of one that has more than three
+/// parts, the last three.
 pub(super) fn relation_name<'a>(
     statement: &Statement<'_, 'a>,
     first: usize,

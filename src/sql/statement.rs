@@ -1,4 +1,4 @@
-//! What kind of statement a statement is, and what that means for a session.
+//! What kind of statement a text holds, and what that kind does to its session.
 
 use super::analysis::Analysis;
 use super::change::Change;
@@ -15,7 +15,7 @@ use super::relations::walk;
 use super::setting;
 use super::token::Statement;
 
-/// Adds what one statement does and reads to the analysis.
+/// Adds to `analysis` what one statement does and touches.
 pub(super) fn classify<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
     if statement.keyword(0) == K::Explain {
         explain(statement, analysis);
@@ -51,7 +51,7 @@ fn explain<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
     if !analyze {
         analysis.changes.clear();
         analysis.made.clear();
-        // Planning may still run what it takes for constant.
+        // Planning may run functions whose calls it takes for constants.
         let kept = Effects::CALLS_UNKNOWN.with(Effects::ROUTE_DOUBT);
         analysis.effects = before.with(Effects(analysis.effects.0 & kept.0));
     }
@@ -123,7 +123,7 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
         K::Close => {
             let name = unless_all(statement, next);
             if name.is_none() {
-                // Cursors WITH HOLD among them are not the transaction's.
+                // Cursors WITH HOLD may be among them, which outlive the transaction.
                 analysis.add(writes);
             }
             analysis.names.push(NameUse::Close(name));

@@ -7,7 +7,7 @@ use crate::config::problem::Notes;
 use crate::config::settings::Settings;
 use crate::config::upstream::Upstream;
 
-/// Where clients connect: no two sockets can have the same address.
+/// Checks where clients connect: no two sockets can have the same address.
 pub(super) fn listen_addresses(settings: &Settings, pending: &Pending, notes: &mut Notes) {
     let mut all: Vec<(SocketAddr, String, &str)> = Vec::new();
     for (listener, path) in settings.listeners.iter().zip(&pending.listeners) {
@@ -57,7 +57,7 @@ pub(super) fn listen_addresses(settings: &Settings, pending: &Pending, notes: &m
     }
 }
 
-/// Where the upstreams are: each once, and none of them Osprey itself.
+/// Checks where the upstreams are: each address once, and none of them Osprey's own.
 pub(super) fn upstream_addresses(
     upstream: &Upstream,
     part: &PendingUpstream,

@@ -6,7 +6,7 @@ use crate::config::problem::{Notes, nearest};
 use crate::config::settings::Settings;
 use crate::glob::Glob;
 
-/// Each session must match one rule at most.
+/// Checks that each session matches one rule of a listener at most.
 pub(super) fn overlaps(listener: &Listener, path: &str, notes: &mut Notes) {
     let globs = listener.rules.iter().map(|rule| {
         let [user, database] = [&rule.user, &rule.database].map(|pattern| Glob::exact(pattern));
@@ -20,7 +20,8 @@ pub(super) fn overlaps(listener: &Listener, path: &str, notes: &mut Notes) {
             else {
                 continue;
             };
-            // The empty name, which nobody has, is one that only patterns of stars have in common.
+            // If the name that both have in common is the empty one, both patterns consist of
+            // stars.
             let such = |what: &str, name: String| match name.as_str() {
                 "" => format!("any {what}"),
                 name => format!("{what} {name:?}"),
@@ -38,7 +39,7 @@ pub(super) fn overlaps(listener: &Listener, path: &str, notes: &mut Notes) {
     }
 }
 
-/// The upstreams' names, and those that lead to them.
+/// Checks the upstreams' names, and those by which listeners lead to them.
 pub(super) fn names(settings: &Settings, pending: &Pending, notes: &mut Notes) {
     let upstreams = &settings.upstreams;
     let mut complete = true;
@@ -55,7 +56,7 @@ pub(super) fn names(settings: &Settings, pending: &Pending, notes: &mut Notes) {
             notes.wrong(&key, text);
         }
     }
-    // Should one have no name, it may be what is meant.
+    // An upstream whose name is missing may be the one that is meant.
     if !complete {
         return;
     }

@@ -5,7 +5,7 @@ use crate::config::pem::{certificates, pair};
 use crate::config::problem::{Notes, setting};
 use crate::config::upstream::{TlsMode, UpstreamTls};
 
-/// TLS towards clients: its files are there, and belong together.
+/// Checks the TLS towards clients: its files are there, and belong together.
 pub(super) fn listen_tls(listener: &Listener, path: &str, notes: &mut Notes) {
     let Some(tls) = &listener.tls else {
         return;
@@ -36,7 +36,7 @@ pub(super) fn listen_tls(listener: &Listener, path: &str, notes: &mut Notes) {
     }
 }
 
-/// TLS towards Hologres: its files are there, and its mode uses them.
+/// Checks the TLS towards Hologres: its files are there, and its mode uses them.
 pub(super) fn upstream_tls(tls: &UpstreamTls, path: &str, notes: &mut Notes) {
     let [mode, ca, certificate, key, server_name] =
         ["mode", "ca", "certificate", "key", "server_name"].map(|key| format!("{path}.{key}"));

@@ -1,5 +1,6 @@
-//! One signed call of Alibaba Cloud's API: throttling is waited out, credentials that expired are
-//! renewed once, a refusal is final.
+//! Signed calls of Alibaba Cloud's API. A call that is throttled is tried again after a pause, one
+//! whose credentials have expired is tried once more with new ones, and one that is refused has
+//! failed.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,24 +23,25 @@ const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest wait, whatever the cloud asks for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// What to call.
+/// One call: its address, its parameters, and the names under which the API knows it.
 pub(super) struct Call<'a> {
     pub(super) endpoint: &'a Endpoint,
     pub(super) method: Method,
-    /// Each segment encoded.
+    /// The path, each segment of it encoded.
     pub(super) path: &'a str,
     pub(super) parameters: &'a [(&'a str, &'a str)],
     pub(super) action: &'a str,
     pub(super) version: &'a str,
 }
 
-/// Calls with credentials that are renewed before they end.
+/// Makes calls, with credentials that are renewed before they end.
 pub(super) struct Api {
     credentials: Renewing,
     timeout: Duration,
 }
 
 impl Api {
+    /// Nothing is asked before the first call.
     pub(super) fn new(cloud: &Cloud, surroundings: Surroundings) -> Self {
         Self {
             credentials: Renewing::new(cloud, surroundings),

@@ -11,7 +11,7 @@ pub(super) struct Credentials {
     pub(super) id: String,
     pub(super) secret: Secret,
     pub(super) token: Option<Secret>,
-    /// `None`: never.
+    /// When the credentials end; `None`: never.
     pub(super) expires: Option<SystemTime>,
 }
 

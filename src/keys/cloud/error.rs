@@ -50,7 +50,8 @@ struct Complaint {
     message: String,
 }
 
-/// An answer's error, by its HTTP status: bodies of successes carry a sample `errorCode`, too.
+/// The error that an answer reports, if it does. Its HTTP status decides that: the bodies of
+/// successes carry a sample `errorCode`, too.
 pub(super) fn read(answer: &Response<Bytes>) -> Result<(), CloudError> {
     let status = answer.status();
     if status.is_success() {

@@ -1,4 +1,4 @@
-//! Credentials are had once, and renewed before they end.
+//! Credentials that are asked for once and then kept, until shortly before they end.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -17,7 +17,7 @@ const RENEW_BEFORE: Duration = Duration::from_mins(15);
 /// are none, all who ask are told the same at once.
 const TRY_AGAIN: Duration = Duration::from_secs(30);
 
-/// Credentials that are had once and renewed before they end.
+/// Credentials that are kept, and renewed before they end.
 pub(super) struct Renewing {
     sources: Sources,
     state: Mutex<State>,
@@ -36,6 +36,7 @@ enum State {
 }
 
 impl Renewing {
+    /// Nothing is asked before the first call.
     pub(super) fn new(cloud: &Cloud, surroundings: Surroundings) -> Self {
         Self {
             sources: Sources::new(cloud, surroundings),
@@ -43,7 +44,7 @@ impl Renewing {
         }
     }
 
-    /// Those to sign with now. Whoever comes while they are renewed waits for that.
+    /// The credentials to sign with now. Whoever comes while they are renewed waits for that.
     pub(super) async fn get(&self) -> Result<Arc<Credentials>, CloudError> {
         let mut state = self.state.lock().await;
         let now = SystemTime::now();
@@ -83,7 +84,8 @@ impl Renewing {
         Err(error)
     }
 
-    /// The cloud does not take them any more: the next one who asks gets others.
+    /// Forgets the credentials, since the cloud does not take them any more. The next one who asks
+    /// gets others.
     pub(super) async fn forget(&self) {
         *self.state.lock().await = State::Nothing;
     }

@@ -18,6 +18,7 @@ pub(super) struct Sources {
 }
 
 impl Sources {
+    /// Where the configuration says to look.
     pub(super) fn new(cloud: &Cloud, surroundings: Surroundings) -> Self {
         Self {
             source: cloud.credentials,

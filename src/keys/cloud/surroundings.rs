@@ -8,16 +8,17 @@ type Variable = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 /// What the process finds around it: variables, a home directory, the machine's metadata service.
 pub struct Surroundings {
-    /// An environment variable; an empty one counts as not set.
+    /// Reads an environment variable; an empty one counts as not set.
     pub(super) variable: Box<Variable>,
-    /// Where `.aliyun/config.json` and `.alibabacloud/credentials.ini` are.
+    /// The home directory, in which `.aliyun/config.json` and `.alibabacloud/credentials.ini` are
+    /// looked for.
     pub(super) home: Option<PathBuf>,
-    /// The ECS instance's metadata service.
+    /// Where the ECS instance's metadata service is.
     pub(super) metadata: Endpoint,
 }
 
 impl Surroundings {
-    /// Those of this process.
+    /// What this process finds around it.
     pub fn of_process() -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         Self {
@@ -31,7 +32,7 @@ impl Surroundings {
         }
     }
 
-    /// A variable of Alibaba Cloud's SDKs, without their common prefix.
+    /// The value of a variable of Alibaba Cloud's SDKs; `name` is without their common prefix.
     pub(super) fn own(&self, name: &str) -> Option<String> {
         (self.variable)(&format!("ALIBABA_CLOUD_{name}"))
     }

@@ -45,7 +45,8 @@ impl Issued {
     }
 }
 
-/// The role of this instance; `role`, else `ALIBABA_CLOUD_ECS_METADATA`, else the one it has.
+/// Credentials of a role of this ECS instance: of `role`, else of the one in
+/// `ALIBABA_CLOUD_ECS_METADATA`, else of the one that it has.
 pub(super) async fn ecs_role(
     surroundings: &Surroundings,
     role: Option<String>,
@@ -91,7 +92,8 @@ pub(super) async fn ecs_role(
     issued.credentials()
 }
 
-/// The role that this pod's service account may assume; `None`: the variables are not set.
+/// Credentials of the role that this pod's service account may assume; `None`: the variables that
+/// name it are not set.
 pub(super) async fn oidc(
     surroundings: &Surroundings,
     sts: &Endpoint,

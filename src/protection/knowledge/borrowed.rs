@@ -1,5 +1,5 @@
-//! A reading of the catalogs for which a client's session is borrowed, where there is no service
-//! account.
+//! A reading of the catalogs that a client's session does in its own name, where there is no
+//! service account: Osprey borrows the session for it between its login and its first statement.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use super::database::DatabaseKnowledge;
 use super::pace::FIRST_BACKOFF;
 use crate::catalog::{Contents, ReadError};
 
-/// One session reads its database's catalogs for all. If this is dropped without
-/// [`BorrowedReading::finish`], another session will be asked.
+/// One session reads its database's catalogs, for the sake of all sessions of that database. If
+/// this is dropped without [`BorrowedReading::finish`], another session will be asked.
 pub struct BorrowedReading {
     database: Arc<DatabaseKnowledge>,
     servers: Vec<String>,
@@ -21,7 +21,7 @@ pub struct BorrowedReading {
 }
 
 impl BorrowedReading {
-    /// The foreign servers that are MaxCompute's.
+    /// The names of the foreign servers that are MaxCompute's.
     pub fn servers(&self) -> &[String] {
         &self.servers
     }

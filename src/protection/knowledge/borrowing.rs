@@ -1,6 +1,6 @@
-//! How it stands with the readings that clients' sessions do, where there is no service account: when a
-//! session may be asked to do one, and what came of the last. And, whoever reads, whether DDL has
-//! passed since.
+//! The state of the readings for which clients' sessions are borrowed: when a session may be asked
+//! to do one, and what came of the last. And, whoever does the reading, whether DDL has passed
+//! since.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use tokio::time::Instant;
 use super::pace::{FOLLOW_UP, REST_PER_WORK};
 use crate::catalog::{Contents, ReadError};
 
-/// How a database's borrowed readings stand.
+/// The state of one database's borrowed readings.
 #[derive(Default)]
 pub(super) struct Borrowing {
-    /// A session is reading.
+    /// True while a session is reading.
     pub(super) reads: bool,
-    /// What a session has read, until the background task takes it in.
+    /// What a session has read, until the background task has taken it in.
     pub(super) outcome: Option<Outcome>,
-    /// When a session may be asked again; `None`: now.
+    /// When a session may be asked again; `None`: at once.
     pub(super) due: Option<Instant>,
-    /// The last reading failed: then `due` stands whatever happens.
+    /// True if the last reading failed. Then DDL does not bring `due` forward.
     failed: bool,
-    /// No reading before that time is asked for, however much DDL passes.
+    /// Until when no reading is asked for, however much DDL passes.
     rested: Option<Instant>,
-    /// DDL passed then, and no reading is known to have seen what it made.
+    /// When DDL passed last of which no reading is known to have seen what it made.
     changed: Option<Instant>,
 }
 
@@ -44,12 +44,12 @@ impl Borrowing {
         self.changed.is_some()
     }
 
-    /// What a session has read, once.
+    /// Takes out what a session has read, if one has.
     pub(super) fn take_outcome(&mut self) -> Option<Outcome> {
         self.outcome.take()
     }
 
-    /// DDL was seen passing.
+    /// Notes that DDL was seen passing.
     pub(super) fn note_change(&mut self) {
         self.changed = Some(Instant::now());
         if !self.failed {
@@ -57,7 +57,8 @@ impl Borrowing {
         }
     }
 
-    /// A reading that succeeded has been taken in; the next one comes after `refresh`.
+    /// Notes that a reading which succeeded has been taken in. The next one comes after `refresh`,
+    /// or earlier if DDL passed meanwhile.
     pub(super) fn succeeded(&mut self, begun: Instant, ended: Instant, refresh: Duration) {
         let rested = ended + (ended - begun) * REST_PER_WORK;
         self.failed = false;
@@ -69,19 +70,19 @@ impl Borrowing {
         });
     }
 
-    /// A reading that succeeded began at that time. Hologres' front ends lag behind one another: it
-    /// has seen what DDL made well before.
+    /// Notes that a reading which succeeded began at that time. Hologres' front ends lag behind one
+    /// another, so it has seen what DDL made only if that passed well before.
     pub(super) fn note_seen(&mut self, begun: Instant) {
         self.changed.take_if(|at| *at + FOLLOW_UP <= begun);
     }
 
-    /// A reading that failed has been taken in.
+    /// Notes that a reading which failed has been taken in; no session is asked before `next`.
     pub(super) fn failed(&mut self, next: Instant) {
         self.failed = true;
         self.due = Some(next);
     }
 
-    /// Other settings: the next session reads.
+    /// Asks the next session: the settings have changed.
     pub(super) fn ask_anew(&mut self) {
         self.failed = false;
         self.due = None;

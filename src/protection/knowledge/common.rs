@@ -1,4 +1,5 @@
-//! What all databases of an upstream have in common: the settings that matter here, and the keys.
+//! What the databases of one upstream share: the settings that matter to them, and what is known of
+//! keys.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +12,17 @@ use crate::config::{Catalog, Keys, ProjectRule, TablePattern, Upstream};
 use crate::keys::{self, KeyCache, KeyProvider};
 use crate::net::Endpoint;
 
-/// What all databases share.
+/// What the databases of one upstream share.
 pub(super) struct Common {
     /// The settings in force.
     pub(super) rules: ArcSwap<Rules>,
-    /// Moves when `rules` does.
+    /// Changes whenever `rules` does, for those who wait for that.
     pub(super) changes: watch::Sender<u64>,
     /// What is known of projects and their keys.
     pub(super) keys: KeyCache,
 }
 
-/// The part of the settings that matters here.
+/// The settings that matter to what is known.
 #[derive(Clone)]
 pub(super) struct Rules {
     pub(super) projects: Vec<ProjectRule>,
@@ -48,6 +49,7 @@ pub(super) enum CatalogReader {
 }
 
 impl CatalogReader {
+    /// Whoever the settings say reads the catalogs.
     pub(super) fn new(catalog: &Catalog, endpoint: Arc<Endpoint>) -> Self {
         match Service::new(catalog, endpoint) {
             Some(service) => Self::Account(service),
@@ -60,6 +62,8 @@ impl CatalogReader {
 }
 
 impl Rules {
+    /// The part of the settings that matters here; a service account reaches the upstream through
+    /// `endpoint`.
     pub(super) fn new(settings: &Upstream, keys: &Keys, endpoint: Arc<Endpoint>) -> Self {
         Self {
             projects: settings.protect.projects.clone(),
@@ -70,6 +74,7 @@ impl Rules {
         }
     }
 
+    /// Who is asked about projects, by these settings.
     pub(super) fn provider(&self) -> Arc<dyn KeyProvider> {
         keys::configured(&self.projects, self.keys.cloud.as_ref())
     }

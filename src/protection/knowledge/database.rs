@@ -1,5 +1,5 @@
-//! What is known of one database: the snapshot that sessions read, and the hooks by which they
-//! say what they saw.
+//! What is known of one database: the snapshot that its sessions read, and the calls by which they
+//! tell what they have seen.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ use crate::protection::Snapshot;
 /// Lessons that wait to be taken in; more are dropped, for the same failures will teach them again.
 const MAX_WAITING_LESSONS: usize = 1_000;
 
-/// One database's snapshot, kept up to date by a background task.
+/// What is known of one database. A background task keeps it up to date (`refresh.rs`).
 pub struct DatabaseKnowledge {
     name: String,
     pub(super) common: Arc<Common>,
@@ -37,21 +37,21 @@ pub struct DatabaseKnowledge {
 /// Counters of one database, for metrics.
 #[derive(Debug, Default)]
 pub struct DatabaseCounts {
-    /// Readings of its catalogs that succeeded.
+    /// Readings of the database's catalogs that succeeded.
     pub readings: Counter,
-    /// Readings that failed.
+    /// Readings of its catalogs that failed.
     pub reading_failures: Counter,
-    /// Snapshots swapped in.
+    /// Snapshots that were swapped in.
     pub snapshots: Counter,
-    /// Relations learned to be encrypted from a failure, where the project was not known; lessons
-    /// about projects are counted by the key cache.
+    /// Relations learned to be encrypted from a failure of HQE's whose project was not known. (The
+    /// key cache counts lessons about projects.)
     pub lessons: Counter,
-    /// Of these, the ones that a key record contradicted.
+    /// Lessons among these that a key record contradicted.
     pub lessons_contradicted: Counter,
 }
 
-/// How sessions wake the background task. It is a thing of its own so that the task, while it
-/// waits, does not keep its database alive.
+/// How sessions wake the background task. This is a type of its own so that the task, while it
+/// waits, holds only this and does not keep the database's knowledge alive.
 #[derive(Default)]
 pub(super) struct Signals {
     pub(super) wake: Notify,
@@ -59,7 +59,7 @@ pub(super) struct Signals {
 }
 
 impl DatabaseKnowledge {
-    /// With a first snapshot of these ingredients.
+    /// What is known of database `name` when `first` is all that there is.
     pub(super) fn new(name: &str, common: Arc<Common>, first: &Ingredients) -> Self {
         let waits = matches!(common.rules.load().reader, CatalogReader::Account(_));
         Self {
@@ -83,17 +83,19 @@ impl DatabaseKnowledge {
         &self.name
     }
 
-    /// The present snapshot, to be looked at now. Keep [`DatabaseKnowledge::load_full`] instead.
+    /// The present snapshot, for a look at once. Whoever keeps it for longer calls
+    /// [`DatabaseKnowledge::load_full`].
     pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
         self.snapshot.load()
     }
 
-    /// The present snapshot, to keep.
+    /// The present snapshot, to be kept.
     pub fn load_full(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
     }
 
-    /// The present snapshot's generation: one load tells a session that its own is out of date.
+    /// The generation of the present snapshot. By this one load a session finds out whether the
+    /// snapshot that it knows is out of date.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
@@ -120,17 +122,17 @@ impl DatabaseKnowledge {
             .fold(route, |route, own| route.with(&own.name, &own.value))
     }
 
-    /// Resolves once the reading of the catalogs that is under way, the first one or one after DDL,
-    /// has ended, well or not; at once if there is none to wait for.
+    /// Waits for the reading of the catalogs that is under way (the first one, or one after DDL) to
+    /// end, well or not. It returns at once if there is none to wait for.
     pub async fn ready(&self) {
         // It fails only when the sender is gone, and that is a field of this.
         let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
     }
 
-    /// DDL was seen passing: the catalogs are read again at once (several within 100 ms count as
-    /// one), and once more a second later, since Hologres' front ends lag behind one another. Where
-    /// readings are borrowed, the next new session does it. Until then, any name may be one that
-    /// matters.
+    /// Notes that DDL was seen passing. The catalogs are read again at once (several DDL statements
+    /// within 100 ms count as one), and once more a second later, since Hologres' front ends lag
+    /// behind one another. Where sessions are borrowed for readings, the next new session does it.
+    /// Until then, any name may be one that leads to MaxCompute.
     pub fn catalog_changed(&self) {
         let mut borrowing = self.borrowing();
         borrowing.note_change();
@@ -143,10 +145,11 @@ impl DatabaseKnowledge {
         self.signals.wake.notify_one();
     }
 
-    /// HQE failed on a statement that reads this relation: it is protected from the next snapshot
-    /// on, which comes within milliseconds, for as long as a key record lives. `schema` is `None`
-    /// if the statement did not say; `project` is the one in the error, if it named one. A key
-    /// record that says "not encrypted" is believed rather than the lesson.
+    /// Notes that HQE failed on a statement that reads this relation. The relation is protected
+    /// from the next snapshot on, which comes within milliseconds, for as long as a key record
+    /// lives. `schema` is `None` if the statement did not say it; `project` is the one that the
+    /// error names, if it does. If a key record says "not encrypted", the record is believed rather
+    /// than the lesson.
     pub fn learn_relation(&self, schema: Option<&str>, name: &str, project: Option<&str>) {
         let lesson = Lesson {
             schema: schema.map(ToOwned::to_owned),
@@ -177,30 +180,30 @@ impl DatabaseKnowledge {
         failure.clone()
     }
 
-    /// How it stands with readings for which sessions are borrowed.
+    /// The state of the readings for which sessions are borrowed.
     pub(super) fn borrowing(&self) -> MutexGuard<'_, Borrowing> {
         self.borrowing
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lessons that wait, each with the project that the error named; they wait no more.
+    /// Takes out the lessons that wait, each with the project that the error named.
     pub(super) fn take_lessons(&self) -> Vec<(Lesson, Option<String>)> {
         std::mem::take(&mut *self.lessons.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A reading of the catalogs has failed.
+    /// Notes that a reading of the catalogs has failed.
     pub(super) fn note_failure(&self, error: ReadError) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
-    /// A reading of the catalogs has succeeded.
+    /// Notes that a reading of the catalogs has succeeded.
     pub(super) fn note_reading(&self) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Swaps in what `ingredients` make. Called by the background task alone.
+    /// Swaps in the snapshot that `ingredients` make. Only the background task calls this.
     pub(super) async fn publish(&self, ingredients: &Arc<Ingredients>) {
         let brought = ingredients
             .contents
@@ -229,7 +232,8 @@ impl DatabaseKnowledge {
         self.generation.store(generation, Ordering::Release);
     }
 
-    /// The catalogs are known: what DDL had blinded sees again, if what it made is known by now.
+    /// Ends the blindness that DDL had brought, now that the catalogs are known, unless DDL has
+    /// passed whose effect may not be known yet.
     pub(super) fn see_again(&self) {
         let borrowing = self.borrowing();
         let snapshot = self.snapshot();
@@ -238,8 +242,8 @@ impl DatabaseKnowledge {
         }
     }
 
-    /// What has been read is taken in: nobody need wait for it any longer, unless a session is
-    /// reading.
+    /// Lets those who wait for [`DatabaseKnowledge::ready`] go on, now that what was read is taken
+    /// in, unless a session is reading.
     pub(super) fn settle(&self) {
         let borrowing = self.borrowing();
         if !borrowing.is_under_way() {
@@ -247,7 +251,7 @@ impl DatabaseKnowledge {
         }
     }
 
-    /// Says whether [`DatabaseKnowledge::ready`] has nothing to wait for.
+    /// Sets whether [`DatabaseKnowledge::ready`] returns at once.
     pub(super) fn set_ready(&self, ready: bool) {
         self.ready.send_replace(ready);
     }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-/// When to read once more after DDL: Hologres' front ends lag behind one another.
+/// How long after DDL the catalogs are read once more: Hologres' front ends lag behind one another.
 pub(super) const FOLLOW_UP: Duration = Duration::from_secs(1);
-/// Under unending DDL a database's catalogs are being read at most a fifth of the time.
+/// How much longer than a reading took the catalogs are left alone behind it, so that under
+/// unending DDL they are being read at most a fifth of the time.
 pub(super) const REST_PER_WORK: u32 = 4;
 /// The first wait after a failed reading; each further one is twice as long, up to the refresh
 /// interval.

@@ -28,8 +28,8 @@ const LOOKUPS_AT_A_TIME: usize = 16;
 /// relation of the catalog when a snapshot is made.
 const MAX_LESSONS: usize = 1_000;
 
-/// A database of which the configuration alone is known, and the background task that keeps it up to
-/// date from now on.
+/// Begins what is known of a database, with what the configuration says of it, and starts the
+/// background task that keeps it up to date from now on.
 pub(super) fn start(name: &str, common: Arc<Common>, runtime: &Handle) -> Arc<DatabaseKnowledge> {
     let first = Ingredients {
         patterns: common.rules.load().patterns.clone(),
@@ -135,7 +135,8 @@ impl Task {
                     self.asked.get_or_insert((now + DEBOUNCE).max(rested));
                     self.follow_up = Some((now + FOLLOW_UP).max(rested));
                 }
-                // The senders live in what all databases share, and so does this task's database.
+                // The senders live in what all databases share, and the database of this task keeps
+                // that alive.
                 Ok(()) = self.key_changes.changed() => return false,
                 Ok(()) = self.rule_changes.changed() => return true,
             }
@@ -169,8 +170,8 @@ impl Task {
                 outcome = &mut reading => break outcome,
                 // Lessons do not wait for a slow server.
                 () = self.signals.wake.notified() => self.take_in(database).await,
-                // What began under other rules, perhaps without the TLS that is wanted now, is
-                // given up; the loop of the caller begins anew.
+                // A reading that began under other rules, perhaps without the TLS that is wanted
+                // now, is given up; the caller's loop begins it anew.
                 Ok(()) = self.rule_changes.changed() => {
                     self.scheduled = Some(Instant::now());
                     return;
@@ -206,7 +207,8 @@ impl Task {
                 borrowing.succeeded(outcome.begun, outcome.ended, rules.refresh);
             }
             Err(error) => {
-                // A session has waited for nothing: the others are spared that for a while.
+                // The session's client has waited for nothing. Other sessions are spared that for a
+                // while.
                 let too_slow = outcome.ended - outcome.begun > TOLERABLE_WAIT;
                 let backoff = self.take_failure(database, error, rules);
                 let wait = if too_slow { rules.refresh } else { backoff };
@@ -240,7 +242,7 @@ impl Task {
 
     /// Makes a snapshot of all that is known, and swaps it in if it differs from the present one.
     async fn take_in(&mut self, database: &DatabaseKnowledge) {
-        // What changes from here on makes another round.
+        // A change that comes from here on leads to another round.
         self.key_changes.mark_unchanged();
         let rules = database.common.rules.load_full();
         self.take_borrowed(database, &rules);
@@ -318,7 +320,8 @@ impl Task {
                 .flat_map(|index| known.projects_behind(index))
                 .collect();
             let project = match named {
-                // The path in the error is Hologres' own matter; the catalog's word goes before.
+                // The path in the error is Hologres' own matter, so the catalog's word goes before
+                // what the path says.
                 Some(named) if behind.is_empty() || behind.contains(&named) => Some(named),
                 _ if behind.len() == 1 => behind.iter().next().cloned(),
                 _ => None,

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use super::{QUICK_BYTES, READ_BYTES, Snapshot};
+use super::Snapshot;
 use crate::catalog::{HologresVersion, RouteSettings};
 use crate::config::TablePattern;
-use crate::protection::memo::{Hasher, Memo};
+use crate::protection::memo::{Hasher, Memo, QUICK_BYTES, READ_BYTES};
 use crate::protection::quick::Quick;
 use crate::protection::reason::Reason;
 use crate::protection::relations::{Relations, Standing};
@@ -22,7 +22,7 @@ pub struct SnapshotBuilder {
 }
 
 impl Snapshot {
-    /// Nothing is known: generation 0, nothing protected.
+    /// A snapshot for which nothing is known and nothing protected, of generation 0.
     pub fn empty(database: &str) -> Self {
         Self::builder(database).build(0)
     }
@@ -40,7 +40,8 @@ impl Snapshot {
 }
 
 impl SnapshotBuilder {
-    /// A relation whose read touches encrypted data, spelled as the catalog spells it.
+    /// Adds a relation that leads to encrypted data when it is read. Names are spelled as the
+    /// catalog spells them.
     #[must_use]
     pub fn protect(mut self, schema: &str, name: &str, reason: Arc<Reason>) -> Self {
         self.relations
@@ -48,7 +49,7 @@ impl SnapshotBuilder {
         self
     }
 
-    /// A function whose call touches encrypted data.
+    /// Adds a function that leads to encrypted data when it is called.
     #[must_use]
     pub fn protect_function(mut self, schema: &str, name: &str, reason: Arc<Reason>) -> Self {
         self.relations
@@ -56,7 +57,7 @@ impl SnapshotBuilder {
         self
     }
 
-    /// A function that leads to MaxCompute data not known to be encrypted.
+    /// Adds a function that leads to MaxCompute data not known to be encrypted.
     #[must_use]
     pub fn foreign_function(mut self, schema: &str, name: &str) -> Self {
         self.relations
@@ -64,8 +65,8 @@ impl SnapshotBuilder {
         self
     }
 
-    /// A relation that reads encrypted data when it is written: by a rule on it, or as a materialized
-    /// view that is refreshed.
+    /// Adds a relation that leads to encrypted data when it is written: by a rule on it, or as a
+    /// materialized view that is refreshed.
     #[must_use]
     pub fn protect_write(mut self, schema: &str, name: &str, reason: Arc<Reason>) -> Self {
         self.relations
@@ -73,7 +74,7 @@ impl SnapshotBuilder {
         self
     }
 
-    /// The same with MaxCompute data not known to be encrypted.
+    /// Adds a relation that leads to MaxCompute data not known to be encrypted when it is written.
     #[must_use]
     pub fn foreign_write(mut self, schema: &str, name: &str) -> Self {
         self.relations
@@ -81,28 +82,30 @@ impl SnapshotBuilder {
         self
     }
 
-    /// A relation given before leads where it does only through what inherits from it.
+    /// Notes of a relation that was added that it leads where it does only through what inherits
+    /// from it.
     #[must_use]
     pub fn inherited(mut self, schema: &str, name: &str) -> Self {
         self.relations.set_inherited(schema, name);
         self
     }
 
-    /// A function runs no text, whatever its arguments are. Those that may are all others.
+    /// Notes that a function runs no text, whatever its arguments are. Every function that is not
+    /// noted so may run some.
     #[must_use]
     pub fn runs_no_text(mut self, schema: &str, name: &str, only_reads: bool) -> Self {
         self.relations.insert_runs_no_text(schema, name, only_reads);
         self
     }
 
-    /// A relation that leads to MaxCompute data not known to be encrypted.
+    /// Adds a relation that leads to MaxCompute data not known to be encrypted.
     #[must_use]
     pub fn foreign(mut self, schema: &str, name: &str) -> Self {
         self.relations.insert(schema, name, Standing::Foreign);
         self
     }
 
-    /// Another relation that bears the name of one given to [`Self::protect`] or
+    /// Adds another relation that bears the name of one given to [`Self::protect`] or
     /// [`Self::foreign`]. All such must be given: an unqualified name is resolved among them.
     #[must_use]
     pub fn homonym(mut self, schema: &str, name: &str) -> Self {
@@ -110,43 +113,44 @@ impl SnapshotBuilder {
         self
     }
 
-    /// Relations that the operator says are encrypted. A pattern for another database counts for
-    /// three-part names only (Hologres' external databases).
+    /// Adds a pattern for relations that the operator says are encrypted. A pattern for another
+    /// database counts for three-part names only (Hologres' external databases).
     #[must_use]
     pub fn pattern(mut self, pattern: &TablePattern, reason: Arc<Reason>) -> Self {
         self.relations.add_pattern(pattern, reason);
         self
     }
 
-    /// The settings that choose the engine in a fresh session.
+    /// Sets the settings that choose the engine in a fresh session.
     #[must_use]
     pub fn route(mut self, route: RouteSettings) -> Self {
         self.route = route;
         self
     }
 
-    /// The Hologres version.
+    /// Sets the Hologres version.
     #[must_use]
     pub fn version(mut self, version: Option<HologresVersion>) -> Self {
         self.version = version;
         self
     }
 
-    /// The `search_path` of a fresh session, as SHOW prints it.
+    /// Sets the `search_path` of a fresh session, in the form in which SHOW prints it.
     #[must_use]
     pub fn search_path(mut self, search_path: String) -> Self {
         self.search_path = search_path;
         self
     }
 
-    /// The catalogs are not known, or not all of them: any relation may lead to MaxCompute.
+    /// Makes the snapshot blind: the catalogs are not known, or not all of them, so any relation
+    /// may lead to MaxCompute.
     #[must_use]
     pub fn blind(mut self) -> Self {
         self.blind = true;
         self
     }
 
-    /// Builds the matcher; about 50 ms for 10,000 names.
+    /// Builds the snapshot and its matcher, which takes about 50 ms for 10,000 names.
     pub fn build(self, generation: u64) -> Snapshot {
         let count = |wanted: fn(&Standing) -> bool| {
             self.relations

@@ -1,4 +1,4 @@
-//! CTEs: which names hide relations, and from where on.
+//! CTEs: the names that hide relations, and where those stand in a WITH.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -56,7 +56,8 @@ impl<'a> Ctes<'a> {
     }
 }
 
-/// The bracket of the body, if `name [(columns)] AS [[NOT] MATERIALIZED] (` is at `name`.
+/// The bracket that opens a CTE's body, if `name [(columns)] AS [[NOT] MATERIALIZED] (` stands at
+/// `name`.
 pub(super) fn body(statement: &Statement<'_, '_>, name: usize) -> Option<usize> {
     if !statement.is_name(name) {
         return None;
@@ -78,8 +79,8 @@ pub(super) fn body(statement: &Statement<'_, '_>, name: usize) -> Option<usize> 
     statement.is_open(index).then_some(index)
 }
 
-/// Where the names stand of all CTEs in the list that begins at `name`; the body of the first opens
-/// at `open`.
+/// Where the names stand of all CTEs in the list that begins at `name`, the first of which has its
+/// body behind the bracket `open`.
 pub(super) fn names(statement: &Statement<'_, '_>, name: usize, open: usize) -> Vec<usize> {
     let mut names = vec![name];
     let mut index = statement.after(open);

@@ -10,7 +10,7 @@ mod cte;
 
 use cte::Ctes;
 
-use super::analysis::{Analysis, Made, Origin};
+use super::analysis::{Analysis, Made, MadeFrom};
 use super::effects::Effects;
 use super::function;
 use super::keyword::Keyword as K;
@@ -391,12 +391,12 @@ impl Walk<'_, '_, '_> {
                     self.analysis.reads.extend(target.clone());
                 }
                 if self.frame.select_into {
-                    // INSERT, UPDATE and DELETE make nothing, whatever stands in them.
+                    // Only a SELECT makes a relation by INTO.
                     let target = target.filter(|_| !is_change(statement.keyword(0)));
                     self.analysis.made.extend(target.map(|target| Made {
                         name: target.written(),
                         temporary: self.frame.into_temporary,
-                        origin: Origin::Rows,
+                        origin: MadeFrom::Rows,
                     }));
                 } else {
                     self.analysis.writes.extend(target);
