@@ -7,9 +7,10 @@ use crate::protection::{Decision, Effects};
 use crate::wire::backend::{ErrorFields, Status, command_tag, tag};
 use crate::wire::{HEADER, Header};
 
+use super::Core;
+use super::interface::{End, ErrorContext, Event, Outbox, Progress, World};
 use super::ledger::{Expect, Own, OwnError};
 use super::retry::Verdict;
-use super::{Core, End, ErrorContext, Event, Outbox, Progress, World};
 
 /// Messages longer than this are forwarded without a look.
 const LOOK_LIMIT: usize = 64 << 10;

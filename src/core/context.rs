@@ -17,13 +17,15 @@ use crate::protection::{Decision, Effects, SessionChange, SessionNames};
 use crate::sql::Change;
 use crate::wire::backend::Status;
 
-use super::World;
+use super::interface::World;
 use super::ledger::{Expect, Ledger};
-use super::names::Generation;
 
 /// In so many states, at most, is one statement decided; behind more of them, names may lead
 /// anywhere.
 const MAX_STATES: usize = 4;
+
+/// Of the world's knowledge, and of how names resolve in the session.
+pub(super) type Generation = (u64, u32);
 
 /// How names resolve in one session.
 #[derive(Debug)]

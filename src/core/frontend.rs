@@ -8,13 +8,14 @@ use crate::wire::backend::Status;
 use crate::wire::frontend::{Bind, Parse, Target, execute_portal, query_text, tag};
 use crate::wire::{HEADER, Header};
 
+use super::Core;
 use super::context::Deciding;
 use super::cycle::Sending;
+use super::interface::{End, Event, Outbox, Progress, World};
 use super::ledger::{Expect, Sent};
 use super::names::Names;
 use super::route::State;
 use super::steer::CHANGES_ROUTE;
-use super::{Core, End, Event, Outbox, Progress, World};
 use crate::advice::NotRetried;
 
 /// Messages in flight before the client is made to wait: the ledger is bounded, too.

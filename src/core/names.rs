@@ -20,17 +20,14 @@ use foldhash::fast::FixedState;
 
 use crate::protection::{Decision, Effects, NameUse};
 
-use super::World;
-use super::context::Deciding;
+use super::context::{Deciding, Generation};
+use super::interface::World;
 use super::ledger::{Expect, Ledger, Sent};
 
 /// Texts kept per session, so that statements can be decided again under a newer snapshot.
 const TEXT_BUDGET: usize = 256 << 10;
 
 type Map<V> = HashMap<Box<[u8]>, V, FixedState>;
-
-/// Of the world's knowledge, and of how names resolve in the session.
-pub(super) type Generation = (u64, u32);
 
 /// A prepared statement.
 #[derive(Debug, Clone)]

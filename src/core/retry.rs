@@ -428,6 +428,21 @@ impl Retry {
         }
     }
 
+    /// A ParameterStatus; it may come at any moment, also within a cycle of our own.
+    pub(super) fn parameter(&mut self, frame: Option<&[u8]>) -> Verdict {
+        let (Some(attempt), Some(frame)) = (&mut self.attempt, frame) else {
+            return Verdict::Forward;
+        };
+        if attempt.phase == Phase::First || attempt.is_level() {
+            attempt.told.note(frame);
+            attempt.untold.forget(frame);
+            Verdict::Forward
+        } else {
+            attempt.untold.note(frame);
+            Verdict::Swallow
+        }
+    }
+
     /// A cycle is complete or comes behind others; an error is held back in a phase that has one.
     pub(super) fn check(&self) -> Result<(), String> {
         let Some(attempt) = &self.attempt else {

@@ -9,10 +9,11 @@
 
 use crate::protection::{Decision, Effects, RouteHint};
 
+use super::Core;
 use super::cycle::{Anchor, Sending};
+use super::interface::{Outbox, World};
 use super::ledger::{Expect, Own};
 use super::route::State;
-use super::{Core, Outbox, World};
 
 /// Where something of ours goes.
 #[derive(Debug, Clone, Copy)]

@@ -26,15 +26,7 @@ pub struct Decision {
     pub changes: Vec<SessionChange>,
     /// What a `/* osprey: route=… */` comment in the text asks for.
     pub hint: Option<RouteHint>,
-<<<<<<< HEAD
-    /// The relations for which [`Effects::READS_FOREIGN`] is set: schema, if the text names one, and
-    /// name. Should HQE fail on the statement, it failed on one of these.
-=======
-    /// The schemas that a SET or `set_config()` makes the session's search path, if that is all
-    /// that the text does and the schemas are written plainly.
-    pub search_path: Option<Vec<String>>,
     /// The relations for which [`Effects::READS_FOREIGN`] is set: the schema, if the text names
     /// one, and the name. Should HQE fail on the text, it failed on one of these.
->>>>>>> house
     pub suspects: Vec<WrittenName>,
 }

@@ -40,10 +40,7 @@ const FLOORS: &[&[&str]] = &[
 
 /// Rooms whose files may still form circles, each with the reason. One that has none any more is to be
 /// struck from here.
-const CIRCLES: &[(&str, &str)] = &[(
-    "core",
-    "its module holds both `Core` and the words in which `Core` is spoken to",
-)];
+const CIRCLES: &[(&str, &str)] = &[];
 
 static HOUSE: LazyLock<House> = LazyLock::new(House::of_this_crate);
 

@@ -7,11 +7,12 @@ use crate::protection::Effects;
 use crate::wire::backend::{ErrorFields, Status, tag};
 use crate::wire::{HEADER, Header, compose, frontend};
 
+use super::super::Core;
 use super::super::backend::Fate;
 use super::super::cycle::Sending;
+use super::super::interface::{Event, Outbox, World};
 use super::super::ledger::{Expect, Own};
 use super::super::route::State;
-use super::super::{Core, Event, Outbox, World};
 use super::{Attempt, Ended, Heard, Phase, Verdict};
 
 /// A cancel that the client asked for (or a timeout) is what it is told of.
@@ -203,7 +204,7 @@ impl Core {
         }
     }
 
-    /// A ReadyForQuery of the client's, which [`Core::status`] already says.
+    /// A ReadyForQuery of the client's, which the cycle's status already says.
     pub(in super::super) fn attempt_ready(
         &mut self,
         header: Header,
