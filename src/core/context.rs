@@ -159,8 +159,15 @@ impl<W: World> Deciding<'_, W> {
 
     /// True unless what is in flight may change how names resolve.
     pub(super) fn is_settled(&self) -> bool {
-        !self.ledger.has_changes()
-            || !in_flight(self.ledger).any(|changes| self.context.may_matter(changes))
+        let changes = self.ledger.has_changes()
+            && in_flight(self.ledger).any(|changes| self.context.may_matter(changes));
+        !changes && !self.may_be_undone()
+    }
+
+    /// True while a cycle that has changed something outside a transaction block is not answered in
+    /// full: if it fails, that is undone.
+    fn may_be_undone(&self) -> bool {
+        !self.in_block && self.context.names.in_transaction()
     }
 
     /// What `text` does where it is sent now, behind all that is in flight. `whole` is false where
@@ -169,6 +176,18 @@ impl<W: World> Deciding<'_, W> {
         let mut decided = self.world.decide(text, whole, &self.context.names);
         if self.is_settled() {
             return decided;
+        }
+        let worse = |there: &Decision, decided: &Decision| {
+            let reads = |decision: &Decision| decision.effects.has(Effects::READS_FOREIGN);
+            there.protected.is_some() || reads(there) || !reads(decided)
+        };
+        if self.may_be_undone() && decided.protected.is_none() {
+            let mut undone = self.context.names.clone();
+            undone.apply(&[Change::Rollback.into()]);
+            let there = self.world.decide(text, whole, &undone);
+            if worse(&there, &decided) {
+                decided = there;
+            }
         }
         let mut ahead = Ahead {
             names: self.context.names.clone(),
@@ -187,8 +206,7 @@ impl<W: World> Deciding<'_, W> {
                 ahead.names.apply(&[Change::Anything.into()]);
             }
             let there = self.world.decide(text, whole, &ahead.names);
-            let reads = |decision: &Decision| decision.effects.has(Effects::READS_FOREIGN);
-            if there.protected.is_some() || reads(&there) || !reads(&decided) {
+            if worse(&there, &decided) {
                 decided = there;
             }
         }

@@ -55,6 +55,8 @@ pub(super) struct Cycle {
     anchor: Option<Anchor>,
     /// What its statements do, together.
     effects: Effects,
+    /// One of them reads encrypted data.
+    protected: bool,
     /// The status in which it begins.
     sending: Sending,
 }
@@ -70,6 +72,7 @@ impl Cycle {
     pub(super) fn begin(&mut self, offset: usize, ledger: &Ledger) {
         self.sending = self.now(ledger);
         self.effects = Effects::default();
+        self.protected = false;
         // While the server may be skipping, a Sync of ours would wake it.
         self.anchor = (!self.unsynced).then(|| Anchor {
             offset,
@@ -86,6 +89,16 @@ impl Cycle {
     /// A statement is planned or run.
     pub(super) fn add(&mut self, effects: Effects) {
         self.effects = self.effects.with(effects);
+    }
+
+    /// A statement that reads encrypted data is planned or run.
+    pub(super) fn protect(&mut self) {
+        self.protected = true;
+    }
+
+    /// True if one of its statements reads encrypted data.
+    pub(super) fn is_protected(&self) -> bool {
+        self.protected
     }
 
     /// The message that ends it was sent: a Sync or another. True if messages of the extended

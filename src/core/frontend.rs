@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::protection::{Decision, Effects, NameUse, SessionChange};
+use crate::protection::{Decision, Effects, NameUse, Reason, SessionChange};
 use crate::sql::Change;
 use crate::wire::backend::Status;
 use crate::wire::frontend::{Bind, Parse, Target, execute_portal, query_text, tag};
@@ -159,7 +159,7 @@ impl Core {
         out: &mut Outbox,
     ) -> bool {
         let look = self.look(header, frame, world);
-        if self.waits_for_copy(&look, world) || self.waits_for_certainty(&look, world) {
+        if self.waits_for_copy(&look, world) || self.waits_for_certainty(&look, world, at) {
             return false;
         }
         if self.copy.takes_data() {
@@ -222,21 +222,27 @@ impl Core {
             .is_some_and(|decision| self.needs_set(decision, world))
     }
 
-    /// A cycle that begins with what may have to be run again waits until it is certain that it
-    /// begins outside a transaction, or within which one.
-    fn waits_for_certainty(&self, look: &Look<'_>, world: &impl World) -> bool {
-        let answers_come = !self.cycle.is_open()
-            && !self.cycle.is_unsynced()
-            && !self.cycle.is_skipping()
-            && !self.copy.is_on();
+    /// What needs a SET waits while none can be put in front of it, if what is in flight will be
+    /// answered without another word of the client's: then it is certain in which transaction it
+    /// will be read, and whether this user may set the route. So does a cycle that begins with what
+    /// may have to be run again, until it is certain in which transaction it begins.
+    fn waits_for_certainty(&self, look: &Look<'_>, world: &impl World, at: usize) -> bool {
+        let Some(decision) = look.decision() else {
+            return false;
+        };
+        if self.ledger.is_empty() || self.cycle.is_skipping() {
+            return false;
+        }
+        let answers_come = !self.cycle.is_open() && !self.copy.is_on() && !self.ledger.has_copies();
+        if self.needs_set(decision, world) {
+            let simple = matches!(look, Look::Query(..));
+            return !self.has_place(simple, at, world) && (answers_come || self.ledger.has_proof());
+        }
         answers_come
             && (!self.retry.is_on() || self.retry.may_have_ended())
-            && !self.ledger.has_copies()
+            && decision.effects.has(Effects::READS_FOREIGN)
             && self.cycle.now(&self.ledger) == Sending::Uncertain
             && self.may_attempt(world)
-            && look
-                .decision()
-                .is_some_and(|decision| decision.effects.has(Effects::READS_FOREIGN))
     }
 
     /// A cycle begins with the message at `at`.
@@ -336,7 +342,18 @@ impl Core {
 
     /// A statement's own decision together with those of the SQL-level names that it uses.
     fn effective(&mut self, decision: Arc<Decision>, world: &impl World) -> Arc<Decision> {
-        if decision.names.is_empty() || decision.protected.is_some() {
+        if decision.protected.is_some() {
+            return decision;
+        }
+        if decision.effects.has(Effects::ENDS)
+            && let Some(protected) = self.read_at_commit()
+        {
+            return Arc::new(Decision {
+                protected: Some(protected),
+                ..(*decision).clone()
+            });
+        }
+        if decision.names.is_empty() {
             return decision;
         }
         let pending = if self.ledger.has_names() {
@@ -358,6 +375,24 @@ impl Core {
             suspects: named.suspects.clone(),
             ..(*decision).clone()
         })
+    }
+
+    /// Why the end of the present transaction reads encrypted data, if it does: COMMIT runs cursors
+    /// WITH HOLD to their end.
+    fn read_at_commit(&self) -> Option<Arc<Reason>> {
+        let declares = |decision: &Decision| {
+            let mut names = decision.names.iter();
+            names.any(|name| matches!(name, NameUse::Declare(_)))
+        };
+        let in_flight = || {
+            let mut sent = self.ledger.iter().filter_map(Expect::runs);
+            sent.find(|sent| declares(&sent.decision) && sent.decision.protected.is_some())
+                .and_then(|sent| sent.decision.protected.clone())
+        };
+        let names = self.ledger.has_names();
+        self.names
+            .declared()
+            .or_else(|| names.then(in_flight).flatten())
     }
 
     /// The decision of a PREPARE or DECLARE that was sent and is not answered yet.

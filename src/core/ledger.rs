@@ -296,6 +296,12 @@ impl Ledger {
         self.copies > 0
     }
 
+    /// True if a proof of ours is in flight.
+    pub(super) fn has_proof(&self) -> bool {
+        let is_proof = |entry: &Expect| matches!(entry, Expect::OwnCycle(Own::Proof));
+        self.entries.iter().any(is_proof)
+    }
+
     /// True if a statement in flight makes or uses names.
     pub(super) fn has_names(&self) -> bool {
         self.named > 0

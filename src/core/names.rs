@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use crate::protection::{Decision, Effects, NameUse};
+use crate::protection::{Decision, Effects, NameUse, Reason};
 
 use super::context::{Deciding, Generation};
 use super::interface::World;
@@ -45,6 +45,8 @@ pub(super) struct Statement {
 struct Portal {
     sent: Sent,
     cycle: u64,
+    /// DECLARE made it in the present transaction: if it is WITH HOLD, COMMIT runs it to its end.
+    declared: bool,
 }
 
 #[derive(Debug)]
@@ -179,9 +181,14 @@ impl Names {
 
     /// A Bind was sent.
     pub(super) fn bind(&mut self, name: &[u8], sent: Sent) {
+        self.open(name, sent, false);
+    }
+
+    fn open(&mut self, name: &[u8], sent: Sent, declared: bool) {
         let portal = Portal {
             sent,
             cycle: self.cycle,
+            declared,
         };
         if name.is_empty() {
             self.unnamed_portal = Some(portal);
@@ -268,12 +275,21 @@ impl Names {
         super::check::all("the names", rules, &rules.map(|(holds, _)| holds))
     }
 
+    /// Why a cursor that the present transaction has declared is protected, if one is.
+    pub(super) fn declared(&self) -> Option<Arc<Reason>> {
+        let mut declared = self.portals.values().filter(|portal| portal.declared);
+        declared.find_map(|portal| portal.sent.decision.protected.clone())
+    }
+
     /// The transaction is over: portals do not outlive it, cursors WITH HOLD do, so only what the
     /// protocol made is dropped.
     pub(super) fn transaction_over(&mut self) {
         self.unnamed_portal = None;
         if self.portals.len() > 64 {
             self.portals.clear();
+        }
+        for portal in self.portals.values_mut() {
+            portal.declared = false;
         }
     }
 
@@ -302,7 +318,7 @@ impl Names {
                     if decision.protected.is_some()
                         || decision.effects.has(Effects::READS_FOREIGN) =>
                 {
-                    self.bind(name.as_bytes(), sent.clone());
+                    self.open(name.as_bytes(), sent.clone(), true);
                 }
                 NameUse::Deallocate(Some(name)) if succeeded => {
                     let old = self.named.remove(name.as_bytes());

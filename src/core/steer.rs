@@ -99,6 +99,12 @@ impl Core {
         }
     }
 
+    /// True if a SET of ours could be put now.
+    pub(super) fn has_place(&self, simple: bool, offset: usize, world: &impl World) -> bool {
+        let proven = self.route.is_proven() || world.is_proven();
+        self.place(simple, offset, proven).is_some()
+    }
+
     /// Puts our SET (or what undoes it) in front of a statement that needs it. `at` is the offset
     /// of its message within the input; `parse`: the message is a Parse, which only prepares.
     pub(super) fn steer(
@@ -115,11 +121,19 @@ impl Core {
             Need::Native if !parse => (Own::Restore, State::Default),
             _ => return,
         };
+        if own == Own::Set {
+            self.cycle.protect();
+        }
         if self.route.state() == target {
             return;
         }
         let proven = self.route.is_proven() || world.is_proven();
-        match self.place(simple, at, proven) {
+        let overtakes = |place: &Place| {
+            own == Own::Restore && matches!(place, Place::Cycle(_)) && self.cycle.is_protected()
+        };
+        let place = self.place(simple, at, proven);
+        // What was sent before in this cycle needs the route as it is.
+        match place.filter(|place| !overtakes(place)) {
             Some(place) => self.inject(own, target, place, out),
             None if own == Own::Set && !self.cycle.is_skipping() => {
                 self.tally.not_steered += 1;

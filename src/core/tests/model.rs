@@ -3,9 +3,10 @@
 //!
 //! It understands a toy language, statements separated by `;`: `enc N` (reads N encrypted rows),
 //! `half` (of two rows, only the second is encrypted),
-//! `plain`, `fail`, `show`, `write`, `begin`, `commit`, `rollback`, `savepoint`, `rollback to`,
+//! `plain`, `open` (MaxCompute data that is not encrypted), `fail`, `show`, `write`, `begin`, `commit`, `rollback`, `savepoint`, `rollback to`,
 //! `path ext` and `path pub` (a transactional search path), `mine` (encrypted, if the path is `ext`),
 //! `discard all`, `vacuum`, `copyin`, `set on`, `set off`, `reset`, `declare NAME BODY`,
+//! `hold NAME BODY` (a cursor WITH HOLD, which COMMIT runs to its end),
 //! `fetch NAME N`, `moody` (answers differently each time), `warn` (a notice), `bold` and
 //! `faint` (set a parameter that is reported), and Osprey's own statements.
 
@@ -44,6 +45,8 @@ pub(super) struct Backend {
     path_at_begin: &'static str,
     prepared: HashMap<Vec<u8>, String>,
     portals: HashMap<Vec<u8>, (String, usize)>,
+    /// Cursors WITH HOLD of the present transaction.
+    held: Vec<String>,
     skipping: bool,
     copy: Option<bool>,
     input: Vec<u8>,
@@ -76,6 +79,7 @@ impl Backend {
             path_at_begin: "pub",
             prepared: HashMap::new(),
             portals: HashMap::new(),
+            held: Vec::new(),
             skipping: false,
             copy: None,
             input: Vec::new(),
@@ -258,7 +262,7 @@ impl Backend {
                 let Some(text) = text else {
                     return Err(("26000", "nothing to describe".into()));
                 };
-                if text.starts_with("enc") || matches!(&*text, "plain" | "mine" | "show") {
+                if text.starts_with("enc") || matches!(&*text, "plain" | "open" | "mine" | "show") {
                     self.put(b'T', b"columns");
                 } else {
                     self.put(b'n', b"");
@@ -357,6 +361,18 @@ impl Backend {
             ));
         }
         if let Some((name, body)) = text
+            .strip_prefix("hold ")
+            .and_then(|rest| rest.split_once(' '))
+        {
+            if self.block == Block::Open {
+                self.held.push(body.into());
+            } else {
+                self.run(body, simple)?;
+            }
+            self.portals.insert(name.into(), (body.into(), 0));
+            return Ok(Outcome::Tag("DECLARE CURSOR"));
+        }
+        if let Some((name, body)) = text
             .strip_prefix("declare ")
             .and_then(|rest| rest.split_once(' '))
         {
@@ -386,7 +402,7 @@ impl Backend {
                 self.mood += 1;
                 Ok(Outcome::Rows(vec![format!("mood {}", self.mood)]))
             }
-            "plain" => Ok(Outcome::Rows(vec!["plain".into()])),
+            "plain" | "open" => Ok(Outcome::Rows(vec!["plain".into()])),
             "write" => Ok(Outcome::Tag("INSERT 0 1")),
             "fail" => Err(("22012", "division by zero".into())),
             "show" => {
@@ -399,6 +415,13 @@ impl Backend {
             }
             "commit" | "rollback" | "ROLLBACK" => {
                 let commits = text == "commit" && self.block != Block::Failed;
+                let held = std::mem::take(&mut self.held);
+                if commits
+                    && let Some(failure) = held.iter().find_map(|body| self.run(body, simple).err())
+                {
+                    self.block = Block::None;
+                    return Err(failure);
+                }
                 if !commits {
                     self.session = self.at_begin;
                     self.path = self.path_at_begin;
@@ -478,6 +501,7 @@ impl Backend {
 
     fn transaction_over(&mut self) {
         self.local = None;
+        self.held.clear();
         self.at_savepoint = None;
         self.portals.clear();
     }

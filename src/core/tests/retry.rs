@@ -403,9 +403,14 @@ fn other_errors_pass() {
 
 #[test]
 fn a_read_that_nothing_could_be_put_in_front_of_is_not_said_to_have_had_the_right_engine() {
-    let mut trio = Trio::new(policy(), known());
-    // The BEGIN is not answered, and what is in front of it may be skipped up to the Sync.
-    trio.client(&[parse("a", "plain"), query("begin")].concat());
+    // Within a transaction that began before anything was known, of a user not known to be allowed
+    // to set the route.
+    let mut world = unknown();
+    world.proven = false;
+    let mut trio = Trio::new(policy(), world);
+    trio.exchange(&query("begin"));
+    trio.world.known = true;
+    trio.world.generation += 1;
     trio.client(&[extended("enc"), sync(), query("enc")].concat());
     trio.settle();
     assert!(trio.seen().contains(&"E XX000".into()));

@@ -438,3 +438,65 @@ fn of_a_long_text_only_the_head_is_looked_at_however_the_bytes_come() {
         }
     }
 }
+
+#[test]
+fn the_first_read_of_a_transaction_waits_for_a_place() {
+    // pgjdbc with autosave: BEGIN without Sync, a simple SAVEPOINT, and at once the read.
+    let world = FakeWorld {
+        proven: false,
+        ..known()
+    };
+    for world in [world, known()] {
+        let mut trio = Trio::new(policy(), world);
+        let read = [extended("enc"), sync()].concat();
+        trio.client(&[extended("begin"), query("savepoint"), read].concat());
+        trio.settle();
+        let begun = ["1", "2", "C BEGIN", "C SAVEPOINT", "Z T"];
+        let read = ["1", "2", "D row 0", "C SELECT 1", "Z T"];
+        assert_eq!(trio.seen(), [begun, read].concat());
+        assert_eq!(trio.core.tally().not_steered, 0);
+    }
+}
+
+#[test]
+fn within_the_pipeline_that_begins_its_transaction_a_read_waits_for_the_proof() {
+    let mut trio = Trio::new(policy(), unproven());
+    trio.client(&extended("begin"));
+    trio.settle();
+    trio.client(&[extended("enc"), sync()].concat());
+    trio.settle();
+    let seen = [
+        "1",
+        "2",
+        "C BEGIN",
+        "1",
+        "2",
+        "D row 0",
+        "C SELECT 1",
+        "Z T",
+    ];
+    assert_eq!(trio.seen(), seen);
+}
+
+#[test]
+fn the_route_is_not_put_back_in_front_of_what_needs_it() {
+    let policy = || Policy {
+        per_statement: true,
+        ..policy()
+    };
+    // A plain foreign table behind an encrypted one in the same pipeline.
+    let mut trio = Trio::new(policy(), known());
+    trio.exchange(&query("enc"));
+    trio.client(&[extended("enc"), query("open"), sync()].concat());
+    trio.settle();
+    assert_eq!(trio.seen()[..4], ["1", "2", "D row 0", "C SELECT 1"]);
+    // A cursor WITH HOLD is run to its end by COMMIT.
+    let mut trio = Trio::new(policy(), known());
+    for text in ["begin", "write", "hold c enc 2", "open", "commit"] {
+        let seen = trio.exchange(&query(text));
+        assert!(
+            !seen.iter().any(|line| line.starts_with('E')),
+            "{text}: {seen:?}"
+        );
+    }
+}

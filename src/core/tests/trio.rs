@@ -90,6 +90,7 @@ impl World for FakeWorld {
             let mut body = word;
             if let Some((name, declared)) = word
                 .strip_prefix("declare ")
+                .or_else(|| word.strip_prefix("hold "))
                 .and_then(|rest| rest.split_once(' '))
             {
                 decision.names.push(NameUse::Declare(name.into()));
@@ -113,6 +114,9 @@ impl World for FakeWorld {
                         source: Source::Pattern,
                     }));
                 }
+            }
+            if word == "open" {
+                add(Effects::READS_FOREIGN);
             }
             if let Some(name) = word.strip_prefix("prepare ") {
                 decision.names.push(NameUse::Prepare(name.into()));
