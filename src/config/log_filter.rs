@@ -21,6 +21,7 @@ const MODULES: &[&str] = &[
     "osprey::keys::cloud::credentials",
     "osprey::net::transport",
     "osprey::observe::http",
+    "osprey::observe::logs",
     "osprey::observe::systemd",
     "osprey::protection::knowledge::database",
     "osprey::protection::knowledge::refresh",

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use prometheus::proto::MetricType::{self, COUNTER, GAUGE};
 
 use super::export::{Database, Knowledge, Sources};
+use super::logs;
 use super::metrics::{Counter, Kind, Kinds, Labels, Limit, Shard};
 
 /// The values of the labels, and the value, of each sample.
@@ -70,6 +71,12 @@ pub(super) const FAMILIES: &[Family] = &[
         &["version"],
         "1, with the version that runs.",
         |_, _| vec![(vec![env!("CARGO_PKG_VERSION").into()], 1.0)],
+    ),
+    counter(
+        "osprey_log_lines_lost_total",
+        &[],
+        "Log lines that standard error did not take, or not fast enough.",
+        |_, _| one(logs::lost()),
     ),
     // Sessions.
     gauge(

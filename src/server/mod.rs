@@ -21,7 +21,7 @@ use crate::advice;
 use crate::config::Settings;
 use crate::net::{TcpNetwork, tls};
 use crate::observe::export::{Knowledge, Progress};
-use crate::observe::{Health, Metrics, http};
+use crate::observe::{Health, Metrics, http, logs};
 use crate::session::world::Routes;
 use crate::session::{Admission, Drain, Registry, Shared};
 use crate::upstream::Upstreams;
@@ -227,7 +227,11 @@ fn say_accepting(addresses: &[SocketAddr], shared: &Shared<TcpNetwork>) {
             all.collect::<Vec<_>>().join("; ")
         });
         let upstream = led_to.unwrap_or_default();
-        eprintln!("osprey: accepting connections on {address}, upstream {upstream}");
+        logs::say(
+            tracing::Level::INFO,
+            &format!("accepting connections on {address}, upstream {upstream}"),
+            &[("address", &address.to_string()), ("upstream", &upstream)],
+        );
     }
 }
 
