@@ -37,6 +37,9 @@ const REST_PER_WORK: u32 = 4;
 /// interval.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
+/// How often the end of the process looks whether the last lessons have been taken in.
+const LESSON_TICK: Duration = Duration::from_millis(5);
+
 /// All that is known of one upstream.
 pub struct Knowledge {
     common: Arc<Common>,
@@ -218,6 +221,17 @@ impl Knowledge {
                 .reconfigure(rules.keys.clone(), rules.provider());
         }
         self.common.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Waits until what sessions have learned is taken in, and writes to `keys.snapshot` what is not
+    /// there yet.
+    pub async fn save(&self) {
+        for database in self.databases() {
+            while database.has_waiting_lessons() {
+                tokio::time::sleep(LESSON_TICK).await;
+            }
+        }
+        self.common.keys.save().await;
     }
 
     /// The upstream is not among the configured ones any more: its sessions go on with what is

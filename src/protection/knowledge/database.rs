@@ -2,7 +2,7 @@
 //! say what they saw.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
@@ -29,10 +29,18 @@ pub struct DatabaseKnowledge {
     ready: watch::Sender<bool>,
     pub(super) signals: Arc<Signals>,
     pub(super) borrowing: Mutex<Borrowing>,
-    lessons: Mutex<Vec<(Lesson, Option<String>)>>,
+    lessons: Mutex<Lessons>,
     pub(super) counts: DatabaseCounts,
     read_at: Mutex<Option<Instant>>,
     failure: Mutex<Option<ReadError>>,
+}
+
+/// What sessions have learned, on its way to the background task.
+#[derive(Default)]
+struct Lessons {
+    waiting: Vec<(Lesson, Option<String>)>,
+    /// The task has taken some and is at it.
+    under_way: bool,
 }
 
 /// Counters of one database, for metrics.
@@ -159,9 +167,10 @@ impl DatabaseKnowledge {
             schema: schema.map(ToOwned::to_owned),
             name: name.to_owned(),
         };
-        let mut lessons = self.lessons.lock().unwrap_or_else(PoisonError::into_inner);
-        if lessons.len() < MAX_WAITING_LESSONS {
-            lessons.push((lesson, project.map(ToOwned::to_owned)));
+        let mut lessons = self.lessons();
+        if lessons.waiting.len() < MAX_WAITING_LESSONS {
+            let project = project.map(ToOwned::to_owned);
+            lessons.waiting.push((lesson, project));
         }
         drop(lessons);
         self.signals.wake.notify_one();
@@ -184,8 +193,26 @@ impl DatabaseKnowledge {
         failure.clone()
     }
 
+    /// True until the background task has taken in every lesson.
+    pub(super) fn has_waiting_lessons(&self) -> bool {
+        let lessons = self.lessons();
+        lessons.under_way || !lessons.waiting.is_empty()
+    }
+
+    /// The lessons that wait, for the background task, which says when it
+    /// [has taken them in](Self::has_learned).
     pub(super) fn take_lessons(&self) -> Vec<(Lesson, Option<String>)> {
-        std::mem::take(&mut *self.lessons.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut lessons = self.lessons();
+        lessons.under_way = true;
+        std::mem::take(&mut lessons.waiting)
+    }
+
+    pub(super) fn has_learned(&self) {
+        self.lessons().under_way = false;
+    }
+
+    fn lessons(&self) -> MutexGuard<'_, Lessons> {
+        self.lessons.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn has_failed(&self, error: ReadError) {

@@ -330,6 +330,7 @@ impl Task {
                 database.counts.lessons.inc();
             }
         }
+        database.has_learned();
     }
 
     fn forget_oldest_lesson(&mut self) {
