@@ -16,6 +16,7 @@ import pytest
 
 import conftest
 import harness
+import rawpg
 
 # What they log at level debug is more than a pipe of one page holds.
 SESSIONS = 100
@@ -146,3 +147,35 @@ def test_every_line_is_json(cluster, database, tmp_path):
     assert any("max_sesions" in line["message"] for line in lines)
     for line in lines:
         assert {"timestamp", "level", "message", "target"} <= line.keys(), line
+
+
+class Indiscreet(rawpg.Played):
+    """Quotes what its client sent, as PostgreSQL does with options that it does not take."""
+
+    def authenticate(self, connection, parameters):
+        connection.sendall(rawpg.message(b"R", b"\0\0\0\3"))
+        password = self.message(connection)[1].rstrip(b"\0").decode()
+        text = f"invalid argument: {parameters['options']}; login with {password} refused"
+        connection.sendall(rawpg.error("FATAL", "28000", text))
+        raise EOFError
+
+
+def test_what_a_server_quotes_is_not_logged(tmp_path):
+    """The client gets all of it."""
+    conftest.need_osprey()
+    secrets = ["CAESsecret+/==", "correct horse"]
+    config = tmp_path / "osprey.toml"
+    config.write_text('[upstream.tls]\nmode = "disable"\n[catalog]\nborrow = false\n')
+    server = Indiscreet()
+    with server, harness.Osprey(server.port, ["--log", "debug"], config=config) as osprey:
+        with rawpg.Client("127.0.0.1", osprey.port) as client:
+            options = f"-c type=fixed -c sts_token={secrets[0]}"
+            client.start_up(user="app", database="dw", options=options)
+            assert client.receive()[0] == b"R"
+            client.send(rawpg.message(b"p", secrets[1].encode() + b"\0"))
+            fields = rawpg.error_fields(client.until_closed()[-1][1])
+        for secret in secrets:
+            assert secret in fields["M"]
+        harness.wait_for(lambda: "Hologres refused the login" in osprey.log(), "the log to say so")
+    for secret in secrets:
+        assert secret not in osprey.log()
