@@ -10,6 +10,7 @@ use prometheus::{Registry, TextEncoder};
 
 use super::families::{CONNECT, FAMILIES, Family, OWN};
 use super::metrics::{Counter, Durations, MAX_BOUNDS, Scale, Shard};
+use super::reloads::Reloads;
 
 /// What the background tasks know at the moment of a scrape.
 #[derive(Debug, Clone, Default)]
@@ -96,6 +97,7 @@ pub(super) struct Sources {
     pub(super) shards: Vec<Shard>,
     pub(super) codes: Vec<&'static str>,
     pub(super) refusals: Vec<&'static str>,
+    pub(super) reloads: Reloads,
     knowledge: OnceLock<Box<dyn Fn() -> Knowledge + Send + Sync>>,
 }
 
@@ -113,6 +115,7 @@ impl Metrics {
             shards,
             codes: codes.into_iter().collect(),
             refusals: refusals.into_iter().collect(),
+            reloads: Reloads::default(),
             knowledge: OnceLock::new(),
         });
         let registry = Registry::new();
@@ -140,6 +143,11 @@ impl Metrics {
     /// All shards.
     pub fn shards(&self) -> &[Shard] {
         &self.sources.shards
+    }
+
+    /// The readings of the configuration.
+    pub fn reloads(&self) -> &Reloads {
+        &self.sources.reloads
     }
 
     /// Names whom to ask for [`Knowledge`] at each scrape; the first one counts. It must not wait.

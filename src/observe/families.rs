@@ -5,12 +5,13 @@
 #![allow(clippy::cast_precision_loss)]
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use prometheus::proto::MetricType::{self, COUNTER, GAUGE};
 
 use super::export::{Database, Knowledge, Sources};
 use super::logs;
-use super::metrics::{Counter, Kind, Kinds, Labels, Limit, Shard};
+use super::metrics::{Counter, Kind, Kinds, Labels, Limit, Reload, Shard};
 
 /// The values of the labels, and the value, of each sample.
 pub(super) type Samples = Vec<(Vec<String>, f64)>;
@@ -77,6 +78,31 @@ pub(super) const FAMILIES: &[Family] = &[
         &[],
         "Log lines that standard error did not take, or not fast enough.",
         |_, _| one(logs::lost()),
+    ),
+    counter(
+        "osprey_config_reloads_total",
+        &["outcome"],
+        "Readings of the configuration while Osprey runs.",
+        |sources, _| {
+            let outcomes = Reload::ALL.iter();
+            let sample = |&outcome: &Reload| {
+                let count = sources.reloads.of(outcome) as f64;
+                (vec![outcome.label().into()], count)
+            };
+            outcomes.map(sample).collect()
+        },
+    ),
+    gauge(
+        "osprey_config_last_reload_successful",
+        &[],
+        "1 if the configuration that was read last is in force, else 0.",
+        |sources, _| one(u64::from(sources.reloads.last().0)),
+    ),
+    gauge(
+        "osprey_config_last_reload_success_timestamp_seconds",
+        &[],
+        "When the configuration that is in force was read.",
+        |sources, _| vec![(Vec::new(), since_epoch(sources.reloads.last().1))],
     ),
     // Sessions.
     gauge(
@@ -291,6 +317,12 @@ pub(super) const FAMILIES: &[Family] = &[
         |_, knowledge| databases(knowledge, |db| Some(db.refresh_failures as f64)),
     ),
 ];
+
+/// In seconds, as Prometheus has times.
+fn since_epoch(time: SystemTime) -> f64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
+}
 
 fn one(value: u64) -> Samples {
     vec![(Vec::new(), value as f64)]

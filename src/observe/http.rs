@@ -139,7 +139,11 @@ impl Site {
         // One request, one place.
         let _ = place.set(taken);
         if path == "/" {
-            return page(StatusCode::OK, HTML, status_page(&self.metrics, &self.health));
+            return page(
+                StatusCode::OK,
+                HTML,
+                status_page(&self.metrics, &self.health),
+            );
         }
         match self.metrics.render() {
             Ok(text) => page(StatusCode::OK, EXPOSITION, text),

@@ -2,7 +2,7 @@
 //!
 //! Sessions move the counters of their worker's [`metrics::Shard`]; [`export::Metrics`] sums the
 //! shards when Prometheus asks; [`http`] serves that, and the probes of [`health::Health`];
-//! [`logs`] writes to standard error.
+//! [`logs`] writes to standard error; [`reloads`] keeps what became of the configuration.
 
 pub mod export;
 mod families;
@@ -10,6 +10,8 @@ pub mod health;
 pub mod http;
 pub mod logs;
 pub mod metrics;
+pub mod reloads;
+pub mod secrets;
 mod systemd;
 
 pub use export::Metrics;

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 
 use crate::advice;
 use crate::config::Settings;
@@ -24,15 +25,19 @@ use crate::observe::export::{Knowledge, Progress};
 use crate::observe::{Health, Metrics, http, logs};
 use crate::session::world::Routes;
 use crate::session::{Admission, Drain, Registry, Shared};
-use crate::upstream::Upstreams;
+use crate::upstream::{TlsFiles, Upstreams};
 
 use listening::Listening;
+use reload::{Readings, Reloader};
 use worker::Workers;
 
 /// How often a drain looks whether the last session has ended.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 /// How long sessions get to hear that they are ended, once the drain's time is over.
 const LAST_WORDS: Duration = Duration::from_secs(4);
+
+/// How long the end may wait for the disk.
+const LAST_WRITES: Duration = Duration::from_secs(3);
 
 /// Why the server could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +127,8 @@ impl Server {
             .enable_all()
             .build()
             .map_err(Error::Runtime)?;
-        let upstreams = Upstreams::new(&settings, &sockets, None, background.handle())?;
+        let files = TlsFiles::read(&settings)?;
+        let upstreams = Upstreams::new(&settings, files, &sockets, None, background.handle());
         let metrics = Arc::new(Metrics::new(
             settings.limits.workers,
             advice::Case::ALL.iter().map(|case| case.code()),
@@ -209,6 +215,7 @@ impl Server {
             health.draining();
             listening.stop();
             drain(&shared).await;
+            save(&shared).await;
             Ok(())
         });
         threads.stop();
@@ -267,6 +274,19 @@ async fn drain(shared: &Shared<TcpNetwork>) {
     wait_for_sessions(shared, LAST_WORDS).await;
 }
 
+/// Writes down what is known, for the next start.
+async fn save(shared: &Shared<TcpNetwork>) {
+    let upstreams = shared.upstreams.load_full();
+    let saving = upstreams
+        .all()
+        .iter()
+        .map(|upstream| upstream.knowledge().save());
+    let saved = timeout(LAST_WRITES, futures::future::join_all(saving)).await;
+    if saved.is_err() {
+        tracing::warn!("keys.snapshot could not be written in time: what was learned last is lost");
+    }
+}
+
 /// True once no session is left; false when `limit` is over.
 async fn wait_for_sessions(shared: &Shared<TcpNetwork>, limit: Duration) -> bool {
     let gone = async {
@@ -274,7 +294,7 @@ async fn wait_for_sessions(shared: &Shared<TcpNetwork>, limit: Duration) -> bool
             tokio::time::sleep(DRAIN_TICK).await;
         }
     };
-    tokio::time::timeout(limit, gone).await.is_ok()
+    timeout(limit, gone).await.is_ok()
 }
 
 /// Serves until SIGTERM or SIGINT. At SIGHUP `read_again` reads the configuration; `None`: it has
@@ -289,18 +309,14 @@ pub fn run(
 ) -> Result<(), Error> {
     let mut server = Server::bind(settings)?;
     server.announce = true;
-    let shared = Arc::clone(&server.shared);
-    let (sockets, runtime) = (server.sockets.clone(), server.background.handle().clone());
-    let reload = move || {
-        let Some(settings) = read_again() else {
-            tracing::error!("the new configuration has mistakes and is not in force");
-            return;
-        };
-        match reload::apply(&shared, &sockets, &runtime, settings) {
-            Ok(()) => tracing::info!("the configuration was read again and is in force"),
-            Err(error) => tracing::error!(%error, "the new configuration is not in force"),
-        }
-    };
+    let reloader = Arc::new(Reloader {
+        shared: Arc::clone(&server.shared),
+        sockets: server.sockets.clone(),
+        runtime: server.background.handle().clone(),
+        read: Arc::new(read_again),
+        readings: Readings::default(),
+    });
+    let reload = move || Arc::clone(&reloader).reload();
     let shutdown = {
         let _runtime = server.background.enter();
         tokio::spawn(signals::on_hangup(reload).map_err(Error::Runtime)?);

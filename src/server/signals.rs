@@ -15,19 +15,14 @@ pub(super) fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send + 's
     })
 }
 
-/// Calls `reload` at every SIGHUP, on a thread that may wait: it reads files, which may be far away
-/// or not answer. Must be called within a runtime.
-pub(super) fn on_hangup(
-    reload: impl Fn() + Send + Sync + 'static,
+/// Awaits `reload` at every SIGHUP, one at a time. Must be called within a runtime.
+pub(super) fn on_hangup<F: Future<Output = ()> + Send>(
+    reload: impl Fn() -> F + Send + 'static,
 ) -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
     let mut hangup = signal(SignalKind::hangup())?;
-    let reload = std::sync::Arc::new(reload);
     Ok(async move {
         while hangup.recv().await.is_some() {
-            let reload = std::sync::Arc::clone(&reload);
-            if tokio::task::spawn_blocking(move || reload()).await.is_err() {
-                tracing::error!("reading the configuration again failed by a fault of Osprey's");
-            }
+            reload().await;
         }
     })
 }

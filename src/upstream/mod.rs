@@ -96,6 +96,39 @@ impl Upstream {
     }
 }
 
+/// What the TLS files of some settings hold. To read them may take as long as the file system likes.
+pub struct TlsFiles {
+    /// For each upstream of the settings.
+    endpoints: Vec<Arc<Endpoint>>,
+    /// For each listener.
+    certificates: Vec<Option<Arc<rustls::ServerConfig>>>,
+}
+
+impl TlsFiles {
+    /// Reads them.
+    ///
+    /// # Errors
+    ///
+    /// One of them cannot be used.
+    pub fn read(settings: &Settings) -> Result<Self, TlsError> {
+        let options = socket_options(settings);
+        let endpoints = settings
+            .upstreams
+            .iter()
+            .map(|upstream| Endpoint::new(upstream, options).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+        let certificates = settings
+            .listeners
+            .iter()
+            .map(Listener::tls)
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            endpoints,
+            certificates,
+        })
+    }
+}
+
 /// Every upstream that is configured, and every listener, as the settings of one moment say.
 pub struct Upstreams {
     upstreams: Vec<Arc<Upstream>>,
@@ -104,36 +137,20 @@ pub struct Upstreams {
 }
 
 impl Upstreams {
-    /// What `settings` say, for sockets bound to the addresses `sockets`. What `before` had is kept
-    /// where it is the same (see [`Upstream`]); a socket whose address is configured no more keeps
-    /// its listener, since only a restart can close it.
-    ///
-    /// # Errors
-    ///
-    /// A TLS file cannot be used; then nothing has changed.
+    /// What `settings` and their `files` say, for sockets bound to the addresses `sockets`. What
+    /// `before` had is kept where it is the same (see [`Upstream`]); a socket whose address is
+    /// configured no more keeps its listener, since only a restart can close it.
     pub fn new(
         settings: &Settings,
+        files: TlsFiles,
         sockets: &[SocketAddr],
         before: Option<&Self>,
         runtime: &Handle,
-    ) -> Result<Self, TlsError> {
-        // All that can fail comes first.
-        let options = socket_options(settings);
-        let endpoints = settings
-            .upstreams
-            .iter()
-            .map(|upstream| Endpoint::new(upstream, options).map(Arc::new))
-            .collect::<Result<Vec<_>, _>>()?;
-        let certificates = settings
-            .listeners
-            .iter()
-            .map(Listener::tls)
-            .collect::<Result<Vec<_>, _>>()?;
-
+    ) -> Self {
         let upstreams: Vec<_> = settings
             .upstreams
             .iter()
-            .zip(endpoints)
+            .zip(files.endpoints)
             .map(|(upstream, endpoint)| {
                 let before = before.and_then(|before| before.named(&upstream.name));
                 let keys = keys_of(upstream, &settings.keys);
@@ -154,7 +171,7 @@ impl Upstreams {
         let configured: Vec<_> = settings
             .listeners
             .iter()
-            .zip(certificates)
+            .zip(files.certificates)
             .map(|(listener, tls)| Arc::new(Listener::new(listener, tls, &upstreams)))
             .collect();
         let listeners = assign(sockets, settings)
@@ -165,10 +182,10 @@ impl Upstreams {
                 None => before.map(|before| before.listeners[socket].led_anew(&upstreams)),
             })
             .collect();
-        Ok(Self {
+        Self {
             upstreams,
             listeners,
-        })
+        }
     }
 
     /// All of them, in the order of the settings.

@@ -22,9 +22,18 @@ fn named(name: &str, port: u16) -> config::Upstream {
     upstream
 }
 
+fn of_sockets(
+    settings: &Settings,
+    sockets: &[SocketAddr],
+    before: Option<&Upstreams>,
+) -> Upstreams {
+    let files = TlsFiles::read(settings).unwrap();
+    Upstreams::new(settings, files, sockets, before, &Handle::current())
+}
+
 fn make(settings: &Settings, before: Option<&Upstreams>) -> Upstreams {
     let sockets = settings.listeners[0].addresses.clone();
-    Upstreams::new(settings, &sockets, before, &Handle::current()).unwrap()
+    of_sockets(settings, &sockets, before)
 }
 
 #[tokio::test]
@@ -115,8 +124,7 @@ async fn a_socket_whose_address_is_gone_keeps_its_listener() {
     let before = make(&before_settings, None);
     let mut after_settings = settings(&["one"]);
     after_settings.listeners[0].addresses = vec!["127.0.0.1:7000".parse().unwrap()];
-    let after =
-        Upstreams::new(&after_settings, &sockets, Some(&before), &Handle::current()).unwrap();
+    let after = of_sockets(&after_settings, &sockets, Some(&before));
     let kept = after.listener(0).unwrap();
     let led_to = kept.upstream_of("bi", "dw").unwrap();
     assert!(

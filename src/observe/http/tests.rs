@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
-async fn start() -> (SocketAddr, Arc<Health>) {
+fn start() -> (SocketAddr, Arc<Health>) {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     // What it accepts has as little room.
     socket.set_send_buffer_size(1).unwrap();
@@ -37,7 +37,7 @@ async fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
 
 #[tokio::test]
 async fn metrics_are_served_as_exposition() {
-    let (address, _) = start().await;
+    let (address, _) = start();
     let (status, text) = ask(address, "GET", "/metrics?x=1").await;
     assert_eq!(status, 200);
     assert!(
@@ -49,7 +49,7 @@ async fn metrics_are_served_as_exposition() {
 
 #[tokio::test]
 async fn probes_follow_the_state() {
-    let (address, health) = start().await;
+    let (address, health) = start();
     assert_eq!(ask(address, "GET", "/healthz").await.0, 200);
     assert_eq!(
         ask(address, "GET", "/readyz").await.0,
@@ -71,7 +71,7 @@ async fn probes_follow_the_state() {
 
 #[tokio::test]
 async fn other_paths_and_methods_are_refused() {
-    let (address, _) = start().await;
+    let (address, _) = start();
     assert_eq!(ask(address, "GET", "/nothing").await.0, 404);
     assert_eq!(ask(address, "POST", "/nothing").await.0, 404);
     let (status, text) = ask(address, "POST", "/metrics").await;
@@ -81,7 +81,7 @@ async fn other_paths_and_methods_are_refused() {
 
 #[tokio::test]
 async fn head_has_the_length_and_no_body() {
-    let (address, _) = start().await;
+    let (address, _) = start();
     let (status, text) = ask(address, "HEAD", "/healthz").await;
     assert_eq!(status, 200);
     assert!(
@@ -92,7 +92,7 @@ async fn head_has_the_length_and_no_body() {
 
 #[tokio::test]
 async fn the_first_page_lists_the_others() {
-    let (address, _) = start().await;
+    let (address, _) = start();
     let (status, text) = ask(address, "GET", "/").await;
     assert_eq!(status, 200);
     assert!(
@@ -124,7 +124,7 @@ const SOON: Duration = Duration::from_secs(3);
 #[tokio::test]
 async fn a_health_check_waits_for_nobody() {
     for bytes in [SCRAPE, b"GET /metrics HTTP/1.1\r\n", b""] {
-        let (address, _) = start().await;
+        let (address, _) = start();
         let _others = who_do_not_read(2 * CONNECTIONS, bytes, address).await;
         let asked = tokio::time::timeout(SOON, ask(address, "GET", "/healthz"));
         assert_eq!(asked.await.expect("an answer soon").0, 200);
@@ -133,12 +133,10 @@ async fn a_health_check_waits_for_nobody() {
 
 #[tokio::test]
 async fn scrapes_that_are_not_read_keep_no_place_for_ever() {
-    let (address, _) = start().await;
+    let (address, _) = start();
     let mut others = who_do_not_read(LONG_ANSWERS, SCRAPE, address).await;
     // All of them have been answered, as far as that goes, once this one is.
-    let refused = async {
-        while ask(address, "GET", "/metrics").await.0 != 503 {}
-    };
+    let refused = async { while ask(address, "GET", "/metrics").await.0 != 503 {} };
     tokio::time::timeout(SOON, refused).await.expect("no place");
     assert_eq!(ask(address, "GET", "/healthz").await.0, 200);
     tokio::time::pause();
@@ -152,7 +150,7 @@ async fn scrapes_that_are_not_read_keep_no_place_for_ever() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_never_asks_is_closed() {
-    let (address, _) = start().await;
+    let (address, _) = start();
     let mut idle = TcpStream::connect(address).await.unwrap();
     idle.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
     // The clock stands still except when all tasks wait: then it goes on to the head's deadline.
