@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::certificate::warn_of_expiry;
 use super::problem::{Notes, nearest, setting};
 use super::values::show_duration;
 use super::{
@@ -450,9 +451,9 @@ fn limits(limits: &Limits, notes: &mut Notes) {
 }
 
 /// Checks a certificate chain, its private key, and that they belong together.
-fn pair(chain: &Path, chain_name: &str, key: &Path, key_name: &str, notes: &mut Notes) {
+fn pair(chain_path: &Path, chain_name: &str, key: &Path, key_name: &str, notes: &mut Notes) {
     warn_if_public(key, key_name, "the private key", notes);
-    let chain = certificates(chain, chain_name, notes);
+    let chain = certificates(chain_path, chain_name, notes);
     let pem = match std::fs::read(key) {
         Ok(pem) => pem,
         Err(error) => return unreadable(key, key_name, &error, notes),
@@ -461,9 +462,10 @@ fn pair(chain: &Path, chain_name: &str, key: &Path, key_name: &str, notes: &mut 
         let text = format!("{} holds no unencrypted private key in PEM", key.display());
         return notes.wrong(key_name, text);
     };
-    let Some(chain) = chain else { return };
+    let Some(certificates) = chain else { return };
+    warn_of_expiry(&certificates, chain_path, chain_name, notes);
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    match rustls::sign::CertifiedKey::from_der(chain, key, &provider) {
+    match rustls::sign::CertifiedKey::from_der(certificates, key, &provider) {
         Ok(_) => {}
         Err(rustls::Error::InconsistentKeys(_)) => {
             notes.wrong(

@@ -6,6 +6,7 @@
 //! contradictions and at the files that are named. Each step notes every mistake it finds with its
 //! place, so that one run shows them all.
 
+pub(crate) mod certificate;
 mod check;
 mod cloud;
 mod file;
@@ -17,6 +18,7 @@ mod settle;
 mod show;
 mod values;
 
+pub use certificate::certificate_expiry;
 pub use cloud::{Cloud, CredentialSource, Endpoint};
 pub use given::{Environment, Given, Key, VARIABLES};
 pub use problem::{Place, Problem};

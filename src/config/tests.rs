@@ -1,5 +1,6 @@
 //! Layers, checks and the places of mistakes.
 
+mod deployed;
 mod long;
 mod shipped;
 mod shown;

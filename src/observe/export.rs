@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{self, MetricFamily, MetricType};
@@ -37,6 +37,8 @@ pub struct Knowledge {
     pub databases: Vec<Database>,
     /// What is open now.
     pub progress: Progress,
+    /// When certificates expire.
+    pub certificates: Vec<Certificate>,
 }
 
 impl Knowledge {
@@ -52,6 +54,37 @@ impl Knowledge {
         self.lessons_learned += other.lessons_learned;
         self.lessons_contradicted += other.lessons_contradicted;
         self.databases.extend(other.databases);
+        self.certificates.extend(other.certificates);
+    }
+}
+
+/// A certificate that Osprey shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// To whom.
+    pub shown_to: ShownTo,
+    /// Where: a listener's first address, or an upstream's name.
+    pub name: String,
+    /// When it, or another one of its chain, expires.
+    pub expires: SystemTime,
+}
+
+/// The label `certificate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShownTo {
+    /// To the clients of a listener.
+    Clients,
+    /// To an upstream.
+    Upstream,
+}
+
+impl ShownTo {
+    /// The label's value.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Clients => "listener",
+            Self::Upstream => "upstream_client",
+        }
     }
 }
 
@@ -77,6 +110,9 @@ pub struct Database {
     pub name: String,
     /// How long ago its catalogs were read; `None`: not yet.
     pub snapshot_age: Option<Duration>,
+    /// How long a reading of them has been due that has not succeeded; `None`: nobody is to read
+    /// them.
+    pub overdue: Option<Duration>,
     /// Relations that are protected.
     pub protected_relations: u64,
     /// Readings of its catalogs that succeeded, since the start.

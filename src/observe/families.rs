@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use prometheus::proto::MetricType::{self, COUNTER, GAUGE};
 
-use super::export::{Database, Knowledge, Sources};
+use super::export::{Certificate, Database, Knowledge, Sources};
 use super::logs;
 use super::metrics::{Counter, Kind, Kinds, Labels, Limit, Reload, Shard};
 
@@ -103,6 +103,19 @@ pub(super) const FAMILIES: &[Family] = &[
         &[],
         "When the configuration that is in force was read.",
         |sources, _| vec![(Vec::new(), since_epoch(sources.reloads.last().1))],
+    ),
+    gauge(
+        "osprey_tls_certificate_expiry_timestamp_seconds",
+        &["certificate", "name"],
+        "When a certificate that Osprey shows expires, or another one of its chain.",
+        |_, knowledge| {
+            let all = knowledge.certificates.iter();
+            let sample = |one: &Certificate| {
+                let labels = vec![one.shown_to.label().into(), one.name.clone()];
+                (labels, since_epoch(one.expires))
+            };
+            all.map(sample).collect()
+        },
     ),
     // Sessions.
     gauge(
@@ -303,6 +316,12 @@ pub(super) const FAMILIES: &[Family] = &[
         &["upstream", "database"],
         "How long ago the database's catalogs were read.",
         |_, knowledge| databases(knowledge, |db| Some(db.snapshot_age?.as_secs_f64())),
+    ),
+    gauge(
+        "osprey_catalog_reading_overdue_seconds",
+        &["upstream", "database"],
+        "How long a reading of the database's catalogs has been due and has not succeeded; 0: none is due.",
+        |_, knowledge| databases(knowledge, |db| Some(db.overdue?.as_secs_f64())),
     ),
     counter(
         "osprey_catalog_refreshes_total",

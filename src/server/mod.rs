@@ -245,9 +245,11 @@ fn say_accepting(addresses: &[SocketAddr], shared: &Shared<TcpNetwork>) {
 /// What the metrics say of all that is no counter of a worker's, now.
 fn measure(shared: &Shared<TcpNetwork>) -> Knowledge {
     let mut known = Knowledge::default();
-    for upstream in shared.upstreams.load().all() {
+    let upstreams = shared.upstreams.load();
+    for upstream in upstreams.all() {
         known.add(upstream.knowledge().measure(upstream.name()));
     }
+    known.certificates = upstreams.certificates().to_vec();
     let admission = &shared.admission;
     known.progress = Progress {
         sessions: admission.sessions.taken() as u64,

@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::config::{self, Keys, Settings};
+use crate::config::{self, Keys, Settings, certificate_expiry};
 use crate::net::tls::TlsError;
 use crate::net::{Endpoint, SocketOptions};
+use crate::observe::export::{Certificate, ShownTo};
 use crate::protection::knowledge::Knowledge;
 
 pub use listener::Listener;
@@ -102,6 +103,7 @@ pub struct TlsFiles {
     endpoints: Vec<Arc<Endpoint>>,
     /// For each listener.
     certificates: Vec<Option<Arc<rustls::ServerConfig>>>,
+    expiries: Vec<Certificate>,
 }
 
 impl TlsFiles {
@@ -125,15 +127,36 @@ impl TlsFiles {
         Ok(Self {
             endpoints,
             certificates,
+            expiries: expiries(settings).collect(),
         })
     }
 }
 
+/// When the certificates expire that are shown to clients and upstreams.
+fn expiries(settings: &Settings) -> impl Iterator<Item = Certificate> {
+    let listeners = settings.listeners.iter().filter_map(|listener| {
+        Some(Certificate {
+            shown_to: ShownTo::Clients,
+            name: listener.addresses.first()?.to_string(),
+            expires: certificate_expiry(&listener.tls.as_ref()?.certificate)?,
+        })
+    });
+    let upstreams = settings.upstreams.iter().filter_map(|upstream| {
+        Some(Certificate {
+            shown_to: ShownTo::Upstream,
+            name: upstream.name.clone(),
+            expires: certificate_expiry(upstream.tls.certificate.as_ref()?)?,
+        })
+    });
+    listeners.chain(upstreams)
+}
+
 /// Every upstream that is configured, and every listener, as the settings of one moment say.
 pub struct Upstreams {
-    upstreams: Vec<Arc<Upstream>>,
+    all: Vec<Arc<Upstream>>,
     /// By the number of the socket that the server listens on.
     listeners: Vec<Arc<Listener>>,
+    certificates: Vec<Certificate>,
 }
 
 impl Upstreams {
@@ -160,7 +183,7 @@ impl Upstreams {
                 ))
             })
             .collect();
-        for old in before.into_iter().flat_map(|before| &before.upstreams) {
+        for old in before.into_iter().flat_map(|before| &before.all) {
             let goes_on = upstreams
                 .iter()
                 .any(|new| Arc::ptr_eq(&new.knowledge, &old.knowledge));
@@ -183,14 +206,20 @@ impl Upstreams {
             })
             .collect();
         Self {
-            upstreams,
+            all: upstreams,
             listeners,
+            certificates: files.expiries,
         }
+    }
+
+    /// The certificates that are shown to clients and upstreams.
+    pub fn certificates(&self) -> &[Certificate] {
+        &self.certificates
     }
 
     /// All of them, in the order of the settings.
     pub fn all(&self) -> &[Arc<Upstream>] {
-        &self.upstreams
+        &self.all
     }
 
     /// The listener of a socket, by the number that it has among all.
@@ -199,9 +228,7 @@ impl Upstreams {
     }
 
     fn named(&self, name: &str) -> Option<&Arc<Upstream>> {
-        self.upstreams
-            .iter()
-            .find(|upstream| upstream.name() == name)
+        self.all.iter().find(|upstream| upstream.name() == name)
     }
 }
 

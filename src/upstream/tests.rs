@@ -144,3 +144,35 @@ fn each_upstream_keeps_its_key_records_in_a_file_of_its_own() {
         Some("/var/lib/osprey/keys.prod.eu.json")
     );
 }
+
+#[tokio::test]
+async fn the_end_of_every_certificate_is_known() {
+    use std::time::{Duration, SystemTime};
+
+    let directory = tempfile::tempdir().unwrap();
+    // Certificates have whole seconds.
+    let until = SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
+    let (certificate, key) = config::certificate::tests::made(SystemTime::UNIX_EPOCH, until);
+    let [chain, private] = ["a.crt", "a.key"].map(|name| directory.path().join(name));
+    std::fs::write(&chain, certificate).unwrap();
+    std::fs::write(&private, key).unwrap();
+    let mut settings = settings(&["one", "two"]);
+    settings.listeners[0].tls = Some(config::ListenTls {
+        certificate: chain.clone(),
+        key: private.clone(),
+        client_ca: None,
+        required: false,
+    });
+    settings.upstreams[1].tls.certificate = Some(chain);
+    settings.upstreams[1].tls.key = Some(private);
+    let expected = [
+        (ShownTo::Clients, "127.0.0.1:6432"),
+        (ShownTo::Upstream, "two"),
+    ];
+    let expected = expected.map(|(shown_to, name)| Certificate {
+        shown_to,
+        name: name.into(),
+        expires: until,
+    });
+    assert_eq!(make(&settings, None).certificates(), expected);
+}
