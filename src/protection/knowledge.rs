@@ -189,6 +189,7 @@ impl Knowledge {
                 upstream: upstream.to_owned(),
                 name: database.name().to_owned(),
                 snapshot_age: database.reading_age(),
+                overdue: database.reading_overdue(),
                 protected_relations: database.snapshot().protected_count() as u64,
                 refreshes: counts.readings.get(),
                 refresh_failures: counts.reading_failures.get(),

@@ -32,7 +32,16 @@ pub struct DatabaseKnowledge {
     lessons: Mutex<Lessons>,
     pub(super) counts: DatabaseCounts,
     read_at: Mutex<Option<Instant>>,
+    due: Mutex<Option<Due>>,
     failure: Mutex<Option<ReadError>>,
+}
+
+/// A reading has been due and has not succeeded.
+#[derive(Clone, Copy)]
+struct Due {
+    since: tokio::time::Instant,
+    /// When it was wanted last.
+    until: tokio::time::Instant,
 }
 
 /// What sessions have learned, on its way to the background task.
@@ -86,6 +95,7 @@ impl DatabaseKnowledge {
             lessons: Mutex::default(),
             counts: DatabaseCounts::default(),
             read_at: Mutex::default(),
+            due: Mutex::default(),
             failure: Mutex::default(),
             common,
         });
@@ -187,6 +197,20 @@ impl DatabaseKnowledge {
         read_at.map(|at| at.elapsed())
     }
 
+    /// How long a reading of its catalogs has been due and has not succeeded; zero: none is due.
+    /// Where sessions read them, up to the last one that wanted it: while nobody comes, nothing is
+    /// missed. `None`: nobody is to read them.
+    pub fn reading_overdue(&self) -> Option<Duration> {
+        let due = *self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.common.rules.load().reading {
+            Reading::Off | Reading::Retired => None,
+            Reading::Account(_) => Some(due.map(|due| due.since.elapsed()).unwrap_or_default()),
+            Reading::Borrowed { .. } => {
+                Some(due.map(|due| due.until - due.since).unwrap_or_default())
+            }
+        }
+    }
+
     /// What the last reading of its catalogs failed with, if it did.
     pub fn reading_failure(&self) -> Option<ReadError> {
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -222,6 +246,18 @@ impl DatabaseKnowledge {
     pub(super) fn has_been_read(&self) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.due.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// A reading is wanted, and has not succeeded yet.
+    pub(super) fn is_due(&self) {
+        let now = tokio::time::Instant::now();
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        due.get_or_insert(Due {
+            since: now,
+            until: now,
+        })
+        .until = now;
     }
 
     /// Swaps in what `ingredients` make. Called by the background task alone.

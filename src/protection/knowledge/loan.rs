@@ -141,6 +141,9 @@ impl DatabaseKnowledge {
         };
         let begun = Instant::now();
         let mut borrowing = self.borrowing();
+        if borrowing.failed || borrowing.due.is_none_or(|due| due <= begun) {
+            self.is_due();
+        }
         if borrowing.is_under_way() || borrowing.due.is_some_and(|due| begun < due) {
             return None;
         }

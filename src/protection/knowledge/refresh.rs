@@ -148,6 +148,7 @@ impl Task {
                 return;
             }
         };
+        database.is_due();
         let start = Instant::now();
         let mut reading = std::pin::pin!(service.read(database.name()));
         let outcome = loop {
