@@ -404,8 +404,7 @@ async fn a_borrowed_reading_is_overdue_while_sessions_want_it() {
     tokio::time::sleep(night).await;
     assert_eq!(overdue(), 90);
     database.lend().unwrap().give(Ok(contents()));
-    database.ready().await;
-    assert_eq!(overdue(), 0);
+    until("it is taken in", || overdue() == 0).await;
 }
 
 #[tokio::test(start_paused = true)]
