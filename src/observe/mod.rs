@@ -12,7 +12,7 @@ pub mod logs;
 pub mod metrics;
 pub mod reloads;
 pub mod secrets;
-mod systemd;
+pub mod systemd;
 
 pub use export::Metrics;
 pub use health::Health;

@@ -5,18 +5,20 @@
 //! and an imbalance would stay for hours. Metrics, catalog and key tasks have a runtime of their
 //! own.
 
+mod activation;
+mod ending;
 mod listening;
 mod reload;
 mod signals;
+mod watchdog;
 mod worker;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures::FutureExt as _;
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::timeout;
 
 use crate::advice;
 use crate::config::Settings;
@@ -24,20 +26,15 @@ use crate::net::{TcpNetwork, tls};
 use crate::observe::export::{Knowledge, Progress};
 use crate::observe::{Health, Metrics, http, logs};
 use crate::session::world::Routes;
-use crate::session::{Admission, Drain, Registry, Shared};
+use crate::session::{Admission, Registry, Shared};
 use crate::upstream::{TlsFiles, Upstreams};
 
+use activation::Inherited;
 use listening::Listening;
 use reload::{Readings, Reloader};
+use signals::Endings;
+use watchdog::Watchdog;
 use worker::Workers;
-
-/// How often a drain looks whether the last session has ended.
-const DRAIN_TICK: Duration = Duration::from_millis(20);
-/// How long sessions get to hear that they are ended, once the drain's time is over.
-const LAST_WORDS: Duration = Duration::from_secs(4);
-
-/// How long the end may wait for the disk.
-const LAST_WRITES: Duration = Duration::from_secs(3);
 
 /// Why the server could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +77,7 @@ pub struct Server {
 
 fn listen(
     address: SocketAddr,
+    inherited: &mut Inherited,
     what: &'static str,
     flag: &'static str,
 ) -> Result<TcpListener, Error> {
@@ -89,14 +87,18 @@ fn listen(
         flag,
         source,
     };
-    // std sets SO_REUSEADDR, so that a restart does not wait for old connections.
-    let listener = TcpListener::bind(address).map_err(failed)?;
+    let listener = match inherited.take(address) {
+        Some(listener) => listener,
+        // std sets SO_REUSEADDR, so that a restart does not wait for old connections.
+        None => TcpListener::bind(address).map_err(failed)?,
+    };
     listener.set_nonblocking(true).map_err(failed)?;
     Ok(listener)
 }
 
 impl Server {
-    /// Binds every listener, metrics included, and reads the TLS files. Port 0 takes a free port.
+    /// Binds every listener, metrics included, or takes over the socket of that address that the
+    /// service manager has passed on; and reads the TLS files. Port 0 takes a free port.
     ///
     /// # Errors
     ///
@@ -107,15 +109,17 @@ impl Server {
             .iter()
             .flat_map(|listener| listener.addresses.iter().copied())
             .collect();
+        let mut inherited = Inherited::from_environment();
         let listeners = sockets
             .iter()
-            .map(|&address| listen(address, "clients", "--listen"))
+            .map(|&address| listen(address, &mut inherited, "clients", "--listen"))
             .collect::<Result<Vec<_>, _>>()?;
         let metrics_listener = settings
             .observe
             .metrics
-            .map(|address| listen(address, "metrics", "--metrics"))
+            .map(|address| listen(address, &mut inherited, "metrics", "--metrics"))
             .transpose()?;
+        inherited.warn_of_the_rest();
         let addresses = listeners
             .iter()
             .map(TcpListener::local_addr)
@@ -184,6 +188,15 @@ impl Server {
     ///
     /// See [`Error`].
     pub fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
+        self.run_until(shutdown, std::future::pending())
+    }
+
+    /// [`Server::run`], in which `hurry` ends what is left of the drain.
+    fn run_until(
+        self,
+        shutdown: impl Future<Output = ()>,
+        hurry: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
         let Self {
             listeners,
             addresses,
@@ -194,7 +207,9 @@ impl Server {
             announce,
             ..
         } = self;
-        let (workers, threads) = Workers::start(&shared).map_err(Error::Runtime)?;
+        let watchdog = Watchdog::asked_for(shared.metrics.shards().len());
+        let (workers, threads) =
+            Workers::start(&shared, watchdog.as_ref()).map_err(Error::Runtime)?;
         let result = background.block_on(async {
             if let Some(listener) = metrics_listener {
                 let listener =
@@ -211,11 +226,16 @@ impl Server {
             if announce {
                 say_accepting(&addresses, &shared);
             }
+            if let Some(watchdog) = watchdog {
+                tokio::spawn(watchdog.watch());
+            }
             shutdown.await;
             health.draining();
+            let hurry = hurry.shared();
+            ending::wait_for_balancers(&shared, hurry.clone()).await;
             listening.stop();
-            drain(&shared).await;
-            save(&shared).await;
+            ending::drain(&shared, hurry).await;
+            ending::save(&shared).await;
             Ok(())
         });
         threads.stop();
@@ -260,46 +280,7 @@ fn measure(shared: &Shared<TcpNetwork>) -> Knowledge {
     known
 }
 
-async fn drain(shared: &Shared<TcpNetwork>) {
-    let limit = shared.settings.load().limits.drain_timeout;
-    let open = shared.sessions.count();
-    tracing::info!(sessions = open, ?limit, "draining");
-    shared.sessions.set_drain(Drain::WhenQuiet);
-    if wait_for_sessions(shared, limit).await {
-        return;
-    }
-    tracing::warn!(
-        sessions = shared.sessions.count(),
-        "limits.drain_timeout is over: ending the sessions that are left"
-    );
-    shared.sessions.set_drain(Drain::Now);
-    wait_for_sessions(shared, LAST_WORDS).await;
-}
-
-/// Writes down what is known, for the next start.
-async fn save(shared: &Shared<TcpNetwork>) {
-    let upstreams = shared.upstreams.load_full();
-    let saving = upstreams
-        .all()
-        .iter()
-        .map(|upstream| upstream.knowledge().save());
-    let saved = timeout(LAST_WRITES, futures::future::join_all(saving)).await;
-    if saved.is_err() {
-        tracing::warn!("keys.snapshot could not be written in time: what was learned last is lost");
-    }
-}
-
-/// True once no session is left; false when `limit` is over.
-async fn wait_for_sessions(shared: &Shared<TcpNetwork>, limit: Duration) -> bool {
-    let gone = async {
-        while shared.sessions.count() > 0 {
-            tokio::time::sleep(DRAIN_TICK).await;
-        }
-    };
-    timeout(limit, gone).await.is_ok()
-}
-
-/// Serves until SIGTERM or SIGINT. At SIGHUP `read_again` reads the configuration; `None`: it has
+/// Serves until SIGTERM or SIGINT; a second one ends the drain. At SIGHUP `read_again` reads the configuration; `None`: it has
 /// mistakes, which have been shown, and what was in force stays in force.
 ///
 /// # Errors
@@ -315,14 +296,15 @@ pub fn run(
         shared: Arc::clone(&server.shared),
         sockets: server.sockets.clone(),
         runtime: server.background.handle().clone(),
+        health: Arc::clone(&server.health),
         read: Arc::new(read_again),
         readings: Readings::default(),
     });
     let reload = move || Arc::clone(&reloader).reload();
-    let shutdown = {
+    let endings = {
         let _runtime = server.background.enter();
         tokio::spawn(signals::on_hangup(reload).map_err(Error::Runtime)?);
-        signals::shutdown().map_err(Error::Runtime)?
+        Endings::listen().map_err(Error::Runtime)?
     };
-    server.run(shutdown)
+    server.run_until(endings.have_come(1), endings.have_come(2))
 }

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::config::{Settings, show_duration};
 use crate::net::TcpNetwork;
 use crate::net::tls::TlsError;
+use crate::observe::Health;
 use crate::observe::metrics::Reload;
 use crate::session::Shared;
 use crate::upstream::{TlsFiles, Upstreams};
@@ -28,6 +29,7 @@ pub(super) struct Reloader {
     pub(super) shared: Arc<Shared<TcpNetwork>>,
     pub(super) sockets: Vec<SocketAddr>,
     pub(super) runtime: Handle,
+    pub(super) health: Arc<Health>,
     /// `None`: there are mistakes, which have been shown.
     pub(super) read: Arc<dyn Fn() -> Option<Settings> + Send + Sync>,
     pub(super) readings: Readings,
@@ -39,38 +41,47 @@ type Read = Option<Result<(Settings, TlsFiles), TlsError>>;
 impl Reloader {
     /// Reads it, puts it in force, and says what came of it.
     pub(super) async fn reload(self: Arc<Self>) {
+        self.health.reloading();
+        let outcome = Arc::clone(&self).try_reload().await;
+        self.shared.metrics.reloads().count(outcome);
+        self.health.reloaded(match outcome {
+            Reload::Applied => Ok(()),
+            Reload::Refused => Err("the new configuration has mistakes and is not in force"),
+            Reload::TimedOut => Err("the new configuration could not be read and is not in force"),
+        });
+    }
+
+    async fn try_reload(self: Arc<Self>) -> Reload {
         let read = Arc::clone(&self.read);
         let reading = self.readings.read(move || -> Read {
             let settings = read()?;
             let files = TlsFiles::read(&settings);
             Some(files.map(|files| (settings, files)))
         });
-        let reloads = self.shared.metrics.reloads();
         match reading.await {
             Ok(Some(Ok((settings, files)))) => {
                 // Snapshot files may be read, and much may be dropped: no work for a runtime.
-                let reloader = Arc::clone(&self);
-                let applying = move || reloader.apply(settings, files);
+                let applying = move || self.apply(settings, files);
                 if tokio::task::spawn_blocking(applying).await.is_err() {
                     tracing::error!(
                         "putting the configuration in force failed by a fault of Osprey's"
                     );
-                    return;
+                    return Reload::Refused;
                 }
-                reloads.count(Reload::Applied);
                 tracing::info!("the configuration was read again and is in force");
+                Reload::Applied
             }
             Ok(Some(Err(error))) => {
-                reloads.count(Reload::Refused);
                 tracing::error!(%error, "the new configuration is not in force");
+                Reload::Refused
             }
             Ok(None) => {
-                reloads.count(Reload::Refused);
                 tracing::error!("the new configuration has mistakes and is not in force");
+                Reload::Refused
             }
             Err(error) => {
-                reloads.count(Reload::TimedOut);
                 tracing::error!(%error, "the new configuration is not in force");
+                Reload::TimedOut
             }
         }
     }

@@ -1,18 +1,49 @@
-//! The signals: SIGTERM and SIGINT end the process, SIGHUP has it read its configuration again.
+//! The signals: SIGTERM and SIGINT end the process, a second one in a hurry; SIGHUP has it read its
+//! configuration again.
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
-/// Resolves at the first SIGTERM or SIGINT. Must be called within a runtime.
-pub(super) fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
-        tracing::info!(signal = name, "shutting down");
-    })
+/// The signals that end the process, as they come.
+pub(super) struct Endings(watch::Receiver<u32>);
+
+impl Endings {
+    /// Counts SIGTERM and SIGINT from now on. Must be called within a runtime.
+    pub(super) fn listen() -> std::io::Result<Self> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let (count, counted) = watch::channel(0);
+        tokio::spawn(async move {
+            loop {
+                let name = tokio::select! {
+                    _ = terminate.recv() => "SIGTERM",
+                    _ = interrupt.recv() => "SIGINT",
+                };
+                count.send_modify(|count| *count += 1);
+                if *count.borrow() == 1 {
+                    tracing::info!(signal = name, "shutting down");
+                } else {
+                    tracing::info!(signal = name, "shutting down now");
+                }
+            }
+        });
+        Ok(Self(counted))
+    }
+
+    /// Resolves once `count` of them have come.
+    pub(super) fn have_come(&self, count: u32) -> impl Future<Output = ()> + Send + 'static {
+        let mut counted = self.0.clone();
+        async move {
+            if counted
+                .wait_for(|have_come| *have_come >= count)
+                .await
+                .is_err()
+            {
+                // Nobody listens any more, so that none comes.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
 }
 
 /// Awaits `reload` at every SIGHUP, one at a time. Must be called within a runtime.
