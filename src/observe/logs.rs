@@ -1,5 +1,5 @@
 //! Log lines on standard error, for people or as one JSON object a line. Nothing waits for whoever
-//! reads them, and nothing fails because nobody does: see [`queue`].
+//! reads them, and nothing fails because nobody does: see `queue`.
 
 mod queue;
 
