@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use osprey::core::{Advised, Commands, Core, ErrorContext, Event, Outbox, Policy, Queue, World};
-use osprey::protection::{Decision, Effects, NameContext, Snapshot};
+use osprey::protection::{Decision, Effects, NameContext, SessionNames, Snapshot};
 use osprey::wire::backend::ErrorFields;
 use osprey::wire::compose::frame;
 
@@ -31,24 +31,24 @@ const SAMPLES: usize = 41;
 /// Answers as a session does in a database with so many protected relations, and [`OPEN`].
 struct Known {
     snapshot: Snapshot,
-    names: NameContext,
 }
 
 impl Known {
     fn new(names: usize) -> Self {
         Self {
             snapshot: many_protected(names).foreign("ext", "open_items").build(1),
-            names: NameContext::new("app", "\"$user\", public, ext"),
         }
     }
 }
 
 impl World for Known {
-    fn decide(&self, text: &[u8], _whole: bool, _path_certain: bool) -> Arc<Decision> {
-        self.snapshot.decide(text, &self.names)
+    fn decide(&self, text: &[u8], _whole: bool, names: &SessionNames) -> Arc<Decision> {
+        self.snapshot.decide_in(text, names)
     }
 
-    fn resolve_by(&self, _search_path: Option<&[String]>) {}
+    fn knows_the_catalogs(&self) -> bool {
+        true
+    }
 
     fn generation(&self) -> u64 {
         self.snapshot.generation()
@@ -77,7 +77,7 @@ impl World for Known {
 
 fn session(per_statement: bool) -> Core {
     let commands = Commands::new("hg_experimental_enable_access_odps_orc_via_holo", "false");
-    Core::new(Policy {
+    let policy = Policy {
         commands: Arc::new(commands),
         per_statement,
         enforce: false,
@@ -85,7 +85,12 @@ fn session(per_statement: bool) -> Core {
         inspect: 256 << 10,
         relay_only: false,
         client_owns_route: false,
-    })
+    };
+    Core::new(policy, at_login())
+}
+
+fn at_login() -> SessionNames {
+    SessionNames::new(NameContext::new("app", "\"$user\", public, ext"))
 }
 
 fn sent(queue: &mut Queue) {
@@ -236,7 +241,10 @@ fn cycle(label: &str, names: usize, first: [&[u8]; 2], each: [Vec<u8>; 2]) -> Ca
 /// Statement scope, and statements in turn that need one engine and the other.
 fn switching() -> Case {
     let mut session = Session::new(10_000, true);
-    let effects = session.world.decide(OPEN.as_bytes(), true, true).effects;
+    let effects = session
+        .world
+        .decide(OPEN.as_bytes(), true, &at_login())
+        .effects;
     assert!(effects.has(Effects::READS_FOREIGN));
     let sent = [query(PROTECTED), query(OPEN)];
     let answers = [set(), answer()].concat();

@@ -13,7 +13,7 @@ pub(crate) struct Glob {
 }
 
 impl Glob {
-    /// One that ignores ASCII case.
+    /// A pattern that ignores ASCII case.
     pub(crate) fn new(pattern: &str) -> Self {
         Self {
             pattern: pattern.as_bytes().to_ascii_lowercase(),
@@ -21,7 +21,7 @@ impl Glob {
         }
     }
 
-    /// One that does not.
+    /// A pattern that heeds case.
     pub(crate) fn exact(pattern: &str) -> Self {
         Self {
             pattern: pattern.as_bytes().to_vec(),
@@ -69,7 +69,7 @@ impl Glob {
         pattern[at..].iter().all(|byte| *byte == b'*')
     }
 
-    /// A name that both match, which are of one kind; `None` if there is none.
+    /// A name that both patterns match; `None` if there is none. Both must be of one kind.
     pub(crate) fn common(&self, other: &Self) -> Option<String> {
         let (one, two) = (self.characters(), other.characters());
         // How far each pattern is read; all pairs of places that a common beginning leads to.

@@ -18,6 +18,9 @@
 //!
 //! [`observe`] counts and logs along the way, [`config`] holds the checked settings, [`cli`] the
 //! commands, and [`simulator`] a small Hologres in process for `osprey demo`.
+//!
+//! `docs/architecture.md` has the map of these modules, what each may know of the others, the words, and
+//! this walk function by function.
 
 pub mod advice;
 pub mod catalog;

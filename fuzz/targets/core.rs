@@ -12,7 +12,7 @@ use std::sync::{Arc, LazyLock};
 use osprey::core::{
     Advised, Commands, Core, ErrorContext, Event, Op, Outbox, Policy, Progress, Queue, World,
 };
-use osprey::protection::{Decision, NameContext, Reason, Snapshot, Source};
+use osprey::protection::{Decision, NameContext, Reason, SessionNames, Snapshot, Source};
 use osprey::wire::backend::ErrorFields;
 use osprey::wire::{HEADER, compose};
 
@@ -23,7 +23,7 @@ const LOOK_LIMIT: usize = 64 << 10;
 
 const PANGU: &[u8] = b"hos_exception: IO error: Failed to execute pangu open normal file pangu://x/1, err_msg: PanguParameterInvalidException";
 
-const TEXTS: [&str; 28] = [
+const TEXTS: [&str; 30] = [
     "SELECT * FROM secret",
     "SELECT * FROM secret; SELECT 1",
     "SELECT * FROM open_data",
@@ -49,6 +49,8 @@ const TEXTS: [&str; 28] = [
     "SET hg_experimental_enable_access_odps_orc_via_holo = off",
     "RESET ALL",
     "SET ROLE x",
+    "SET LOCAL search_path = s",
+    "CREATE TEMP TABLE secret (id int)",
     "CREATE VIEW v AS SELECT * FROM secret",
     "/* osprey: route=sqe */ SELECT 1",
     "DO $$ BEGIN END $$",
@@ -70,22 +72,23 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
 
 /// What is known, and changes while the session runs.
 struct Known {
-    names: NameContext,
     generation: Cell<u64>,
     proven: Cell<bool>,
     reads_encrypted: bool,
 }
 
 impl World for Known {
-    fn decide(&self, text: &[u8], whole: bool, _path_certain: bool) -> Arc<Decision> {
+    fn decide(&self, text: &[u8], whole: bool, names: &SessionNames) -> Arc<Decision> {
         if whole {
-            SNAPSHOT.decide(text, &self.names)
+            SNAPSHOT.decide_in(text, names)
         } else {
-            SNAPSHOT.decide_prefix(text, &self.names)
+            SNAPSHOT.decide_prefix_in(text, names)
         }
     }
 
-    fn resolve_by(&self, _search_path: Option<&[String]>) {}
+    fn knows_the_catalogs(&self) -> bool {
+        self.generation.get().is_multiple_of(2)
+    }
 
     fn generation(&self) -> u64 {
         self.generation.get()
@@ -136,14 +139,13 @@ pub(crate) fn run(data: &[u8]) {
     };
     let mut session = Session {
         world: Known {
-            names: NameContext::new("ann", "public"),
             generation: Cell::new(1),
             proven: Cell::new(flags & 0x40 != 0),
             reads_encrypted: flags & 0xc0 == 0xc0,
         },
         limit: HEADER + policy.inspect,
         relay_only: policy.relay_only,
-        core: Core::new(policy),
+        core: Core::new(policy, SessionNames::new(NameContext::new("ann", "public"))),
         out: Outbox::default(),
         client: Lane::default(),
         server: Lane::default(),
@@ -195,6 +197,7 @@ impl Session {
         let lane = &mut self.client;
         while let Some(piece) = piece(lane, front) {
             let progress = core.on_frontend(&lane.input[..piece], world, out);
+            core.check().expect("the invariants hold");
             check(progress, piece, self.limit, core);
             let done: Vec<u8> = lane.input.drain(..progress.consumed).collect();
             lane.wanted = progress.wanted;
@@ -210,6 +213,7 @@ impl Session {
         let lane = &mut self.server;
         while let Some(piece) = piece(lane, back) {
             let progress = core.on_backend(&lane.input[..piece], world, out);
+            core.check().expect("the invariants hold");
             check(progress, piece, LOOK_LIMIT, core);
             let done: Vec<u8> = lane.input.drain(..progress.consumed).collect();
             lane.wanted = progress.wanted;

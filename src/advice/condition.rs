@@ -1,12 +1,12 @@
-//! What can be known around an error, and what the table's `when` asks of it.
+//! What can be known around an error, and the conditions in the table (`when`) that ask for it.
 
 use std::time::SystemTime;
 
-use super::{AdviceContext, ComputingResource, NotRetried};
+use super::context::{AdviceContext, ComputingResource, NotRetried};
 use crate::catalog::HologresVersion;
 use crate::keys::{Encryption, KeyState, KmsKey};
 
-/// One thing that is known or not, by its name in the table.
+/// One fact around an error, which has a name in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fact {
     /// The client has set the route itself.
@@ -39,7 +39,7 @@ impl Fact {
         ("key_material_missing", Self::KeyMaterialMissing),
     ];
 
-    /// The fact of a name.
+    /// The fact that has this name.
     pub(super) fn parse(name: &str) -> Option<Self> {
         let found = Self::NAMES.iter().find(|(known, _)| *known == name);
         found.map(|&(_, fact)| fact)
@@ -61,7 +61,7 @@ impl Fact {
         match self {
             Self::ClientSetRoute => context.client_set_route,
             Self::RouteWasSet => context.route_was_set,
-            // What could not be set this time cannot be set the next time.
+            // If the route could not be set this time, the next run will fail in the same way.
             Self::Learned => {
                 context.learned && context.not_retried != Some(NotRetried::RouteNotSet)
             }
@@ -148,7 +148,7 @@ impl Condition {
     }
 }
 
-/// `1.2` or `1.2.3`.
+/// Reads a version, `1.2` or `1.2.3`.
 pub(super) fn version_of(text: &str) -> Option<HologresVersion> {
     let mut numbers = text.trim().splitn(3, '.').map(|part| part.parse().ok());
     let major = numbers.next()??;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::tests::{advised, example_error};
 use super::*;
+use crate::config::Language;
 
 /// The page's beginning and the words around the rules.
 struct Words {

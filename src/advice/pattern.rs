@@ -25,7 +25,7 @@ impl Pattern {
             .split('…')
             .map(|part| squeeze(part.as_bytes()).to_ascii_lowercase())
             .collect();
-        // A pattern that begins or ends with a gap says less than it seems to.
+        // A gap at the beginning or the end would match anything, and so say nothing.
         (!parts.iter().any(String::is_empty)).then_some(Self { parts })
     }
 
@@ -43,7 +43,7 @@ impl Pattern {
         'beginnings: for start in starts(text, first).take(TRIES) {
             let mut end = start + first.len();
             for part in rest {
-                // What is not behind this beginning is behind no later one either.
+                // If this part is not behind this beginning, it is not behind a later one either.
                 let found = end + starts(&text[end..], part).next()?;
                 if memchr::memchr2(b'"', b'\'', &text.as_bytes()[end..found]).is_some() {
                     continue 'beginnings;

@@ -6,11 +6,10 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::MESSAGE_LIMIT;
 use super::condition::{Condition, Fact, version_of};
 use super::pattern::{Pattern, squeeze};
-use super::rules::{Both, Cure, Example, Rule, Story, Text, Touches};
-use super::words::{self, Words};
+use super::rule::{Both, Cure, Example, Rule, Story, Text, Touches};
+use super::words::{self, MESSAGE_LIMIT, Words};
 use crate::config::{Language, Place, Problem};
 
 /// What SQLSTATEs an error has of which the table says nothing: an internal error, or an error of a

@@ -13,7 +13,8 @@
 
 use super::clients;
 use super::pattern::{Pattern, squeeze};
-use super::rules::{Cure, Rule, Rules};
+use super::rule::{Cure, Rule};
+use super::rules::Rules;
 use crate::wire::backend::ErrorFields;
 
 /// An error that a rule of the table matches.
@@ -184,7 +185,8 @@ impl Rules {
                 .filter(|text| begins_as_engine(text))
                 .find_map(|text| self.recognize_text(text, &sqlstate))
         })?;
-        // What clients act on stays as it came; another engine may read the data all the same.
+        // An error that clients act on is left alone, except where running again on another engine
+        // may help.
         (fault.is_curable() || !clients::act_on(error)).then_some(fault)
     }
 

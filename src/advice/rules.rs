@@ -9,138 +9,17 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use aho_corasick::AhoCorasick;
-use serde::Deserialize;
 
-use super::condition::{Condition, Fact};
 use super::pattern::Pattern;
 use super::reader::Reader;
+use super::rule::Rule;
 use super::words::Words;
-use crate::catalog::HologresVersion;
-use crate::config::{Language, Place, Problem};
+use crate::config::{Place, Problem};
 
 /// Osprey's own table.
 const OWN: &str = include_str!("rules.toml");
 /// Its name in messages.
 const OWN_NAME: &str = "rules.toml";
-
-/// A text in each language.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Both {
-    en: String,
-    zh: String,
-}
-
-impl Both {
-    pub(super) fn of(&self, language: Language) -> &str {
-        match language {
-            Language::English => &self.en,
-            Language::Chinese => &self.zh,
-        }
-    }
-}
-
-/// What becomes of an error of this kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Cure {
-    /// Osprey sets the route and runs the statement again, where that is safe.
-    Itself,
-    /// A session's setting and a second run cure it; Osprey may do so where the operator has
-    /// switched the rule on.
-    Offered,
-    /// Osprey says what to do.
-    Advised,
-}
-
-/// What a setting does beside curing: then it is never made by Osprey.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Touches {
-    Money,
-    Limit,
-    Label,
-}
-
-/// One text of a rule.
-#[derive(Debug)]
-pub(super) struct Text {
-    pub(super) when: Vec<Condition>,
-    pub(super) what: Both,
-    pub(super) todo: Both,
-    pub(super) hint: Option<String>,
-}
-
-/// What the page says of a rule beside its texts.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the pages are written by a test")
-)]
-pub(super) struct Story {
-    pub(super) why: Both,
-    pub(super) did: Option<Both>,
-    pub(super) help: Both,
-}
-
-/// An error that the rule must match, and what is known with it.
-#[derive(Debug, Default)]
-pub(super) struct Example {
-    pub(super) error: Option<String>,
-    pub(super) facts: Vec<Fact>,
-    pub(super) version: Option<HologresVersion>,
-}
-
-/// One row of the table.
-#[derive(Debug)]
-pub struct Rule {
-    pub(super) code: String,
-    pub(super) title: Both,
-    pub(super) cure: Cure,
-    pub(super) setting: Option<String>,
-    pub(super) sqlstates: Vec<String>,
-    pub(super) wrapped: bool,
-    pub(super) versions: Option<Condition>,
-    pub(super) patterns: Vec<Pattern>,
-    pub(super) instead_of: Option<String>,
-    pub(super) when: Vec<Condition>,
-    pub(super) vendor: String,
-    pub(super) texts: Vec<Text>,
-    pub(super) story: Option<Story>,
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "tests hold the rules to their examples")
-    )]
-    pub(super) example: Example,
-}
-
-impl Rule {
-    /// The stable code.
-    pub fn code(&self) -> &str {
-        &self.code
-    }
-
-    /// What becomes of such an error.
-    pub fn cure(&self) -> Cure {
-        self.cure
-    }
-
-    /// What it is, in a few words.
-    pub fn title(&self, language: Language) -> &str {
-        self.title.of(language)
-    }
-
-    /// The statement that cures it in a session, together with a second run.
-    pub fn setting(&self) -> Option<&str> {
-        self.setting.as_deref()
-    }
-
-    /// The vendor's page.
-    pub fn vendor(&self) -> &str {
-        &self.vendor
-    }
-}
 
 /// A checked table, in the order in which its rows count.
 #[derive(Debug)]
@@ -156,7 +35,7 @@ pub struct Rules {
 static IN_FORCE: OnceLock<Rules> = OnceLock::new();
 
 impl Rules {
-    /// The table that [`super::recognize`] goes by: Osprey's own, or what was put into force.
+    /// The table that [`super::recognize()`] goes by: Osprey's own, or what was put into force.
     pub fn in_force() -> &'static Self {
         IN_FORCE.get_or_init(|| Self::parse(None).expect("a test reads the embedded table"))
     }
@@ -217,7 +96,7 @@ impl Rules {
         let mut problems = reader.problems;
         if let Some((name, text)) = own {
             let mut reader = Reader::new(name, text, false);
-            reader.codes = rules.iter().map(|rule| rule.code.clone()).collect();
+            reader.codes = rules.iter().map(|rule| rule.code().to_owned()).collect();
             rules.extend(reader.rules(words.as_ref()));
             problems.extend(reader.problems);
         }
@@ -261,6 +140,7 @@ impl Rules {
             .filter(|other| other.instead_of.as_deref() == Some(rule.code()))
     }
 
+    /// The words around the rules' texts.
     pub(super) fn words(&self) -> &Words {
         &self.words
     }
@@ -276,5 +156,30 @@ impl Rules {
             let rule = &self.rows[rule];
             (rule, &rule.patterns[pattern])
         })
+    }
+}
+
+/// One row of the table, by its code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Case(&'static str);
+
+impl Case {
+    /// Every row of the table in force.
+    pub const ALL: Cases = Cases;
+
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        self.0
+    }
+}
+
+/// The rows of the table in force: [`Case::ALL`].
+#[derive(Debug, Clone, Copy)]
+pub struct Cases;
+
+impl Cases {
+    /// One after the other.
+    pub fn iter(self) -> impl Iterator<Item = Case> {
+        Rules::in_force().iter().map(|rule| Case(rule.code()))
     }
 }

@@ -3,11 +3,13 @@
 
 use serde::Deserialize;
 
-use super::rules::Both;
-use super::{MESSAGE_LIMIT, clients};
+use super::clients;
+use super::rule::Both;
 use crate::catalog::HologresVersion;
 use crate::config::Language;
 
+/// Characters of a message, at most: what an error box shows.
+pub(super) const MESSAGE_LIMIT: usize = 200;
 /// What a message's texts may name.
 pub(super) const MESSAGE: &[&str] = &["data", "key", "version", "subject"];
 /// What a statement may name.

@@ -1,9 +1,9 @@
-//! Who answers the questions of a reading: the service account's connection, or a session that a
-//! client lends. Both by simple queries, whose answers are texts.
+//! Who answers the questions of a reading: the service account's connection, or a borrowed session.
+//! Both are asked by simple queries, whose answers are texts.
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::ReadError;
+use super::error::ReadError;
 
 /// One row of an answer: each column's text, `None` for NULL.
 pub(crate) type Row = Vec<Option<String>>;

@@ -75,7 +75,7 @@ pub struct ReadError {
 }
 
 impl ReadError {
-    /// An ErrorResponse.
+    /// The failure that an ErrorResponse reports.
     pub(crate) fn said(sqlstate: &str, message: &str) -> Self {
         let failure = match sqlstate {
             "3D000" => Failure::NoDatabase,
@@ -91,6 +91,7 @@ impl ReadError {
         }
     }
 
+    /// What was being done took longer than `limit`.
     pub(crate) fn timeout(doing: &str, limit: Duration) -> Self {
         let reason = format!("{doing} took longer than {} s", limit.as_secs_f64());
         Self {

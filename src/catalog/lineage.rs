@@ -5,21 +5,10 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::{Function, Relation};
+use super::contents::{Function, Relation, Sort};
 use crate::sql;
 
-/// What reads: a relation and what is done to it, or a function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Sort {
-    /// A relation that is read.
-    Relation,
-    /// A relation that is written: a rule on it reads; or a materialized view that is refreshed.
-    Written,
-    /// A function that is called; functions of one name count as one.
-    Function,
-}
-
-/// Who reads, or what is read, as the catalog spells it.
+/// A relation or function, as the catalog spells it: one that reads, or one that is read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Node {
     pub(crate) schema: String,
@@ -34,12 +23,12 @@ pub(crate) struct ForeignTable {
     pub(crate) project: Option<String>,
 }
 
-/// One reads another.
+/// One relation or function reads another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Edge {
     pub(crate) reader: Node,
     pub(crate) read: Node,
-    /// As a parent reads what inherits from it.
+    /// True if it reads the other as a parent reads what inherits from it.
     pub(crate) inherited: bool,
 }
 
@@ -49,7 +38,7 @@ pub(crate) struct Routine {
     pub(crate) function: Node,
     /// Its own search path, if it has one that does not depend on its caller.
     pub(crate) path: Option<Vec<String>>,
-    /// `None`: it cannot be read.
+    /// What the body says; `None`: it cannot be read.
     pub(crate) body: Option<sql::Body>,
 }
 
@@ -120,7 +109,7 @@ impl<'a> Functions<'a> {
         }
     }
 
-    fn called(&self, (schema, name): &sql::Reference) -> impl Iterator<Item = &'a Routine> {
+    fn called(&self, (schema, name): &sql::WrittenName) -> impl Iterator<Item = &'a Routine> {
         let of_name = self.by_name.get(name.as_str()).into_iter().flatten();
         of_name.copied().filter(move |routine| {
             schema

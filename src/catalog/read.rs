@@ -1,4 +1,4 @@
-//! The questions that one reading asks, of the service account or of a lent session. Every name
+//! The questions that one reading asks, of the service account or of a borrowed session. Every name
 //! and every operator is schema-qualified, so that nothing a user of the database creates, and no
 //! search_path, can answer in the catalog's place. Joins on OIDs stay inside one statement:
 //! Hologres' front ends number differently.
@@ -6,12 +6,14 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::ask::{Ask, Row, Unanswered, elements, literal};
-use super::lineage::{self, Edge, ForeignTable, Node, Routine, Sort};
+use super::contents::{Contents, Sort};
+use super::error::ReadError;
+use super::lineage::{self, Edge, ForeignTable, Node, Routine};
 use super::roles;
-use super::{
-    CATALOG_ROUTING, Contents, HologresVersion, ORC_VIA_HOLO, ReadError, RoleSetting,
-    RouteSettings, boolean, version,
-};
+use super::roles::RoleSetting;
+use super::route::{CATALOG_ROUTING, ORC_VIA_HOLO, RouteSettings, boolean};
+use super::version;
+use super::version::HologresVersion;
 use crate::sql;
 
 /// A fresh session's search_path where nobody has said anything.
@@ -159,8 +161,8 @@ pub(super) async fn databases(asked: &mut impl Ask) -> Result<Vec<String>, ReadE
     Ok(rows.iter().map(|row| text(row, 0)).collect())
 }
 
-/// Asks everything. `servers` are MaxCompute's foreign servers. Nothing is set on the way, so that
-/// a lent session is the same after it.
+/// Asks all the questions of a reading. `servers` are the names of MaxCompute's foreign servers.
+/// Nothing is set on the way, so that a borrowed session is the same after it.
 pub(crate) async fn contents(
     asked: &mut impl Ask,
     servers: &[String],
@@ -168,7 +170,8 @@ pub(crate) async fn contents(
     let (role_settings, mut of_all) = role_settings(asked).await?;
     let search_path = match fresh_value(asked, "search_path").await? {
         Some((path, _)) if !path.is_empty() => path,
-        // It is this session's own, or none that can be seen: then what the others' will have.
+        // The value that SHOW gives is this session's own, or there is none to see. Then the others
+        // will have what is set for them all.
         _ => of_all
             .remove("search_path")
             .unwrap_or_else(|| DEFAULT_SEARCH_PATH.to_owned()),
@@ -362,7 +365,7 @@ async fn hologres_version(asked: &mut impl Ask) -> Result<Option<HologresVersion
     let Some(schema) = first_value(&schema) else {
         return Ok(None);
     };
-    // It may be refused to this role, or by a fixed front end.
+    // This role may not be allowed to call it, or a fixed front end may not run it.
     let answer = ask_if_allowed(asked, &format!("SELECT {schema}.hg_version()")).await?;
     Ok(first_value(&answer).and_then(|text| version::parse(&text)))
 }

@@ -16,17 +16,17 @@ pub struct RoleSetting {
 
 /// One row of `pg_db_role_setting`.
 pub(super) struct Row {
-    /// `None`: all roles.
+    /// The role; `None`: all roles.
     pub(super) role: Option<String>,
-    /// It holds in this database only.
+    /// True if the row holds in this database only.
     pub(super) here_only: bool,
-    /// `name=value` each.
+    /// The settings, each as `name=value`.
     pub(super) settings: Vec<String>,
 }
 
-/// What the rows come to for the settings named in `names`: those of roles, and those of everyone
-/// else. As in PostgreSQL, a role's setting for this database goes before its general one, and
-/// either before the database's, which goes before that of all.
+/// What the rows come to, for the settings that are among `names`: the settings of roles, and those
+/// of everyone else. As in PostgreSQL, a role's setting for this database goes before its general
+/// one, and either goes before the database's own, which goes before the one of all databases.
 pub(super) fn resolve(
     mut rows: Vec<Row>,
     names: &[&str],

@@ -1,5 +1,5 @@
-//! The service connection: one per reading, closed after it, so that Osprey holds no connection
-//! slot of the instance while it is not asking.
+//! The connection of the service account. One is made for each reading and closed after it, so that
+//! Osprey holds no connection slot of the instance while it asks nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,14 @@ use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{Client, Connection};
 
 use super::ask::{Account, Ask};
-use super::{Contents, Failure, ReadError, read};
+use super::contents::Contents;
+use super::error::{Failure, ReadError};
+use super::read;
 use crate::config::{Catalog, Secret};
 use crate::net::endpoint::Security;
 use crate::net::{Endpoint, Stream, Tcp, TcpNetwork};
 
-/// As `pg_stat_activity` shows the service connection.
+/// The name under which `pg_stat_activity` shows that connection.
 pub const APPLICATION_NAME: &str = "osprey-catalog";
 
 /// The longest a whole reading may take, connecting excluded.
@@ -34,8 +36,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// `None` if no catalog user is configured. The account reaches the upstream as sessions do,
-    /// with the same TLS: `endpoint` is theirs.
+    /// The service account of these settings; `None` if they name none. It reaches the upstream as
+    /// sessions do, through their `endpoint` and with the same TLS.
     pub fn new(catalog: &Catalog, endpoint: Arc<Endpoint>) -> Option<Self> {
         Some(Self {
             endpoint,

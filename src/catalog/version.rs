@@ -1,7 +1,24 @@
-//! `hg_version()`'s text, parsed loosely: the vendor's own samples carry typos, and newer ones are
-//! shorter.
+//! Hologres' version, and reading it from the text that `hg_version()` answers. That is done
+//! loosely: the vendor's own samples carry typos, and newer texts are shorter.
 
-use super::HologresVersion;
+/// A Hologres version, from `hg_version()`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HologresVersion(pub u16, pub u16, pub u16);
+
+impl HologresVersion {
+    /// The first version that reads encrypted MaxCompute data at all (vendor page, *Limits*).
+    pub const READS_ENCRYPTED: Self = Self(1, 1, 0);
+    /// The first version that needs no back-end configuration for it (vendor page, *Limits*).
+    pub const NEEDS_NO_BACKEND_CONFIGURATION: Self = Self(1, 3, 31);
+    /// The first version whose common-table route reads encrypted data, with either kind of key.
+    pub const COMMON_TABLE: Self = Self(3, 2, 0);
+}
+
+impl std::fmt::Display for HologresVersion {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "V{}.{}.{}", self.0, self.1, self.2)
+    }
+}
 
 /// Finds the version in texts such as `Hologres 1.3.31 (tag: …)`, `Hologres r3.1.36` or
 /// `hologres V2.0`; a missing third part is 0. `None`: there is none to find.

@@ -38,7 +38,7 @@ impl Args {
             Ok(Some(note)) => eprintln!("osprey: {note}"),
             Err(why) => {
                 eprintln!("osprey: {why}");
-                return Err(ExitCode::from(super::WRONG_CONFIGURATION));
+                return Err(ExitCode::from(settings::WRONG_CONFIGURATION));
             }
         }
         Ok(loaded)

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::settings::Args;
 use crate::config::Environment;
 
+/// Runs the command.
 pub(super) fn run(args: Args) -> ExitCode {
     let loaded = match args.load(&Environment::of_process()) {
         Ok(loaded) => loaded,

@@ -16,9 +16,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// The command line or the configuration is wrong; clap's own mistakes exit with it too.
-const WRONG_CONFIGURATION: u8 = 2;
-
 const ABOUT: &str = "A query proxy for Alibaba Cloud Hologres that lets any client read \
                      BYOK-encrypted MaxCompute data";
 const EXAMPLES: &str = "\

@@ -8,6 +8,7 @@ use super::settings::Args;
 use crate::config::Environment;
 use crate::observe::logs;
 
+/// Runs the command.
 pub(super) fn run(args: Args) -> ExitCode {
     let loaded = match args.clone().load(&Environment::of_process()) {
         Ok(loaded) => loaded,

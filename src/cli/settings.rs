@@ -7,6 +7,9 @@ use std::process::ExitCode;
 
 use crate::config::{Environment, Given, Key, Loaded, Problem, load};
 
+/// The command line or the configuration is wrong; clap's own mistakes exit with it too.
+pub(super) const WRONG_CONFIGURATION: u8 = 2;
+
 pub(super) const AFTER_HELP: &str = "\
 Flags win over environment variables, these win over the file, the file wins over the defaults.
 Each flag has its variable: OSPREY_CONFIG, OSPREY_UPSTREAM, OSPREY_LISTEN, OSPREY_METRICS,
@@ -92,7 +95,7 @@ impl Args {
             );
             // Nobody there to be told changes nothing about how this ends.
             let _ = std::io::stderr().write_all(text.as_bytes());
-            ExitCode::from(super::WRONG_CONFIGURATION)
+            ExitCode::from(WRONG_CONFIGURATION)
         })
     }
 

@@ -1,4 +1,5 @@
-//! `[keys.cloud]`: Alibaba Cloud's API, if it is to be asked.
+//! The settings of `[keys.cloud]`: how Alibaba Cloud's API is asked about projects and keys, if it
+//! is.
 
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
@@ -10,7 +11,7 @@ pub struct Cloud {
     pub region: String,
     /// Where the access key comes from.
     pub credentials: CredentialSource,
-    /// `None`: the region's own; so the others.
+    /// MaxCompute's endpoint; `None`: the region's own. The same holds for the others.
     pub maxcompute_endpoint: Option<Endpoint>,
     /// See `maxcompute_endpoint`.
     pub kms_endpoint: Option<Endpoint>,
@@ -63,7 +64,7 @@ impl Cloud {
         }
     }
 
-    /// MaxCompute's endpoint; so the others below, each for its service.
+    /// Where MaxCompute is asked: its own endpoint, or the region's. The same holds for the others.
     pub fn maxcompute(&self) -> Endpoint {
         self.endpoint(self.maxcompute_endpoint.as_ref(), "maxcompute")
     }
@@ -99,7 +100,7 @@ impl Endpoint {
         }
     }
 
-    /// As a `Host` header says it: without the scheme's own port.
+    /// The endpoint as a `Host` header says it: without the port if that is the scheme's own.
     pub fn authority(&self) -> String {
         let usual = if self.tls { 443 } else { 80 };
         if self.port == usual {

@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use super::cloud::Cloud;
+use super::draft::{Draft, PasswordSource, Pending, PendingUpstream};
+use super::limits::Limits;
+use super::listener::{ListenTls, Listener, Rule};
 use super::problem::Place;
 use super::reader::{Reader, Section};
-use super::{
-    Catalog, Cloud, ConfiguredEncryption, Draft, Limits, ListenTls, Listener, PasswordSource,
-    Pending, PendingUpstream, ProjectRule, Protect, Route, Rule, Settings, Upstream, log_filter,
-    values,
-};
+use super::settings::{Keys, Settings};
+use super::upstream::{Catalog, ConfiguredEncryption, ProjectRule, Protect, Route, Upstream};
+use super::{log_filter, values};
 
 /// Reads `path` (which was named at `place`) into the draft.
 pub(super) fn read(path: &Path, place: &Place, draft: &mut Draft) {
@@ -422,7 +424,7 @@ fn limits(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Limit
 }
 
 /// `[keys.cloud]`
-fn cloud(reader: &mut Reader<'_>, keys: &mut Section<'_>, settings: &mut super::Keys) {
+fn cloud(reader: &mut Reader<'_>, keys: &mut Section<'_>, settings: &mut Keys) {
     let mut section = reader.section(keys, "cloud");
     let mut cloud = Cloud::in_region("");
     reader.text(&mut section, "region", values::region, &mut cloud.region);

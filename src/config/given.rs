@@ -4,24 +4,25 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::draft::{Draft, PasswordSource, Pending, PendingUpstream};
 use super::problem::{Notes, Place, nearest};
-use super::{
-    Draft, PasswordSource, Pending, PendingUpstream, ProjectRule, Secret, Settings, Upstream,
-    log_filter, values,
-};
+use super::secret::Secret;
+use super::settings::Settings;
+use super::upstream::{ProjectRule, Upstream};
+use super::{log_filter, values};
 
 /// The variables of the process's environment that are Osprey's, by name.
 #[derive(Debug, Clone, Default)]
 pub struct Environment(BTreeMap<String, OsString>);
 
 impl Environment {
-    /// The process's own.
+    /// The variables of this process.
     pub fn of_process() -> Self {
         Self::from_variables(std::env::vars_os())
     }
 
-    /// Those of `variables` that start with `OSPREY_`. An empty one counts as not set, since many
-    /// tools that start containers cannot unset one.
+    /// The variables among `variables` whose names start with `OSPREY_`. An empty one counts as not
+    /// set, since many tools that start containers cannot unset one.
     pub fn from_variables(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let ours = |(name, value): (OsString, OsString)| {
             let name = name.into_string().ok()?;

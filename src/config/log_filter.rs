@@ -1,6 +1,6 @@
-//! The filter for log lines: what the `tracing-subscriber` crate's `EnvFilter` takes, less what it
-//! takes and nobody means. To it, a misspelt level is a target, and a misspelt target is one that
-//! nothing is logged for.
+//! The filter for log lines. It is what the `tracing-subscriber` crate's `EnvFilter` takes, without
+//! what that takes though nobody means it: to `EnvFilter` a misspelt level is a target, and a
+//! misspelt target is one for which nothing is logged.
 
 use tracing_subscriber::EnvFilter;
 
@@ -18,7 +18,7 @@ const MODULES: &[&str] = &[
     "osprey::keys::cache",
     "osprey::keys::cache::kept",
     "osprey::keys::cloud",
-    "osprey::keys::cloud::credentials",
+    "osprey::keys::cloud::renewal",
     "osprey::net::transport",
     "osprey::observe::http",
     "osprey::observe::logs",
@@ -32,18 +32,19 @@ const MODULES: &[&str] = &[
     "osprey::server::signals",
     "osprey::server::watchdog",
     "osprey::server::worker",
-    "osprey::session",
     "osprey::session::admit",
     "osprey::session::begin",
     "osprey::session::cancel",
     "osprey::session::pump",
+    "osprey::session::refuse",
     "osprey::session::running",
     "osprey::session::running::report",
     "osprey::session::scram",
+    "osprey::session::serve",
 ];
 
-/// A filter: levels, each for all modules or behind `TARGET=`, separated by commas (and here, but not
-/// to `EnvFilter`, spaces).
+/// Checks a filter: levels, each for all modules or behind `TARGET=`, separated by commas. Blanks beside
+/// the commas are allowed here, though not to `EnvFilter`.
 pub(super) fn parse(text: &str) -> Result<String, String> {
     let wrong = |why: &str| Err(format!("{text:?} is not a log filter: {why}"));
     if text.trim().is_empty() {
@@ -116,11 +117,18 @@ fn module(target: &str) -> Result<(), String> {
     if MODULES.iter().any(known) {
         return Ok(());
     }
-    let right = match nearest(target, MODULES.iter().copied()) {
+    let right = match nearest(target, MODULES.iter().flat_map(|module| with_outer(module))) {
         Some(module) => format!("did you mean \"{module}\"?"),
         None => format!("those that do are {}", MODULES.join(", ")),
     };
     Err(format!("there is no module {target} that logs; {right}"))
+}
+
+/// A module, and those around it.
+fn with_outer(module: &'static str) -> impl Iterator<Item = &'static str> {
+    std::iter::successors(Some(module), |inner| {
+        inner.rsplit_once("::").map(|(outer, _)| outer)
+    })
 }
 
 #[cfg(test)]

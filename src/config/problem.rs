@@ -130,7 +130,7 @@ impl Notes {
     fn note(&mut self, place: Option<Place>, key: &str, text: String) {
         self.mistaken.insert(key.to_owned());
         let problem = Problem::new(place, key, text);
-        // What several upstreams take from the same place is wrong once.
+        // Several upstreams may take a wrong value from the same place; that is one mistake.
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
@@ -248,7 +248,7 @@ mod tests {
         ] {
             assert_eq!(notes.place(key), at.map(line).as_ref(), "{key}");
         }
-        // Given anew, as by a flag: what was known of the elements is no longer so.
+        // The key is given anew, as by a flag: where its elements were given before counts no more.
         notes.given("upstream[1].addresses", Place::Named("--upstream".into()));
         let place = notes.place("upstream[1].addresses[0]");
         assert_eq!(place, Some(&Place::Named("--upstream".into())));

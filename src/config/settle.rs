@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::check::{unreadable, warn_if_public};
+use super::draft::{Draft, PasswordSource, Pending};
+use super::named_file::{unreadable, warn_if_public};
 use super::problem::Notes;
-use super::{Catalog, Draft, PasswordSource, Pending, Protect, Secret};
+use super::secret::Secret;
+use super::upstream::{Catalog, Protect};
 
 /// Completes the draft: what is protected, the catalog accounts' passwords, and where a listener
 /// leads if there is only one upstream.
@@ -54,7 +56,8 @@ fn passwords(catalogs: Vec<&mut Catalog>, pending: &Pending, notes: &mut Notes) 
         };
         let user = part.key_or_common("catalog.user", notes);
         if catalog.user.is_none() {
-            // A password for all is none for an upstream that has no account, unless none has.
+            // A password under [catalog] is for the upstreams that have an account. It is a mistake
+            // only if none has.
             if own.is_some() || source.is_some() && nobody {
                 notes.wrong(
                     &key,

@@ -4,11 +4,11 @@ use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 use std::time::Duration;
 
+use super::limits::Limits;
+use super::listener::{Listener, ProxyProtocol};
+use super::settings::{Keys, Observe, Settings};
+use super::upstream::{Catalog, Protect, Route, TablePattern, Upstream};
 use super::values::{self, show_duration, show_size};
-use super::{
-    Catalog, Keys, Limits, Listener, Observe, Protect, ProxyProtocol, Route, Settings,
-    TablePattern, Upstream,
-};
 
 /// With `[listen]` and `[upstream]` if they say all; else with `[[upstream]]` and `[[listener]]`.
 /// What is the same for all upstreams is said once, under `[route]`, `[protect]` and `[catalog]`.

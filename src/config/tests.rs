@@ -5,10 +5,15 @@ mod long;
 mod shipped;
 mod shown;
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::ConfiguredEncryption::{DefaultKey, Kms};
+use super::draft::Draft;
 use super::*;
 
 fn environment(variables: &[(&str, &str)]) -> Environment {

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::cloud::{CredentialSource, Endpoint};
+use super::listener::ProxyProtocol;
 use super::problem::nearest;
-use super::{
-    Address, ConfiguredEncryption, CredentialSource, Endpoint, Language, Override, ProjectRule,
-    ProxyProtocol, RouteKind, Scope, TablePattern, TlsMode,
+use super::settings::Language;
+use super::upstream::{
+    Address, ConfiguredEncryption, Override, ProjectRule, RouteKind, Scope, TablePattern, TlsMode,
 };
 
 /// The port of a Hologres endpoint that names none (Hologres, *Endpoints*).

@@ -7,11 +7,10 @@ use crate::protection::{Decision, Effects};
 use crate::wire::backend::{ErrorFields, Status, command_tag, tag};
 use crate::wire::{HEADER, Header};
 
-use super::attempt::Verdict;
-use super::ledger::{Expect, Own};
-use super::steer::Sending;
-use super::{Core, End, ErrorContext, Event, Outbox, Progress, World};
-use crate::advice::NotRetried;
+use super::Core;
+use super::interface::{End, ErrorContext, Event, Outbox, Progress, World};
+use super::ledger::{Expect, Own, OwnError};
+use super::retry::Verdict;
 
 /// Messages longer than this are forwarded without a look.
 const LOOK_LIMIT: usize = 64 << 10;
@@ -27,7 +26,7 @@ impl From<Verdict> for Fate {
     fn from(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Forward => Self::Forward,
-            Verdict::Swallow => Self::Drop,
+            Verdict::Swallow | Verdict::SwallowCompared => Self::Drop,
         }
     }
 }
@@ -45,18 +44,18 @@ impl Core {
                 out.to_client.drop(rest.len());
                 return Progress::all(input);
             }
-            if self.is_only_relayed() && self.backend_left == 0 {
-                at += self.relay_head(rest, out);
-                continue;
-            }
-            if self.backend_left > 0 {
-                let step = self.backend_left.min(rest.len());
-                if self.backend_drop {
+            if let Some((step, dropped)) = self.from_server.rest(rest.len()) {
+                if dropped {
                     out.to_client.drop(step);
                 } else {
                     out.to_client.forward(step);
                 }
-                self.backend_left -= step;
+                at += step;
+                continue;
+            }
+            if self.is_only_relayed() {
+                let step = self.from_server.relay(rest);
+                out.to_client.forward(step);
                 at += step;
                 continue;
             }
@@ -72,33 +71,31 @@ impl Core {
             let row = matches!(header.tag, tag::DATA_ROW | tag::COPY_DATA);
             if row && plain {
                 out.to_client.forward(step);
-                self.backend_left = header.frame - step;
-                self.backend_drop = false;
+                self.from_server.begin(header.frame - step, false);
                 at += step;
                 continue;
             }
-            let look = header.frame <= LOOK_LIMIT && (self.compares() || needs_body(header.tag));
+            let look = header.frame <= LOOK_LIMIT && (self.retry.is_on() || needs_body(header.tag));
             if look && rest.len() < header.frame {
                 wanted = header.frame;
                 break;
             }
             let frame = look.then_some(&rest[..step]);
-            match self.message(header, frame, world, out) {
-                Fate::Forward => {
-                    self.backend_drop = false;
-                    out.to_client.forward(step);
-                }
-                Fate::Drop => {
-                    self.backend_drop = true;
-                    out.to_client.drop(step);
-                }
-                Fate::Replace(own) => {
-                    self.backend_drop = true;
-                    out.to_client.drop(step);
-                    out.to_client.own(own.into());
-                }
+            let mut fate = self.message(header, frame, world, out);
+            if self.ended == Some(End::Broken) {
+                // The client has been told that this is the end.
+                fate = Fate::Drop;
             }
-            self.backend_left = header.frame - step;
+            let dropped = !matches!(fate, Fate::Forward);
+            if dropped {
+                out.to_client.drop(step);
+            } else {
+                out.to_client.forward(step);
+            }
+            if let Fate::Replace(own) = fate {
+                out.to_client.own(own.into());
+            }
+            self.from_server.begin(header.frame - step, dropped);
             at += step;
             plain = self.is_plain();
         }
@@ -109,24 +106,6 @@ impl Core {
         }
     }
 
-    /// Passes on what there is of a message's header, which counts the frames even where nothing is
-    /// looked at: a word of ours must come between two of them. Returns how many bytes that is.
-    fn relay_head(&mut self, rest: &[u8], out: &mut Outbox) -> usize {
-        let step = (HEADER - self.relayed_head.len()).min(rest.len());
-        self.relayed_head.extend_from_slice(&rest[..step]);
-        out.to_client.forward(step);
-        self.backend_drop = false;
-        if self.relayed_head.len() == HEADER {
-            self.backend_left = match Header::read(&self.relayed_head) {
-                Ok(Some(header)) => header.frame - HEADER,
-                // What this is, the client may know. Nothing of ours can be put into it.
-                _ => usize::MAX,
-            };
-            self.relayed_head.clear();
-        }
-        step
-    }
-
     /// True if what the server sends is the client's, whatever it is.
     fn is_only_relayed(&self) -> bool {
         self.relay_only || self.ended == Some(End::Fatal)
@@ -134,7 +113,7 @@ impl Core {
 
     /// True if rows are the client's and nobody counts them.
     fn is_plain(&self) -> bool {
-        self.attempt.is_none() && !self.ledger.front().is_some_and(Expect::is_own)
+        !self.retry.is_on() && !self.ledger.front().is_some_and(Expect::is_own)
     }
 
     fn message(
@@ -149,7 +128,7 @@ impl Core {
         match header.tag {
             tag::NOTIFICATION => return Fate::Forward,
             tag::NOTICE if own => return Fate::Forward,
-            tag::PARAMETER_STATUS => return self.parameter(frame).into(),
+            tag::PARAMETER_STATUS => return self.retry.parameter(frame).into(),
             tag::NOTICE => return self.answer(header, frame, out).into(),
             _ => {}
         }
@@ -180,14 +159,14 @@ impl Core {
         out: &mut Outbox,
     ) -> Fate {
         let body = frame.get(HEADER..).unwrap_or_default();
-        match self.ledger.front_mut() {
-            Some(Expect::OwnCycle(own)) => {
-                let own = *own;
+        match self.ledger.front() {
+            Some(&Expect::OwnCycle(own)) => {
                 if answer == tag::ERROR {
-                    self.own_error = Some(own_error(body));
+                    self.ledger.fail_own(own_error(body));
                 } else if answer == tag::READY_FOR_QUERY {
+                    let error = self.ledger.take_own_error();
                     self.ledger.pop();
-                    self.own_ready(own, Status::read(body));
+                    self.own_ready(own, Status::read(body), error);
                     if own == Own::Sync {
                         self.run_again(world, out);
                     } else if self.is_undoing() {
@@ -195,11 +174,11 @@ impl Core {
                     }
                 }
             }
-            Some(Expect::OwnInline(own, left)) => {
+            Some(&Expect::OwnInline(own, _)) => {
                 if answer == tag::ERROR {
-                    let (sqlstate, message) = own_error(body);
-                    if *own == Own::Set {
-                        self.route.disabled = true;
+                    let OwnError { sqlstate, message } = own_error(body);
+                    if own == Own::Set {
+                        self.route.refused();
                     }
                     self.events.push_back(Event::SetFailed {
                         sqlstate,
@@ -207,13 +186,12 @@ impl Core {
                         aborted_transaction: true,
                     });
                     self.route.pipeline_failed();
+                    self.ledger.unsteer();
                     self.skip_to_sync();
                     // It has ended the client's pipeline: the client must know.
                     return Fate::Forward;
                 }
-                *left -= 1;
-                if *left == 0 {
-                    self.ledger.pop();
+                if self.ledger.inline_answered() {
                     self.route.inline_answered();
                 }
             }
@@ -229,9 +207,9 @@ impl Core {
     }
 
     /// The ReadyForQuery of a cycle of our own.
-    fn own_ready(&mut self, own: Own, status: Status) {
-        self.status = status;
-        let Some((sqlstate, message)) = self.own_error.take() else {
+    fn own_ready(&mut self, own: Own, status: Status, error: Option<OwnError>) {
+        self.cycle.answered(status);
+        let Some(OwnError { sqlstate, message }) = error else {
             match own {
                 Own::Set | Own::Restore => {
                     let last = !self.ledger.iter().any(Expect::is_own);
@@ -247,6 +225,7 @@ impl Core {
             return;
         }
         self.route.failed();
+        self.ledger.unsteer();
         match sqlstate.as_str() {
             // A cancel hit it, or a timeout. The statement that it was meant for is already in the
             // pipe.
@@ -254,7 +233,7 @@ impl Core {
             // It ran in a transaction that had failed by then.
             "25P02" => {}
             _ => {
-                self.route.disabled = true;
+                self.route.refused();
                 self.events.push_back(Event::SetFailed {
                     sqlstate,
                     message,
@@ -265,7 +244,7 @@ impl Core {
     }
 
     fn prove_once(&mut self) {
-        if !std::mem::replace(&mut self.proven, true) {
+        if self.route.prove() {
             self.events.push_back(Event::Proven);
         }
     }
@@ -274,7 +253,7 @@ impl Core {
     fn answered(&mut self, answer: u8, body: &[u8], world: &impl World, out: &mut Outbox) {
         match (answer, self.ledger.front()) {
             (tag::PARSE_COMPLETE, Some(Expect::Parse))
-            | (tag::BIND_COMPLETE, Some(Expect::Bind))
+            | (tag::BIND_COMPLETE, Some(Expect::Bind(_)))
             | (tag::CLOSE_COMPLETE, Some(Expect::Close))
             | (tag::ROW_DESCRIPTION | tag::NO_DATA, Some(Expect::Describe)) => {
                 self.ledger.pop();
@@ -282,10 +261,10 @@ impl Core {
             (tag::PARSE_COMPLETE, Some(Expect::ParseNamed))
             | (tag::CLOSE_COMPLETE, Some(Expect::CloseNamed)) => {
                 self.ledger.pop();
-                self.statements.resolve(true);
+                self.names.resolve(true);
             }
-            (tag::COMMAND_COMPLETE, Some(Expect::Execute(decision) | Expect::Query(decision))) => {
-                let decision = Arc::clone(decision);
+            (tag::COMMAND_COMPLETE, Some(Expect::Execute(sent) | Expect::Query(sent))) => {
+                let decision = Arc::clone(&sent.decision);
                 self.completed(&decision, command_tag(body));
                 if matches!(self.ledger.front(), Some(Expect::Execute(_))) {
                     self.retire(true, world);
@@ -295,12 +274,8 @@ impl Core {
                 self.retire(true, world);
             }
             (tag::COPY_IN, Some(Expect::Execute(_) | Expect::Query(_))) => {
-                self.copy_in = true;
                 match self.ledger.enter_copy() {
-                    Some(entered) => {
-                        self.copy_sync = entered.sync_in_data;
-                        self.copy_ended = entered.ended;
-                    }
+                    Some(entered) => self.copy.asked(&entered),
                     None => self.give_up("messages were sent within a COPY FROM STDIN", out),
                 }
             }
@@ -320,42 +295,40 @@ impl Core {
 
     /// A command of the client's ended well.
     fn completed(&mut self, decision: &Arc<Decision>, command: &[u8]) {
-        if decision.effects.has(Effects::COPY_IN) || self.copy_in {
-            self.copy_in = false;
-            self.copy_sync = false;
-        }
+        self.copy.over();
         if decision.effects.has(Effects::ENDS) {
             if command == b"COMMIT" {
                 self.route.transaction_ended(true);
             } else if command.starts_with(b"ROLLBACK") {
                 self.route.transaction_ended(false);
+                self.ledger.roll_back();
             }
         }
         if command == b"DISCARD ALL" {
-            self.statements.forget_statements();
-        }
-        if self.status == Status::Idle {
-            self.statements.path_changed(decision, command);
+            self.names.forget_statements();
         }
     }
 
     /// Takes the front entry off, and applies what its statement does to names.
     fn retire(&mut self, succeeded: bool, world: &impl World) {
-        let decision = match self.ledger.pop() {
-            Some(Expect::Query(decision) | Expect::Execute(decision)) => decision,
+        let rolled_back = self.ledger.was_rolled_back();
+        let sent = match self.ledger.pop() {
+            Some(Expect::Query(sent) | Expect::Execute(sent)) => sent,
             Some(Expect::ParseNamed | Expect::CloseNamed) => {
-                self.statements.resolve(succeeded);
+                self.names.resolve(succeeded);
                 return;
             }
             _ => return,
         };
-        if !decision.names.is_empty() {
-            self.names_pending -= 1;
-            self.statements
-                .apply(&decision, world.generation(), succeeded);
+        self.copy.over();
+        if !sent.decision.names.is_empty() {
+            let generation = (world.generation(), self.context.epoch());
+            self.names.apply(&sent, generation, succeeded);
         }
-        if decision.effects.has(Effects::COPY_IN) {
-            self.copy_pending -= 1;
+        if succeeded {
+            self.context.succeeded(&sent.decision, rolled_back);
+        } else {
+            self.context.query_failed(&sent.decision);
         }
     }
 
@@ -367,7 +340,7 @@ impl Core {
                 // What was sent behind a Query that is not skipped cannot be in front of it.
                 Some(_) => self.retire_skipped(),
                 None => {
-                    self.skipping = true;
+                    self.cycle.skip();
                     return;
                 }
             }
@@ -376,13 +349,12 @@ impl Core {
 
     fn retire_skipped(&mut self) {
         match self.ledger.pop() {
-            Some(Expect::Query(decision) | Expect::Execute(decision)) => {
-                self.names_pending -= u32::from(!decision.names.is_empty());
-                self.copy_pending -= u32::from(decision.effects.has(Effects::COPY_IN));
-            }
-            Some(Expect::ParseNamed | Expect::CloseNamed) => self.statements.resolve(false),
+            Some(Expect::ParseNamed | Expect::CloseNamed) => self.names.resolve(false),
             Some(Expect::OwnInline(..)) => self.route.inline_failed(),
-            Some(Expect::OwnCycle(Own::Set | Own::Restore)) => self.route.failed(),
+            Some(Expect::OwnCycle(Own::Set | Own::Restore)) => {
+                self.route.failed();
+                self.ledger.unsteer();
+            }
             _ => {}
         }
     }
@@ -392,35 +364,30 @@ impl Core {
         if let Some(fate) = self.error_again(body, out) {
             return fate;
         }
-        let decision = match self.ledger.front() {
-            Some(Expect::Query(decision) | Expect::Execute(decision)) => Some(Arc::clone(decision)),
-            Some(Expect::Bind) => self.next_executed(),
-            _ => None,
-        };
+        let sent = self.ledger.front().and_then(Expect::sent);
+        let decision = sent.map(|sent| Arc::clone(&sent.decision));
         let not_retried = self.why_not_again();
         let fields = ErrorFields::new(body);
         let advised = world.advise(
             fields,
             &ErrorContext {
                 decision: decision.as_deref(),
-                client_owns_route: self.route.client_owns,
-                route_was_set: not_retried == Some(NotRetried::RouteWasSet)
-                    || not_retried == Some(NotRetried::FailedAgain)
-                    || (self.attempt.is_none() && self.route_was_set()),
+                client_owns_route: self.route.is_the_clients(),
+                route_was_set: self.front_is_steered(),
                 not_retried,
             },
         );
         self.failed(out);
         let Some(advised) = advised else {
             // Not one that another engine would spare the client.
-            self.hear_error(body);
+            self.retry.hear_error(body);
             return Fate::Forward;
         };
         if advised.curable && not_retried.is_none() {
             self.hold(advised.code, advised.frame, out);
             return Fate::Drop;
         }
-        self.drop_attempt();
+        self.retry.drop_failed();
         self.events.push_back(Event::ErrorRewritten {
             code: advised.code,
             not_retried,
@@ -428,27 +395,16 @@ impl Core {
         Fate::Replace(advised.frame)
     }
 
-    /// The decision of the statement that the Bind in front belongs to.
-    fn next_executed(&self) -> Option<Arc<Decision>> {
-        self.ledger.iter().find_map(|entry| match entry {
-            Expect::Execute(decision) => Some(Arc::clone(decision)),
-            _ => None,
-        })
-    }
-
     /// What an error does to the rest of the cycle.
     pub(super) fn failed(&mut self, out: &mut Outbox) {
         self.route.pipeline_failed();
-        self.statements.path_doubtful();
-        if self.copy_in {
-            self.copy_in = false;
-            if std::mem::take(&mut self.copy_sync) {
-                self.give_up("a Sync within a COPY that failed", out);
-                return;
-            }
+        self.context.failed();
+        if self.copy.over() {
+            self.give_up("a Sync within a COPY that failed", out);
+            return;
         }
         match self.ledger.front() {
-            Some(Expect::Query(_)) => self.query_failed = true,
+            Some(Expect::Query(_)) => self.ledger.fail_query(),
             Some(entry) if entry.is_extended() => self.skip_to_sync(),
             _ => {}
         }
@@ -469,36 +425,24 @@ impl Core {
             self.give_up("a ReadyForQuery that nothing was sent for", out);
             return Fate::Forward;
         }
-        self.status = Status::read(frame.get(HEADER..).unwrap_or_default());
-        let failed = std::mem::take(&mut self.query_failed);
-        self.retire(!failed, world);
-        self.copy_in = false;
+        let status = Status::read(frame.get(HEADER..).unwrap_or_default());
+        self.cycle.answered(status);
+        self.retire(!self.ledger.query_failed(), world);
         self.tally.cycles += 1;
-        self.route.cycle_ended(self.status == Status::Idle);
-        if self.status != Status::Idle {
-            self.statements.path_doubtful();
-        }
-        if self.status == Status::Idle {
-            if self.ledger.is_empty() && !self.open {
+        self.route.cycle_ended(status == Status::Idle);
+        self.context.answered(status);
+        if status == Status::Idle {
+            if self.ledger.is_empty() && !self.cycle.is_open() {
                 // Otherwise portals of a later cycle are among those that are known.
-                self.statements.transaction_over();
-                self.statements.path_settled(world);
-                self.unsteered = false;
+                self.names.transaction_over();
             }
-            if std::mem::take(&mut self.catalog_changed) {
+            if self.names.take_catalog_changed() {
+                self.context.catalog_changed();
                 self.events.push_back(Event::CatalogChanged);
             }
         }
-        let begins = |entry: &Expect| {
-            matches!(entry, Expect::Query(decision) | Expect::Execute(decision)
-                if decision.effects.has(Effects::BEGINS))
-        };
-        self.may_begin = self.may_begin && self.ledger.iter().any(begins);
-        self.unsynced &= self.open || !self.ledger.is_empty();
-        if self.open && self.ledger.iter().all(Expect::is_extended) {
-            // What the present cycle begins with is no longer a guess.
-            self.cycle_sending = Sending::of(self.status);
-        }
+        self.ledger.status_is_known();
+        self.cycle.settle(&self.ledger);
         self.ledger.rest();
         self.attempt_ready(header, frame, world, out)
     }
@@ -512,10 +456,10 @@ fn needs_body(kind: u8) -> bool {
     )
 }
 
-fn own_error(body: &[u8]) -> (String, String) {
+fn own_error(body: &[u8]) -> OwnError {
     let fields = ErrorFields::new(body);
-    (
-        String::from_utf8_lossy(fields.sqlstate()).into_owned(),
-        String::from_utf8_lossy(fields.message()).into_owned(),
-    )
+    OwnError {
+        sqlstate: String::from_utf8_lossy(fields.sqlstate()).into_owned(),
+        message: String::from_utf8_lossy(fields.message()).into_owned(),
+    }
 }

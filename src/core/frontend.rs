@@ -2,13 +2,20 @@
 
 use std::sync::Arc;
 
-use crate::protection::{Decision, Effects, NameUse};
+use crate::protection::{Decision, Effects, NameUse, SessionChange};
+use crate::sql::Change;
+use crate::wire::backend::Status;
 use crate::wire::frontend::{Bind, Parse, Target, execute_portal, query_text, tag};
 use crate::wire::{HEADER, Header};
 
-use super::ledger::Expect;
-use super::steer::{Anchor, Sending};
-use super::{Core, End, Event, Outbox, Progress, World};
+use super::Core;
+use super::context::Deciding;
+use super::cycle::Sending;
+use super::interface::{End, Event, Outbox, Progress, World};
+use super::ledger::{Expect, Sent};
+use super::names::Names;
+use super::route::State;
+use super::steer::CHANGES_ROUTE;
 use crate::advice::NotRetried;
 
 /// Messages in flight before the client is made to wait: the ledger is bounded, too.
@@ -17,10 +24,10 @@ const MAX_IN_FLIGHT: usize = 1 << 16;
 /// What a message turns out to be.
 enum Look<'a> {
     Query(Arc<Decision>),
-    Parse(&'a [u8], &'a [u8], Arc<Decision>),
-    Bind(&'a [u8], Arc<Decision>),
-    Execute(Arc<Decision>),
-    Describe,
+    Parse(&'a [u8], &'a [u8], bool, Arc<Decision>),
+    Bind(Bind<'a>, Arc<Decision>),
+    Execute(Sent),
+    Describe(Option<Target<'a>>),
     Close(Option<Target<'a>>),
     /// A message that the server will refuse: it is forwarded, and its refusal explains it.
     Malformed(u8),
@@ -36,39 +43,46 @@ impl Look<'_> {
     /// That of the statement which the message carries, binds or runs.
     fn decision(&self) -> Option<&Decision> {
         match self {
-            Self::Query(decision)
-            | Self::Parse(_, _, decision)
-            | Self::Bind(_, decision)
-            | Self::Execute(decision) => Some(decision),
+            Self::Query(decision) | Self::Parse(_, _, _, decision) | Self::Bind(_, decision) => {
+                Some(decision)
+            }
+            Self::Execute(portal) => Some(&portal.decision),
             _ => None,
         }
     }
+}
+
+/// A Parse carries one statement: what its text may do behind the part that is in hand, it does not
+/// do for another one.
+fn one_statement(decision: &Decision) -> Arc<Decision> {
+    let mut decision = decision.clone();
+    let anything = SessionChange::from(Change::Anything);
+    decision.changes.retain(|change| *change != anything);
+    Arc::new(decision)
 }
 
 impl Core {
     /// Walks over bytes from the client.
     pub fn on_frontend(&mut self, input: &[u8], world: &impl World, out: &mut Outbox) -> Progress {
         out.to_server.begin();
-        self.anchor = None;
         let mut at = 0;
         let mut wanted = 0;
         let mut blocked = false;
         while at < input.len() && self.ended.is_none() {
             let rest = &input[at..];
             if self.relay_only {
-                out.to_server.forward(rest.len());
-                at = input.len();
-                break;
-            }
-            if self.frontend_left > 0 {
-                let step = self.frontend_left.min(rest.len());
-                self.record(&rest[..step]);
+                let step = self.from_client.relay(rest);
                 out.to_server.forward(step);
-                self.frontend_left -= step;
                 at += step;
                 continue;
             }
-            if self.holds_successors() || self.ledger.len() > MAX_IN_FLIGHT {
+            if let Some((step, _)) = self.from_client.rest(rest.len()) {
+                self.record(&rest[..step]);
+                out.to_server.forward(step);
+                at += step;
+                continue;
+            }
+            if self.retry.holds_successors() || self.ledger.len() > MAX_IN_FLIGHT {
                 blocked = true;
                 break;
             }
@@ -95,13 +109,14 @@ impl Core {
                 continue;
             }
             self.record(&rest[..step]);
-            self.frontend_left = header.frame - step;
+            self.from_client.begin(header.frame - step, false);
             out.to_server.forward(step);
             at += step;
             if matches!(header.tag, tag::QUERY | tag::SYNC | tag::FUNCTION_CALL) {
                 self.cycle_sent(header.tag);
             }
         }
+        self.cycle.call_ends();
         if self.ended.is_some() {
             // Nobody is there any more who would take it: it is let go, not kept.
             out.to_server.drop(input.len() - at);
@@ -147,11 +162,10 @@ impl Core {
         if self.waits_for_copy(&look, world) || self.waits_for_certainty(&look, world) {
             return false;
         }
-        if self.copy_in && !self.copy_ended {
+        if self.copy.takes_data() {
             match look {
                 Look::Sync => {
-                    // The server eats it, unless it has just refused the data.
-                    self.copy_sync = true;
+                    self.copy.eats_sync();
                     return true;
                 }
                 Look::CopyData | Look::CopyEnd | Look::Other | Look::Terminate => {}
@@ -167,26 +181,30 @@ impl Core {
             Look::Parse(..)
                 | Look::Bind(..)
                 | Look::Execute(_)
-                | Look::Describe
+                | Look::Describe(_)
                 | Look::Close(_)
                 | Look::Malformed(_)
         );
-        if (simple || extended || matches!(look, Look::Sync | Look::FunctionCall)) && !self.open {
+        if (simple || extended || matches!(look, Look::Sync | Look::FunctionCall))
+            && !self.cycle.is_open()
+        {
             self.cycle_begins(at, world);
         }
         match &look {
-            Look::Query(decision) | Look::Parse(_, _, decision) => {
+            Look::Query(decision) | Look::Parse(_, _, _, decision) => {
                 let parse = !simple;
                 self.prove(decision, simple, at, world, out);
                 self.steer(decision, simple, parse, at, world, out);
             }
-            Look::Bind(_, decision) | Look::Execute(decision) => {
-                self.steer(decision, false, false, at, world, out);
+            Look::Bind(_, decision) => self.steer(decision, false, false, at, world, out),
+            Look::Execute(portal) => {
+                self.steer(&portal.decision, false, false, at, world, out);
             }
             _ => {}
         }
-        self.open |= extended;
-        self.unsynced |= extended;
+        if extended {
+            self.cycle.extend();
+        }
         self.note(look, world);
         true
     }
@@ -195,8 +213,9 @@ impl Core {
     /// COPY's answer, once the client has said that its data are complete, and has ended the cycle:
     /// before a Sync the server keeps the answer to itself.
     fn waits_for_copy(&self, look: &Look<'_>, world: &impl World) -> bool {
-        let answer_comes = self.copy_end_sent && !self.open && !self.skipping;
-        if !answer_comes || (self.copy_pending == 0 && !self.copy_in) {
+        let answer_comes =
+            self.copy.is_complete() && !self.cycle.is_open() && !self.cycle.is_skipping();
+        if !answer_comes || !(self.ledger.has_copies() || self.copy.is_on()) {
             return false;
         }
         look.decision()
@@ -206,12 +225,14 @@ impl Core {
     /// A cycle that begins with what may have to be run again waits until it is certain that it
     /// begins outside a transaction, or within which one.
     fn waits_for_certainty(&self, look: &Look<'_>, world: &impl World) -> bool {
-        let answers_come = !self.open && !self.unsynced && !self.skipping && !self.copy_in;
+        let answers_come = !self.cycle.is_open()
+            && !self.cycle.is_unsynced()
+            && !self.cycle.is_skipping()
+            && !self.copy.is_on();
         answers_come
-            && self.attempt.is_none()
-            && !self.ledger.is_empty()
-            && self.copy_pending == 0
-            && self.sending() == Sending::Uncertain
+            && (!self.retry.is_on() || self.retry.may_have_ended())
+            && !self.ledger.has_copies()
+            && self.cycle.now(&self.ledger) == Sending::Uncertain
             && self.may_attempt(world)
             && look
                 .decision()
@@ -220,32 +241,23 @@ impl Core {
 
     /// A cycle begins with the message at `at`.
     fn cycle_begins(&mut self, at: usize, world: &impl World) {
-        self.cycle_sending = self.sending();
-        self.cycle_effects = Effects::default();
-        // While the server may be skipping, a Sync of ours would wake it.
-        self.anchor = (!self.unsynced).then(|| Anchor {
-            offset: at,
-            ledger: self.ledger.len(),
-        });
+        self.cycle.begin(at, &self.ledger);
+        self.names.cycle_begins();
+        self.context.catch_up(world);
         self.begin_attempt(world);
     }
 
     /// The message that ends a cycle was sent.
     fn cycle_sent(&mut self, kind: u8) {
-        if self.skipping || (self.copy_in && !self.copy_ended) {
+        if self.cycle.is_skipping() || self.copy.takes_data() {
             return;
         }
-        if self.open && kind != tag::SYNC {
-            // A Query destroys the unnamed statement and portal that the messages before it may
-            // have come to use.
-            self.refuse_attempt(NotRetried::CycleNotComplete);
+        if self.cycle.end(kind == tag::SYNC) {
+            self.retry.refuse(NotRetried::CycleNotComplete);
         }
-        self.open = false;
         self.route.pipeline_sent();
-        self.unsynced &= kind != tag::SYNC;
-        self.anchor = None;
         if kind == tag::FUNCTION_CALL {
-            self.refuse_attempt(NotRetried::Writes);
+            self.retry.refuse(NotRetried::Writes);
         }
         self.end_attempt();
     }
@@ -258,36 +270,41 @@ impl Core {
         match header.tag {
             tag::QUERY => {
                 let text = query_text(body);
-                let decision = world.decide(text, whole, self.statements.path_is_certain());
+                let decision = self.deciding(world).decide(text, whole);
                 Look::Query(self.effective(decision, world))
             }
             tag::PARSE => match Parse::read(body) {
                 Some(parse) => {
-                    let decision =
-                        world.decide(parse.text, whole, self.statements.path_is_certain());
-                    Look::Parse(parse.name, parse.text, decision)
+                    let decision = self.deciding(world).decide(parse.text, whole);
+                    let decision = if whole {
+                        decision
+                    } else {
+                        one_statement(&decision)
+                    };
+                    Look::Parse(parse.name, parse.text, whole, decision)
                 }
                 None => Look::Malformed(header.tag),
             },
             tag::BIND => match Bind::read(body) {
                 Some(bind) => {
-                    let decision = self.statements.decision(bind.statement, world);
+                    let (names, deciding) = self.naming(world);
+                    let decision = names.decision(bind.statement, &deciding);
                     let decision = match decision {
                         Some(decision) => self.effective(decision, world),
                         None => Arc::clone(&self.unknown),
                     };
-                    Look::Bind(bind.portal, decision)
+                    Look::Bind(bind, decision)
                 }
                 None => Look::Malformed(header.tag),
             },
             tag::EXECUTE => match execute_portal(body) {
                 Some(portal) => {
-                    let decision = self.statements.portal(portal);
-                    Look::Execute(decision.unwrap_or_else(|| Arc::clone(&self.unknown)))
+                    let sent = self.names.portal(portal);
+                    Look::Execute(sent.unwrap_or_else(|| self.unseen()))
                 }
                 None => Look::Malformed(header.tag),
             },
-            tag::DESCRIBE => Look::Describe,
+            tag::DESCRIBE => Look::Describe(Target::read(body)),
             tag::CLOSE => Look::Close(Target::read(body)),
             tag::SYNC => Look::Sync,
             tag::FUNCTION_CALL => Look::FunctionCall,
@@ -298,19 +315,41 @@ impl Core {
         }
     }
 
+    fn deciding<'a, W: World>(&'a self, world: &'a W) -> Deciding<'a, W> {
+        Deciding {
+            world,
+            in_block: self.cycle.status() != Status::Idle,
+            context: &self.context,
+            ledger: &self.ledger,
+        }
+    }
+
+    fn naming<'a, W: World>(&'a mut self, world: &'a W) -> (&'a mut Names, Deciding<'a, W>) {
+        let deciding = Deciding {
+            world,
+            in_block: self.cycle.status() != Status::Idle,
+            context: &self.context,
+            ledger: &self.ledger,
+        };
+        (&mut self.names, deciding)
+    }
+
     /// A statement's own decision together with those of the SQL-level names that it uses.
     fn effective(&mut self, decision: Arc<Decision>, world: &impl World) -> Arc<Decision> {
         if decision.names.is_empty() || decision.protected.is_some() {
             return decision;
         }
-        let pending = if self.names_pending > 0 {
+        let pending = if self.ledger.has_names() {
             self.pending_by_name(&decision)
         } else {
             None
         };
         let named = match pending {
             Some(pending) if pending.protected.is_some() => Some(pending),
-            pending => self.statements.by_name(&decision, world).or(pending),
+            pending => {
+                let (names, deciding) = self.naming(world);
+                names.by_name(&decision, &deciding).or(pending)
+            }
         };
         let Some(named) = named else { return decision };
         Arc::new(Decision {
@@ -333,7 +372,9 @@ impl Core {
             })
         };
         self.ledger.iter().find_map(|entry| match entry {
-            Expect::Query(made) | Expect::Execute(made) if makes(made) => Some(Arc::clone(made)),
+            Expect::Query(made) | Expect::Execute(made) if makes(&made.decision) => {
+                Some(Arc::clone(&made.decision))
+            }
             _ => None,
         })
     }
@@ -341,9 +382,9 @@ impl Core {
     /// Notes what the server will answer to a message, and what the message does to the session.
     /// Nothing is noted of what the server skips.
     fn note(&mut self, look: Look<'_>, world: &impl World) {
-        if self.skipping {
+        if self.cycle.is_skipping() {
             if let Look::Sync = look {
-                self.skipping = false;
+                self.cycle.wake();
                 self.ledger.push(Expect::Sync);
             } else if let Look::Terminate = look {
                 self.ended = Some(End::Terminate);
@@ -353,35 +394,52 @@ impl Core {
         match look {
             Look::Query(decision) => {
                 self.tally.queries += 1;
-                self.statements.simple_query();
+                self.names.simple_query(!self.cycle.is_unsynced());
+                let steered = self.steers(&decision);
                 self.runs(&decision);
-                self.ledger.push(Expect::Query(decision));
+                self.ledger.push(Expect::Query(Sent { decision, steered }));
             }
-            Look::Parse(name, text, decision) => {
-                let generation = world.generation();
-                let named = self.statements.parse(name, text, &decision, generation);
+            Look::Parse(name, text, whole, decision) => {
+                self.retry.note_new(name);
+                let generation = self.deciding(world).generation();
+                let named = self.names.parse(name, text, &decision, whole, generation);
                 self.ledger.push(if named {
                     Expect::ParseNamed
                 } else {
                     Expect::Parse
                 });
             }
-            Look::Bind(portal, decision) => {
-                self.cycle_effects = self.cycle_effects.with(decision.effects);
-                self.statements.bind(portal, decision);
-                self.ledger.push(Expect::Bind);
+            Look::Bind(bind, decision) => {
+                self.retry.note_use(bind.statement);
+                self.cycle.add(decision.effects);
+                let steered = self.route.state() == State::Set;
+                let sent = Sent { decision, steered };
+                self.names.bind(bind.portal, sent.clone());
+                self.ledger.push(Expect::Bind(sent));
             }
-            Look::Execute(decision) => {
+            Look::Execute(portal) => {
                 self.tally.executes += 1;
+                let steered = portal.steered && self.steers(&portal.decision);
+                let decision = portal.decision;
                 self.runs(&decision);
-                self.ledger.push(Expect::Execute(decision));
+                self.ledger
+                    .push(Expect::Execute(Sent { decision, steered }));
             }
-            Look::Describe | Look::Malformed(tag::DESCRIBE) => self.ledger.push(Expect::Describe),
+            Look::Describe(target) => {
+                if let Some(Target::Statement(name)) = target {
+                    self.retry.note_use(name);
+                }
+                self.ledger.push(Expect::Describe);
+            }
+            Look::Malformed(tag::DESCRIBE) => self.ledger.push(Expect::Describe),
             Look::Close(target) => {
                 let named = match target {
-                    Some(Target::Statement(name)) => self.statements.close(name),
+                    Some(Target::Statement(name)) => {
+                        self.retry.note_new(name);
+                        self.names.close(name)
+                    }
                     Some(Target::Portal(name)) => {
-                        self.statements.close_portal(name);
+                        self.names.close_portal(name);
                         false
                     }
                     None => false,
@@ -392,57 +450,78 @@ impl Core {
                     Expect::Close
                 });
             }
-            Look::Malformed(tag::BIND) => self.ledger.push(Expect::Bind),
-            Look::Malformed(tag::EXECUTE) => {
-                self.ledger.push(Expect::Execute(Arc::clone(&self.unknown)));
-            }
+            Look::Malformed(tag::BIND) => self.ledger.push(Expect::Bind(self.unseen())),
+            Look::Malformed(tag::EXECUTE) => self.ledger.push(Expect::Execute(self.unseen())),
             Look::Malformed(_) => self.ledger.push(Expect::Parse),
             Look::Sync => self.ledger.push(Expect::Sync),
             Look::FunctionCall => self.ledger.push(Expect::FunctionCall),
-            Look::CopyData if !self.copy_in && self.copy_pending > 0 => {
+            Look::CopyData if !self.copy.takes_data() && self.ledger.has_copies() => {
                 self.ledger.push_copy_data();
             }
             Look::CopyEnd => {
-                if self.copy_in {
-                    self.copy_ended = true;
-                } else if self.copy_pending > 0 {
+                if !self.copy.end() && self.ledger.has_copies() {
                     self.ledger.push(Expect::CopyEnd);
                 }
-                self.copy_end_sent = true;
             }
             Look::Terminate => self.ended = Some(End::Terminate),
             Look::CopyData | Look::Other => {}
         }
     }
 
+    /// True if the route is set where a statement that is sent now will run.
+    fn steers(&self, decision: &Decision) -> bool {
+        // Within one text the route may be undone in front of the read.
+        let undone = decision.effects.has(Effects::MULTIPLE) && decision.effects.has(CHANGES_ROUTE);
+        let planned = decision.names.iter().all(|name| match name {
+            NameUse::Fetch(name) => self.cursor_is_steered(name),
+            _ => true,
+        });
+        self.route.state() == State::Set && !undone && planned
+    }
+
+    /// True unless a cursor was planned, or may have been, where the route was not set.
+    fn cursor_is_steered(&self, name: &str) -> bool {
+        let declares = |sent: &Sent| {
+            let makes = |made: &NameUse| matches!(made, NameUse::Declare(made) if made == name);
+            sent.decision.names.iter().any(makes)
+        };
+        let portal = self.names.portal(name.as_bytes());
+        let in_flight = self.ledger.iter().filter_map(Expect::sent);
+        in_flight
+            .filter(|sent| declares(sent))
+            .chain(portal.as_ref())
+            .all(|sent| sent.steered)
+    }
+
+    /// What stands for a statement that was never seen.
+    fn unseen(&self) -> Sent {
+        Sent {
+            decision: Arc::clone(&self.unknown),
+            steered: self.route.state() == State::Set,
+        }
+    }
+
     /// A statement is sent that will run: what it does to the session.
     fn runs(&mut self, decision: &Arc<Decision>) {
         let effects = decision.effects;
-        self.cycle_effects = self.cycle_effects.with(effects);
+        self.cycle.add(effects);
         self.tally.protected += u64::from(decision.protected.is_some());
         if !decision.names.is_empty() {
-            self.names_pending += 1;
-            self.note_cursors(decision);
+            self.retry.note_cursors(decision);
         }
         if effects.has(Effects::COPY_IN) {
-            self.copy_pending += 1;
-            self.copy_end_sent = false;
+            self.copy.sent();
         }
         if effects == Effects::default() {
             return;
         }
-        self.may_begin |= effects.has(Effects::BEGINS);
-        if effects.has(Effects::SETS_ROUTE) {
-            if !self.policy.enforce && !self.route.client_owns {
-                self.route.client_owns = true;
-                self.events.push_back(Event::ClientOwnsRoute);
-            }
-            self.route.unknown();
+        if effects.has(Effects::SETS_ROUTE) && self.route.client_sets(self.policy.enforce) {
+            self.events.push_back(Event::ClientOwnsRoute);
         }
         if effects.has(Effects::RESETS_ROUTE.with(Effects::RESETS_ALL)) {
             self.route.doubt();
             if !effects.has(Effects::SETS_ROUTE) {
-                self.route.client_owns = false;
+                self.route.client_resets();
             }
         }
         if effects.has(Effects::ROUTE_DOUBT) {
@@ -451,10 +530,15 @@ impl Core {
         if effects.has(Effects::ENDS) {
             self.route.transaction_ends();
         }
-        if effects.has(Effects::CHANGES_NAMES) {
-            self.statements.path_changes(decision);
+        if effects.has(Effects::CHANGES_CATALOG) {
+            self.names.catalog_changes();
         }
-        self.catalog_changed |= effects.has(Effects::CHANGES_CATALOG);
+    }
+
+    /// Keeps a copy of what is sent, for a second run.
+    fn record(&mut self, bytes: &[u8]) {
+        let limit = self.policy.retry_buffer.unwrap_or_default();
+        self.retry.record(bytes, limit);
     }
 
     /// Notes the messages of a cycle that is sent again, all of them whole.

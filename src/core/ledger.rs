@@ -1,10 +1,13 @@
-//! One small expectation per message sent upstream, resolved by what comes back: what an answer
-//! belongs to is read off here, never counted.
+//! One small expectation for each message that was sent upstream, resolved by what comes back:
+//! what an answer belongs to is read off here.
+//!
+//! Beside its entries the ledger keeps what it is asked for with every message, so that nothing has
+//! to be searched. Each of these must say what the entries say; [`Ledger::check`] compares them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::protection::Decision;
+use crate::protection::{Decision, Effects};
 
 /// What Osprey sent on its own account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,11 +29,20 @@ pub(super) enum Own {
     BeginAndFail,
 }
 
+/// A statement that was sent to run, or a Bind, which plans it.
+#[derive(Debug, Clone)]
+pub(super) struct Sent {
+    /// What it does.
+    pub(super) decision: Arc<Decision>,
+    /// By all that was sent in front of it, the route is set where it is planned and run.
+    pub(super) steered: bool,
+}
+
 /// What the server will answer to one message.
 #[derive(Debug, Clone)]
 pub(super) enum Expect {
     /// Anything, up to ReadyForQuery.
-    Query(Arc<Decision>),
+    Query(Sent),
     /// FunctionCallResponse, ReadyForQuery.
     FunctionCall,
     /// ReadyForQuery.
@@ -40,7 +52,7 @@ pub(super) enum Expect {
     /// ParseComplete; the next entry of the pending names becomes valid.
     ParseNamed,
     /// BindComplete.
-    Bind,
+    Bind(Sent),
     /// CloseComplete, of nothing that is kept.
     Close,
     /// CloseComplete; the next entry of the pending names becomes invalid.
@@ -48,7 +60,7 @@ pub(super) enum Expect {
     /// `ParameterDescription` (statements only), then RowDescription or NoData.
     Describe,
     /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
-    Execute(Arc<Decision>),
+    Execute(Sent),
     /// A cycle of our own, of either protocol, up to ReadyForQuery: all of it is swallowed.
     OwnCycle(Own),
     /// Our SET within a client's pipeline: this many of its six answers are still to come.
@@ -75,8 +87,31 @@ impl Expect {
         matches!(self, Self::CopyData | Self::CopyEnd)
     }
 
+    /// The statement that the message runs or plans, if it does either.
+    pub(super) fn sent(&self) -> Option<&Sent> {
+        match self {
+            Self::Query(sent) | Self::Bind(sent) | Self::Execute(sent) => Some(sent),
+            _ => None,
+        }
+    }
+
+    /// The statement that the message runs, if it does.
+    pub(super) fn runs(&self) -> Option<&Sent> {
+        match self {
+            Self::Query(sent) | Self::Execute(sent) => Some(sent),
+            _ => None,
+        }
+    }
+
+    fn sent_mut(&mut self) -> Option<&mut Sent> {
+        match self {
+            Self::Query(sent) | Self::Bind(sent) | Self::Execute(sent) => Some(sent),
+            _ => None,
+        }
+    }
+
     /// True for what is answered by a ReadyForQuery of the client's.
-    fn ends_cycle(&self) -> bool {
+    pub(super) fn ends_cycle(&self) -> bool {
         matches!(self, Self::Query(_) | Self::FunctionCall | Self::Sync)
     }
 
@@ -89,16 +124,62 @@ impl Expect {
     }
 }
 
+/// The error that answered a cycle of our own.
+#[derive(Debug)]
+pub(super) struct OwnError {
+    pub(super) sqlstate: String,
+    pub(super) message: String,
+}
+
 /// The expectations, in the order in which the messages were sent.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     entries: VecDeque<Expect>,
-    /// Cycles of the client's among them.
+    /// As many entries are answered by a ReadyForQuery of the client's.
     cycles: usize,
-    /// Messages of the extended protocol, and no Sync behind them.
+    /// As many entries run a statement that may enter COPY FROM STDIN.
+    copies: u32,
+    /// As many entries run a statement that makes or uses names.
+    named: u32,
+    /// As many entries run a statement that changes how names resolve.
+    changing: u32,
+    /// A statement that begins a transaction is among the entries, or was answered within the cycle
+    /// that is being answered, whose ReadyForQuery has not come yet.
+    may_begin: bool,
+    /// There is a message of the extended protocol with no Sync behind it.
     unsynced: bool,
-    /// A Query or FunctionCall came behind those: whether it is answered depends on them.
+    /// A Query or FunctionCall is behind such a message: whether it is answered depends on that one.
     ambiguous: bool,
+    /// The Query in front was answered by an error.
+    query_failed: bool,
+    /// ROLLBACK was answered to the statement in front.
+    rolled_back: bool,
+    /// The cycle of our own in front was answered by this error.
+    own_error: Option<OwnError>,
+}
+
+/// One if the entry runs a statement that does this, else none.
+fn runs(entry: &Expect, does: impl Fn(&Decision) -> bool) -> u32 {
+    match entry {
+        Expect::Query(sent) | Expect::Execute(sent) => u32::from(does(&sent.decision)),
+        _ => 0,
+    }
+}
+
+fn enters_copy(decision: &Decision) -> bool {
+    decision.effects.has(Effects::COPY_IN)
+}
+
+fn has_names(decision: &Decision) -> bool {
+    !decision.names.is_empty()
+}
+
+fn has_changes(decision: &Decision) -> bool {
+    !decision.changes.is_empty()
+}
+
+fn begins(decision: &Decision) -> bool {
+    decision.effects.has(Effects::BEGINS)
 }
 
 impl Ledger {
@@ -109,6 +190,10 @@ impl Ledger {
             _ => self.unsynced |= entry.is_extended(),
         }
         self.cycles += usize::from(entry.ends_cycle());
+        self.copies += runs(&entry, enters_copy);
+        self.named += runs(&entry, has_names);
+        self.changing += runs(&entry, has_changes);
+        self.may_begin |= runs(&entry, begins) > 0;
         self.entries.push_back(entry);
     }
 
@@ -124,23 +209,124 @@ impl Ledger {
         (!self.ambiguous).then_some(self.cycles)
     }
 
-    pub(super) fn insert(&mut self, at: usize, entry: Expect) {
-        self.entries.insert(at, entry);
+    /// A change of the route goes in front of the entry at `at`, and holds for all from there on.
+    pub(super) fn insert_steering(&mut self, at: usize, own: Own) {
+        self.entries.insert(at, Expect::OwnCycle(own));
+        if own != Own::Proof {
+            let behind = self.entries.iter_mut().skip(at);
+            for sent in behind.filter_map(Expect::sent_mut) {
+                sent.steered = own == Own::Set;
+            }
+        }
+    }
+
+    /// True if the route is set for everything in flight that plans or runs a statement.
+    pub(super) fn is_steered(&self) -> bool {
+        let mut sent = self.entries.iter().filter_map(Expect::sent);
+        sent.all(|sent| sent.steered)
+    }
+
+    /// A SET of ours failed, or was skipped: what was sent behind it, up to the next one, runs
+    /// without it.
+    pub(super) fn unsteer(&mut self) {
+        let own_set = |entry: &Expect| {
+            matches!(
+                entry,
+                Expect::OwnCycle(Own::Set) | Expect::OwnInline(Own::Set, _)
+            )
+        };
+        let behind = self.entries.iter_mut().take_while(|entry| !own_set(entry));
+        for sent in behind.filter_map(Expect::sent_mut) {
+            sent.steered = false;
+        }
     }
 
     pub(super) fn front(&self) -> Option<&Expect> {
         self.entries.front()
     }
 
-    pub(super) fn front_mut(&mut self) -> Option<&mut Expect> {
-        self.entries.front_mut()
+    /// One of the six answers to our statement within a pipeline came. True if it was the last: the
+    /// entry is gone.
+    pub(super) fn inline_answered(&mut self) -> bool {
+        let Some(Expect::OwnInline(_, left)) = self.entries.front_mut() else {
+            return false;
+        };
+        *left -= 1;
+        let last = *left == 0;
+        if last {
+            self.pop();
+        }
+        last
+    }
+
+    /// The Query in front was answered by an error; ReadyForQuery is still to come.
+    pub(super) fn fail_query(&mut self) {
+        self.query_failed = matches!(self.front(), Some(Expect::Query(_)));
+    }
+
+    /// True if that was so.
+    pub(super) fn query_failed(&self) -> bool {
+        self.query_failed
+    }
+
+    /// ROLLBACK was answered to the statement in front.
+    pub(super) fn roll_back(&mut self) {
+        self.rolled_back = true;
+    }
+
+    /// True if that was so.
+    pub(super) fn was_rolled_back(&self) -> bool {
+        self.rolled_back
+    }
+
+    /// The cycle of our own in front was answered by an error; ReadyForQuery is still to come.
+    pub(super) fn fail_own(&mut self, error: OwnError) {
+        if matches!(self.front(), Some(Expect::OwnCycle(_))) {
+            self.own_error = Some(error);
+        }
+    }
+
+    /// The error that answered the cycle of our own whose ReadyForQuery has come.
+    pub(super) fn take_own_error(&mut self) -> Option<OwnError> {
+        self.own_error.take()
+    }
+
+    /// True if a statement in flight may enter COPY FROM STDIN.
+    pub(super) fn has_copies(&self) -> bool {
+        self.copies > 0
+    }
+
+    /// True if a statement in flight makes or uses names.
+    pub(super) fn has_names(&self) -> bool {
+        self.named > 0
+    }
+
+    /// True if a statement in flight changes how names resolve.
+    pub(super) fn has_changes(&self) -> bool {
+        self.changing > 0
+    }
+
+    /// True if a transaction may begin by what is not answered yet.
+    pub(super) fn may_begin(&self) -> bool {
+        self.may_begin
+    }
+
+    /// The client's ReadyForQuery has come: what it says of the transaction is so up to the entries
+    /// that are left.
+    pub(super) fn status_is_known(&mut self) {
+        self.may_begin = self.may_begin && self.entries.iter().any(|entry| runs(entry, begins) > 0);
     }
 
     pub(super) fn pop(&mut self) -> Option<Expect> {
         let popped = self.entries.pop_front();
         if let Some(entry) = &popped {
             self.cycles -= usize::from(entry.ends_cycle());
+            self.copies -= runs(entry, enters_copy);
+            self.named -= runs(entry, has_names);
+            self.changing -= runs(entry, has_changes);
         }
+        self.query_failed = false;
+        self.rolled_back = false;
         while self.front().is_some_and(Expect::is_unanswered) {
             self.entries.pop_front();
         }
@@ -198,7 +384,54 @@ impl Ledger {
         };
         self.entries.drain(1..count + usize::from(entered.ended));
         self.cycles -= syncs;
+        // A Sync that the server eats ends nothing.
+        (self.unsynced, self.ambiguous) = self.unsettled();
         Some(entered)
+    }
+
+    /// What `unsynced` and `ambiguous` must say at least: what was answered may add to it.
+    fn unsettled(&self) -> (bool, bool) {
+        let (mut unsynced, mut ambiguous) = (false, false);
+        for entry in &self.entries {
+            match entry {
+                Expect::Sync => unsynced = false,
+                Expect::Query(_) | Expect::FunctionCall => ambiguous |= unsynced,
+                _ => unsynced |= entry.is_extended(),
+            }
+        }
+        (unsynced, ambiguous)
+    }
+
+    /// Compares what is kept beside the entries with what they say.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let count = |does: fn(&Decision) -> bool| -> u32 {
+            self.entries.iter().map(|entry| runs(entry, does)).sum()
+        };
+        let cycles = self.entries.iter().filter(|entry| entry.ends_cycle());
+        let (unsynced, ambiguous) = self.unsettled();
+        let front = self.entries.front();
+        let rules = [
+            (self.cycles == cycles.count(), "cycles"),
+            (self.copies == count(enters_copy), "copies"),
+            (self.named == count(has_names), "named"),
+            (self.changing == count(has_changes), "changing"),
+            (self.may_begin || count(begins) == 0, "may_begin"),
+            (self.unsynced || !unsynced, "unsynced"),
+            (self.ambiguous || !ambiguous, "ambiguous"),
+            (
+                !self.query_failed || matches!(front, Some(Expect::Query(_))),
+                "query_failed",
+            ),
+            (
+                self.own_error.is_none() || matches!(front, Some(Expect::OwnCycle(_))),
+                "own_error",
+            ),
+            (
+                !front.is_some_and(Expect::is_unanswered),
+                "an entry in front that nothing answers",
+            ),
+        ];
+        super::check::all("the ledger", rules, self)
     }
 }
 

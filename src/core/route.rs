@@ -18,13 +18,17 @@ pub(super) enum State {
 /// The route of one session.
 #[derive(Debug, Default)]
 pub(super) struct Route {
-    pub(super) state: State,
+    state: State,
     /// The setting was changed by us inside a transaction that may still be undone.
     in_transaction: bool,
     /// The client set the route itself: it is the master.
-    pub(super) client_owns: bool,
+    client_owns: bool,
     /// A SET of ours failed where nothing of the client's was at stake: no more attempts.
-    pub(super) disabled: bool,
+    disabled: bool,
+    /// This user may set the route: a change or a proof of ours has succeeded.
+    proven: bool,
+    /// A proof of ours was sent; one is enough.
+    proof_sent: bool,
     /// A statement that ends the transaction was sent while `in_transaction`: what the state was,
     /// should it turn out to be a COMMIT.
     at_end: Option<State>,
@@ -43,6 +47,66 @@ impl Route {
             client_owns,
             ..Self::default()
         }
+    }
+
+    /// What the setting is, as of everything that was sent.
+    pub(super) fn state(&self) -> State {
+        self.state
+    }
+
+    /// True if it is ours to change: the client has not set it itself, and no change of ours was
+    /// refused.
+    pub(super) fn is_ours(&self) -> bool {
+        !(self.client_owns || self.disabled)
+    }
+
+    /// True if the client set it itself.
+    pub(super) fn is_the_clients(&self) -> bool {
+        self.client_owns
+    }
+
+    /// True if a change of ours was refused.
+    pub(super) fn is_refused(&self) -> bool {
+        self.disabled
+    }
+
+    /// A change of ours was refused: no more attempts.
+    pub(super) fn refused(&mut self) {
+        self.disabled = true;
+    }
+
+    /// True if a change or a proof of ours has succeeded.
+    pub(super) fn is_proven(&self) -> bool {
+        self.proven
+    }
+
+    /// A change or a proof of ours has succeeded. True if it is the first.
+    pub(super) fn prove(&mut self) -> bool {
+        !std::mem::replace(&mut self.proven, true)
+    }
+
+    /// True if a proof is worth sending: none was sent, and nothing is known by now.
+    pub(super) fn needs_proof(&self) -> bool {
+        self.is_ours() && !self.proven && !self.proof_sent && self.state == State::Default
+    }
+
+    /// A proof was sent.
+    pub(super) fn proof_sent(&mut self) {
+        self.proof_sent = true;
+    }
+
+    /// A statement of the client's was sent that sets the route; `enforce`: it stays ours all the
+    /// same. True if it is the client's by this.
+    pub(super) fn client_sets(&mut self, enforce: bool) -> bool {
+        let becomes = !enforce && !self.client_owns;
+        self.client_owns |= becomes;
+        self.unknown();
+        becomes
+    }
+
+    /// A statement of the client's was sent that resets the route, and sets it no more.
+    pub(super) fn client_resets(&mut self) {
+        self.client_owns = false;
     }
 
     /// We sent a change of the setting. `transaction`: it may be inside one.
@@ -153,6 +217,29 @@ impl Route {
         if idle && self.state != State::Unknown {
             self.in_transaction = false;
         }
+    }
+}
+
+impl Route {
+    /// What may still be undone makes the state unknown, and no more changes are answered than were
+    /// sent.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let unknown = self.state == State::Unknown;
+        let rules = [
+            (
+                self.at_end.is_none() || unknown,
+                "unknown until the transaction's end is answered",
+            ),
+            (
+                self.at_sync.is_none() || unknown,
+                "unknown until the pipeline's end is answered",
+            ),
+            (
+                self.answered <= self.inline,
+                "only what was sent is answered",
+            ),
+        ];
+        super::check::all("the route", rules, self)
     }
 }
 

@@ -8,46 +8,14 @@
 //!   what must be skipped), so a Sync-less statement of our own, undone if the pipeline fails.
 
 use crate::protection::{Decision, Effects, RouteHint};
-use crate::wire::backend::Status;
 
+use super::Core;
+use super::cycle::{Anchor, Sending};
+use super::interface::{Outbox, World};
 use super::ledger::{Expect, Own};
 use super::route::State;
-use super::{Core, Outbox, World};
 
-/// The transaction status in which the server will read the message that is sent now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Sending {
-    /// Outside a transaction block.
-    Idle,
-    /// Inside one.
-    Transaction,
-    /// Inside a failed one.
-    #[default]
-    Failed,
-    /// Something unanswered is in front of it.
-    Uncertain,
-}
-
-impl Sending {
-    /// With nothing unanswered in front.
-    pub(super) fn of(status: Status) -> Self {
-        match status {
-            Status::Idle => Self::Idle,
-            Status::Transaction => Self::Transaction,
-            Status::Failed => Self::Failed,
-        }
-    }
-}
-
-/// The place in front of the present cycle, while nothing of it has left.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Anchor {
-    /// Offset within the input of the present call.
-    pub(super) offset: usize,
-    /// Index within the ledger.
-    pub(super) ledger: usize,
-}
-
+/// Where something of ours goes.
 #[derive(Debug, Clone, Copy)]
 enum Place {
     Query,
@@ -63,24 +31,15 @@ enum Need {
 }
 
 /// What makes a place in front of the whole cycle the wrong one.
-const CHANGES_ROUTE: Effects = Effects::SETS_ROUTE
+pub(super) const CHANGES_ROUTE: Effects = Effects::SETS_ROUTE
     .with(Effects::RESETS_ROUTE)
     .with(Effects::RESETS_ALL)
     .with(Effects::ROUTE_DOUBT)
     .with(Effects::ENDS);
 
 impl Core {
-    /// See [`Sending`].
-    pub(super) fn sending(&self) -> Sending {
-        // From idle, what is on its way leads back to idle unless it begins a transaction.
-        if !self.ledger.is_empty() && (self.status != Status::Idle || self.may_begin) {
-            return Sending::Uncertain;
-        }
-        Sending::of(self.status)
-    }
-
     fn need(&self, decision: &Decision, world: &impl World) -> Need {
-        if self.relay_only || self.route.disabled || self.route.client_owns {
+        if self.relay_only || !self.route.is_ours() {
             return Need::Either;
         }
         let own_business = Effects::SETS_ROUTE.with(Effects::RESETS_ROUTE);
@@ -108,19 +67,15 @@ impl Core {
 
     /// True if the statement needs our SET.
     pub(super) fn needs_set(&self, decision: &Decision, world: &impl World) -> bool {
-        self.route.state != State::Set && self.need(decision, world) == Need::Encrypted
+        self.route.state() != State::Set && self.need(decision, world) == Need::Encrypted
     }
 
     /// Where something of ours could be put now. `simple`: in front of a simple Query.
     fn place(&self, simple: bool, offset: usize, proven: bool) -> Option<Place> {
-        if self.skipping || self.copy_in || self.copy_pending > 0 {
+        if self.cycle.is_skipping() || self.copy.is_on() || self.ledger.has_copies() {
             return None;
         }
-        let sending = if self.open {
-            self.cycle_sending
-        } else {
-            self.sending()
-        };
+        let sending = self.cycle.sending(&self.ledger);
         match sending {
             Sending::Idle => {}
             Sending::Transaction | Sending::Uncertain if proven => {}
@@ -130,14 +85,15 @@ impl Core {
             offset,
             ledger: self.ledger.len(),
         };
-        if !self.open && simple {
+        let open = self.cycle.is_open();
+        if !open && simple {
             return Some(Place::Query);
         }
-        if !self.open && !self.unsynced {
+        if !open && !self.cycle.is_unsynced() {
             return Some(Place::Cycle(here));
         }
-        match self.anchor {
-            Some(anchor) if !self.cycle_effects.has(CHANGES_ROUTE) => Some(Place::Cycle(anchor)),
+        match self.cycle.anchor() {
+            Some(anchor) if !self.cycle.effects().has(CHANGES_ROUTE) => Some(Place::Cycle(anchor)),
             // In a failed transaction ours would be the error that the client's pipeline stops at.
             _ => (proven && sending != Sending::Uncertain).then_some(Place::Inline),
         }
@@ -159,19 +115,13 @@ impl Core {
             Need::Native if !parse => (Own::Restore, State::Default),
             _ => return,
         };
-        // What undoes the setting in front of the read, in one text, leaves no place between.
-        self.unsteered |= own == Own::Set
-            && !parse
-            && decision.effects.has(Effects::MULTIPLE)
-            && decision.effects.has(CHANGES_ROUTE);
-        if self.route.state == target {
+        if self.route.state() == target {
             return;
         }
-        let proven = self.proven || world.is_proven();
+        let proven = self.route.is_proven() || world.is_proven();
         match self.place(simple, at, proven) {
             Some(place) => self.inject(own, target, place, out),
-            None if own == Own::Set && !self.skipping => {
-                self.unsteered |= !parse;
+            None if own == Own::Set && !self.cycle.is_skipping() => {
                 self.tally.not_steered += 1;
             }
             None => {}
@@ -189,15 +139,14 @@ impl Core {
         out: &mut Outbox,
     ) {
         if decision.effects.has(Effects::BEGINS)
-            && !self.proof_sent
-            && self.route.state == State::Default
-            && !(self.relay_only || self.route.client_owns || self.route.disabled || self.proven)
+            && self.route.needs_proof()
+            && !self.relay_only
             && world.has_protected()
             && !world.is_proven()
             && !world.reads_encrypted_already()
             && let Some(place @ (Place::Query | Place::Cycle(_))) = self.place(simple, at, false)
         {
-            self.proof_sent = true;
+            self.route.proof_sent();
             self.inject(Own::Proof, State::Default, place, out);
         }
     }
@@ -217,11 +166,7 @@ impl Core {
             (Own::Proof, _) => self.tally.proofs += 1,
             _ => {}
         }
-        let sending = if self.open {
-            self.cycle_sending
-        } else {
-            self.sending()
-        };
+        let sending = self.cycle.sending(&self.ledger);
         match place {
             Place::Query => {
                 out.to_server.own(forms.query.clone());
@@ -229,10 +174,11 @@ impl Core {
             }
             Place::Cycle(anchor) => {
                 out.to_server.insert_at(anchor.offset, forms.cycle.clone());
-                self.ledger.insert(anchor.ledger, Expect::OwnCycle(own));
-                if let Some(anchor) = &mut self.anchor {
-                    anchor.ledger += 1;
+                self.ledger.insert_steering(anchor.ledger, own);
+                if own != Own::Proof {
+                    self.names.steer_bound(own == Own::Set);
                 }
+                self.cycle.shift();
             }
             Place::Inline => {
                 out.to_server.own(forms.inline.clone());
@@ -243,7 +189,7 @@ impl Core {
             (Own::Proof, _) => {}
             (_, Place::Inline) => self.route.changed_inline(target),
             // It may be skipped together with the Query that it is for.
-            (_, Place::Query) if self.unsynced => self.route.unknown(),
+            (_, Place::Query) if self.cycle.is_unsynced() => self.route.unknown(),
             _ => self.route.changed(target, sending != Sending::Idle),
         }
     }

@@ -1,9 +1,9 @@
-//! The cache in front of the providers: one lookup in flight per project however many ask, 24
-//! hours of belief, renewed in the background before it ends, and the last answer kept for as long
-//! as the provider fails.
+//! The cache in front of the providers. However many ask for a project, one lookup is in flight for
+//! it. A record is believed for 24 hours and renewed in the background before they end; while the
+//! provider fails, its last answer is kept.
 //!
-//! No reference into the map is ever held across an await, nor while the map is asked for
-//! anything else.
+//! No reference into the map is ever held across an await, nor while the map is asked for anything
+//! else.
 
 mod kept;
 
@@ -26,25 +26,25 @@ use crate::catalog::project_key;
 use crate::config::Keys;
 use crate::observe::metrics::Counter;
 
-/// A provider that has not answered by then has failed.
+/// How long a lookup may take; a provider that has not answered by then has failed.
 const LOOKUP_DEADLINE: Duration = Duration::from_mins(1);
 
-/// Counters of the cache, for `/metrics`.
+/// What the cache counts, for `/metrics`.
 #[derive(Debug, Default)]
 pub struct KeyMetrics {
-    /// Answered from the cache.
+    /// Questions that were answered from the cache.
     pub hits: Counter,
-    /// Had to wait for a lookup, one's own or another's.
+    /// Questions that had to wait for a lookup, begun for them or for another.
     pub misses: Counter,
-    /// Lookups started, those in the background included.
+    /// Lookups that were started, those in the background included.
     pub lookups: Counter,
     /// Lookups that failed.
     pub failures: Counter,
-    /// Answers older than they should be, because the provider fails.
+    /// Answers that were older than they should be, because the provider fails.
     pub stale: Counter,
-    /// Records pushed out by the bound.
+    /// Records that the bound pushed out.
     pub evictions: Counter,
-    /// Lessons taken in: projects that HQE failed on.
+    /// Lessons that were taken in: projects whose data HQE failed on.
     pub learned: Counter,
     /// Lessons that a provider's word contradicted.
     pub contradicted: Counter,
@@ -52,7 +52,7 @@ pub struct KeyMetrics {
 
 /// What came of [`KeyCache::learn`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lesson {
+pub enum LessonOutcome {
     /// It is believed from now on, until a provider says otherwise or it is as old as any record
     /// may get.
     Taken,
@@ -69,13 +69,13 @@ pub struct Listed {
     pub record: Arc<KeyRecord>,
     /// How long ago it was looked up.
     pub age: Duration,
-    /// Past its time, because the provider fails.
+    /// True if the record is past its time, because the provider fails.
     pub stale: bool,
     /// What the last lookup failed with.
     pub failure: Option<LookupError>,
 }
 
-/// Project → key record. Clones share one cache.
+/// The cache: from a project to its key record. Clones share one cache.
 #[derive(Clone)]
 pub struct KeyCache(Arc<Inner>);
 
@@ -147,8 +147,9 @@ impl KeyCache {
         landing.await
     }
 
-    /// Takes in that HQE failed on `project`'s data: encrypted, with a key that nobody has named.
-    pub fn learn(&self, project: &str) -> Lesson {
+    /// Learns that HQE failed on `project`'s data, so that it is encrypted, with a key that nobody
+    /// has named.
+    pub fn learn(&self, project: &str) -> LessonOutcome {
         let key = project_key(project);
         let now = self.0.clock.monotonic();
         let lesson = {
@@ -156,16 +157,16 @@ impl KeyCache {
             match &entry.known {
                 Some(known) if known.record.origin != Origin::Learned => {
                     if known.record.is_encrypted() {
-                        Lesson::Known
+                        LessonOutcome::Known
                     } else {
-                        Lesson::Contradicted
+                        LessonOutcome::Contradicted
                     }
                 }
                 before => {
                     let lesson = if before.is_some() {
-                        Lesson::Known
+                        LessonOutcome::Known
                     } else {
-                        Lesson::Taken
+                        LessonOutcome::Taken
                     };
                     let record = KeyRecord {
                         project: key,
@@ -179,13 +180,13 @@ impl KeyCache {
             }
         };
         match lesson {
-            Lesson::Taken => {
+            LessonOutcome::Taken => {
                 self.0.metrics.learned.inc();
                 self.changed();
                 self.bound();
             }
-            Lesson::Contradicted => self.0.metrics.contradicted.inc(),
-            Lesson::Known => {}
+            LessonOutcome::Contradicted => self.0.metrics.contradicted.inc(),
+            LessonOutcome::Known => {}
         }
         lesson
     }
@@ -203,14 +204,14 @@ impl KeyCache {
         self.changed();
     }
 
-    /// Other settings and another provider from now on; all that was known is looked up again.
+    /// Takes other settings and another provider; all that was known is looked up again.
     pub fn reconfigure(&self, settings: Keys, provider: Arc<dyn KeyProvider>) {
         self.0.settings.store(Arc::new(settings));
         self.0.provider.store(Arc::new(provider));
         self.invalidate_all();
     }
 
-    /// Moves whenever an answer given earlier would now be another one.
+    /// A number that changes whenever an answer given earlier would now be another one.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
     }
@@ -309,7 +310,8 @@ impl KeyCache {
                 };
                 (answer, changed)
             }
-            // Forgotten while it flew: those who wait get it, nobody else does.
+            // The entry was forgotten while its lookup was under way: those who wait for the lookup
+            // get its answer, and nobody else does.
             _ => (outcome.map(|record| record.map(Arc::new)), false),
         };
         if changed {
@@ -340,7 +342,8 @@ impl KeyCache {
                 };
             }
             Ok(None) => {
-                // Nobody's not knowing contradicts no lesson; it outlives everything else.
+                // That nobody knows the project contradicts no lesson about it, but takes the place
+                // of anything else that was known.
                 entry
                     .known
                     .take_if(|known| !known.is_lesson() || known.expires_at <= now);

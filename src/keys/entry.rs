@@ -10,19 +10,21 @@ use super::{Encryption, KeyRecord, LookupError, Origin};
 /// What the cache answers: the record, or that nobody knows the project.
 pub type Answer = Result<Option<Arc<KeyRecord>>, LookupError>;
 
-/// Times are the clock's monotonic ones.
+/// What the cache holds for one project. Times are those of the clock's monotonic side.
 #[derive(Default)]
 pub(super) struct Entry {
     pub(super) known: Option<Known>,
     /// What the last lookup failed with, if it did.
     pub(super) failure: Option<LookupError>,
-    /// Not looked up again before; set when a lookup failed or nobody knew.
+    /// The project is not looked up again before this time. It is set when a lookup failed, or
+    /// nobody knew the project.
     pub(super) retry_at: Duration,
     /// True once a lookup has ended, whatever it said.
     pub(super) settled: bool,
     pub(super) flight: Option<Flight>,
 }
 
+/// A record that is known, and until when it counts.
 pub(super) struct Known {
     pub(super) record: Arc<KeyRecord>,
     pub(super) since: Duration,
@@ -30,6 +32,7 @@ pub(super) struct Known {
     pub(super) expires_at: Duration,
 }
 
+/// A lookup that is under way, for all who wait for it.
 pub(super) struct Flight {
     pub(super) id: u64,
     pub(super) landing: Shared<BoxFuture<'static, Answer>>,
@@ -49,12 +52,14 @@ impl Entry {
         }
     }
 
+    /// True if the record is past its time.
     pub(super) fn stale(&self, now: Duration) -> bool {
         self.known
             .as_ref()
             .is_some_and(|known| known.expires_at <= now)
     }
 
+    /// True if the record is to be looked up again in the background.
     pub(super) fn refresh_due(&self, now: Duration) -> bool {
         self.flight.is_none()
             && now >= self.retry_at
@@ -66,12 +71,13 @@ impl Entry {
 }
 
 impl Known {
+    /// True if HQE's failure is all that is known.
     pub(super) fn is_lesson(&self) -> bool {
         self.record.origin == Origin::Learned
     }
 }
 
-/// What of a record makes a difference to whoever built on it.
+/// The part of a record that makes a difference to whoever has built on it.
 pub(super) fn meaning(record: Option<&Arc<KeyRecord>>) -> Option<(&Encryption, Origin)> {
     record.map(|record| (&record.encryption, record.origin))
 }

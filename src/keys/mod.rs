@@ -7,15 +7,17 @@
 mod cache;
 mod clock;
 pub mod cloud;
+mod configured;
 mod entry;
 mod provider;
 
 use std::time::SystemTime;
 
-pub use cache::{KeyCache, KeyMetrics, Lesson, Listed};
+pub use cache::{KeyCache, KeyMetrics, LessonOutcome, Listed};
 pub use clock::{Clock, SystemClock};
+pub use configured::configured;
 pub use entry::Answer;
-pub use provider::{Chain, KeyProvider, LookupError, LookupFuture, StaticProvider, configured};
+pub use provider::{Chain, KeyProvider, LookupError, LookupFuture, StaticProvider};
 
 /// How the data of a MaxCompute project is encrypted at rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,13 +38,13 @@ pub struct KmsKey {
     pub id: Option<String>,
     /// `AES256`, `AESCTR`, `RC4` or whatever the cloud answers.
     pub algorithm: Option<String>,
-    /// KMS `KeyState`.
+    /// The key's state in KMS.
     pub state: KeyState,
     /// KMS `Origin`: `Aliyun_KMS` or `EXTERNAL` (imported material).
     pub origin: Option<String>,
     /// When imported key material expires; `None`: never, or not known.
     pub material_expires: Option<SystemTime>,
-    /// When a key in `PendingDeletion` is deleted.
+    /// When the key is deleted, if it is in state `PendingDeletion`.
     pub deletion: Option<SystemTime>,
 }
 
@@ -62,7 +64,8 @@ pub enum KeyState {
     PendingImport,
 }
 
-/// Where a key record came from. Later variants never override earlier ones.
+/// Where a key record came from. A record of a later kind never takes the place of one of an
+/// earlier kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Origin {
     /// The operator's configuration or flags.

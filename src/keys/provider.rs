@@ -4,10 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::cloud::{AlibabaCloud, Surroundings};
 use super::{Encryption, KeyRecord, KmsKey, Origin};
 use crate::catalog::project_key;
-use crate::config::{Cloud, ConfiguredEncryption, ProjectRule};
+use crate::config::{ConfiguredEncryption, ProjectRule};
 use crate::glob::Glob;
 
 /// What [`KeyProvider::lookup`] returns.
@@ -47,7 +46,7 @@ impl StaticProvider {
         Self { rules }
     }
 
-    /// The same answer as [`KeyProvider::lookup`], at once.
+    /// What the rules say of `project`. It is the answer of [`KeyProvider::lookup`], at once.
     pub fn record(&self, project: &str) -> Option<KeyRecord> {
         let (_, rule) = self
             .rules
@@ -92,18 +91,6 @@ impl KeyProvider for Chain {
             }
             Ok(None)
         })
-    }
-}
-
-/// Who is asked, by the configuration: the operator's own rules, then the cloud, if there is one.
-pub fn configured(rules: &[ProjectRule], cloud: Option<&Cloud>) -> Arc<dyn KeyProvider> {
-    let rules = StaticProvider::new(rules);
-    match cloud {
-        None => Arc::new(rules),
-        Some(cloud) => {
-            let cloud = AlibabaCloud::new(cloud.clone(), Surroundings::of_process());
-            Arc::new(Chain(vec![Arc::new(rules), Arc::new(cloud)]))
-        }
     }
 }
 

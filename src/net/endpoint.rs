@@ -302,7 +302,7 @@ impl Endpoint {
                     }
                     Err(error) => {
                         failure.get_or_insert(error);
-                        // The next one need not wait for its turn.
+                        // This address has failed, so the next one is tried at once.
                         next = Instant::now();
                     }
                 },

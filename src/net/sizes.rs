@@ -8,9 +8,9 @@
 mod chosen {
     /// Bytes of one read or write, at most: no slice is longer.
     pub(crate) const ONCE: usize = usize::MAX >> 1;
-    /// A first buffer; grown while reads fill it.
+    /// Bytes of a session's first buffer; it is replaced by a larger one while reads fill it.
     pub(crate) const SMALL: usize = 16 << 10;
-    /// Grown no further by full reads.
+    /// Bytes of the largest buffer that full reads lead to.
     pub(crate) const LARGE: usize = 128 << 10;
     /// Bytes read ahead while the core holds a direction back: enough to notice that a client is
     /// gone.

@@ -400,7 +400,7 @@ impl<T: Transport> Tls<T> {
     fn take_in(&mut self) -> io::Result<usize> {
         let read = self.connection.read_tls(&mut Bytes(&mut self.transport))?;
         if let Err(error) = self.connection.process_new_packets() {
-            // The alert that says why, as far as it goes out at once.
+            // Sends the alert that says why, as far as it goes out at once.
             let _ = self.flush();
             return Err(invalid(error));
         }
@@ -416,8 +416,9 @@ impl<T: Transport> Tls<T> {
                 read => return read,
             }
             self.take_in()?;
-            // An answer to a key update, or a refusal. If the peer takes no more, whoever writes hears of
-            // it; what the peer said before is still to be read.
+            // TLS has something to say of its own: the answer to a key update, or a refusal. If the
+            // peer takes no more, whoever writes next hears of that; what the peer said before is
+            // still to be read.
             let _ = self.flush();
         }
     }
@@ -428,7 +429,8 @@ impl<T: Transport> Tls<T> {
         self.flush()?;
         let taken = self.connection.writer().write_vectored(pieces)?;
         if taken == 0 && pieces.iter().any(|piece| !piece.is_empty()) {
-            // The keys are used up and cannot be renewed: nothing will ever be taken again.
+            // The keys are used up and cannot be renewed, so that nothing can ever be written
+            // again.
             return Err(io::ErrorKind::WriteZero.into());
         }
         match self.flush() {

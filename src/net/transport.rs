@@ -112,7 +112,7 @@ impl Tcp {
     /// Sets the socket up as every session's are: no delay, and a peer that vanished is noticed.
     pub fn new(socket: TcpStream, options: SocketOptions) -> Self {
         if let Err(error) = tune(&socket, options) {
-            // The peer may have gone already; reading tells.
+            // The peer may have gone already; then reading will say so.
             tracing::debug!(%error, "cannot set socket options");
         }
         Self {
@@ -175,7 +175,8 @@ impl Transport for Tcp {
 
     fn try_peek(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.receive(buffer, RecvFlags::PEEK) {
-            // Asked once more where the reactor takes note that there is nothing.
+            // The socket is asked once more through the reactor, which then takes note that there
+            // is nothing to read.
             Err(rustix::io::Errno::WOULDBLOCK) => self.socket.try_io(Interest::READABLE, || {
                 Ok(self.receive(buffer, RecvFlags::PEEK)?)
             }),
@@ -206,7 +207,7 @@ impl Transport for Tcp {
         if self.unreported {
             return Poll::Ready(());
         }
-        // What fails here fails in reading, too, and is told there.
+        // An error here comes again when the socket is read, and is reported then.
         self.socket.poll_read_ready(context).map(drop)
     }
 
@@ -221,13 +222,14 @@ impl Transport for Tcp {
             if matches!(ready, Poll::Ready(Err(_)))
                 || matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
             {
-                // A reset stands in the socket's error, which reading would not show before the end
-                // of what lies in front of it.
+                // A reset is kept as the socket's error. Reading would not show it before
+                // everything in front of it was read.
                 self.reset |= !matches!(self.socket.take_error(), Ok(None));
                 self.unreported = true;
                 return Poll::Ready(());
             }
-            // Data alone: the reactor forgets it, so that it tells of the next event.
+            // Only data has come. The reactor is told that there is nothing to read, so that it
+            // reports the next event.
             self.unreported = true;
             let _ = self.socket.try_io(Interest::READABLE, || {
                 Err::<(), _>(io::ErrorKind::WouldBlock.into())
@@ -244,7 +246,7 @@ impl Transport for Tcp {
     }
 
     fn reset(self) {
-        // Refused only where the socket is gone already.
+        // This can fail only if the socket is gone already.
         let _ = socket2::SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
     }
 }

@@ -9,11 +9,11 @@ use std::time::SystemTime;
 
 use prometheus::proto::MetricType::{self, COUNTER, GAUGE};
 
-use super::export::{Certificate, Database, Knowledge, Sources};
 use super::logs;
 use super::metrics::{Counter, Kind, Kinds, Labels, Limit, Reload, Shard};
+use super::sources::{Certificate, Measured, MeasuredDatabase, Sources};
 
-/// The values of the labels, and the value, of each sample.
+/// The samples of a family: for each, the values of the labels, and the sample's value.
 pub(super) type Samples = Vec<(Vec<String>, f64)>;
 
 /// One family of counters or gauges.
@@ -22,14 +22,15 @@ pub(super) struct Family {
     pub(super) help: &'static str,
     pub(super) kind: MetricType,
     pub(super) labels: &'static [&'static str],
-    pub(super) read: fn(&Sources, &Knowledge) -> Samples,
+    pub(super) read: fn(&Sources, &Measured) -> Samples,
 }
 
-/// The histograms: name and text.
+/// The histogram of connects: its name and its text.
 pub(super) const CONNECT: (&str, &str) = (
     "osprey_upstream_connect_seconds",
     "How long connects to Hologres took, with name resolution and TLS.",
 );
+/// The histogram of Osprey's own work: its name and its text.
 pub(super) const OWN: (&str, &str) = (
     "osprey_own_seconds",
     "Osprey's own work on a cycle, in both directions, system calls included; waiting for neither side.",
@@ -39,7 +40,7 @@ const fn counter(
     name: &'static str,
     labels: &'static [&'static str],
     help: &'static str,
-    read: fn(&Sources, &Knowledge) -> Samples,
+    read: fn(&Sources, &Measured) -> Samples,
 ) -> Family {
     Family {
         name,
@@ -54,7 +55,7 @@ const fn gauge(
     name: &'static str,
     labels: &'static [&'static str],
     help: &'static str,
-    read: fn(&Sources, &Knowledge) -> Samples,
+    read: fn(&Sources, &Measured) -> Samples,
 ) -> Family {
     Family {
         name,
@@ -108,8 +109,8 @@ pub(super) const FAMILIES: &[Family] = &[
         "osprey_tls_certificate_expiry_timestamp_seconds",
         &["certificate", "name"],
         "When a certificate that Osprey shows expires, or another one of its chain.",
-        |_, knowledge| {
-            let all = knowledge.certificates.iter();
+        |_, measured| {
+            let all = measured.certificates.iter();
             let sample = |one: &Certificate| {
                 let labels = vec![one.shown_to.label().into(), one.name.clone()];
                 (labels, since_epoch(one.expires))
@@ -122,7 +123,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "osprey_sessions",
         &[],
         "Sessions that are logged in now.",
-        |_, knowledge| one(knowledge.progress.sessions),
+        |_, measured| one(measured.open.sessions),
     ),
     counter(
         "osprey_sessions_opened_total",
@@ -146,19 +147,19 @@ pub(super) const FAMILIES: &[Family] = &[
         "osprey_greetings",
         &[],
         "Connections that have not said yet what they want.",
-        |_, knowledge| one(knowledge.progress.greetings),
+        |_, measured| one(measured.open.greetings),
     ),
     gauge(
         "osprey_logins",
         &[],
         "Logins in progress.",
-        |_, knowledge| one(knowledge.progress.logins),
+        |_, measured| one(measured.open.logins),
     ),
     gauge(
         "osprey_cancels",
         &[],
         "Cancel requests on their way to Hologres.",
-        |_, knowledge| one(knowledge.progress.cancels),
+        |_, measured| one(measured.open.cancels),
     ),
     counter(
         "osprey_proxy_headers_total",
@@ -280,7 +281,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "osprey_key_cache_records",
         &[],
         "Records in the key cache.",
-        |_, knowledge| one(knowledge.key_records),
+        |_, measured| one(measured.key_records),
     ),
     counter(
         "osprey_key_cache_stale_answers_total",
@@ -309,31 +310,31 @@ pub(super) const FAMILIES: &[Family] = &[
         "osprey_catalog_protected_relations",
         &["upstream", "database"],
         "Relations known to lead to encrypted data.",
-        |_, knowledge| databases(knowledge, |db| Some(db.protected_relations as f64)),
+        |_, measured| databases(measured, |db| Some(db.protected_relations as f64)),
     ),
     gauge(
         "osprey_catalog_snapshot_age_seconds",
         &["upstream", "database"],
         "How long ago the database's catalogs were read.",
-        |_, knowledge| databases(knowledge, |db| Some(db.snapshot_age?.as_secs_f64())),
+        |_, measured| databases(measured, |db| Some(db.snapshot_age?.as_secs_f64())),
     ),
     gauge(
         "osprey_catalog_reading_overdue_seconds",
         &["upstream", "database"],
         "How long a reading of the database's catalogs has been due and has not succeeded; 0: none is due.",
-        |_, knowledge| databases(knowledge, |db| Some(db.overdue?.as_secs_f64())),
+        |_, measured| databases(measured, |db| Some(db.overdue?.as_secs_f64())),
     ),
     counter(
         "osprey_catalog_refreshes_total",
         &["upstream", "database"],
         "Readings of a database's catalogs that succeeded.",
-        |_, knowledge| databases(knowledge, |db| Some(db.refreshes as f64)),
+        |_, measured| databases(measured, |db| Some(db.refreshes as f64)),
     ),
     counter(
         "osprey_catalog_refresh_failures_total",
         &["upstream", "database"],
         "Readings of a database's catalogs that failed.",
-        |_, knowledge| databases(knowledge, |db| Some(db.refresh_failures as f64)),
+        |_, measured| databases(measured, |db| Some(db.refresh_failures as f64)),
     ),
 ];
 
@@ -382,10 +383,10 @@ fn outcomes(one: (&str, u64), other: (&str, u64)) -> Samples {
         .into()
 }
 
-fn databases(knowledge: &Knowledge, value: impl Fn(&Database) -> Option<f64>) -> Samples {
-    let sample = |database: &Database| {
+fn databases(measured: &Measured, value: impl Fn(&MeasuredDatabase) -> Option<f64>) -> Samples {
+    let sample = |database: &MeasuredDatabase| {
         let labels = vec![database.upstream.clone(), database.name.clone()];
         Some((labels, value(database)?))
     };
-    knowledge.databases.iter().filter_map(sample).collect()
+    measured.databases.iter().filter_map(sample).collect()
 }

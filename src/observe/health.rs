@@ -38,13 +38,13 @@ impl State {
 pub struct Health(AtomicU8);
 
 impl Health {
-    /// Every listener accepts connections.
+    /// Notes that every listener accepts connections.
     pub fn ready(&self) {
         self.0.store(State::Ready as u8, Ordering::Release);
         systemd::notify(&[NotifyState::Ready, NotifyState::Status(ACCEPTING)]);
     }
 
-    /// The configuration is being read again.
+    /// Notes that the configuration is being read again.
     pub fn reloading(&self) {
         if self.state() == State::Ready
             && let Ok(now) = NotifyState::monotonic_usec_now()
@@ -53,7 +53,7 @@ impl Health {
         }
     }
 
-    /// It has been read; `outcome` is what is to be seen of it where it is not in force.
+    /// Notes that it has been read; `outcome` is what is to be seen of it where it is not in force.
     pub fn reloaded(&self, outcome: Result<(), &str>) {
         if self.state() == State::Ready {
             let status = NotifyState::Status(outcome.err().unwrap_or(ACCEPTING));
@@ -61,7 +61,7 @@ impl Health {
         }
     }
 
-    /// No more clients are to be sent: the listeners are closed, or soon will be.
+    /// Notes that no more clients are to be sent: the listeners are closed, or soon will be.
     pub fn draining(&self) {
         self.0.store(State::Draining as u8, Ordering::Release);
         let status = NotifyState::Status("draining: sessions may finish what they are at");

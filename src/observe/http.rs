@@ -99,7 +99,7 @@ async fn connection(stream: TcpStream, site: Arc<Site>) {
         .header_read_timeout(HEAD_TIMEOUT)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    // How a scraper's connection ends is of no interest: what it missed, it asks for again.
+    // It does not matter how a scraper's connection ends: what it missed, it asks for again.
     let _ = tokio::time::timeout(REQUEST_TIMEOUT, connection).await;
 }
 

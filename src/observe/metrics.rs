@@ -133,7 +133,7 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// The names of all.
+    /// The keys of all these settings, each at its own index.
     pub const NAMES: &[&str] = &[
         "limits.max_sessions",
         "limits.max_sessions_per_address",
@@ -248,7 +248,7 @@ pub trait Scale: 'static {
 /// Bounds that a histogram has at most.
 pub const MAX_BOUNDS: usize = 15;
 
-/// Of connects: 0.25 ms (same rack) to 10 s (the default time-out).
+/// The bounds for connects: 0.25 ms (same rack) to 10 s (the default time-out).
 #[derive(Debug, Default)]
 pub struct Connects;
 
@@ -270,7 +270,7 @@ impl Scale for Connects {
     ];
 }
 
-/// Of Osprey's own work: 1 µs to 16 ms, each twice the one before.
+/// The bounds for Osprey's own work: 1 µs to 16 ms, each twice the one before.
 #[derive(Debug, Default)]
 pub struct OwnWork;
 

@@ -1,10 +1,10 @@
 //! Metrics, health, logs: what an operator sees of a running Osprey.
 //!
-//! Sessions move the counters of their worker's [`metrics::Shard`]; [`export::Metrics`] sums the
+//! Sessions move the counters of their worker's [`metrics::Shard`]; [`Metrics`] sums the
 //! shards when Prometheus asks; [`http`] serves that, and the probes of [`health::Health`];
 //! [`logs`] writes to standard error; [`reloads`] keeps what became of the configuration.
 
-pub mod export;
+mod export;
 mod families;
 pub mod health;
 pub mod http;
@@ -12,7 +12,9 @@ pub mod logs;
 pub mod metrics;
 pub mod reloads;
 pub mod secrets;
+mod sources;
 pub mod systemd;
 
 pub use export::Metrics;
 pub use health::Health;
+pub use sources::{Certificate, Measured, MeasuredDatabase, OpenConnections, ShownTo};

@@ -4,8 +4,11 @@
 //! Sessions read the present snapshot and never wait for any of it.
 
 mod assemble;
+mod borrowed;
+mod borrowing;
+mod common;
 mod database;
-mod loan;
+mod pace;
 mod refresh;
 
 use std::sync::Arc;
@@ -16,26 +19,20 @@ use dashmap::DashMap;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+pub use borrowed::BorrowedReading;
 pub use database::{DatabaseCounts, DatabaseKnowledge};
-pub use loan::Loan;
 
-use crate::catalog::{Service, database_name};
-use crate::config::{Catalog, Keys, ProjectRule, TablePattern, Upstream};
-use crate::keys::{self, KeyCache, KeyProvider, Lesson, SystemClock};
+use common::{CatalogReader, Common, Rules};
+
+use crate::catalog::database_name;
+use crate::config::{Keys, Upstream};
+use crate::keys::{KeyCache, LessonOutcome, SystemClock};
 use crate::net::Endpoint;
-use crate::observe::export;
+use crate::observe::{Measured, MeasuredDatabase};
 
 /// Databases kept in mind at a time. Their names come from clients, which may make them up; beyond
 /// this, those that no session uses are forgotten.
 const MAX_DATABASES: usize = 1_000;
-
-/// When to read once more after DDL: Hologres' front ends lag behind one another.
-const FOLLOW_UP: Duration = Duration::from_secs(1);
-/// Under unending DDL a database's catalogs are being read at most a fifth of the time.
-const REST_PER_WORK: u32 = 4;
-/// The first wait after a failed reading; each further one is twice as long, up to the refresh
-/// interval.
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
 /// How often the end of the process looks whether the last lessons have been taken in.
 const LESSON_TICK: Duration = Duration::from_millis(5);
@@ -45,68 +42,6 @@ pub struct Knowledge {
     common: Arc<Common>,
     runtime: Handle,
     databases: DashMap<String, Arc<DatabaseKnowledge>, foldhash::fast::RandomState>,
-}
-
-/// What all databases share.
-struct Common {
-    rules: ArcSwap<Rules>,
-    /// Moves when `rules` does.
-    changes: watch::Sender<u64>,
-    keys: KeyCache,
-}
-
-/// The part of the settings that matters here.
-#[derive(Clone)]
-struct Rules {
-    projects: Vec<ProjectRule>,
-    patterns: Vec<TablePattern>,
-    reading: Reading,
-    refresh: Duration,
-    keys: Keys,
-}
-
-/// How the catalogs are read.
-#[derive(Clone)]
-enum Reading {
-    /// By the service account.
-    Account(Service),
-    /// By the sessions of clients, see [`loan`].
-    Borrowed {
-        /// The foreign servers that are MaxCompute's.
-        servers: Vec<String>,
-    },
-    /// They are not.
-    Off,
-    /// Not any more: what was read stays known to the sessions that are still there.
-    Retired,
-}
-
-impl Reading {
-    fn new(catalog: &Catalog, endpoint: Arc<Endpoint>) -> Self {
-        match Service::new(catalog, endpoint) {
-            Some(service) => Self::Account(service),
-            None if catalog.borrow => Self::Borrowed {
-                servers: catalog.servers.clone(),
-            },
-            None => Self::Off,
-        }
-    }
-}
-
-impl Rules {
-    fn new(settings: &Upstream, keys: &Keys, endpoint: Arc<Endpoint>) -> Self {
-        Self {
-            projects: settings.protect.projects.clone(),
-            patterns: settings.protect.tables.clone(),
-            reading: Reading::new(&settings.catalog, endpoint),
-            refresh: settings.catalog.refresh,
-            keys: keys.clone(),
-        }
-    }
-
-    fn provider(&self) -> Arc<dyn KeyProvider> {
-        keys::configured(&self.projects, self.keys.cloud.as_ref())
-    }
 }
 
 impl Knowledge {
@@ -151,9 +86,8 @@ impl Knowledge {
                 .retain(|_, database| Arc::strong_count(database) > 1);
         }
         let entry = self.databases.entry(name.to_owned());
-        let known = entry.or_insert_with(|| {
-            DatabaseKnowledge::start(name, Arc::clone(&self.common), &self.runtime)
-        });
+        let known =
+            entry.or_insert_with(|| refresh::start(name, Arc::clone(&self.common), &self.runtime));
         Arc::clone(&known)
     }
 
@@ -172,12 +106,12 @@ impl Knowledge {
 
     /// HQE failed on data of this MaxCompute project: its tables are protected in every database,
     /// until a lookup says otherwise or the lesson is a day old.
-    pub fn learn_project(&self, project: &str) -> Lesson {
+    pub fn learn_project(&self, project: &str) -> LessonOutcome {
         self.common.keys.learn(project)
     }
 
     /// What the metrics say of all this, now; `upstream` is the name it goes by.
-    pub fn measure(&self, upstream: &str) -> export::Knowledge {
+    pub fn measure(&self, upstream: &str) -> Measured {
         let keys = &self.common.keys;
         let counted = keys.metrics();
         let mut lessons = (counted.learned.get(), counted.contradicted.get());
@@ -185,7 +119,7 @@ impl Knowledge {
             let counts = database.counts();
             lessons.0 += counts.lessons.get();
             lessons.1 += counts.lessons_contradicted.get();
-            export::Database {
+            MeasuredDatabase {
                 upstream: upstream.to_owned(),
                 name: database.name().to_owned(),
                 snapshot_age: database.reading_age(),
@@ -196,7 +130,7 @@ impl Knowledge {
             }
         });
         let databases = databases.collect();
-        export::Knowledge {
+        Measured {
             key_lookups: counted.lookups.get(),
             key_lookup_failures: counted.failures.get(),
             key_cache_hits: counted.hits.get(),
@@ -207,7 +141,7 @@ impl Knowledge {
             lessons_learned: lessons.0,
             lessons_contradicted: lessons.1,
             databases,
-            ..export::Knowledge::default()
+            ..Measured::default()
         }
     }
 
@@ -239,7 +173,7 @@ impl Knowledge {
     /// known, and nobody connects to it on Osprey's own account, a reading under way included.
     pub fn retire(&self) {
         self.common.rules.rcu(|rules| Rules {
-            reading: Reading::Retired,
+            reader: CatalogReader::Retired,
             ..Rules::clone(rules)
         });
         self.common.changes.send_modify(|changes| *changes += 1);

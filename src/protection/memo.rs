@@ -6,10 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::quality::RandomState;
 
-use super::{Decision, NameContext};
+use super::decision::Decision;
+use super::names::NameContext;
 
-/// Longer texts are not kept: reading them again costs less than what they would push out.
+/// The length up to which texts are remembered: reading a longer one again costs less than what it
+/// would push out.
 pub(super) const MAX_TEXT: usize = 64 << 10;
+
+/// Bytes that are remembered of texts that were read in full.
+pub(super) const READ_BYTES: usize = 8 << 20;
+
+/// Bytes that are remembered of texts that need not be read. There are more of these, and deciding them
+/// anew costs little.
+pub(super) const QUICK_BYTES: usize = 4 << 20;
 
 /// Shards keep sessions on different workers out of each other's way.
 const SHARDS: usize = 16;
@@ -55,7 +64,7 @@ impl Hasher {
 }
 
 impl Memo {
-    /// One that holds about so many bytes.
+    /// A memo that holds about so many bytes.
     pub(super) fn new(bytes: usize) -> Self {
         Self {
             shards: Default::default(),
@@ -63,6 +72,8 @@ impl Memo {
         }
     }
 
+    /// The decision that is remembered for this text and these names; `hash` is their key, see
+    /// [`Hasher`].
     pub(super) fn get(&self, hash: u64, text: &[u8], names: &NameContext) -> Option<Arc<Decision>> {
         let shard = self
             .shard(hash)
@@ -72,6 +83,8 @@ impl Memo {
         (*entry.text == *text && entry.names == *names).then(|| Arc::clone(&entry.decision))
     }
 
+    /// Remembers a decision. If that is more than the memo may hold, a sixteenth of it is
+    /// forgotten.
     pub(super) fn insert(
         &self,
         hash: u64,

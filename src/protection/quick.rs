@@ -1,14 +1,14 @@
-//! Decisions that need no reading: what the first keyword says of a text that holds no name of
-//! interest. The answers are made once and shared.
+//! Decisions that need no reading. They go by the first keyword of a text that holds no name of
+//! interest; the few possible answers are made once and shared.
 
 use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
+use super::decision::Decision;
 use super::relations::Relations;
-use super::{Change, Decision, Effects};
 use crate::sql::lexer::{is_space, is_word, is_word_start};
-use crate::sql::{self, Keyword};
+use crate::sql::{self, Change, Effects, Keyword};
 
 /// Up to this many names the matcher is a full DFA: twice as fast, and still small.
 const MAX_DFA_NAMES: usize = 100;
@@ -49,6 +49,7 @@ enum Class {
 }
 
 impl Quick {
+    /// A matcher for the names of these relations and functions.
     pub(super) fn new(relations: &Relations) -> Self {
         let mut names: Vec<Vec<u8>> = MUST_BE_READ.iter().map(|word| word.to_vec()).collect();
         names.extend(
@@ -77,7 +78,7 @@ impl Quick {
         let answer = |effects, change: Option<Change>| {
             Arc::new(Decision {
                 effects,
-                changes: change.into_iter().collect(),
+                changes: change.into_iter().map(Into::into).collect(),
                 ..Decision::default()
             })
         };
@@ -95,7 +96,7 @@ impl Quick {
         }
     }
 
-    /// The short statements that begin and end transactions.
+    /// The decision for a short statement that does nothing but begin or end a transaction.
     pub(super) fn transaction(&self, text: &[u8]) -> Option<Arc<Decision>> {
         if text.len() > 32 {
             return None;
@@ -122,7 +123,7 @@ impl Quick {
         }
     }
 
-    /// The decision, if the text need not be read.
+    /// The decision for a text that need not be read; `None`: it must be.
     pub(super) fn decide(&self, text: &[u8]) -> Option<Arc<Decision>> {
         let text = trim(text);
         let class = self.class(text)?;
@@ -141,7 +142,8 @@ impl Quick {
         plain.then(|| Arc::clone(decision))
     }
 
-    /// The same for the head of a text: only a writing one need not be read.
+    /// The decision for a text of which only the head is in hand. Only that of a statement that
+    /// writes need not be read.
     pub(super) fn decide_prefix(&self, head: &[u8]) -> Option<Arc<Decision>> {
         let Class::Writes = self.class(trim(head))? else {
             return None;

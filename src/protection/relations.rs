@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::{NameContext, Reason};
+use super::names::NameContext;
+use super::reason::Reason;
 use crate::config::TablePattern;
 use crate::glob::Glob;
 use crate::sql::RelationName;
@@ -25,6 +26,7 @@ pub(super) enum Standing {
 }
 
 impl Standing {
+    /// The graver of the two: protected before foreign before plain.
     pub(super) fn or_graver(self, other: Self) -> Self {
         let weight = |standing: &Self| match standing {
             Self::Protected(_) => 2,
@@ -82,6 +84,7 @@ pub(super) struct Relations {
 }
 
 impl Relations {
+    /// No relations yet, of this database.
     pub(super) fn new(database: &str) -> Self {
         Self {
             database: database.to_owned(),
@@ -94,29 +97,31 @@ impl Relations {
         }
     }
 
+    /// The database's name.
     pub(super) fn database(&self) -> &str {
         &self.database
     }
 
-    /// Of two statements about one relation the graver counts.
+    /// Adds a relation that is read. If it is there already, the graver of the two standings
+    /// counts.
     pub(super) fn insert(&mut self, schema: &str, name: &str, standing: Standing) {
         self.note_encoding(name, &standing);
         insert(&mut self.by_name, schema, name, standing);
     }
 
-    /// The same for functions.
+    /// Adds a function that is called; of two standings the graver counts.
     pub(super) fn insert_function(&mut self, schema: &str, name: &str, standing: Standing) {
         self.note_encoding(name, &standing);
         insert(&mut self.functions, schema, name, standing);
     }
 
-    /// The same for what reads when it is written.
+    /// Adds a relation that reads others when it is written; of two standings the graver counts.
     pub(super) fn insert_written(&mut self, schema: &str, name: &str, standing: Standing) {
         self.note_encoding(name, &standing);
         insert(&mut self.written, schema, name, standing);
     }
 
-    /// A relation that was inserted leads on only through what inherits from it.
+    /// Notes that a relation which was added leads on only through what inherits from it.
     pub(super) fn set_inherited(&mut self, schema: &str, name: &str) {
         let entries = self.by_name.get_mut(name.as_bytes()).into_iter().flatten();
         for entry in entries.filter(|entry| *entry.schema == *schema) {
@@ -124,7 +129,7 @@ impl Relations {
         }
     }
 
-    /// A function runs no text; it may read no more than that.
+    /// Notes that a function runs no text, and whether it does nothing but read.
     pub(super) fn insert_runs_no_text(&mut self, schema: &str, name: &str, only_reads: bool) {
         let functions = self.run_no_text.entry(name.as_bytes().into()).or_default();
         functions.push(RunsNoText {
@@ -141,6 +146,7 @@ impl Relations {
         }
     }
 
+    /// Adds a pattern of the operator's, whose relations are protected for this reason.
     pub(super) fn add_pattern(&mut self, pattern: &TablePattern, reason: Arc<Reason>) {
         if !pattern.table.is_ascii() {
             self.not_ascii.get_or_insert_with(|| Arc::clone(&reason));
@@ -155,13 +161,13 @@ impl Relations {
         });
     }
 
-    /// True if a protected relation may be spelled in bytes that only its client's encoding explains:
-    /// names here are UTF-8, those in a text of a GBK client are not.
+    /// True if a protected relation has a name beyond ASCII. Names here are in UTF-8; a client with
+    /// another encoding, GBK say, writes such a name in other bytes.
     pub(super) fn has_names_beyond_ascii(&self) -> bool {
         self.not_ascii.is_some()
     }
 
-    /// Names of relations and functions that are not plain, for the matcher.
+    /// The names of all relations and functions that are not plain, for the matcher.
     pub(super) fn names(&self) -> impl Iterator<Item = &[u8]> {
         self.by_name
             .iter()
@@ -176,13 +182,13 @@ impl Relations {
             .map(|name| &**name)
     }
 
-    /// What every name that a pattern matches contains, for the matcher; an empty one says that a
-    /// pattern may match any name.
+    /// For each pattern, the longest run of characters that every name has which it matches, for
+    /// the matcher. An empty one says that the pattern may match any name.
     pub(super) fn pattern_literals(&self) -> impl Iterator<Item = &[u8]> {
         self.patterns.iter().map(|pattern| pattern.table.literal())
     }
 
-    /// All relations given one by one: schema, name, standing.
+    /// All relations that were added: schema, name, standing.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str, &Standing)> {
         self.by_name.iter().flat_map(|(name, entries)| {
             let name = std::str::from_utf8(name).unwrap_or_default();
@@ -192,12 +198,19 @@ impl Relations {
         })
     }
 
-    /// Why one who reads whatever there is reads something protected.
+    /// The relations among these that are protected: schema, name, reason.
+    pub(super) fn protected(&self) -> impl Iterator<Item = (&str, &str, &Arc<Reason>)> {
+        self.iter()
+            .filter_map(|(schema, name, standing)| match standing {
+                Standing::Protected(reason) => Some((schema, name, reason)),
+                _ => None,
+            })
+    }
+
+    /// Some reason why a statement that may read any relation reads a protected one; `None` if none
+    /// is protected.
     pub(super) fn any_protected(&self) -> Option<Arc<Reason>> {
-        let by_name = self.iter().find_map(|(_, _, standing)| match standing {
-            Standing::Protected(reason) => Some(reason),
-            _ => None,
-        });
+        let by_name = self.protected().map(|(_, _, reason)| reason).next();
         let by_pattern = || {
             let here = self.patterns.iter().find(|pattern| pattern.here);
             here.map(|pattern| &pattern.reason)
@@ -211,7 +224,8 @@ impl Relations {
         if let Some(reason) = &self.not_ascii
             && std::str::from_utf8(name).is_err()
         {
-            // Which one it is cannot be told without the client's encoding: the safe side.
+            // Without the client's encoding it cannot be told which relation is meant, so it is
+            // taken for a protected one.
             return Standing::Protected(Arc::clone(reason));
         }
         match (&relation.database, &relation.schema) {
@@ -226,7 +240,8 @@ impl Relations {
         }
     }
 
-    /// How an identifier stands that may or may not be a relation or function: the safe side.
+    /// How an identifier stands that may be the name of a relation or function, or of neither. The
+    /// gravest of what it may mean counts.
     pub(super) fn resolve_mention(&self, relation: &RelationName<'_>) -> Standing {
         let standing = self.resolve(relation, &NameContext::default());
         standing
@@ -234,19 +249,21 @@ impl Relations {
             .or_graver(self.resolve_call(relation))
     }
 
-    /// How a relation stands that is written. What hides it is not asked: any of that name counts.
+    /// How a relation stands that is written. Whatever the search path says, any relation of that
+    /// name counts.
     pub(super) fn resolve_write(&self, relation: &RelationName<'_>) -> Standing {
         gravest(&self.written, relation)
     }
 
-    /// How a function that is called stands. Which one of a name it is, the arguments' types say as
-    /// much as the search path: any of that name counts.
+    /// How a function stands that is called. Which function of a name is meant depends on the
+    /// arguments' types as much as on the search path, so any of that name counts.
     pub(super) fn resolve_call(&self, function: &RelationName<'_>) -> Standing {
         gravest(&self.functions, function)
     }
 
-    /// How a function stands that bears the name of one of PostgreSQL's: `pg_catalog` is searched
-    /// first, so it can only be one on the search path whose arguments fit better.
+    /// How a function stands that is called by a name which one of PostgreSQL's functions has.
+    /// `pg_catalog` is searched first, so that another can be meant only if it is on the search
+    /// path and its arguments fit better.
     pub(super) fn resolve_own_call(
         &self,
         function: &RelationName<'_>,
@@ -267,12 +284,12 @@ impl Relations {
             })
     }
 
-    /// True if the strings of a call, or what the function makes of them, may be run.
+    /// True if the strings in a call of this function, or what it makes of them, may be run as SQL.
     pub(super) fn may_run_text(&self, function: &RelationName<'_>) -> bool {
         self.run_no_text(function).next().is_none()
     }
 
-    /// True if a function, whichever of its name it is, does nothing but read.
+    /// True if every function of this name does nothing but read.
     pub(super) fn only_reads(&self, function: &RelationName<'_>) -> bool {
         let mut functions = self.run_no_text(function).peekable();
         functions.peek().is_some() && functions.all(|function| function.only_reads)
@@ -330,8 +347,9 @@ impl Relations {
         let schemas = implicit.into_iter().chain(path.iter().map(String::as_str));
         for schema in schemas {
             let schema = if schema == "$user" { user } else { schema };
-            // Of a name that is known, every relation is: where none is given, there is none. A
-            // name that is not known may exist wherever a pattern matches.
+            // If any relation of this name is known, all of them are, so a schema for which none is
+            // known has none. A name that is not known may exist in any schema where a pattern
+            // matches.
             let known = entries.iter().any(|entry| *entry.schema == *schema);
             if known || (entries.is_empty() && !is_system_name(name)) {
                 match self.qualified(schema.as_bytes(), name, only) {

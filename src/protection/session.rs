@@ -1,27 +1,14 @@
-//! What a session has changed for itself: where its names lead, and what it has made that the
-//! catalogs do not say yet. A value with its history through transactions and savepoints; each
-//! [`Change`] comes from a statement that has succeeded.
+//! What a session has changed for itself: how its names resolve, and what it has made that the
+//! catalogs do not say yet. It is a value that is followed through transactions and savepoints;
+//! each [`SessionChange`] comes from a statement that has succeeded.
 
 use std::sync::Arc;
 
-use super::{NameContext, Reason};
+use super::names::NameContext;
+use super::reason::Reason;
+use crate::sql::{Change, Value, WrittenName};
 
-/// A relation's or function's name in a text, folded: the schema, if it is written, and the name.
-pub type Written = (Option<String>, String);
-
-/// What a setting becomes.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Value<T> {
-    /// This.
-    Is(T),
-    /// What it was at login.
-    #[default]
-    Default,
-    /// Something that the text does not say.
-    Unknown,
-}
-
-/// Where something leads that a session has made.
+/// Where a relation or function leads that a session has made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Leads {
     /// Not to MaxCompute.
@@ -34,75 +21,49 @@ pub enum Leads {
 
 /// What a statement changes for its session, once it has succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// The search path.
-    SearchPath {
-        /// Its schemas.
-        path: Value<Vec<String>>,
-        /// Until the transaction ends.
-        local: bool,
-    },
-    /// The present role.
-    Role {
-        /// Its name; the default is the session's user.
-        role: Value<String>,
-        /// Until the transaction ends.
-        local: bool,
-    },
-    /// The session's user, and the present role with it.
-    User(Value<String>),
+pub enum SessionChange {
+    /// What its text alone says.
+    Stated(Change),
     /// A relation or function was made, replaced, or leads elsewhere now.
     Made {
         /// Its name.
-        name: Written,
+        name: WrittenName,
         /// A temporary relation: it hides others of its name.
         temporary: bool,
         /// Where it leads.
         leads: Leads,
     },
-    /// A relation is gone; it may have hidden another of its name.
-    Dropped(String),
-    /// Names may lead anywhere: a schema was renamed or dropped, or what was done is not known.
-    Anything,
-    /// `DISCARD TEMP`
-    DiscardTemporary,
-    /// `DISCARD ALL`
-    DiscardAll,
-    /// A transaction begins.
-    Begin,
-    /// It is committed.
-    Commit,
-    /// It is rolled back.
-    Rollback,
-    /// A savepoint.
-    Savepoint(String),
-    /// Back to one.
-    RollbackTo(String),
+}
+
+impl From<Change> for SessionChange {
+    fn from(change: Change) -> Self {
+        Self::Stated(change)
+    }
 }
 
 /// What a session has made and dropped since the catalogs were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Own {
     temporary: Vec<(String, Leads)>,
-    made: Vec<(Written, Leads)>,
+    made: Vec<(WrittenName, Leads)>,
     dropped: Vec<String>,
     anything: bool,
 }
 
 impl Own {
-    /// True if all names lead where the catalogs say.
+    /// True if every name leads where the catalogs say.
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// True if no name leads to MaxCompute that does not by the catalogs.
+    /// True if every name that leads to MaxCompute does so by the catalogs, too.
     pub(super) fn adds_nothing(&self) -> bool {
         let nowhere = |leads: &Leads| *leads == Leads::Nowhere;
         self.made.iter().all(|(_, leads)| nowhere(leads))
             && self.temporary.iter().all(|(_, leads)| nowhere(leads))
     }
 
-    /// Where the temporary relation leads that an unqualified name means, if there is one.
+    /// Where the session's temporary relation of this name leads, if there is one.
     pub(super) fn temporary(&self, name: &[u8]) -> Option<&Leads> {
         let mut found = self.temporary.iter();
         found
@@ -110,7 +71,8 @@ impl Own {
             .map(|(_, leads)| leads)
     }
 
-    /// Where relations and functions of its own lead that a name may mean.
+    /// Where the relations and functions lead that the session has made and that this name may
+    /// mean.
     pub(super) fn made(&self, schema: Option<&[u8]>, name: &[u8]) -> impl Iterator<Item = &Leads> {
         let meant = self.made.iter().filter(move |((its_schema, its_name), _)| {
             its_name.as_bytes() == name
@@ -123,12 +85,13 @@ impl Own {
         meant.map(|(_, leads)| leads)
     }
 
-    /// True if any relation of a name may be meant, whatever the search path says.
+    /// True if a name may mean any relation that bears it, whatever the search path says.
     pub(super) fn is_open(&self, name: &[u8]) -> bool {
         self.anything || self.dropped.iter().any(|known| known.as_bytes() == name)
     }
 
-    /// True if a schema in a name may not be the one that the catalogs know.
+    /// True if a schema that is written in front of a name may not be the one that the catalogs
+    /// know.
     pub(super) fn any_schema(&self) -> bool {
         self.anything
     }
@@ -146,17 +109,6 @@ fn remember<T: PartialEq>(known: &mut Vec<T>, new: T) {
         known.remove(0);
     }
     known.push(new);
-}
-
-impl<T> Value<T> {
-    /// The value, if it is known.
-    fn or<'a>(&'a self, default: Option<&'a T>) -> Option<&'a T> {
-        match self {
-            Self::Is(value) => Some(value),
-            Self::Default => default,
-            Self::Unknown => None,
-        }
-    }
 }
 
 /// Settings and relations at one point of a session.
@@ -181,6 +133,7 @@ pub struct SessionNames {
     /// What holds again after ROLLBACK, and after ROLLBACK TO each savepoint.
     saved: Vec<(Option<String>, Scope)>,
     now: NameContext,
+    epoch: u32,
 }
 
 impl SessionNames {
@@ -192,10 +145,11 @@ impl SessionNames {
             scope: Scope::default(),
             saved: Vec::new(),
             now: login,
+            epoch: 0,
         }
     }
 
-    /// A session of which no more is known than how its names resolve now.
+    /// A session of which nothing is known but how its names resolve now.
     pub(super) fn somewhere(now: NameContext) -> Self {
         let path = now.search_path.clone();
         Self {
@@ -208,6 +162,7 @@ impl SessionNames {
             },
             saved: Vec::new(),
             now,
+            epoch: 0,
         }
     }
 
@@ -216,6 +171,7 @@ impl SessionNames {
         &self.now
     }
 
+    /// What the session has made and dropped.
     pub(super) fn own(&self) -> &Own {
         &self.scope.own
     }
@@ -225,37 +181,62 @@ impl SessionNames {
         !self.saved.is_empty()
     }
 
-    /// A text has succeeded that changes this: its changes in order. What is local to a transaction
-    /// is over if none is open behind it.
-    pub fn apply(&mut self, changes: &[Change]) {
-        self.change(changes);
+    /// Takes in the changes of a text that has succeeded, in their order. What is local to a
+    /// transaction is over at once if no transaction is open.
+    pub fn apply(&mut self, changes: &[SessionChange]) {
+        let before = self.scope.clone();
+        self.follow_all(changes);
         if !self.in_transaction() {
             self.end_local();
         }
-        self.resolve();
+        self.resolve_unless(&before);
     }
 
-    /// The catalogs have been read since: they say what had to be remembered of committed DDL.
+    /// Changes whenever a name may lead elsewhere than before.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Forgets what had to be remembered of committed DDL: the catalogs have been read since, and
+    /// say it.
     pub fn catalogs_were_read(&mut self) {
         if !self.in_transaction() {
             let own = Arc::make_mut(&mut self.scope.own);
             own.made.clear();
             own.dropped.clear();
             own.anything = false;
+            self.epoch = self.epoch.wrapping_add(1);
         }
     }
 
-    /// The changes of one statement within a text.
-    pub(super) fn change(&mut self, changes: &[Change]) {
+    /// Takes in the changes of one statement, within a text that has more.
+    pub(super) fn change(&mut self, changes: &[SessionChange]) {
+        let before = self.scope.clone();
+        self.follow_all(changes);
+        self.resolve_unless(&before);
+    }
+
+    fn follow_all(&mut self, changes: &[SessionChange]) {
         for change in changes {
-            self.change_one(change);
+            match change {
+                SessionChange::Stated(change) => self.follow(change),
+                SessionChange::Made {
+                    name,
+                    temporary,
+                    leads,
+                } => self.make(name, *temporary, leads),
+            }
         }
-        if !changes.is_empty() {
+    }
+
+    fn resolve_unless(&mut self, before: &Scope) {
+        if self.scope != *before {
+            self.epoch = self.epoch.wrapping_add(1);
             self.resolve();
         }
     }
 
-    fn change_one(&mut self, change: &Change) {
+    fn follow(&mut self, change: &Change) {
         let scope = &mut self.scope;
         match change {
             Change::SearchPath { path, local: true } => scope.local_path = Some(path.clone()),
@@ -272,26 +253,6 @@ impl SessionNames {
                 scope.user = user.clone();
                 scope.role = Value::Default;
                 scope.local_role = None;
-            }
-            Change::Made {
-                name: (_, name),
-                temporary: true,
-                leads,
-            } => {
-                let own = Arc::make_mut(&mut scope.own);
-                own.temporary.retain(|(known, _)| known != name);
-                // One more that is not remembered hides nothing: the safe side.
-                if own.temporary.len() < MAX_OWN {
-                    own.temporary.push((name.clone(), leads.clone()));
-                }
-            }
-            Change::Made {
-                leads: Leads::Nowhere,
-                ..
-            } => {}
-            Change::Made { name, leads, .. } => {
-                let made = &mut Arc::make_mut(&mut scope.own).made;
-                remember(made, (name.clone(), leads.clone()));
             }
             Change::Dropped(name) => {
                 let own = Arc::make_mut(&mut scope.own);
@@ -324,7 +285,7 @@ impl SessionNames {
             Change::Savepoint(name) if self.saved.len() < MAX_SAVED => {
                 self.saved.push((Some(name.clone()), scope.clone()));
             }
-            Change::Savepoint(_) => self.change_one(&Change::Anything),
+            Change::Savepoint(_) => self.follow(&Change::Anything),
             Change::RollbackTo(name) => {
                 let is_it = |(saved, _): &(Option<String>, Scope)| saved.as_ref() == Some(name);
                 if let Some(at) = self.saved.iter().rposition(is_it) {
@@ -332,6 +293,22 @@ impl SessionNames {
                     self.saved.truncate(at + 1);
                 }
             }
+        }
+    }
+
+    /// A relation or function of this name leads there from now on.
+    fn make(&mut self, name: &WrittenName, temporary: bool, leads: &Leads) {
+        if temporary {
+            let own = Arc::make_mut(&mut self.scope.own);
+            own.temporary.retain(|(known, _)| *known != name.1);
+            // A temporary relation that is not remembered hides no other, which errs on the safe
+            // side.
+            if own.temporary.len() < MAX_OWN {
+                own.temporary.push((name.1.clone(), leads.clone()));
+            }
+        } else if *leads != Leads::Nowhere {
+            let made = &mut Arc::make_mut(&mut self.scope.own).made;
+            remember(made, (name.clone(), leads.clone()));
         }
     }
 
@@ -346,7 +323,7 @@ impl SessionNames {
         let role = scope.local_role.as_ref().unwrap_or(&scope.role).or(user);
         let path = scope.local_path.as_ref().unwrap_or(&scope.path);
         let path = path.or(self.login_path.as_ref());
-        // A path through the role's own schema is not known without the role.
+        // If the role is not known, neither is a path with the role's own schema in it.
         let is_known =
             |path: &&Vec<String>| role.is_some() || path.iter().all(|schema| schema != "$user");
         self.now = NameContext {
@@ -360,15 +337,19 @@ impl SessionNames {
 mod tests {
     use super::*;
 
-    fn path(schema: &str, local: bool) -> Change {
-        Change::SearchPath {
-            path: Value::Is(vec![schema.to_owned()]),
-            local,
-        }
+    fn stated(change: Change) -> SessionChange {
+        change.into()
     }
 
-    fn made(name: &str, temporary: bool) -> Change {
-        Change::Made {
+    fn path(schema: &str, local: bool) -> SessionChange {
+        stated(Change::SearchPath {
+            path: Value::Is(vec![schema.to_owned()]),
+            local,
+        })
+    }
+
+    fn made(name: &str, temporary: bool) -> SessionChange {
+        SessionChange::Made {
             name: (None, name.to_owned()),
             temporary,
             leads: Leads::ToMaxCompute,
@@ -387,36 +368,36 @@ mod tests {
     #[test]
     fn settings_follow_transactions_and_savepoints() {
         let mut session = session();
-        let mut after = |changes: &[Change]| {
+        let mut after = |changes: &[SessionChange]| {
             session.apply(changes);
             searched(&session)
         };
         assert_eq!(after(&[path("a", true)]), "$user,public", "no transaction");
-        assert_eq!(after(&[Change::Begin]), "$user,public");
+        assert_eq!(after(&[stated(Change::Begin)]), "$user,public");
         assert_eq!(after(&[path("a", true)]), "a");
-        assert_eq!(after(&[Change::Savepoint("s".into())]), "a");
+        assert_eq!(after(&[stated(Change::Savepoint("s".into()))]), "a");
         assert_eq!(after(&[path("b", false)]), "b");
-        assert_eq!(after(&[Change::Savepoint("s".into())]), "b");
+        assert_eq!(after(&[stated(Change::Savepoint("s".into()))]), "b");
         assert_eq!(after(&[path("c", true)]), "c");
-        assert_eq!(after(&[Change::RollbackTo("s".into())]), "b");
+        assert_eq!(after(&[stated(Change::RollbackTo("s".into()))]), "b");
         assert_eq!(after(&[path("c", true)]), "c");
-        assert_eq!(after(&[Change::Commit]), "b");
-        assert_eq!(after(&[Change::Begin, path("d", false)]), "d");
-        assert_eq!(after(&[Change::Rollback]), "b");
-        assert_eq!(after(&[Change::DiscardAll]), "$user,public");
+        assert_eq!(after(&[stated(Change::Commit)]), "b");
+        assert_eq!(after(&[stated(Change::Begin), path("d", false)]), "d");
+        assert_eq!(after(&[stated(Change::Rollback)]), "b");
+        assert_eq!(after(&[stated(Change::DiscardAll)]), "$user,public");
     }
 
     #[test]
     fn a_role_that_is_not_known_makes_its_schema_unknown() {
         let mut session = session();
-        let role = |role| Change::Role { role, local: false };
+        let role = |role| stated(Change::Role { role, local: false });
         session.apply(&[role(Value::Is("bob".into()))]);
         assert_eq!(session.names().user, "bob");
         session.apply(&[role(Value::Unknown)]);
         assert_eq!(searched(&session), "?");
         session.apply(&[path("a", false)]);
         assert_eq!(searched(&session), "a");
-        session.apply(&[Change::User(Value::Default), path("$user", false)]);
+        session.apply(&[stated(Change::User(Value::Default)), path("$user", false)]);
         assert_eq!(session.names().user, "ann");
         assert_eq!(searched(&session), "$user");
     }
@@ -425,30 +406,30 @@ mod tests {
     fn what_a_session_made_is_forgotten_when_the_catalogs_tell() {
         let mut session = session();
         session.apply(&[made("t", true), made("v", false)]);
-        session.apply(&[Change::Dropped("x".into())]);
+        session.apply(&[stated(Change::Dropped("x".into()))]);
         assert!(session.own().temporary(b"t").is_some() && session.own().is_open(b"x"));
         assert_eq!(session.own().made(Some(b"s"), b"v").count(), 1);
-        session.apply(&[Change::Begin]);
+        session.apply(&[stated(Change::Begin)]);
         session.catalogs_were_read();
         assert_eq!(session.own().made(None, b"v").count(), 1, "not committed");
-        session.apply(&[Change::Commit]);
+        session.apply(&[stated(Change::Commit)]);
         session.catalogs_were_read();
         assert_eq!(session.own().made(None, b"v").count(), 0);
         assert!(
             session.own().temporary(b"t").is_some(),
             "they do not tell of these"
         );
-        session.apply(&[Change::Anything]);
+        session.apply(&[stated(Change::Anything)]);
         assert!(session.own().is_open(b"y") && session.own().temporary(b"t").is_none());
     }
 
     #[test]
     fn memory_is_bounded_and_the_rest_is_the_safe_side() {
         let mut session = session();
-        session.apply(&[Change::Begin]);
+        session.apply(&[stated(Change::Begin)]);
         for number in 0..2_000 {
             session.apply(&[made(&number.to_string(), number % 2 == 0)]);
-            session.apply(&[Change::Savepoint(number.to_string())]);
+            session.apply(&[stated(Change::Savepoint(number.to_string()))]);
         }
         assert!(session.saved.len() <= MAX_SAVED && session.own().is_open(b"x"));
         assert!(session.own().made.len() <= MAX_OWN);

@@ -88,7 +88,7 @@ impl Acceptor {
         let greetings = &self.shared.admission.greetings;
         loop {
             let quota = self.shared.settings.load().limits.max_greetings;
-            greetings.has_room(quota.total).await;
+            greetings.wait_for_room(quota.total).await;
             let (stream, peer) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -97,7 +97,7 @@ impl Acceptor {
                     continue;
                 }
             };
-            // Accepting may have taken hours.
+            // The settings may have changed: accepting may have taken hours.
             let quota = self.shared.settings.load().limits.max_greetings;
             match greetings.wait(peer.ip(), quota).await {
                 Ok(place) => self.hand_over(stream, peer, place).await,

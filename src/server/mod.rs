@@ -23,8 +23,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::advice;
 use crate::config::Settings;
 use crate::net::{TcpNetwork, tls};
-use crate::observe::export::{Knowledge, Progress};
-use crate::observe::{Health, Metrics, http, logs};
+use crate::observe::{Health, Measured, Metrics, OpenConnections, http, logs};
 use crate::session::world::Routes;
 use crate::session::{Admission, Registry, Shared};
 use crate::upstream::{TlsFiles, Upstreams};
@@ -148,7 +147,7 @@ impl Server {
             network: TcpNetwork,
         });
         let asked = Arc::downgrade(&shared);
-        shared.metrics.ask_knowledge(move || {
+        shared.metrics.ask_measured(move || {
             asked
                 .upgrade()
                 .map(|shared| measure(&shared))
@@ -263,15 +262,15 @@ fn say_accepting(addresses: &[SocketAddr], shared: &Shared<TcpNetwork>) {
 }
 
 /// What the metrics say of all that is no counter of a worker's, now.
-fn measure(shared: &Shared<TcpNetwork>) -> Knowledge {
-    let mut known = Knowledge::default();
+fn measure(shared: &Shared<TcpNetwork>) -> Measured {
+    let mut known = Measured::default();
     let upstreams = shared.upstreams.load();
     for upstream in upstreams.all() {
         known.add(upstream.knowledge().measure(upstream.name()));
     }
     known.certificates = upstreams.certificates().to_vec();
     let admission = &shared.admission;
-    known.progress = Progress {
+    known.open = OpenConnections {
         sessions: admission.sessions.taken() as u64,
         greetings: admission.greetings.taken() as u64,
         logins: admission.logins.taken() as u64,
@@ -280,8 +279,9 @@ fn measure(shared: &Shared<TcpNetwork>) -> Knowledge {
     known
 }
 
-/// Serves until SIGTERM or SIGINT; a second one ends the drain. At SIGHUP `read_again` reads the configuration; `None`: it has
-/// mistakes, which have been shown, and what was in force stays in force.
+/// Serves until SIGTERM or SIGINT; a second one ends the drain. At SIGHUP `read_again` reads the
+/// configuration; `None`: it has mistakes, which have been shown, and what was in force stays in
+/// force.
 ///
 /// # Errors
 ///

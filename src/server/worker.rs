@@ -35,7 +35,7 @@ struct Worker {
     load: Arc<AtomicUsize>,
 }
 
-/// The way to all workers.
+/// Hands connections to the workers.
 #[derive(Clone)]
 pub(super) struct Workers(Vec<Worker>);
 
@@ -72,7 +72,7 @@ impl Workers {
                             _ = stopped => {}
                         }
                     });
-                    // A resolver that does not answer does not hold the end up.
+                    // The end does not wait for a resolver that does not answer.
                     runtime.shutdown_background();
                 })?;
             workers.push(Worker {
@@ -104,7 +104,7 @@ impl Workers {
             place,
             load: Load::on(&worker.load),
         };
-        // Refused only by a worker that has stopped, with the process.
+        // Sending fails only if the worker has stopped, with the process.
         let _ = worker.connections.send(connection).await;
     }
 }

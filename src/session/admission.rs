@@ -1,5 +1,5 @@
-//! How many connections there may be, by what they are at. Each bound is counted by places that
-//! are given back when they are dropped, whatever ends their holder.
+//! How many connections there may be at each step of their way. Each bound is counted by places,
+//! which are given back when they are dropped, whatever ends their holder.
 
 use std::net::IpAddr;
 use std::pin::pin;
@@ -20,7 +20,7 @@ const MAX_RATES: usize = 10_000;
 /// Between two log lines of a kind that clients can bring about at will.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
 
-/// Every bound.
+/// All places, one kind for each bound.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     /// Connections that have not said what they want.
@@ -33,13 +33,14 @@ pub(crate) struct Admission {
     by_upstream: DashMap<String, Arc<Places>>,
     /// Cancel requests on their way whose session is served here.
     pub(crate) cancels: Arc<Places>,
-    /// Those on their way whose session is not: they cannot take the others' places.
+    /// Cancel requests on their way whose session is not served here. They cannot take the places
+    /// of the others.
     pub(crate) unknown_cancels: Arc<Places>,
-    /// How many of those each address may send.
+    /// How many such requests each address may send.
     pub(crate) unknown_rates: Rates,
-    /// Of lines about cancels that failed or were dropped.
+    /// The log lines about cancels that failed or were dropped.
     pub(crate) cancel_log: Seldom,
-    /// Of lines about connections that were refused.
+    /// The log lines about connections that were refused.
     pub(crate) refusal_log: Seldom,
 }
 
@@ -71,7 +72,7 @@ pub(crate) enum Full {
 }
 
 impl Full {
-    /// The setting to name.
+    /// The setting that is used up, for messages and metrics.
     pub(crate) fn limit(self, total: Limit, per_address: Limit) -> Limit {
         match self {
             Self::Total => total,
@@ -80,7 +81,7 @@ impl Full {
     }
 }
 
-/// The number of `quota` that is used up.
+/// The number in `quota` that is used up.
 pub(crate) fn bound(full: Full, quota: Quota) -> usize {
     match full {
         Full::Total => quota.total,
@@ -131,8 +132,8 @@ impl Places {
         }
     }
 
-    /// Resolves once fewer than `total` are taken.
-    pub(crate) async fn has_room(&self, total: usize) {
+    /// Waits until fewer than `total` places are taken.
+    pub(crate) async fn wait_for_room(&self, total: usize) {
         loop {
             let mut freed = pin!(self.freed.notified());
             freed.as_mut().enable();

@@ -11,11 +11,12 @@ use crate::observe::metrics::Limit;
 use crate::upstream::{Listener, Upstream};
 
 use super::admission::{Admission, Full, Place, Places, bound};
+use super::context::Context;
 use super::greeting::StartupPacket;
 use super::login::Login;
 use super::refusal::Refusal;
+use super::refuse::{refuse, refuse_for};
 use super::registry::Drain;
-use super::{Context, refuse, refuse_for};
 
 /// A session that may log in, with its place among the logins.
 pub(super) struct Admitted<T> {
@@ -58,7 +59,8 @@ pub(super) async fn admit<N: Network>(
         refuse(client, &refusal).await;
         return None;
     };
-    // Sessions get their places when they have logged in; who could not get one need not try.
+    // Sessions get their places once they have logged in. A client that could not get one now is
+    // told so before it logs in.
     let limits = &settings.limits;
     let admission = &shared.admission;
     let full = Seats::of(upstream, admission, settings).find_map(|seat| {
@@ -102,10 +104,12 @@ pub(super) struct Seat {
     setting: Option<String>,
 }
 
-/// All of them.
+/// The quotas that a session counts against.
 pub(super) struct Seats;
 
 impl Seats {
+    /// Those of a session on this upstream: the one of all sessions, and the upstream's own if it
+    /// has one.
     pub(super) fn of(
         upstream: &Upstream,
         admission: &Admission,
@@ -128,6 +132,7 @@ impl Seats {
 }
 
 impl Seat {
+    /// The refusal of a session for which there is no place here.
     pub(super) fn refusal(&self, full: Full) -> Refusal {
         let limit = full.limit(self.total, Limit::SessionsPerAddress);
         let most = bound(full, self.quota);

@@ -1,4 +1,4 @@
-//! The phases Login and Lent in their order, up to the first ReadyForQuery, which the client is sent
+//! The phases Login and Borrowed in their order, up to the first ReadyForQuery, which the client is sent
 //! once its session has its places and something to decide by.
 
 use std::net::SocketAddr;
@@ -7,19 +7,22 @@ use std::sync::Arc;
 use tokio::time::timeout;
 
 use crate::config::Settings;
+use crate::core::Core;
 use crate::net::{Network, Stream};
 use crate::observe::metrics::CloseReason;
 use crate::observe::secrets;
 
 use super::admission::Place;
 use super::admit::{Admitted, Seats};
-use super::login::Login;
+use super::context::Context;
+use super::login::{Login, READY_FOR_QUERY};
 use super::refusal::Refusal;
+use super::refuse::refuse;
 use super::running::Running;
-use super::{Context, READY_FOR_QUERY, lent, refuse, world};
+use super::{borrowed, world};
 
-/// Login and Lent: a session that runs, and its places; or the reason why there is none, once the
-/// client has been told.
+/// Runs the phases Login and Borrowed. The answer is a session that may run, with its places, or
+/// the reason why there is none, once the client has been told.
 pub(super) async fn begin<N: Network>(
     admitted: Admitted<N::Transport>,
     context: &Arc<Context<N>>,
@@ -82,9 +85,9 @@ pub(super) async fn begin<N: Network>(
         "session opened"
     );
     let mut world = world::SessionWorld::new(view, &upstream, settings);
-    if let Some(loan) = world.lend(view) {
-        let reading = lent::read(
-            loan,
+    if let Some(reading) = world.borrow_session(view) {
+        let reading = borrowed::read(
+            reading,
             &mut client,
             &mut logged_in,
             &entered,
@@ -96,7 +99,7 @@ pub(super) async fn begin<N: Network>(
             return Err(login_failed(client, &refusal, &who, context).await);
         }
     }
-    world.ready(view).await;
+    let names = world.ready(view).await;
     // Now the client may speak, and the core listens.
     let ready = READY_FOR_QUERY.min(logged_in.from_server.len());
     let speaking = client.send(&logged_in.from_server[..ready]);
@@ -104,7 +107,8 @@ pub(super) async fn begin<N: Network>(
         return Err(CloseReason::Client);
     }
     let policy = world::policy(view, settings, &world, &shared.routes);
-    let running = Running::new(client, logged_in, entered, policy, world);
+    let core = Core::new(policy, names);
+    let running = Running::new(client, logged_in, entered, core, world);
     Ok((running, seats))
 }
 

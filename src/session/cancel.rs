@@ -16,8 +16,8 @@ use crate::observe::metrics::Cancel;
 use crate::upstream::Listener;
 use crate::wire::startup::cancel_request;
 
-use super::Context;
 use super::admission::Place;
+use super::context::{Context, Shared};
 use super::registry::Origin;
 
 /// How long a cancel of a session that is served here waits for its place.
@@ -114,7 +114,7 @@ pub(super) async fn send<N: Network>(
     key: &[u8],
     origin: &Origin,
     session: u64,
-    shared: &Arc<super::Shared<N>>,
+    shared: &Arc<Shared<N>>,
 ) {
     if key.is_empty() {
         return;

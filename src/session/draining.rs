@@ -5,22 +5,21 @@
 //! |---|---|
 //! | writes | the rest of what the core has said to the client; FIN or RST to each side |
 //! | waits for | the client |
-//! | until | [`DELIVERY`], and then [`LINGER`] for the client to hear it |
+//! | until | [`DELIVERY`], and then [`LINGER`](super::closing::LINGER) for the client to hear it |
 
 use std::task::{Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use crate::net::{Stream, Transport};
+use crate::net::Transport;
 
+use super::closing::{close, linger};
 use super::pump::Close;
 use super::running::{Ending, Running};
 
 /// How long the delivery of the last bytes may take.
 const DELIVERY: Duration = Duration::from_secs(1);
-/// How long a connection that was told goodbye may take to hear it.
-const LINGER: Duration = Duration::from_secs(1);
 /// How long what was written last may take before a RST, which would overtake it, follows.
 const BEFORE_RESET: Duration = Duration::from_millis(100);
 
@@ -41,10 +40,11 @@ impl<T: Transport> Running<T> {
             }
             Poll::Ready(())
         });
-        // A client that takes nothing has had its time.
+        // A client that has taken nothing by then does not get the rest.
         let _ = timeout(DELIVERY, delivering).await;
         close(server, ending.server).await;
-        // From here on a cancel has nothing to find; the process waits until the client has heard.
+        // The server is gone, so a cancel request has nothing to cancel. The process still waits
+        // until the client has heard of the end.
         entered.forget_key();
         drop((back, out));
         match ending.client {
@@ -55,26 +55,4 @@ impl<T: Transport> Running<T> {
             }
         }
     }
-}
-
-async fn close<T: Transport>(mut stream: Stream<T>, how: Close) {
-    match how {
-        Close::Fin => {
-            // A server that does not take the end of TLS has lost its right to it.
-            let _ = timeout(LINGER, stream.shut_down()).await;
-        }
-        Close::Reset => stream.reset(),
-    }
-}
-
-/// Closes so that what was sent last arrives.
-pub(super) async fn linger<T: Transport>(mut stream: Stream<T>) {
-    let goodbye = async {
-        let _ = stream.shut_down().await;
-        let mut rest = Vec::new();
-        while matches!(stream.receive(&mut rest).await, Ok(1..)) {
-            rest.clear();
-        }
-    };
-    let _ = timeout(LINGER, goodbye).await;
 }

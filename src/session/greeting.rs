@@ -48,7 +48,7 @@ pub(super) enum Request {
 pub(super) struct StartupPacket(Vec<u8>);
 
 impl StartupPacket {
-    /// The view of it.
+    /// A typed view of the packet.
     pub(super) fn view(&self) -> Option<Startup<'_>> {
         match Packet::read(&self.0) {
             Ok(Packet::Startup(startup)) => Some(startup),
@@ -76,6 +76,7 @@ enum Asked {
 }
 
 impl<T: Transport> Greeting<T> {
+    /// A connection that is to say what it wants.
     pub(super) fn new(stream: Stream<T>, peer: SocketAddr, listener: Arc<Listener>) -> Self {
         Self {
             stream,

@@ -6,7 +6,7 @@
 //! | waits for | the upstream connection; then whoever speaks next |
 //! | until | `limits.login_timeout` after the startup packet; each connect, `upstream.connect_timeout` |
 //!
-//! Authentication is relayed, not terminated; [`scram`](super::scram) has the one exception. A login
+//! Authentication is relayed, not terminated; `scram.rs` has the one exception. A login
 //! holds one of `limits.max_logins` places; the session's own place is taken when it has succeeded.
 
 use std::sync::Arc;
@@ -20,10 +20,14 @@ use crate::wire::backend::{ErrorFields, tag};
 use crate::wire::startup::{MAX_AUTHENTICATION, Startup};
 use crate::wire::{HEADER, Header, compose, frontend};
 
+use super::context::Context;
 use super::greeting::StartupPacket;
 use super::refusal::Refusal;
 use super::registry::{Entered, Origin};
-use super::{Context, scram};
+use super::scram;
+
+/// Bytes of a ReadyForQuery.
+pub(super) const READY_FOR_QUERY: usize = HEADER + 1;
 
 /// Shorter values of options are words such as `off`, which may stand in any message.
 const SHORTEST_TOKEN: usize = 8;
@@ -57,11 +61,11 @@ impl<T> Login<T> {
 pub(super) struct LoggedIn<T> {
     pub(super) server: Stream<T>,
     pub(super) origin: Origin,
-    /// From the client, not looked at yet.
+    /// What came from the client and was not looked at yet.
     pub(super) from_client: Vec<u8>,
-    /// From the server: the first ReadyForQuery, and what came behind it.
+    /// What came from the server: the first ReadyForQuery, and what came behind it.
     pub(super) from_server: Vec<u8>,
-    /// The session's `client_encoding` is UTF8.
+    /// True if the session's `client_encoding` is UTF8.
     pub(super) utf8: bool,
 }
 
@@ -96,7 +100,8 @@ impl<T: Transport> Login<T> {
             utf8: false,
         };
         let outcome = match relay.run().await {
-            // What its own words to its user may not say.
+            // The client left after it was offered no channel binding. It may not have told its own
+            // user why, so the log does.
             Err(Refusal::Gone | Refusal::Io(_)) if relay.offered_less => Err(Refusal::NoBinding),
             outcome => outcome,
         };
@@ -136,7 +141,10 @@ impl<T: Transport> Login<T> {
         } = connected.inspect_err(|_| context.shard().upstream_connect_failures.inc())?;
         let took = begun.elapsed();
         context.shard().upstream_connect_time.observe(took);
-        stream.send(self.startup.bytes()).await.map_err(lost)?;
+        stream
+            .send(self.startup.bytes())
+            .await
+            .map_err(Refusal::lost)?;
         let origin = Origin {
             upstream: Arc::clone(&self.upstream),
             destination,
@@ -200,7 +208,7 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
                         self.pass(at + header.frame).await?;
                         return Err(Refusal::Refused(refused));
                     }
-                    tag::BACKEND_KEY_DATA => self.entered.has_key(body, self.origin.clone()),
+                    tag::BACKEND_KEY_DATA => self.entered.set_key(body, self.origin.clone()),
                     tag::PARAMETER_STATUS => self.utf8 |= body == b"client_encoding\0UTF8\0",
                     tag::AUTHENTICATION => match scram::plan(body, self.server.is_tls()) {
                         scram::Plan::Relay(true) => next = Speaker::Either,
@@ -222,11 +230,11 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
             self.pass(at).await?;
             let server_speaks = self.server.receive(&mut self.from_server);
             let heard = match next {
-                Speaker::Server => Heard::Server(server_speaks.await.map_err(lost)?),
-                // Either may be given up: what it has read stays in its buffer.
+                Speaker::Server => Heard::Server(server_speaks.await.map_err(Refusal::lost)?),
+                // Either future may be given up: what it has read so far stays in its buffer.
                 Speaker::Either => tokio::select! {
                     biased;
-                    read = server_speaks => Heard::Server(read.map_err(lost)?),
+                    read = server_speaks => Heard::Server(read.map_err(Refusal::lost)?),
                     frame = client_frame(&mut self.login.client, &mut self.from_client) => {
                         Heard::Client(frame?)
                     }
@@ -237,7 +245,7 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
                     next = Speaker::Server;
                     self.client_said(frame).await?;
                 }
-                Heard::Server(0) => return Err(lost("it closed the connection")),
+                Heard::Server(0) => return Err(Refusal::lost("it closed the connection")),
                 Heard::Server(_) => {}
             }
         }
@@ -272,7 +280,7 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
             }
         }
         let message = &self.from_client[..frame];
-        self.server.send(message).await.map_err(lost)?;
+        self.server.send(message).await.map_err(Refusal::lost)?;
         self.login.passed_on = message[HEADER..].to_vec();
         self.from_client.drain(..frame);
         Ok(())
@@ -290,7 +298,7 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
         let _ = before.shut_down().await;
         self.origin = origin;
         self.from_server.clear();
-        // The client has this message already.
+        // The server's first AuthenticationSASL is not passed on: the client has one already.
         scram::expect_offer(&mut self.server, &mut self.from_server).await
     }
 
@@ -309,19 +317,6 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
         let password = body.strip_suffix(&[0]).unwrap_or(body).to_vec();
         self.from_client.drain(..frame);
         Ok(password)
-    }
-}
-
-/// The server's connection failed in the middle of a login, which is no fault of the client's.
-#[allow(clippy::needless_pass_by_value)] // for map_err
-pub(super) fn lost(why: impl ToString) -> Refusal {
-    Refusal::Own {
-        sqlstate: "08006",
-        message: format!(
-            "Hologres ended the connection during login: {}",
-            why.to_string()
-        ),
-        hint: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Moving bytes: both sockets, one task, both directions in turns that never wait.
 //!
-//! A read buffer is lent when a socket has data and given back when it is drained, so an idle
+//! A read buffer is taken when a socket has data and given back when it is drained, so an idle
 //! session holds none. What a turn has read is written in that turn. One direction never waits for
 //! the other; a direction that cannot write does not read, which is the back-pressure.
 
@@ -22,7 +22,7 @@ thread_local! {
     static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
-fn lend() -> Box<[u8]> {
+fn take_buffer() -> Box<[u8]> {
     POOL.with_borrow_mut(Vec::pop)
         .unwrap_or_else(|| vec![0; SMALL].into_boxed_slice())
 }
@@ -37,12 +37,12 @@ fn give_back(buffer: Box<[u8]>) {
     }
 }
 
-/// Which way a lane goes.
+/// Whose messages a lane carries, in PostgreSQL's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
-    /// From the client to the server.
+pub(super) enum Sender {
+    /// The client's, to the server.
     Frontend,
-    /// From the server to the client.
+    /// The server's, to the client.
     Backend,
 }
 
@@ -55,8 +55,8 @@ pub(super) enum Close {
     Reset,
 }
 
-/// One direction. In `buffer`, `[head, seen)` is dealt with by the core and waits to be written
-/// (the [`Queue`] says how), `[seen, tail)` waits to be looked at.
+/// One direction of a session. In `buffer`, the core has dealt with `[head, seen)`, which waits to
+/// be written (the [`Queue`] says how), and `[seen, tail)` waits to be looked at.
 ///
 /// What is kept is bounded: the buffer grows beyond [`LARGE`] only as far as the core wants to see
 /// at once, and by reading ahead of a sink that takes nothing or a core that holds back only up to
@@ -94,11 +94,11 @@ pub(super) struct Lane {
 /// What a lane waits for after a turn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Waits {
-    /// That its source can be read.
+    /// True if the lane waits for its source to be readable.
     pub(super) readable: bool,
-    /// That its sink can be written.
+    /// True if the lane waits for its sink to be writable.
     pub(super) writable: bool,
-    /// It does not read, since what it would read could not be passed on.
+    /// True if the lane does not read, since what it would read could not be passed on.
     pub(super) held: bool,
 }
 
@@ -121,7 +121,7 @@ pub(super) enum Turn {
 }
 
 impl Lane {
-    /// Begins with what was read during login.
+    /// A lane that begins with what was read during login.
     pub(super) fn with(leftover: &[u8]) -> Self {
         let mut lane = Self::default();
         if !leftover.is_empty() {
@@ -133,7 +133,7 @@ impl Lane {
         lane
     }
 
-    /// What it waits for after its last turn.
+    /// What the lane waits for since its last turn.
     pub(super) fn waits(&self) -> Waits {
         self.waits
     }
@@ -182,10 +182,11 @@ impl Lane {
         self.allowance = bytes;
     }
 
-    /// One turn: look at what is there, write what is due, read, and again, as long as it goes.
+    /// Takes one turn: looks at what was read, writes what is due, reads, and again, as long as it
+    /// goes.
     pub(super) fn turn<T: Transport>(
         &mut self,
-        direction: Direction,
+        sender: Sender,
         from: &mut Stream<T>,
         to: &mut Stream<T>,
         judge: &mut Judge<'_, impl World>,
@@ -193,11 +194,11 @@ impl Lane {
         let mut turn = Turn::Idle;
         self.waits = Waits::default();
         for _ in 0..TURNS {
-            if !self.stalled && self.walk(direction, judge) {
+            if !self.stalled && self.walk(sender, judge) {
                 turn = Turn::Moved;
             }
             let was_stalled = self.stalled;
-            self.stalled = !self.write(to, queue_of(direction, judge.out));
+            self.stalled = !self.write(to, queue_of(sender, judge.out));
             self.waits.writable = self.stalled;
             self.unwalked = was_stalled && !self.stalled;
             if self.unwalked {
@@ -230,7 +231,7 @@ impl Lane {
                     return turn;
                 }
                 Err(error) => {
-                    tracing::debug!(?direction, %error, "a connection was lost");
+                    tracing::debug!(?sender, %error, "a connection was lost");
                     self.ended = Some(Close::Reset);
                 }
             }
@@ -265,7 +266,7 @@ impl Lane {
     }
 
     /// Lets the core look at what was read. True if it got any further.
-    fn walk(&mut self, direction: Direction, judge: &mut Judge<'_, impl World>) -> bool {
+    fn walk(&mut self, sender: Sender, judge: &mut Judge<'_, impl World>) -> bool {
         let unseen = self.tail - self.seen;
         let Some(buffer) = self.buffer.as_deref() else {
             return false;
@@ -278,16 +279,16 @@ impl Lane {
             consumed,
             wanted,
             blocked,
-        } = match direction {
-            Direction::Frontend => judge.core.on_frontend(input, judge.world, judge.out),
-            Direction::Backend => judge.core.on_backend(input, judge.world, judge.out),
+        } = match sender {
+            Sender::Frontend => judge.core.on_frontend(input, judge.world, judge.out),
+            Sender::Backend => judge.core.on_backend(input, judge.world, judge.out),
         };
         self.seen += consumed;
         self.wanted = wanted;
         self.blocked = blocked;
         if self.broken {
             // Nobody takes it any more; it is read so that the other side can finish.
-            self.discard(queue_of(direction, judge.out));
+            self.discard(queue_of(sender, judge.out));
         }
         consumed > 0
     }
@@ -297,13 +298,13 @@ impl Lane {
         self.head = self.seen;
     }
 
-    /// Reads once, into a lent buffer.
+    /// Reads once, into a buffer that is taken where there is none.
     fn read<T: Transport>(&mut self, from: &mut Stream<T>) -> io::Result<usize> {
         if !from.may_read() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.make_room();
-        let buffer = self.buffer.get_or_insert_with(lend);
+        let buffer = self.buffer.get_or_insert_with(take_buffer);
         let room = buffer.len() - self.tail;
         let read = from.try_read(&mut buffer[self.tail..])?;
         self.full = read == room;
@@ -327,7 +328,8 @@ impl Lane {
             self.head = 0;
         }
         let grown = if self.allowance > buffer.len() {
-            // At once, lest two large buffers stand beside each other; what is not used costs nothing.
+            // The buffer grows to this size at once, lest two large buffers stand beside each
+            // other; pages of it that are not used cost nothing.
             self.allowance.next_multiple_of(SMALL)
         } else if needed > buffer.len() {
             needed.next_multiple_of(SMALL)
@@ -382,10 +384,10 @@ impl Lane {
     }
 }
 
-fn queue_of(direction: Direction, out: &mut Outbox) -> &mut Queue {
-    match direction {
-        Direction::Frontend => &mut out.to_server,
-        Direction::Backend => &mut out.to_client,
+fn queue_of(sender: Sender, out: &mut Outbox) -> &mut Queue {
+    match sender {
+        Sender::Frontend => &mut out.to_server,
+        Sender::Backend => &mut out.to_client,
     }
 }
 

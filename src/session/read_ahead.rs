@@ -16,7 +16,7 @@ static GRANTED: AtomicUsize = AtomicUsize::new(0);
 pub(super) struct Grant(());
 
 impl Grant {
-    /// `None`: too many have one.
+    /// Takes the right, if not too many have it; `None`: they have.
     pub(super) fn take() -> Option<Self> {
         if GRANTED.fetch_add(EACH, Ordering::Relaxed) + EACH > TOGETHER {
             GRANTED.fetch_sub(EACH, Ordering::Relaxed);

@@ -77,7 +77,20 @@ impl Refusal {
         }
     }
 
-    /// What refuses, as the metrics count it; `None`: no limit of Osprey's.
+    /// The server's connection failed in the middle of a login, which is no fault of the client's.
+    #[allow(clippy::needless_pass_by_value)] // for map_err
+    pub(super) fn lost(why: impl ToString) -> Self {
+        Self::Own {
+            sqlstate: "08006",
+            message: format!(
+                "Hologres ended the connection during login: {}",
+                why.to_string()
+            ),
+            hint: None,
+        }
+    }
+
+    /// The limit that refuses, as the metrics count it; `None`: it is no limit of Osprey's.
     pub(super) fn limit(&self) -> Option<Limit> {
         match self {
             Self::Full { limit, .. } => Some(*limit),
@@ -110,7 +123,7 @@ impl Refusal {
         Some(frame)
     }
 
-    /// As what a session that did not come about is counted.
+    /// The reason under which a session that did not come about is counted.
     pub(super) fn reason(&self) -> CloseReason {
         match self {
             Self::Gone | Self::Io(_) | Self::Handshake(_) | Self::NoBinding => CloseReason::Client,

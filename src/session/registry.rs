@@ -40,7 +40,8 @@ pub struct Entry {
     waker: Option<Waker>,
 }
 
-/// Where a session's server is: a cancel must go to the very same.
+/// The server of a session: its upstream, and the address that answered. A cancel must go to the
+/// very same.
 #[derive(Clone)]
 pub(crate) struct Origin {
     pub(crate) upstream: Arc<Upstream>,
@@ -75,6 +76,7 @@ impl Registry {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// How far a shutdown has come.
     pub(crate) fn drain(&self) -> Drain {
         match self.draining.load(Ordering::Relaxed) {
             0 => Drain::No,
@@ -83,7 +85,7 @@ impl Registry {
         }
     }
 
-    /// Begins or sharpens the shutdown and wakes every session.
+    /// Begins a shutdown, or takes it a step further, and wakes every session.
     pub(crate) fn set_drain(&self, drain: Drain) {
         self.draining.store(drain as u8, Ordering::Relaxed);
         for entry in &self.open {
@@ -93,7 +95,7 @@ impl Registry {
         }
     }
 
-    /// Enters a session until what is returned is dropped.
+    /// Enters a session, until the value that is returned is dropped.
     pub(crate) fn enter(
         self: &Arc<Self>,
         peer: SocketAddr,
@@ -138,12 +140,13 @@ pub(crate) struct Entered {
 }
 
 impl Entered {
+    /// The session's number.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
     /// Cancel requests with this key, the body of BackendKeyData, are this session's from now on.
-    pub(crate) fn has_key(&mut self, key: &[u8], origin: Origin) {
+    pub(crate) fn set_key(&mut self, key: &[u8], origin: Origin) {
         self.forget_key();
         let mut owners = self.registry.keys.entry(key.into()).or_default();
         owners.push((self.id, origin));
@@ -155,14 +158,15 @@ impl Entered {
         self.key.as_deref().unwrap_or_default()
     }
 
-    /// A drain wakes this task from now on.
+    /// Has a shutdown wake this task from now on.
     pub(crate) fn wake_with(&self, waker: &Waker) {
         if let Some(mut entry) = self.registry.open.get_mut(&self.id) {
             entry.waker = Some(waker.clone());
         }
     }
 
-    /// Its server is gone: a cancel request with its key is no longer this session's.
+    /// Forgets the session's cancel key: its server is gone, so a cancel request with that key is
+    /// no longer this session's.
     pub(crate) fn forget_key(&mut self) {
         let Some(key) = self.key.take() else { return };
         if let dashmap::Entry::Occupied(mut owners) = self.registry.keys.entry(key) {

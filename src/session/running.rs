@@ -19,16 +19,18 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
-use crate::core::{Core, End, Outbox, Policy};
+use crate::core::{Core, End, Outbox};
 use crate::net::{Network, Stream, Transport};
 use crate::observe::metrics::CloseReason;
 
-use super::login::LoggedIn;
-use super::pump::{Close, Direction, Judge, Lane, Turn};
+use super::cancel;
+use super::closing::shutdown_notice;
+use super::context::Context;
+use super::login::{LoggedIn, READY_FOR_QUERY};
+use super::pump::{Close, Judge, Lane, Sender, Turn};
 use super::read_ahead::Grant;
 use super::registry::{Drain, Entered, Origin};
 use super::world::SessionWorld;
-use super::{Context, READY_FOR_QUERY, cancel};
 
 /// Rounds over both lanes before other sessions have their turn.
 const ROUNDS: usize = 4;
@@ -91,7 +93,7 @@ enum Next {
 /// How a session ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ending {
-    /// Why.
+    /// Why the session ends.
     pub(super) reason: CloseReason,
     /// How the client is told.
     pub(super) client: Close,
@@ -111,13 +113,13 @@ impl Ending {
 }
 
 impl<T: Transport> Running<T> {
-    /// From what a login has left; `from_server` begins with a ReadyForQuery, which the client has
-    /// been sent.
+    /// A session that runs, made of what its login has left. `from_server` begins with a
+    /// ReadyForQuery, which the client has been sent.
     pub(super) fn new(
         client: Stream<T>,
         logged_in: LoggedIn<T>,
         entered: Entered,
-        policy: Policy,
+        core: Core,
         world: SessionWorld,
     ) -> Self {
         let LoggedIn {
@@ -133,7 +135,7 @@ impl<T: Transport> Running<T> {
             server,
             front: Lane::with(&from_client),
             back: Lane::with(&from_server[ready..]),
-            core: Core::new(policy),
+            core,
             out: Outbox::default(),
             world,
             origin,
@@ -149,7 +151,7 @@ impl<T: Transport> Running<T> {
         }
     }
 
-    /// Pumps until the session is to end.
+    /// Moves bytes until the session is to end.
     pub(super) async fn run<N: Network<Transport = T>>(
         &mut self,
         context: &Arc<Context<N>>,
@@ -190,13 +192,13 @@ impl<T: Transport> Running<T> {
                 out: &mut self.out,
             };
             let front = self.front.turn(
-                Direction::Frontend,
+                Sender::Frontend,
                 &mut self.client,
                 &mut self.server,
                 &mut judge,
             );
             let back = self.back.turn(
-                Direction::Backend,
+                Sender::Backend,
                 &mut self.server,
                 &mut self.client,
                 &mut judge,
@@ -214,7 +216,7 @@ impl<T: Transport> Running<T> {
             let more =
                 self.front.has_work(&self.out.to_server) || self.back.has_work(&self.out.to_client);
             if !(moved && more) {
-                return if self.may_look_ahead(now) {
+                return if self.try_look_ahead(now) {
                     Next::Yield
                 } else {
                     Next::Wait
@@ -273,7 +275,7 @@ impl<T: Transport> Running<T> {
     /// Lets the front lane read ahead of a client of which nothing could be read for a while, if
     /// there is memory for it, and then says so; gives the memory back once all of that has been
     /// passed on.
-    fn may_look_ahead(&mut self, now: Instant) -> bool {
+    fn try_look_ahead(&mut self, now: Instant) -> bool {
         let held = self.front.waits().held;
         if !held && self.grant.is_some() && self.front.is_drained(&self.out.to_server) {
             self.front.look_ahead(0);
@@ -285,7 +287,7 @@ impl<T: Transport> Running<T> {
             return false;
         }
         if moves {
-            // A server that is slow needs no more than what it has not taken yet.
+            // The lane moves, if slowly: no memory beyond the usual is needed.
             self.front.look_ahead(0);
             self.held_since = Some(now);
             return false;
@@ -295,7 +297,7 @@ impl<T: Transport> Running<T> {
             return false;
         }
         let Some(grant) = Grant::take() else {
-            // Others look ahead at the moment.
+            // All the memory for reading ahead is taken at the moment.
             self.held_since = Some(now);
             return false;
         };
@@ -324,10 +326,11 @@ impl<T: Transport> Running<T> {
             && !self.core.backend_mid_message()
             && self.back.is_written(&self.out.to_client)
         {
-            // Nothing follows it, even if the server stays open.
+            // After a FATAL the server sends nothing more, even if it leaves the connection open.
             return Some(Ending::orderly(CloseReason::Upstream));
         }
-        // Once gone, always gone: a FATAL takes the place of the client's Terminate in the core.
+        // A client that was gone stays gone: in the core, a FATAL takes the place of the client's
+        // Terminate.
         self.left |= ended == Some(End::Terminate);
         let client_is_gone = self.left || self.front.ended().is_some() || self.back.is_broken();
         if self.back.ended().is_some() && self.back.is_finished(&self.out.to_client) {
@@ -384,18 +387,20 @@ impl<T: Transport> Running<T> {
         let sent = self.front.is_finished(&self.out.to_server)
             || self.core.ended().is_some() && self.front.is_drained(&self.out.to_server);
         if self.wants_to_shut_server() {
-            // A server that is gone has its end in the other lane.
+            // If the server is gone, the other lane has noticed its end.
             self.server_shut = !matches!(self.server.try_shut_down(),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
         }
         let busy = self.core.is_busy();
         let heard = self.back.is_broken() || self.back.is_drained(&self.out.to_client);
         if sent && !busy && heard {
-            // Nothing is owed to anyone: not every gateway closes because its peer did.
+            // Nobody waits for anything any more. The server's close is not waited for: not every
+            // gateway closes because its peer did.
             return Some(gone);
         }
         if sent && reset && (self.core.is_relay_only() || !self.world.cancel_orphans) {
-            // As without a proxy: the server finds its client gone when it turns to it.
+            // The server is left to find out by itself that its client is gone, as it is without a
+            // proxy.
             return Some(gone);
         }
         if !(busy && self.world.cancel_orphans) {
@@ -436,7 +441,7 @@ impl<T: Transport> Running<T> {
 
     fn say_goodbye(&mut self) -> Ending {
         if !self.core.backend_mid_message() {
-            self.out.to_client.own(super::shutdown_notice());
+            self.out.to_client.own(shutdown_notice());
         }
         Ending::orderly(CloseReason::Drained)
     }

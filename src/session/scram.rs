@@ -1,16 +1,4 @@
-//! SASL where Osprey stands in the middle of TLS.
-//!
-//! Authentication is relayed. Where the upstream offers `SCRAM-SHA-256-PLUS`, its channel binding
-//! cannot hold across a proxy that ends TLS, so the client is offered `SCRAM-SHA-256` alone, and
-//! what its first message says of channel binding (RFC 5802, section 6) decides:
-//!
-//! | gs2 flag | means | what is done |
-//! |---|---|---|
-//! | `n` | the client binds no channels | the exchange is relayed, no password is seen |
-//! | `y` | it would, and believes that the server cannot; the server, which can, refuses that | over TLS, Osprey asks the client for its password and performs SCRAM itself, with channel binding; a plaintext client gets an upstream connection without TLS, if `upstream.tls.mode` allows one |
-//! | `p` | it insists | it cannot log in through a proxy that ends TLS |
-//!
-//! Passwords are used once and dropped; they are never logged or kept.
+//! SASL authentication where Osprey stands in the middle of TLS.
 
 use postgres_protocol::authentication::sasl::{
     ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
@@ -20,7 +8,6 @@ use crate::net::{Stream, Transport};
 use crate::wire::backend::{ErrorFields, tag};
 use crate::wire::{HEADER, Header, compose, split_cstr};
 
-use super::login::lost;
 use super::refusal::Refusal;
 
 const MAX_FRAME: usize = crate::wire::startup::MAX_AUTHENTICATION;
@@ -97,8 +84,8 @@ pub(super) enum Binding {
 }
 
 impl Binding {
-    /// Of the body of a `SASLInitialResponse`: mechanism, length, and the client's first message,
-    /// which begins with the gs2 flag.
+    /// What the body of a `SASLInitialResponse` says: it holds the mechanism, a length, and the
+    /// client's first message, which begins with the gs2 flag.
     pub(super) fn of(body: &[u8]) -> Self {
         let Some((mechanism, rest)) = split_cstr(body) else {
             return Self::None;
@@ -112,7 +99,8 @@ impl Binding {
     }
 }
 
-/// For a plaintext client that misses channel binding where there is TLS upstream, and must be.
+/// The refusal of a client without TLS that misses channel binding, where the upstream connection
+/// must have TLS.
 pub(super) fn missed() -> Refusal {
     Refusal::Own {
         sqlstate: "28000",
@@ -126,7 +114,7 @@ pub(super) fn missed() -> Refusal {
     }
 }
 
-/// For a client that insists on channel binding.
+/// The refusal of a client that insists on channel binding.
 pub(super) fn demanded() -> Refusal {
     Refusal::Own {
         sqlstate: "28000",
@@ -176,7 +164,7 @@ pub(super) async fn authenticate<T: Transport>(
         out.extend_from_slice(&u32::try_from(first.len()).unwrap_or(u32::MAX).to_be_bytes());
         out.extend_from_slice(first);
     });
-    server.send(&message).await.map_err(lost)?;
+    server.send(&message).await.map_err(Refusal::lost)?;
 
     let Some(body) = next(server, from_server, SASL_CONTINUE).await? else {
         return Ok(());
@@ -186,7 +174,7 @@ pub(super) async fn authenticate<T: Transport>(
     compose::frame(&mut message, b'p', |out| {
         out.extend_from_slice(scram.message());
     });
-    server.send(&message).await.map_err(lost)?;
+    server.send(&message).await.map_err(Refusal::lost)?;
 
     let Some(body) = next(server, from_server, SASL_FINAL).await? else {
         return Ok(());
@@ -230,7 +218,7 @@ async fn next<T: Transport>(
             }
             _ => {}
         }
-        if server.receive(from_server).await.map_err(lost)? == 0 {
+        if server.receive(from_server).await.map_err(Refusal::lost)? == 0 {
             return Err(failed("the connection was closed"));
         }
     }

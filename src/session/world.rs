@@ -1,6 +1,5 @@
 //! What the core asks of the world, answered from the snapshots at hand.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +7,8 @@ use crate::advice::{self, AdviceContext, NotRetried};
 use crate::catalog::route::{is_common_table, route_setting};
 use crate::config::{self, Language, Override, Scope, Settings};
 use crate::core::{Advised, Commands, ErrorContext, Policy, World};
-use crate::protection::knowledge::{DatabaseKnowledge, Loan};
-use crate::protection::{Decision, NameContext};
+use crate::protection::knowledge::{BorrowedReading, DatabaseKnowledge};
+use crate::protection::{Decision, NameContext, SessionNames};
 use crate::sql::ROUTE_SETTINGS;
 use crate::upstream::Upstream;
 use crate::wire::backend::ErrorFields;
@@ -25,11 +24,7 @@ const FIRST_READING: Duration = Duration::from_secs(1);
 pub(super) struct SessionWorld {
     upstream: Arc<Upstream>,
     database: Arc<DatabaseKnowledge>,
-    /// How names resolve now.
-    names: RefCell<NameContext>,
-    names_at_start: NameContext,
-    /// For when the search path is not certain.
-    names_uncertain: NameContext,
+    user: String,
     /// A fresh session of this user reads encrypted data without a SET.
     reads_encrypted: bool,
     /// Any user may set the route.
@@ -40,18 +35,13 @@ pub(super) struct SessionWorld {
 }
 
 impl SessionWorld {
+    /// What a session that logs in so has to go by, before [`SessionWorld::ready`].
     pub(super) fn new(startup: Startup<'_>, upstream: &Arc<Upstream>, settings: &Settings) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let database = upstream.knowledge().database(&text(startup.database()));
         let user = text(startup.user());
-        let names_uncertain = NameContext {
-            user,
-            search_path: None,
-        };
         Self {
-            names: RefCell::new(names_uncertain.clone()),
-            names_at_start: names_uncertain.clone(),
-            names_uncertain,
+            user,
             upstream: Arc::clone(upstream),
             database,
             reads_encrypted: false,
@@ -62,32 +52,31 @@ impl SessionWorld {
         }
     }
 
-    /// Asks this session to read the catalogs, if somebody has to and it can: in replication mode and
-    /// on the fixed front end there is no SQL to do it with.
-    pub(super) fn lend(&self, startup: Startup<'_>) -> Option<Loan> {
+    /// Borrows this session to read the catalogs, if somebody has to read them and it can: in
+    /// replication mode and on the fixed front end there is no SQL to do it with.
+    pub(super) fn borrow_session(&self, startup: Startup<'_>) -> Option<BorrowedReading> {
         let speaks_sql = !startup.is_replication() && !startup.is_fixed_front_end();
-        speaks_sql.then(|| self.database.lend()).flatten()
+        speaks_sql.then(|| self.database.borrow_session()).flatten()
     }
 
-    /// Waits, at most a little, until there is something to decide by.
-    pub(super) async fn ready(&mut self, startup: Startup<'_>) {
+    /// Waits, at most a little, until there is something to decide by; how names resolve at login.
+    pub(super) async fn ready(&mut self, startup: Startup<'_>) -> SessionNames {
         let _ = tokio::time::timeout(FIRST_READING, self.database.ready()).await;
         let at_startup = startup
             .settings()
             .into_iter()
             .rev()
             .find_map(|(name, value)| (name == "search_path").then_some(value));
-        let user = &self.names_uncertain.user;
-        let path = at_startup.unwrap_or_else(|| self.database.search_path(user));
-        self.names_at_start = NameContext::new(user, &path);
-        self.names.replace(self.names_at_start.clone());
-        let route = self.database.route(&self.names_uncertain.user);
+        let path = at_startup.unwrap_or_else(|| self.database.search_path(&self.user));
+        let route = self.database.route(&self.user);
         self.reads_encrypted = route.reads_encrypted_already();
         self.user_may_set = route.user_may_set;
+        SessionNames::new(NameContext::new(&self.user, &path))
     }
 
+    /// The user's name.
     pub(super) fn user(&self) -> &str {
-        &self.names_uncertain.user
+        &self.user
     }
 
     /// HQE failed on a statement. Where it reads one relation that may be the cause, that is the one;
@@ -106,28 +95,24 @@ impl SessionWorld {
         }
     }
 
+    /// Notes that this user's SET of the route has succeeded.
     pub(super) fn proven(&self) {
-        self.upstream.set_proven(&self.names_uncertain.user);
+        self.upstream.set_proven(&self.user);
     }
 
+    /// Notes that DDL was seen passing.
     pub(super) fn catalog_changed(&self) {
         self.database.catalog_changed();
     }
 }
 
 impl World for SessionWorld {
-    fn decide(&self, text: &[u8], whole: bool, path_certain: bool) -> Arc<Decision> {
-        let names = self.names.borrow();
-        let names = if path_certain {
-            &*names
-        } else {
-            &self.names_uncertain
-        };
+    fn decide(&self, text: &[u8], whole: bool, names: &SessionNames) -> Arc<Decision> {
         let snapshot = self.database.snapshot();
         if whole {
-            snapshot.decide(text, names)
+            snapshot.decide_in(text, names)
         } else {
-            snapshot.decide_prefix(text, names)
+            snapshot.decide_prefix_in(text, names)
         }
     }
 
@@ -135,14 +120,8 @@ impl World for SessionWorld {
         self.database.snapshot().generation()
     }
 
-    fn resolve_by(&self, search_path: Option<&[String]>) {
-        self.names.replace(match search_path {
-            Some(path) => NameContext {
-                user: self.names_at_start.user.clone(),
-                search_path: Some(path.to_vec()),
-            },
-            None => self.names_at_start.clone(),
-        });
+    fn knows_the_catalogs(&self) -> bool {
+        !self.database.snapshot().is_blind()
     }
 
     fn has_protected(&self) -> bool {
@@ -158,7 +137,7 @@ impl World for SessionWorld {
     }
 
     fn is_proven(&self) -> bool {
-        self.user_may_set || self.upstream.is_proven(&self.names_uncertain.user)
+        self.user_may_set || self.upstream.is_proven(&self.user)
     }
 
     fn advise(&self, error: ErrorFields<'_>, context: &ErrorContext<'_>) -> Option<Advised> {
@@ -166,18 +145,19 @@ impl World for SessionWorld {
         let snapshot = self.database.snapshot();
         let mut learned = false;
         if fault.is_curable() && !context.client_owns_route && !context.route_was_set {
-            // The next session needs no failure.
+            // With this lesson, the next session's statement need not fail first.
             self.learn(fault.project.as_deref(), context.decision);
             let suspects = context
                 .decision
                 .map_or(0, |decision| decision.suspects.len());
-            // The next run is steered if what it reads is known by name.
+            // The next run of the same statement is steered if what it reads is known by name.
             learned = suspects == 1 || suspects > 1 && fault.project.is_some();
             let explained = context.decision.is_some_and(|decision| {
                 decision.protected.is_some() || !decision.suspects.is_empty()
             });
             if !explained {
-                // It reads what nobody has seen: Hologres makes foreign tables at their first query.
+                // It reads a relation that no reading of the catalogs has seen: Hologres makes some
+                // foreign tables when they are first queried.
                 self.database.catalog_changed();
             }
         }

@@ -10,12 +10,14 @@ use async_trait::async_trait;
 use futures::sink::{Sink, SinkExt};
 use futures::stream::{self, StreamExt};
 use pgwire::api::auth::StartupHandler;
-use pgwire::api::portal::{Portal, PortalExecutionState};
+use pgwire::api::portal::{Format, Portal, PortalExecutionState};
 use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler, send_ready_for_query};
-use pgwire::api::results::{QueryResponse, Response, Tag};
+use pgwire::api::results::{FieldInfo, QueryResponse, Response, Tag};
+use pgwire::api::stmt::QueryParser;
 use pgwire::api::store::{Entry, PortalStore};
 use pgwire::api::{
     ClientInfo, ClientPortalStore, DEFAULT_NAME, ErrorHandler, PgWireServerHandlers,
+    Type as WireType,
 };
 use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
@@ -25,11 +27,11 @@ use pgwire::messages::response::{CommandComplete, EmptyQueryResponse, Transactio
 use pgwire::messages::simplequery::Query;
 use pgwire::messages::startup::ParameterStatus;
 
-use super::format::{Preparer, encode, fields, parameters};
+use super::format::{encode, fields, parameters};
+use super::parser::parse;
 use super::session::{Outcome, Prepared, Session};
 use super::settings::Status;
-use super::statement::parse;
-use super::value::SqlError;
+use super::value::{SqlError, Type};
 use super::world::{Protocol, Received, World};
 
 /// One connection: all of pgwire's handlers at once.
@@ -373,5 +375,56 @@ impl ExtendedQueryHandler for Extended {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         Ok(Response::EmptyQuery) // on_execute does not come here
+    }
+}
+
+/// What Parse does.
+struct Preparer(Arc<Connection>);
+
+#[async_trait]
+impl QueryParser for Preparer {
+    type Statement = Prepared;
+
+    async fn parse_sql<C>(
+        &self,
+        _client: &C,
+        sql: &str,
+        types: &[Option<WireType>],
+    ) -> PgWireResult<Option<Prepared>>
+    where
+        C: ClientInfo + Unpin + Send + Sync,
+    {
+        let mut statements = parse(sql)?;
+        let Some(statement) = statements.pop() else {
+            return Ok(None);
+        };
+        if !statements.is_empty() {
+            let message = "cannot insert multiple commands into a prepared statement";
+            return Err(SqlError::new("42601", message).into());
+        }
+        let declared = types
+            .iter()
+            .map(|kind| kind.as_ref().and_then(Type::declared))
+            .collect();
+        let connection = &self.0;
+        connection
+            .with_session(|session| session.prepare(&connection.world, sql, statement, declared))
+            .map(Some)
+    }
+
+    fn get_parameter_types(&self, statement: &Prepared) -> PgWireResult<Vec<WireType>> {
+        Ok(statement
+            .parameters
+            .iter()
+            .map(|kind| kind.wire())
+            .collect())
+    }
+
+    fn get_result_schema(
+        &self,
+        statement: &Prepared,
+        format: Option<&Format>,
+    ) -> PgWireResult<Vec<FieldInfo>> {
+        Ok(fields(&statement.columns, format))
     }
 }

@@ -1,6 +1,6 @@
 //! What the simulated database holds: tables, views and their rows.
 
-use super::value::{Type, Value};
+use super::value::{SqlError, Type, Value};
 
 /// A table or view.
 #[derive(Debug, Clone)]
@@ -46,6 +46,13 @@ impl Column {
             kind,
         }
     }
+}
+
+/// Rows, and the error that comes after the last of them.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub(super) rows: Vec<Vec<Value>>,
+    pub(super) failure: Option<SqlError>,
 }
 
 /// The relations every simulated database has.

@@ -1,71 +1,16 @@
-//! Between the simulator's values and the wire: parameters in, rows out, and pgwire's parser.
+//! Between the simulator's values and the wire: parameters in, rows out.
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
+use pgwire::api::Type as WireType;
 use pgwire::api::portal::{Format, Portal};
 use pgwire::api::results::{DataRowEncoder, FieldFormat, FieldInfo};
-use pgwire::api::stmt::QueryParser;
-use pgwire::api::{ClientInfo, Type as WireType};
 use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::data::DataRow;
 
-use super::connection::Connection;
 use super::data::Column;
 use super::session::Prepared;
-use super::statement::parse;
 use super::value::{SqlError, Type, Value};
-
-/// What Parse does.
-pub(super) struct Preparer(pub(super) Arc<Connection>);
-
-#[async_trait]
-impl QueryParser for Preparer {
-    type Statement = Prepared;
-
-    async fn parse_sql<C>(
-        &self,
-        _client: &C,
-        sql: &str,
-        types: &[Option<WireType>],
-    ) -> PgWireResult<Option<Prepared>>
-    where
-        C: ClientInfo + Unpin + Send + Sync,
-    {
-        let mut statements = parse(sql)?;
-        let Some(statement) = statements.pop() else {
-            return Ok(None);
-        };
-        if !statements.is_empty() {
-            let message = "cannot insert multiple commands into a prepared statement";
-            return Err(SqlError::new("42601", message).into());
-        }
-        let declared = types
-            .iter()
-            .map(|kind| kind.as_ref().and_then(Type::declared))
-            .collect();
-        let connection = &self.0;
-        connection
-            .with_session(|session| session.prepare(&connection.world, sql, statement, declared))
-            .map(Some)
-    }
-
-    fn get_parameter_types(&self, statement: &Prepared) -> PgWireResult<Vec<WireType>> {
-        Ok(statement
-            .parameters
-            .iter()
-            .map(|kind| kind.wire())
-            .collect())
-    }
-
-    fn get_result_schema(
-        &self,
-        statement: &Prepared,
-        format: Option<&Format>,
-    ) -> PgWireResult<Vec<FieldInfo>> {
-        Ok(fields(&statement.columns, format))
-    }
-}
 
 /// The columns as RowDescription has them; without `format`: text.
 pub(super) fn fields(columns: &[Column], format: Option<&Format>) -> Vec<FieldInfo> {

@@ -15,7 +15,7 @@
 //! | `session`, `settings` | one connection's state and transactions |
 //! | `statement` | the SQL that is understood, read by `lexer`, `parser`, `operand` |
 //! | `expression`, `select` | what it means |
-//! | `catalog` | what Osprey's catalog reader asks |
+//! | `question`, `catalog` | what Osprey's catalog reader asks, and the answers |
 //! | [`demo`] | the story that `osprey demo` tells |
 
 mod catalog;
@@ -27,6 +27,7 @@ mod format;
 mod lexer;
 mod operand;
 mod parser;
+mod question;
 mod select;
 mod session;
 mod settings;
@@ -45,32 +46,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use connection::{Connection, Handlers};
 use world::World;
-pub use world::{Engine, PANGU_ERROR, Protocol, Received, Scans};
-
-/// How a simulated Hologres differs from the usual.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Where to listen; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// The cleartext password every user must give; `None` trusts everyone.
-    pub password: Option<String>,
-    /// How many rows HQE delivers before it fails on encrypted data. A session can change it for
-    /// itself by `SET osprey_simulator.fail_after_rows = n`.
-    pub fail_after_rows: usize,
-    /// What `hg_version()` answers.
-    pub hg_version: String,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            password: None,
-            fail_after_rows: 0,
-            hg_version: "Hologres 2.2.47 (tag: simulator), compatible with PostgreSQL 11.3".into(),
-        }
-    }
-}
+pub use world::{Engine, Options, PANGU_ERROR, Protocol, Received, Scans};
 
 /// A running simulator; dropping it ends it and its connections.
 pub struct Simulator {

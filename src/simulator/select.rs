@@ -1,9 +1,10 @@
 //! SELECT: from the parsed statement to a plan whose columns are known, and from there to rows.
 
-use super::data::{Column, Kind};
+use super::data::{Column, Kind, Rows};
 use super::expression::{Environment, Expression, ParameterTypes};
+use super::parser::parse_view;
 use super::settings::Settings;
-use super::statement::{Item, Select, parse_view};
+use super::statement::{Item, Select};
 use super::value::{SqlError, Type, Value};
 use super::world::{Engine, World};
 
@@ -30,13 +31,6 @@ enum Source {
     /// By its index in the world.
     Relation(usize),
     View(usize, Box<Plan>),
-}
-
-/// Rows, and the error that comes after the last of them.
-#[derive(Debug, Default)]
-pub(super) struct Rows {
-    pub(super) rows: Vec<Vec<Value>>,
-    pub(super) failure: Option<SqlError>,
 }
 
 /// What reading needs to know of the session.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::data::Column;
+use super::data::{Column, Rows};
 use super::expression::ParameterTypes;
-use super::select::{Plan, Reader, Rows, plan};
+use super::select::{Plan, Reader, plan};
 use super::settings::{Settings, Status};
 use super::statement::Statement;
 use super::value::{SqlError, Type, Value};

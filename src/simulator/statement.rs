@@ -1,10 +1,7 @@
 //! The statements the simulator understands.
 
-use super::catalog::Question;
 use super::expression::Expression;
-use super::lexer::{Token, tokens};
-use super::parser::Parser;
-use super::value::SqlError;
+use super::question::Question;
 
 /// One statement.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,73 +63,4 @@ pub(super) struct Select {
 pub(super) enum Item {
     All,
     Expression(Expression, Option<String>),
-}
-
-/// The statements of `sql`, in order; empty ones are left out.
-pub(super) fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
-    if let Some(question) = Question::recognise(sql) {
-        return Ok(vec![Statement::Catalog(question)]);
-    }
-    let tokens = tokens(sql)?;
-    let mut statements = Vec::new();
-    for tokens in tokens.split(|token| *token == Token::Symbol(";")) {
-        if !tokens.is_empty() {
-            let mut parser = Parser { tokens, at: 0 };
-            statements.push(parser.statement()?);
-            parser.end()?;
-        }
-    }
-    Ok(statements)
-}
-
-/// The SELECT that defines a view.
-pub(super) fn parse_view(sql: &str) -> Result<Select, SqlError> {
-    match parse(sql)?.pop() {
-        Some(Statement::Select(select)) => Ok(select),
-        _ => Err(SqlError::not_understood("a view's definition")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_batch_is_split_and_empty_statements_are_left_out() {
-        let sql = "; SET hg_x = false;; BEGIN ; SELECT 'a;b' ;";
-        let statements = parse(sql).unwrap();
-        assert_eq!(statements.len(), 3);
-        let set = Statement::Set {
-            name: "hg_x".into(),
-            value: Some("false".into()),
-            local: false,
-        };
-        assert_eq!(statements[0], set);
-    }
-
-    #[test]
-    fn precedence() {
-        let sql = |text| parse(text).unwrap();
-        assert_eq!(
-            sql("SELECT 1 + 2 * 3 = 7 AND NOT a"),
-            sql("SELECT ((1+(2*3))=7) AND (NOT a)")
-        );
-        assert_eq!(sql("SELECT a - 1 - 2"), sql("SELECT (a - 1) - 2"));
-        assert_eq!(sql("SELECT NOT a = 1"), sql("SELECT NOT (a = 1)"));
-    }
-
-    #[test]
-    fn what_is_not_understood_is_said_with_its_place() {
-        for (sql, near) in [
-            ("SELECT a FROM t JOIN u", "\"join\""),
-            ("CREATE TABLE t (a int)", "\"create\""),
-            ("SELECT a FROM t WHERE", "the end of the statement"),
-            ("SELECT a FROM t HAVING 1", "\"having\""),
-            ("SELECT 1::point", "the type \"point\""),
-        ] {
-            let error = parse(sql).unwrap_err();
-            assert_eq!(error.code, "0A000", "{sql}");
-            assert!(error.message.ends_with(near), "{sql}: {}", error.message);
-        }
-    }
 }

@@ -2,14 +2,38 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::Options;
-use super::data::{Kind, Relation, relations};
-use super::select::Rows;
+use super::data::{Kind, Relation, Rows, relations};
 use super::settings::{CATALOG_ROUTING, FAIL_AFTER_ROWS, ORC_VIA_HOLO, Settings};
 use super::value::{SqlError, Value};
+
+/// How a simulated Hologres differs from the usual.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The cleartext password every user must give; `None` trusts everyone.
+    pub password: Option<String>,
+    /// How many rows HQE delivers before it fails on encrypted data. A session can change it for
+    /// itself by `SET osprey_simulator.fail_after_rows = n`.
+    pub fail_after_rows: usize,
+    /// What `hg_version()` answers.
+    pub hg_version: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            password: None,
+            fail_after_rows: 0,
+            hg_version: "Hologres 2.2.47 (tag: simulator), compatible with PostgreSQL 11.3".into(),
+        }
+    }
+}
 
 /// How many received statements are kept.
 const LOG: usize = 10_000;

@@ -1,17 +1,20 @@
-//! CREATE, ALTER and DROP, which objects matter, and what leads where afterwards.
+//! CREATE, ALTER and DROP: whether the object is one that matters to names, and where a name leads
+//! once the statement has succeeded.
 
+use super::analysis::{Analysis, Made, MadeFrom};
+use super::change::Change;
+use super::effects::Effects;
 use super::keyword::Keyword as K;
 use super::lexer::Kind;
 use super::mention::mention_all;
-use super::name::string_body;
-use super::relations::{last_part, relation_name};
-use super::statement::{execute, leaves_empty, query};
+use super::query::{execute, leaves_empty, query};
+use super::quoting::string_body;
+use super::relation_name::{WrittenName, last_part, relation_name};
 use super::token::Statement;
-use super::{Analysis, Made, Origin, written};
-use crate::protection::{Change, Effects, Written};
 
-/// CREATE and ALTER. The only part that reads is a query behind AS; that of a view, and what rules and
-/// functions do, is stored and read when it is used.
+/// Reads CREATE or ALTER, which begins at `start`. All that the statement itself reads is a query
+/// behind AS. The query of a view, and what rules and functions do, is stored with the object and
+/// read when that is used.
 pub(super) fn define<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut Analysis<'a>) {
     analysis.add(Effects::WRITES);
     let object = (start + 1..statement.len())
@@ -35,10 +38,10 @@ pub(super) fn define<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: 
         alter(statement, object, analysis);
     } else {
         let origin = match statement.keyword(object) {
-            K::Table if foreign => Origin::Project(project(statement)),
-            // A materialized view reads when it is refreshed.
-            K::View | K::Function | K::Procedure | K::Rule => Origin::Stored,
-            _ => Origin::Rows,
+            K::Table if foreign => MadeFrom::Project(project(statement)),
+            // A materialized view leads nowhere by itself: it reads when it is refreshed.
+            K::View | K::Function | K::Procedure | K::Rule => MadeFrom::Stored,
+            _ => MadeFrom::Rows,
         };
         create(statement, object, temporary, origin, analysis);
     }
@@ -103,7 +106,7 @@ fn is_modifier(statement: &Statement<'_, '_>, index: usize) -> bool {
     .any(|word| statement.is_word(index, word))
 }
 
-/// Where the name is behind the kind of object, IF [NOT] EXISTS and ONLY.
+/// Where the name is behind the kind of object, `IF [NOT] EXISTS` and ONLY.
 fn name_behind(statement: &Statement<'_, '_>, object: usize) -> usize {
     let mut name = object + 1;
     if statement.keyword(name) == K::If {
@@ -123,11 +126,11 @@ fn in_temporary_schema(statement: &Statement<'_, '_>, object: usize) -> bool {
 }
 
 /// The name that begins at `first`.
-fn name_at(statement: &Statement<'_, '_>, first: usize) -> Option<Written> {
+fn name_at(statement: &Statement<'_, '_>, first: usize) -> Option<WrittenName> {
     let is_name = statement.is_name(first);
     let last = last_part(statement, first);
     let name = is_name.then(|| relation_name(statement, first, last))??;
-    Some(written(&name))
+    Some(name.written())
 }
 
 /// What CREATE makes.
@@ -135,30 +138,31 @@ fn create<'a>(
     statement: &Statement<'_, 'a>,
     object: usize,
     temporary: bool,
-    origin: Origin<'a>,
+    origin: MadeFrom<'a>,
     analysis: &mut Analysis<'a>,
 ) {
     let mut name = name_behind(statement, object);
     match statement.keyword(object) {
         K::Table => {
-            // A partition, or what inherits: its parent leads there, too.
+            // A partition of, or a table that inherits from, another makes that one lead there,
+            // too.
             for parent in name..statement.len() {
                 let is_parent = statement.is_word(parent, "of")
                     && statement.is_word(parent - 1, "partition")
                     || statement.is_open(parent) && statement.is_word(parent - 1, "inherits");
-                if is_parent && let Origin::Project(project) = &origin {
+                if is_parent && let MadeFrom::Project(project) = &origin {
                     analysis
                         .made
                         .extend(name_at(statement, parent + 1).map(|name| Made {
                             name,
                             temporary: false,
-                            origin: Origin::Project(project.clone()),
+                            origin: MadeFrom::Project(project.clone()),
                         }));
                 }
             }
         }
         K::View | K::Function | K::Procedure => {}
-        // `RULE name AS ON event TO table`: who uses the table may run it.
+        // In `RULE name AS ON event TO table`, it is the table whose use may run the rule.
         K::Rule => match statement.find_outside(name, K::To) {
             Some(to) => name = to + 1,
             None => return,
@@ -187,20 +191,23 @@ fn alter<'a>(statement: &Statement<'_, 'a>, object: usize, analysis: &mut Analys
     let moves = statement.keyword(action) == K::Set && statement.keyword(action + 1) == K::Schema;
     match (statement.keyword(object), relation) {
         (K::Table | K::View, Some(relation)) => {
-            let (schema, name) = written(&relation);
+            let (schema, name) = relation.written();
             let other = statement.folded_text(action + 2);
             let made = if renames {
-                Some(((schema, other), Origin::Like(relation)))
+                Some(((schema, other), MadeFrom::Like(relation)))
             } else if moves {
-                Some(((Some(other), name.clone()), Origin::Like(relation)))
+                Some(((Some(other), name.clone()), MadeFrom::Like(relation)))
             } else if statement.is_word(action, "attach") {
                 let child = last_part(statement, action + 2);
                 let child = relation_name(statement, action + 2, child);
-                child.map(|child| ((schema, name.clone()), Origin::Like(child)))
+                child.map(|child| ((schema, name.clone()), MadeFrom::Like(child)))
             } else if statement.is_word(action, "inherit") {
-                name_at(statement, action + 1).map(|parent| (parent, Origin::Like(relation)))
+                name_at(statement, action + 1).map(|parent| (parent, MadeFrom::Like(relation)))
             } else if statement.is_word(action, "options") {
-                Some(((schema, name.clone()), Origin::Project(project(statement))))
+                Some((
+                    (schema, name.clone()),
+                    MadeFrom::Project(project(statement)),
+                ))
             } else {
                 None
             };
@@ -220,7 +227,7 @@ fn alter<'a>(statement: &Statement<'_, 'a>, object: usize, analysis: &mut Analys
     }
 }
 
-/// `DROP …`; `next` is behind the DROP.
+/// Reads `DROP …`; `next` is the token behind the DROP.
 pub(super) fn drop<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analysis<'a>) {
     analysis.add(Effects::WRITES);
     if is_beside_relations(statement.keyword(next)) {
@@ -246,8 +253,8 @@ pub(super) fn drop<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mu
     }
 }
 
-/// `IMPORT FOREIGN SCHEMA project LIMIT TO (name, …) FROM SERVER server INTO schema`; `next` is behind
-/// the IMPORT.
+/// Reads `IMPORT FOREIGN SCHEMA project LIMIT TO (name, …) FROM SERVER server INTO schema`; `next`
+/// is the token behind the IMPORT.
 pub(super) fn import<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analysis<'a>) {
     let project = statement
         .is_name(next + 2)
@@ -262,7 +269,7 @@ pub(super) fn import<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &
         analysis.made.push(Made {
             name: (schema.clone(), statement.folded_text(name)),
             temporary: false,
-            origin: Origin::Project(project.clone()),
+            origin: MadeFrom::Project(project.clone()),
         });
     }
 }
@@ -274,7 +281,7 @@ fn project(statement: &Statement<'_, '_>) -> Option<String> {
     String::from_utf8(value.to_vec()).ok()
 }
 
-/// Kinds of object whose DDL changes nothing about which relation leads where.
+/// True for the kinds of object whose DDL changes nothing about where relations lead.
 pub(super) fn is_beside_relations(object: K) -> bool {
     matches!(
         object,

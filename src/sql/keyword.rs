@@ -64,8 +64,8 @@ keywords! {
 }
 
 impl Keyword {
-    /// Words that cannot name a relation unless they are quoted (PostgreSQL's *reserved* words, as
-    /// far as they matter after FROM).
+    /// True for the words that cannot name a relation unless they are quoted: PostgreSQL's
+    /// *reserved* words, as far as they matter after FROM.
     pub(crate) fn is_reserved(self) -> bool {
         use Keyword as K;
         matches!(
@@ -107,6 +107,20 @@ impl Keyword {
         )
     }
 }
+
+/// Words beside the keywords that begin statements which write or change something and read no
+/// relation.
+pub(super) const READING_NO_RELATION: [&str; 9] = [
+    "checkpoint",
+    "cluster",
+    "listen",
+    "load",
+    "notify",
+    "reassign",
+    "reindex",
+    "security",
+    "unlisten",
+];
 
 #[cfg(test)]
 mod tests {

@@ -1,14 +1,17 @@
 //! PostgreSQL's lexical rules over bytes: where strings, comments, dollar quotes and identifiers
 //! begin and end.
 //!
-//! Bytes, not text: the client's encoding may be GBK, and no byte of a multibyte character is ever
-//! a quote there. (It may be a backslash: `E'…'` strings of such clients can be taken for longer
-//! than they are, which leaves the text unterminated and so read on the safe side.) Every byte of the input belongs to exactly one token, nothing panics, and the
-//! time is linear in the length. `standard_conforming_strings` is taken to be on (Hologres and
-//! PostgreSQL since 9.1): a backslash matters in `E'…'` only.
+//! The lexer works on bytes, not on text: the client's encoding may be GBK, and no byte of a
+//! multibyte character is ever a quote there. (It may be a backslash: then an `E'…'` string of such
+//! a client can be taken for longer than it is, which leaves the text unterminated, and what is not
+//! terminated counts as reading whatever it names.) Every byte of the input belongs to exactly one
+//! token, nothing panics, and the time is linear in the length. `standard_conforming_strings` is
+//! taken to be on (as it is in Hologres, and in PostgreSQL since 9.1), so that a backslash matters
+//! in `E'…'` only.
 //!
-//! Source of the rules: PostgreSQL documentation, *Lexical Structure*, and its scanner where the
-//! documentation is silent (what continues a string over a line end; `1FROM` is two tokens).
+//! The rules come from PostgreSQL's documentation, *Lexical Structure*, and from its scanner where
+//! the documentation is silent (what continues a string over a line end; that `1FROM` is two
+//! tokens).
 
 use memchr::{memchr, memchr2, memmem};
 
@@ -267,17 +270,17 @@ impl Iterator for Lexer<'_> {
     }
 }
 
-/// PostgreSQL's blanks; the vertical tab since version 16.
+/// True for PostgreSQL's blanks, with the vertical tab, which is one since version 16.
 pub(crate) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
 }
 
-/// What an unquoted identifier may start with.
+/// True for a byte that an unquoted identifier may start with.
 pub(crate) fn is_word_start(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
 }
 
-/// What an unquoted identifier may go on with.
+/// True for a byte that an unquoted identifier may go on with.
 pub(crate) fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || byte >= 0x80
 }

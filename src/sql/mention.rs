@@ -1,15 +1,15 @@
-//! The safe side: every identifier of what cannot be read exactly, also in strings that may be run.
+//! What is said of a text that cannot be read exactly: every identifier in it, and in strings that
+//! may be run, is taken for the name of a relation that is read. That errs on the safe side.
 
-use super::RelationName;
 use super::lexer::Kind;
-use super::name::string_body;
-use super::relations::{last_part, relation_name};
+use super::quoting::string_body;
+use super::relation_name::{RelationName, last_part, relation_name};
 use super::token::{Script, Statement};
 
 /// How deep strings inside strings are read: a DO body, the text that it runs, a text in that.
 const MAX_QUOTING: usize = 3;
 
-/// Every identifier may be a relation that is read; so may those in strings, if asked.
+/// Adds every identifier of the statement, and with `in_strings` those in its strings.
 pub(super) fn mention_all<'a>(
     statement: &Statement<'_, 'a>,
     in_strings: bool,
@@ -48,7 +48,7 @@ fn is_bare_keyword(statement: &Statement<'_, '_>, index: usize) -> bool {
     statement.keyword(index).is_reserved() && !behind_dot
 }
 
-/// Every identifier in the strings of a statement, and in the strings within those.
+/// Adds every identifier in the strings of a statement, and in the strings within those.
 pub(super) fn mention_strings<'a>(
     statement: &Statement<'_, 'a>,
     mentions: &mut Vec<RelationName<'a>>,

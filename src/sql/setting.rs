@@ -1,14 +1,15 @@
 //! What SET, RESET and `set_config()` do to the settings that a session has to know: those that
 //! choose the route, and those that change how names resolve.
 
+use super::analysis::Analysis;
+use super::change::{Change, Value};
+use super::effects::Effects;
 use super::keyword::Keyword;
 use super::lexer::Kind;
-use super::token::Statement;
-use super::{Analysis, search_path};
-use crate::protection::{Change, Effects, Value};
+use super::token::{Script, Statement};
 
-/// The settings that choose the engine for MaxCompute tables; the first two are one setting under
-/// its old and its new name.
+/// The names of the settings that choose the engine for MaxCompute tables. The first two are the
+/// old and the new name of one setting.
 pub(crate) const ROUTE_SETTINGS: [&str; 3] = [
     "hg_experimental_enable_access_odps_orc_via_holo",
     "hg_enable_access_odps_orc_via_holo",
@@ -32,7 +33,7 @@ fn change_of(name: &[u8], route: Effects) -> Effects {
     }
 }
 
-/// `SET …`; `index` is behind the SET.
+/// Reads `SET …`; `index` is the token behind the SET.
 pub(super) fn set(statement: &Statement<'_, '_>, mut index: usize, analysis: &mut Analysis<'_>) {
     let local = statement.keyword(index) == Keyword::Local;
     if (local || statement.keyword(index) == Keyword::Session) && statement.is_name(index + 1) {
@@ -129,13 +130,22 @@ fn schemas(statement: &Statement<'_, '_>, mut index: usize) -> Option<Vec<String
     }
 }
 
+/// The schemas of a search path in the form in which the catalogs and SHOW have it. The answer is
+/// `None` if it is not a list of names.
+pub(crate) fn search_path(list: &str) -> Option<Vec<String>> {
+    let text = format!("SET search_path = {list}");
+    let script = Script::read(text.as_bytes());
+    let statement = script.statements().next()?;
+    schemas(&statement, 3)
+}
+
 /// RESET ALL leaves the role alone.
 const DEFAULT_PATH: Change = Change::SearchPath {
     path: Value::Default,
     local: false,
 };
 
-/// `RESET …`; `index` is behind the RESET.
+/// Reads `RESET …`; `index` is the token behind the RESET.
 pub(super) fn reset(statement: &Statement<'_, '_>, index: usize, analysis: &mut Analysis<'_>) {
     let name = statement.folded(index);
     let is = |setting: &str| name.eq_ignore_ascii_case(setting.as_bytes());
@@ -156,7 +166,7 @@ pub(super) fn reset(statement: &Statement<'_, '_>, index: usize, analysis: &mut 
     });
 }
 
-/// `set_config(name, value, is_local)`; `open` is the parenthesis.
+/// Reads `set_config(name, value, is_local)`; `open` is its parenthesis.
 pub(super) fn set_config(statement: &Statement<'_, '_>, open: usize, analysis: &mut Analysis<'_>) {
     let literal = statement.plain_string(open + 1);
     let alone = statement.kind(open + 2) == Some(Kind::Comma);

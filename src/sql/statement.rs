@@ -1,18 +1,21 @@
-//! What kind of statement a statement is, and what that means for a session.
+//! What kind of statement a text holds, and what that kind does to its session.
 
-use super::Analysis;
-use super::body;
+use super::analysis::Analysis;
+use super::change::Change;
 use super::definition::{define, drop, import};
-use super::keyword::Keyword as K;
+use super::effects::{Effects, NameUse};
+use super::keyword::{Keyword as K, READING_NO_RELATION};
 use super::lexer::Kind;
 use super::mention::{mention_all, mention_strings};
-use super::name::string_body;
-use super::relations::{last_part, relation_name, walk};
+use super::plpgsql;
+use super::query::{execute, leaves_empty, query, query_in};
+use super::quoting::string_body;
+use super::relation_name::{last_part, relation_name};
+use super::relations::walk;
 use super::setting;
 use super::token::Statement;
-use crate::protection::{Change, Effects, NameUse};
 
-/// Adds what one statement does and reads to the analysis.
+/// Adds to `analysis` what one statement does and touches.
 pub(super) fn classify<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
     if statement.keyword(0) == K::Explain {
         explain(statement, analysis);
@@ -48,7 +51,7 @@ fn explain<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
     if !analyze {
         analysis.changes.clear();
         analysis.made.clear();
-        // Planning may still run what it takes for constant.
+        // Planning may run functions whose calls it takes for constants.
         let kept = Effects::CALLS_UNKNOWN.with(Effects::ROUTE_DOUBT);
         analysis.effects = before.with(Effects(analysis.effects.0 & kept.0));
     }
@@ -120,7 +123,7 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
         K::Close => {
             let name = unless_all(statement, next);
             if name.is_none() {
-                // Cursors WITH HOLD among them are not the transaction's.
+                // Cursors WITH HOLD may be among them, which outlive the transaction.
                 analysis.add(writes);
             }
             analysis.names.push(NameUse::Close(name));
@@ -138,7 +141,7 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
         K::Refresh => refresh(statement, next, analysis),
         K::Truncate | K::Grant | K::Revoke | K::Comment | K::Lock => analysis.add(writes),
         _ if statement.is_open(start) => query(statement, start, analysis),
-        _ if HARMLESS_TO_READ
+        _ if READING_NO_RELATION
             .iter()
             .any(|word| statement.is_word(start, word)) =>
         {
@@ -148,47 +151,8 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
     }
 }
 
-/// Statements that read no relation and are none of the keywords above.
-pub(super) const HARMLESS_TO_READ: [&str; 9] = [
-    "checkpoint",
-    "cluster",
-    "listen",
-    "load",
-    "notify",
-    "reassign",
-    "reindex",
-    "security",
-    "unlisten",
-];
-
-pub(super) fn query<'a>(statement: &Statement<'_, 'a>, from: usize, analysis: &mut Analysis<'a>) {
-    query_in(statement, from..statement.len(), analysis);
-}
-
-/// The query in a part of a statement, and all strings of the statement if they may be run.
-fn query_in<'a>(
-    statement: &Statement<'_, 'a>,
-    range: std::ops::Range<usize>,
-    analysis: &mut Analysis<'a>,
-) {
-    let calls = analysis.calls.len();
-    walk(statement, range, analysis);
-    if analysis.runs_text || analysis.calls.len() > calls {
-        mention_strings(statement, &mut analysis.in_strings);
-    }
-}
-
 fn unless_all(statement: &Statement<'_, '_>, index: usize) -> Option<String> {
     (statement.keyword(index) != K::All).then(|| statement.folded_text(index))
-}
-
-pub(super) fn execute<'a>(statement: &Statement<'_, 'a>, name: usize, analysis: &mut Analysis<'a>) {
-    // What it runs is known by name only.
-    analysis.add(Effects::WRITES.with(Effects::CALLS_UNKNOWN));
-    analysis
-        .names
-        .push(NameUse::Execute(statement.folded_text(name)));
-    query(statement, name + 1, analysis);
 }
 
 /// `COMMIT`, `END`, `ROLLBACK`, `ABORT`, with `AND CHAIN`, `PREPARED`, or `TO [SAVEPOINT] name`.
@@ -297,7 +261,7 @@ fn do_block<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analy
         Some(body) if plpgsql && !statement.broken => {
             analysis.add(ANYTHING);
             analysis.changes.push(Change::Anything);
-            body::read_do(string_body(statement.bytes(body)), analysis);
+            plpgsql::read_do(string_body(statement.bytes(body)), analysis);
         }
         _ => unreadable(statement, ANYTHING, analysis),
     }
@@ -348,17 +312,6 @@ const REFRESHED: [&str; 8] = [
     "exists",
 ];
 
-/// `… WITH NO DATA`
-pub(super) fn leaves_empty(statement: &Statement<'_, '_>) -> bool {
-    let Some(no) = statement.len().checked_sub(2) else {
-        return false;
-    };
-    statement.is_word(no + 1, "data")
-        && statement.keyword(no) == K::No
-        && no > 0
-        && statement.keyword(no - 1) == K::With
-}
-
 /// `ANALYZE [VERBOSE] [(options)] [table [(columns)], …]`, and VACUUM: both may read the tables.
 fn sample<'a>(statement: &Statement<'_, 'a>, mut index: usize, analysis: &mut Analysis<'a>) {
     analysis.add(Effects::WRITES);
@@ -389,11 +342,7 @@ fn read_all<'a>(statement: &Statement<'_, 'a>, mut index: usize, analysis: &mut 
 }
 
 /// A statement whose effect cannot be read from its text.
-pub(super) fn unreadable<'a>(
-    statement: &Statement<'_, 'a>,
-    effects: Effects,
-    analysis: &mut Analysis<'a>,
-) {
+fn unreadable<'a>(statement: &Statement<'_, 'a>, effects: Effects, analysis: &mut Analysis<'a>) {
     analysis.add(effects);
     analysis.changes.push(Change::Anything);
     mention_all(statement, true, &mut analysis.mentions);

@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 
+use super::hint::RouteHint;
 use super::keyword::Keyword;
 use super::lexer::{Kind, Lexer};
-use super::name::{decode_unicode, string_body, unquote};
-use crate::protection::RouteHint;
+use super::quoting::{decode_unicode, string_body, unquote};
 
 const NO_MATE: u32 = u32::MAX;
 
@@ -23,13 +23,13 @@ pub(crate) struct Tok {
     escape: u8,
 }
 
-/// All statements of a text.
+/// The tokens of a text, parted into statements.
 pub(crate) struct Script<'a> {
     pub(crate) text: &'a [u8],
     tokens: Vec<Tok>,
     /// Ends (exclusive, without the `;`) and starts of statements that have tokens.
     bounds: Vec<Bounds>,
-    /// The first `/* osprey: route=… */`.
+    /// What the first comment of the form `/* osprey: route=… */` asks for.
     pub(crate) hint: Option<RouteHint>,
 }
 
@@ -42,6 +42,7 @@ struct Bounds {
 }
 
 impl<'a> Script<'a> {
+    /// Reads the tokens of a text.
     pub(crate) fn read(text: &'a [u8]) -> Self {
         let mut script = Self {
             text,
@@ -68,7 +69,7 @@ impl<'a> Script<'a> {
                 Kind::Space => continue,
                 Kind::Comment => {
                     if script.hint.is_none() {
-                        script.hint = hint(bytes);
+                        script.hint = RouteHint::of_comment(bytes);
                     }
                     continue;
                 }
@@ -132,6 +133,7 @@ impl<'a> Script<'a> {
         self.bounds.len()
     }
 
+    /// The statements that have tokens, in order.
     pub(crate) fn statements(&self) -> impl Iterator<Item = Statement<'_, 'a>> {
         self.bounds.iter().map(|bounds| Statement {
             text: self.text,
@@ -141,7 +143,8 @@ impl<'a> Script<'a> {
     }
 }
 
-/// The tokens of one statement. Indices beyond the end are allowed everywhere and mean nothing.
+/// The tokens of one statement. A token is named by its index; behind the last token there is none
+/// of any kind, and asking for one is no mistake.
 #[derive(Clone, Copy)]
 pub(crate) struct Statement<'t, 'a> {
     text: &'a [u8],
@@ -155,10 +158,12 @@ impl<'a> Statement<'_, 'a> {
         self.tokens.len()
     }
 
+    /// The kind of a token; `None` beyond the end.
     pub(crate) fn kind(&self, index: usize) -> Option<Kind> {
         self.tokens.get(index).map(|token| token.kind)
     }
 
+    /// The keyword that a token is; [`Keyword::None`] if it is any other word or none.
     pub(crate) fn keyword(&self, index: usize) -> Keyword {
         self.tokens
             .get(index)
@@ -172,6 +177,7 @@ impl<'a> Statement<'_, 'a> {
         })
     }
 
+    /// True if the token may be an identifier.
     pub(crate) fn is_name(&self, index: usize) -> bool {
         matches!(
             self.kind(index),
@@ -179,6 +185,7 @@ impl<'a> Statement<'_, 'a> {
         )
     }
 
+    /// True if the token opens a bracket.
     pub(crate) fn is_open(&self, index: usize) -> bool {
         self.kind(index) == Some(Kind::Open)
     }
@@ -226,7 +233,8 @@ impl<'a> Statement<'_, 'a> {
         }
     }
 
-    /// The same as text, for names that the session remembers; what is not UTF-8 is replaced.
+    /// The identifier at `index` as a text, for names that the session remembers. What is not UTF-8
+    /// in it is replaced.
     pub(crate) fn folded_text(&self, index: usize) -> String {
         String::from_utf8_lossy(&self.folded(index)).into_owned()
     }
@@ -243,31 +251,6 @@ impl<'a> Statement<'_, 'a> {
         memchr::memchr2(b'\'', b'\\', value)
             .is_none()
             .then_some(value)
-    }
-}
-
-/// `/* osprey: route=sqe|hqe|off */`
-fn hint(comment: &[u8]) -> Option<RouteHint> {
-    let body = comment
-        .strip_prefix(b"/*")?
-        .strip_suffix(b"*/")?
-        .trim_ascii();
-    if !body.get(..7)?.eq_ignore_ascii_case(b"osprey:") {
-        return None;
-    }
-    let setting = body[7..].trim_ascii();
-    let value = setting
-        .get(..5)
-        .filter(|name| name.eq_ignore_ascii_case(b"route"))?;
-    let value = setting[value.len()..]
-        .trim_ascii()
-        .strip_prefix(b"=")?
-        .trim_ascii();
-    match value.to_ascii_lowercase().as_slice() {
-        b"sqe" => Some(RouteHint::Sqe),
-        b"hqe" => Some(RouteHint::Hqe),
-        b"off" => Some(RouteHint::Off),
-        _ => None,
     }
 }
 

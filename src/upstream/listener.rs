@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use rustls::ServerConfig;
 
-use super::Upstream;
+use super::instance::Upstream;
 use crate::catalog::database_name;
 use crate::config::{self, ProxyProtocol};
 use crate::glob::Glob;

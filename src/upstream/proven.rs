@@ -11,6 +11,7 @@ const MAX_PROVEN: usize = 100_000;
 pub(super) struct Proven(RwLock<HashSet<String>>);
 
 impl Proven {
+    /// Notes that this user's SET of the route has succeeded.
     pub(super) fn add(&self, user: &str) {
         if self.has(user) {
             return;
@@ -22,6 +23,7 @@ impl Proven {
         users.insert(user.to_owned());
     }
 
+    /// True if this user's SET of the route has succeeded.
     pub(super) fn has(&self, user: &str) -> bool {
         self.0
             .read()

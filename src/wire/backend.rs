@@ -53,9 +53,10 @@ pub mod tag {
 }
 
 /// The transaction status byte of a ReadyForQuery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Status {
-    /// `I`: not in a transaction block.
+    /// `I`: not in a transaction block, as at the start of a session.
+    #[default]
     Idle,
     /// `T`: in a transaction block.
     Transaction,

@@ -19,12 +19,12 @@ fn cstr(out: &mut Vec<u8>, text: &[u8]) {
     out.push(0);
 }
 
-/// Query.
+/// Appends a Query.
 pub fn query(out: &mut Vec<u8>, sql: &[u8]) {
     frame(out, b'Q', |out| cstr(out, sql));
 }
 
-/// Close of a prepared statement.
+/// Appends a Close of a prepared statement.
 pub fn close_statement(out: &mut Vec<u8>, name: &[u8]) {
     frame(out, b'C', |out| {
         out.push(b'S');
@@ -32,7 +32,7 @@ pub fn close_statement(out: &mut Vec<u8>, name: &[u8]) {
     });
 }
 
-/// `Close S, Parse, Bind, Execute, Close P, Close S` under [`OWN_NAME`], without Sync.
+/// Appends `Close S, Parse, Bind, Execute, Close P, Close S` under [`OWN_NAME`], without a Sync.
 ///
 /// The leading Close matters: after a failure the server skips the trailing ones, and the name
 /// would stay behind.
@@ -56,8 +56,8 @@ pub fn own_statement(out: &mut Vec<u8>, sql: &[u8]) {
     close_statement(out, OWN_NAME);
 }
 
-/// Execute of a portal of Osprey's own, without a row limit. Outside [`own_statement`] there is none,
-/// and the server answers with an error (34000).
+/// Appends an Execute of a portal of Osprey's own, without a row limit. Outside [`own_statement`]
+/// there is no such portal, and the server answers with an error (34000).
 pub fn execute_own_portal(out: &mut Vec<u8>) {
     frame(out, b'E', |out| {
         cstr(out, OWN_NAME);
@@ -65,17 +65,17 @@ pub fn execute_own_portal(out: &mut Vec<u8>) {
     });
 }
 
-/// Flush.
+/// Appends a Flush.
 pub fn flush(out: &mut Vec<u8>) {
     frame(out, b'H', |_| {});
 }
 
-/// Sync.
+/// Appends a Sync.
 pub fn sync(out: &mut Vec<u8>) {
     frame(out, b'S', |_| {});
 }
 
-/// An ErrorResponse with the given fields, in the given order.
+/// Appends an ErrorResponse with the given fields, in the given order.
 pub fn error<'a>(out: &mut Vec<u8>, fields: impl IntoIterator<Item = (u8, &'a [u8])>) {
     frame(out, b'E', |out| {
         for (code, value) in fields {
@@ -88,7 +88,7 @@ pub fn error<'a>(out: &mut Vec<u8>, fields: impl IntoIterator<Item = (u8, &'a [u
     });
 }
 
-/// A FATAL of Osprey's own: after it the connection is closed.
+/// Appends a FATAL of Osprey's own: after it the connection is closed.
 pub fn fatal(out: &mut Vec<u8>, sqlstate: &str, message: &str, hint: Option<&str>) {
     let mut fields = vec![
         (b'S', b"FATAL".as_slice()),

@@ -50,7 +50,7 @@ pub struct Parse<'a> {
 }
 
 impl<'a> Parse<'a> {
-    /// `None` if the name does not end within `body`.
+    /// Reads the body of a Parse; `None` if the name does not end within `body`.
     pub fn read(body: &'a [u8]) -> Option<Self> {
         let (name, rest) = split_cstr(body)?;
         Some(Self {
@@ -70,7 +70,7 @@ pub struct Bind<'a> {
 }
 
 impl<'a> Bind<'a> {
-    /// `None` if the names do not end within `body`.
+    /// Reads the body of a Bind; `None` if the names do not end within `body`.
     pub fn read(body: &'a [u8]) -> Option<Self> {
         let (portal, rest) = split_cstr(body)?;
         let (statement, _) = split_cstr(rest)?;
@@ -93,7 +93,7 @@ pub enum Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// `None` if the body is not one.
+    /// Reads the body of a Describe or a Close; `None` if it is not one.
     pub fn read(body: &'a [u8]) -> Option<Self> {
         let (&kind, rest) = body.split_first()?;
         let (name, _) = split_cstr(rest)?;

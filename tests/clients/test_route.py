@@ -114,7 +114,7 @@ def test_reset_and_discard(through_osprey):
 
 
 def test_search_path(through_osprey, cluster):
-    """Names resolve by the path that the session has set, once that is certain."""
+    """Names resolve by the path that the session has set, and by its temporary tables."""
 
     def reads_the_plain_one(connection, path):
         cluster.reset_counters(through_osprey.dbname)
@@ -135,15 +135,16 @@ def test_search_path(through_osprey, cluster):
     harness.wait_for(lambda: fresh("other, public"), "the new table to be known")
     assert not fresh("public, other")
     with through_osprey.connect() as connection:
-        # A temporary table of any name may shadow others: the safe side, up to DISCARD ALL.
         connection.execute("CREATE TEMP TABLE passing (id int)")
-        assert not reads_the_plain_one(connection, "other")
+        assert reads_the_plain_one(connection, "other")
+        connection.execute("CREATE TEMP TABLE salaries (id int)")
+        assert reads_the_plain_one(connection, "public")
+        connection.execute("DROP TABLE salaries")
+        with connection.transaction(force_rollback=True):
+            connection.execute("SET search_path = other")
+        assert connection.execute(ENCRYPTED).fetchone() == (1000,)
         connection.execute("DISCARD ALL", prepare=False)
         assert reads_the_plain_one(connection, "other")
-        with connection.transaction(force_rollback=True):
-            connection.execute("SET search_path = public")
-        # It was undone, but that is not known.
-        assert connection.execute(ENCRYPTED).fetchone() == (0,)
     with through_osprey.connect() as connection:
         connection.execute("SET search_path = public")
         assert connection.execute(ENCRYPTED).fetchone() == (1000,)

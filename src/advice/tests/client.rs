@@ -180,7 +180,7 @@ fn every_text_fits_a_box_and_decides_nothing() {
                 assert_eq!(words::check(&message, language, &[]), Ok(()), "{message}");
             }
             if let Some(hint) = &text.hint {
-                let hint = statement(hint, &long_name, Some("key-hzz65f0a")).unwrap();
+                let hint = advise::statement(hint, &long_name, Some("key-hzz65f0a")).unwrap();
                 assert!(hint.chars().count() <= 300, "{hint}");
                 assert_eq!(clients::decide_by(&hint), None, "{hint}");
                 assert!(!hint.contains('\n'), "{hint}");

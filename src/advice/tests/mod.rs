@@ -10,9 +10,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::condition::Fact;
+use super::words::MESSAGE_LIMIT;
 use super::*;
-use crate::keys::{Encryption, KeyRecord, KeyState, KmsKey};
-use crate::protection::Source;
+use crate::catalog::HologresVersion;
+use crate::config::Language;
+use crate::keys::cloud::timestamp;
+use crate::keys::{Encryption, KeyRecord, KeyState, KmsKey, Origin};
+use crate::protection::{Reason, Source};
+use crate::wire::backend::ErrorFields;
+use crate::wire::compose;
 
 const AS_PUBLISHED: &str = "status { code: SERVER_INTERNAL_ERROR message: \"hos_exception: IO error: \
     Failed to execute pangu open normal file pangu://10.1.2.3:10240/product/odps/sales_prod/data/\

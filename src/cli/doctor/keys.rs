@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use super::super::words;
-use super::Finding;
+use super::finding::Finding;
 use crate::config::Settings;
 use crate::keys::cloud::timestamp;
 use crate::keys::{self, Encryption, KeyRecord, KeyState, KmsKey, Origin};
@@ -142,7 +142,7 @@ fn trouble(key: &KmsKey, now: SystemTime) -> Option<(bool, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Level;
+    use super::super::finding::Level;
     use super::*;
 
     fn key(state: KeyState) -> KmsKey {

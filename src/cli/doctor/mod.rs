@@ -1,6 +1,7 @@
 //! `osprey doctor`: the whole set-up, checked from here: the upstream, each database, each project
 //! and its key, the RAM role. Each finding that is not well says what mends it.
 
+mod finding;
 mod keys;
 mod ram;
 mod upstream;
@@ -8,7 +9,7 @@ mod upstream;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use serde::Serialize;
+use finding::{Finding, Level, count, worst};
 
 use super::asking;
 use crate::config::Settings;
@@ -23,62 +24,6 @@ pub(super) struct Args {
     /// A database to check; may be repeated [default: all that the catalog account may enter]
     #[arg(long, value_name = "NAME")]
     database: Vec<String>,
-}
-
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Level {
-    Ok,
-    Warning,
-    Broken,
-}
-
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Finding {
-    level: Level,
-    /// `upstream`, `database NAME`, `project NAME`, `role`, `vendor`.
-    subject: String,
-    /// What was found.
-    found: String,
-    /// The exact statement or console step.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mend: Option<String>,
-}
-
-impl Finding {
-    fn ok(subject: impl Into<String>, found: impl Into<String>) -> Self {
-        Self {
-            level: Level::Ok,
-            subject: subject.into(),
-            found: found.into(),
-            mend: None,
-        }
-    }
-
-    fn warning(
-        subject: impl Into<String>,
-        found: impl Into<String>,
-        mend: impl Into<String>,
-    ) -> Self {
-        Self {
-            level: Level::Warning,
-            mend: Some(mend.into()),
-            ..Self::ok(subject, found)
-        }
-    }
-
-    fn broken(
-        subject: impl Into<String>,
-        found: impl Into<String>,
-        mend: impl Into<String>,
-    ) -> Self {
-        Self {
-            level: Level::Broken,
-            ..Self::warning(subject, found, mend)
-        }
-    }
 }
 
 /// Runs the command.
@@ -130,15 +75,6 @@ async fn examine(settings: &Settings, databases: Vec<String>) -> Vec<Finding> {
     }
     ram::examine(settings, !encrypted.is_empty(), common_table, &mut findings).await;
     findings
-}
-
-fn worst(findings: &[Finding]) -> Level {
-    let levels = findings.iter().map(|finding| finding.level);
-    levels.max().unwrap_or(Level::Ok)
-}
-
-fn count(findings: &[Finding], level: Level) -> usize {
-    findings.iter().filter(|f| f.level == level).count()
 }
 
 fn json(findings: &[Finding]) -> String {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::config::Settings;
 use crate::glob::Glob;
 use crate::keys::cloud::{AlibabaCloud, CloudError, Surroundings};
@@ -162,7 +162,7 @@ fn matches_any(actions: &Value, action: &str) -> bool {
 mod tests {
     use serde_json::json;
 
-    use super::super::{Level, worst};
+    use super::super::finding::{Level, worst};
     use super::*;
     use crate::keys::cloud::fake::{FakeCloud, Seen, complaint, ok};
 

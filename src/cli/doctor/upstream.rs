@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::catalog::{Contents, HologresVersion, Service, project_key};
 use crate::config::{Settings, Upstream};
 use crate::net::endpoint::Security;

@@ -1,7 +1,7 @@
 //! COPY FROM STDIN: what is sent within it, what the server eats, and what waits for its answer.
 
 use super::route::{sets, trio};
-use super::trio::msg::{copy_data, copy_done, extended, query, sync};
+use super::trio::msg::{copy_data, copy_done, copy_fail, extended, query, sync};
 
 #[test]
 fn within_copy_nothing_is_injected_and_its_syncs_are_eaten() {
@@ -111,5 +111,25 @@ fn a_sync_within_a_copy_that_had_failed_before_is_answered() {
         let answers = ["T D plain C SELECT 1 Z I", "Z I", "E XX000 Z I"].join(" ");
         assert!(seen.ends_with(&answers), "{seen}");
         assert_eq!(sets(&trio), 0, "which Sync was answered is not known");
+    }
+}
+
+#[test]
+fn the_end_of_a_second_copy_is_not_taken_for_that_of_the_first() {
+    for end in [copy_done(), copy_fail()] {
+        let mut trio = trio();
+        trio.client(&[extended("copyin"), copy_done()].concat());
+        trio.settle_frontend();
+        // The server asks for the first one's data; its end is not answered yet.
+        for _ in 0..3 {
+            trio.server();
+        }
+        trio.backward(usize::MAX);
+        let rest = [sync(), extended("copyin"), copy_data("x"), end, sync()];
+        trio.client(&rest.concat());
+        trio.settle_frontend();
+        trio.settle();
+        assert!(trio.core.is_quiet());
+        assert_eq!(trio.exchange(&query("enc")).last().unwrap(), "Z I");
     }
 }

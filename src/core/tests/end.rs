@@ -2,14 +2,14 @@
 
 use crate::core::{Core, Op, Outbox, Policy};
 
-use super::trio::{known, policy};
+use super::trio::{at_login, known, policy};
 
 fn core(relay_only: bool) -> (Core, Outbox) {
     let policy = Policy {
         relay_only,
         ..policy()
     };
-    (Core::new(policy), Outbox::default())
+    (Core::new(policy, at_login()), Outbox::default())
 }
 
 #[test]

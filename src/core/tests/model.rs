@@ -4,6 +4,7 @@
 //! It understands a toy language, statements separated by `;`: `enc N` (reads N encrypted rows),
 //! `half` (of two rows, only the second is encrypted),
 //! `plain`, `fail`, `show`, `write`, `begin`, `commit`, `rollback`, `savepoint`, `rollback to`,
+//! `path ext` and `path pub` (a transactional search path), `mine` (encrypted, if the path is `ext`),
 //! `discard all`, `vacuum`, `copyin`, `set on`, `set off`, `reset`, `declare NAME BODY`,
 //! `fetch NAME N`, `moody` (answers differently each time), `warn` (a notice), `bold` and
 //! `faint` (set a parameter that is reported), and Osprey's own statements.
@@ -38,7 +39,9 @@ pub(super) struct Backend {
     /// A parameter that is reported at once, as PostgreSQL 11 does.
     style: &'static str,
     style_at_begin: &'static str,
-    at_savepoint: Option<bool>,
+    at_savepoint: Option<(bool, &'static str)>,
+    path: &'static str,
+    path_at_begin: &'static str,
     prepared: HashMap<Vec<u8>, String>,
     portals: HashMap<Vec<u8>, (String, usize)>,
     skipping: bool,
@@ -69,6 +72,8 @@ impl Backend {
             style: "plain",
             style_at_begin: "plain",
             at_savepoint: None,
+            path: "pub",
+            path_at_begin: "pub",
             prepared: HashMap::new(),
             portals: HashMap::new(),
             skipping: false,
@@ -159,6 +164,7 @@ impl Backend {
         if !self.started && self.block == Block::None {
             self.at_begin = self.session;
             self.style_at_begin = self.style;
+            self.path_at_begin = self.path;
         }
         self.started = true;
     }
@@ -252,7 +258,7 @@ impl Backend {
                 let Some(text) = text else {
                     return Err(("26000", "nothing to describe".into()));
                 };
-                if text.starts_with("enc") || text == "plain" || text == "show" {
+                if text.starts_with("enc") || matches!(&*text, "plain" | "mine" | "show") {
                     self.put(b'T', b"columns");
                 } else {
                     self.put(b'n', b"");
@@ -395,24 +401,27 @@ impl Backend {
                 let commits = text == "commit" && self.block != Block::Failed;
                 if !commits {
                     self.session = self.at_begin;
+                    self.path = self.path_at_begin;
                     self.set_style(self.style_at_begin);
                 }
                 self.block = Block::None;
                 self.transaction_over();
                 self.at_begin = self.session;
                 self.style_at_begin = self.style;
+                self.path_at_begin = self.path;
                 Ok(Outcome::Tag(if commits { "COMMIT" } else { "ROLLBACK" }))
             }
             "savepoint" | "rollback to" if self.block == Block::None => {
                 Err(("25P01", "only in transaction blocks".into()))
             }
             "savepoint" => {
-                self.at_savepoint = Some(self.session);
+                self.at_savepoint = Some((self.session, self.path));
                 Ok(Outcome::Tag("SAVEPOINT"))
             }
             "rollback to" => match self.at_savepoint {
-                Some(value) => {
-                    self.session = value;
+                Some((session, path)) => {
+                    self.session = session;
+                    self.path = path;
                     self.block = Block::Open;
                     Ok(Outcome::Tag("ROLLBACK"))
                 }
@@ -421,6 +430,7 @@ impl Backend {
             "discard all" => {
                 self.prepared.clear();
                 self.session = true;
+                self.path = "pub";
                 Ok(Outcome::Tag("DISCARD ALL"))
             }
             "vacuum" if self.block == Block::Open => Err((
@@ -432,7 +442,12 @@ impl Backend {
                 self.put(b'N', b"\0");
                 Ok(Outcome::Tag("WARN"))
             }
-            "set path" | "temp" => Ok(Outcome::Tag("SET")),
+            "path ext" | "path pub" => {
+                self.path = if text == "path ext" { "ext" } else { "pub" };
+                Ok(Outcome::Tag("SET"))
+            }
+            "mine" if self.path == "ext" => self.run("enc", simple),
+            "mine" => self.run("plain", simple),
             "bold" | "faint" => {
                 self.set_style(if text == "bold" { "bold" } else { "faint" });
                 Ok(Outcome::Tag("SET"))
@@ -480,6 +495,7 @@ impl Backend {
         self.skipping = skip;
         if self.block == Block::None {
             self.session = self.at_begin;
+            self.path = self.path_at_begin;
             self.set_style(self.style_at_begin);
             self.transaction_over();
             self.started = false;

@@ -1,6 +1,6 @@
 //! Which decision a name carries, and by which search path names resolve.
 
-use super::route::trio;
+use super::route::{sets, trio};
 use super::trio::msg::{bind, close, copy_data, copy_done, execute, extended, parse, query, sync};
 
 #[test]
@@ -56,47 +56,61 @@ fn a_decision_belongs_to_the_parse_that_succeeded() {
 }
 
 #[test]
-fn a_search_path_is_certain_once_nothing_can_take_it_back() {
-    let ext = || Some("ext".to_owned());
-    let paths = |sent: &[Vec<u8>]| {
+fn a_search_path_lasts_as_long_as_its_transaction_says() {
+    // By which path the last statement was decided, once all before it was answered.
+    let path = |sent: &[Vec<u8>]| {
         let mut trio = trio();
         for bytes in sent {
             trio.exchange(bytes);
         }
-        trio.world.paths.take()
+        trio.exchange(&query("mine"));
+        trio.world.paths.take().pop().unwrap()
     };
-    let set = || query("set path");
-    assert_eq!(paths(&[set()]), [ext()]);
-    assert_eq!(paths(&[[extended("set path"), sync()].concat()]), [ext()]);
-    // The second of two counts once both are answered.
-    assert_eq!(paths(&[[set(), set()].concat()]), [ext()]);
-    // In a transaction it may be undone; the next one outside is certain again.
-    assert_eq!(paths(&[query("begin"), set(), query("rollback")]), []);
+    let set = || query("path ext");
+    assert_eq!(path(&[set()]), "ext");
+    assert_eq!(path(&[[extended("path ext"), sync()].concat()]), "ext");
+    assert_eq!(path(&[[set(), query("path pub")].concat()]), "pub");
+    assert_eq!(path(&[query("begin"), set()]), "ext");
+    assert_eq!(path(&[query("begin"), set(), query("rollback")]), "pub");
+    assert_eq!(path(&[query("begin"), set(), query("commit")]), "ext");
+    let undone = ["begin", "savepoint", "path ext", "rollback to", "commit"];
+    assert_eq!(path(&undone.map(query)), "pub");
+    // The COMMIT of a transaction that has failed is a ROLLBACK.
+    let failed = ["begin", "path ext", "fail", "commit"];
+    assert_eq!(path(&failed.map(query)), "pub");
+    let pipeline = ["begin", "path ext", "rollback"].map(extended).concat();
+    assert_eq!(path(&[[pipeline, sync()].concat()]), "pub");
+    let pipeline = ["path ext", "fail"].map(extended).concat();
+    assert_eq!(path(&[[pipeline, sync()].concat()]), "pub");
+    // A BEGIN goes on with what its own cycle has begun.
+    let pipeline = ["path ext", "begin"].map(extended).concat();
     assert_eq!(
-        paths(&[[query("begin"), set(), query("commit")].concat()]),
-        []
+        path(&[[pipeline, sync()].concat(), query("rollback")]),
+        "pub"
     );
-    assert_eq!(
-        paths(&[[set(), query("begin"), query("rollback")].concat()]),
-        []
-    );
-    assert_eq!(
-        paths(&[query("begin"), set(), query("rollback"), set()]),
-        [ext()]
-    );
-    let pipeline = ["begin", "set path", "rollback"].map(extended).concat();
-    assert_eq!(paths(&[[pipeline, sync()].concat()]), []);
-    let failed = ["set path", "fail"].map(extended).concat();
-    assert_eq!(paths(&[[failed, sync()].concat()]), []);
-    assert_eq!(paths(&[query("set path; fail")]), []);
-    // What shadows names does so until DISCARD ALL.
-    assert_eq!(paths(&[query("temp"), set()]), []);
-    assert_eq!(
-        paths(&[query("temp"), query("discard all"), set()]),
-        [None, ext()]
-    );
-    // What is sent behind it, and answered with it, is not forgotten.
-    let behind = |text| [query("discard all"), query(text)].concat();
-    assert_eq!(paths(&[behind("temp"), set()]), []);
-    assert_eq!(paths(&[[set(), query("temp")].concat(), set()]), []);
+    assert_eq!(path(&[query("path ext; fail")]), "pub");
+    assert_eq!(path(&[query("path ext; begin; fail; commit")]), "?");
+    assert_eq!(path(&[set(), query("discard all")]), "pub");
+}
+
+#[test]
+fn what_is_in_flight_may_lead_elsewhere() {
+    // Nothing is answered while the read is sent: both paths are possible.
+    let mut trio = trio();
+    trio.client(&[query("path ext"), query("mine")].concat());
+    trio.settle_frontend();
+    trio.settle();
+    assert_eq!(sets(&trio), 1);
+    // Once it is answered, only the new one is.
+    trio.exchange(&query("path pub"));
+    trio.world.paths.take();
+    trio.exchange(&query("mine"));
+    assert_eq!(trio.world.paths.take(), ["pub"]);
+    // A statement that was prepared under another path is decided anew.
+    let mut trio = self::trio();
+    trio.exchange(&[parse("s", "mine"), sync()].concat());
+    trio.exchange(&query("path ext"));
+    let seen = trio.exchange(&[bind("", "s"), execute("", 0), sync()].concat());
+    assert_eq!(seen, ["2", "D row 0", "C SELECT 1", "Z I"]);
+    assert_eq!(sets(&trio), 1);
 }

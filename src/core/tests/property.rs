@@ -37,7 +37,7 @@ fn step() -> impl Strategy<Value = Sent> {
 /// in front of both would be undone with the transaction, and between them none can be put.
 fn two(first: &str, second: &str) -> String {
     let ends = matches!(first, "commit" | "rollback" | "rollback to");
-    if ends && (second.starts_with("enc") || second == "half") {
+    if ends && (second.starts_with("enc") || matches!(second, "half" | "mine")) {
         first.to_owned()
     } else {
         format!("{first}; {second}")
@@ -66,6 +66,10 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
             "warn",
             "bold",
             "faint",
+            "path ext",
+            "path pub",
+            "mine",
+            "mine",
         ])
     };
     let name = || prop::sample::select(vec!["", "a", "b"]);
@@ -104,6 +108,9 @@ fn reading_cycle(forms: std::ops::Range<u32>) -> impl Strategy<Value = Sent> {
         "warn",
         "bold",
         "faint",
+        "path ext",
+        "path pub",
+        "mine",
     ]);
     (text, forms).prop_map(|(text, form)| {
         Sent(match form {
@@ -121,6 +128,8 @@ enum Move {
     Server,
     Back(usize),
     All,
+    /// What is known changes: a lesson comes, or is forgotten.
+    Know(bool),
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -130,6 +139,19 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         2 => Just(Move::Server),
         2 => piece().prop_map(Move::Back),
         1 => Just(Move::All),
+    ];
+    prop::collection::vec(one, 1..60)
+}
+
+/// The same, while lessons come and go.
+fn unsteady_moves() -> impl Strategy<Value = Vec<Move>> {
+    let piece = || prop_oneof![Just(1_usize), 1..40_usize, Just(usize::MAX)];
+    let one = prop_oneof![
+        3 => piece().prop_map(Move::Client),
+        2 => Just(Move::Server),
+        2 => piece().prop_map(Move::Back),
+        1 => Just(Move::All),
+        2 => any::<bool>().prop_map(Move::Know),
     ];
     prop::collection::vec(one, 1..60)
 }
@@ -161,6 +183,10 @@ fn through(trio: &mut Trio, program: &[Sent], moves: &[Move]) -> Vec<String> {
                     trio.backward(count);
                 }
                 Move::All => trio.settle(),
+                Move::Know(known) => {
+                    trio.world.known = known;
+                    trio.world.generation += 1;
+                }
             }
         }
     }
@@ -179,6 +205,11 @@ fn check(
     let mut trio = Trio::new(policy, world);
     let seen = through(&mut trio, program, moves);
     let expected = ideal(program);
+    prop_assert!(
+        !trio.world.ever_was_set.get(),
+        "the route is said to have been set where it was not: {:?}",
+        trio.events
+    );
     // Where nothing could be put in front, or run again, the error comes with its reason; the rest
     // of such a program differs by what the error did to its transaction.
     let explained = trio
@@ -233,6 +264,15 @@ proptest! {
     fn unknown_tables_are_run_again_or_explained(
         program in prop::collection::vec(step(), 1..12),
         moves in moves(),
+    ) {
+        let policy = Policy { retry_buffer: Some(1 << 16), ..policy() };
+        check(&program, &moves, policy, unknown())?;
+    }
+
+    #[test]
+    fn lessons_that_come_and_go_are_used_or_explained(
+        program in prop::collection::vec(step(), 1..12),
+        moves in unsteady_moves(),
     ) {
         let policy = Policy { retry_buffer: Some(1 << 16), ..policy() };
         check(&program, &moves, policy, unknown())?;

@@ -1,6 +1,6 @@
 //! Running a statement again: the client sees one clean result, or the error with its reason.
 
-use super::trio::msg::{bind, describe, execute, extended, parse, query, sync};
+use super::trio::msg::{bind, close, describe, execute, extended, parse, query, sync};
 use super::trio::{Trio, known, policy, unknown};
 use crate::advice::NotRetried;
 use crate::core::{Event, Policy};
@@ -435,5 +435,18 @@ fn a_read_behind_the_end_of_a_failed_transaction_is_not_said_to_have_had_the_rig
         trio.settle();
         assert!(trio.seen().contains(&"E XX000".into()));
         assert!(!trio.world.was_set.get(), "{:?}", trio.last_refusal());
+    }
+}
+
+#[test]
+fn a_statement_from_before_that_is_replaced_is_not_met_by_a_second_run() {
+    for name in ["", "s"] {
+        let mut trio = trio();
+        trio.exchange(&[parse(name, "plain"), sync()].concat());
+        let replaced = [bind("b", name), close('S', name), parse(name, "enc")].concat();
+        let run = [bind("", name), execute("", 0), execute("b", 0), sync()].concat();
+        let seen = trio.exchange(&[replaced, run].concat());
+        assert_eq!(seen, ["2", "3", "1", "2", "E XX000", "Z I"]);
+        assert_eq!(retried(&trio), 0);
     }
 }

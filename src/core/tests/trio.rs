@@ -1,11 +1,13 @@
 //! A client, the core and a backend, stepped by hand: no socket, no clock.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::advice::NotRetried;
 use crate::core::{Advised, Commands, Core, ErrorContext, Event, Op, Outbox, Policy, Queue, World};
-use crate::protection::{Decision, Effects, NameUse, Reason, Source};
+use crate::protection::{
+    Decision, Effects, NameContext, NameUse, Reason, SessionChange, SessionNames, Source,
+};
+use crate::sql::{Change, Value};
 use crate::wire::backend::ErrorFields;
 use crate::wire::compose;
 
@@ -16,35 +18,70 @@ use super::model::Backend;
 pub(super) struct FakeWorld {
     /// `enc` is known to be protected; otherwise it merely may need to be run again.
     pub(super) known: bool,
+    /// Counts the changes of what is known.
+    pub(super) generation: u64,
     pub(super) proven: bool,
     pub(super) reads_encrypted: bool,
     /// What the core said of the last error that was rewritten: the route had been set for it.
     pub(super) was_set: std::cell::Cell<bool>,
-    /// The search paths that the core has become certain of.
-    pub(super) paths: std::cell::RefCell<Vec<Option<String>>>,
+    /// It said so of any of them. The model's server never fails so where the route is set.
+    pub(super) ever_was_set: std::cell::Cell<bool>,
+    /// The search paths by which the core has had something decided.
+    pub(super) paths: std::cell::RefCell<Vec<String>>,
+}
+
+/// How names resolve at login.
+pub(super) fn at_login() -> SessionNames {
+    SessionNames::new(NameContext::new("ann", "pub"))
+}
+
+/// The search path, if it is known.
+fn path(names: &SessionNames) -> String {
+    let path = names.names().search_path.as_ref();
+    path.map_or_else(|| "?".into(), |path| path.join(","))
+}
+
+/// What a statement changes for how names resolve.
+fn changes(word: &str) -> Option<SessionChange> {
+    let path = |path: &str| Change::SearchPath {
+        path: Value::Is(vec![path.into()]),
+        local: false,
+    };
+    let change = match word {
+        "begin" => Change::Begin,
+        "commit" => Change::Commit,
+        "rollback" => Change::Rollback,
+        "savepoint" => Change::Savepoint("s".into()),
+        "rollback to" => Change::RollbackTo("s".into()),
+        "path ext" => path("ext"),
+        "path pub" => path("pub"),
+        "discard all" => Change::DiscardAll,
+        _ => return None,
+    };
+    Some(change.into())
 }
 
 impl World for FakeWorld {
-    fn decide(&self, text: &[u8], _whole: bool, _path_certain: bool) -> Arc<Decision> {
+    fn decide(&self, text: &[u8], _whole: bool, names: &SessionNames) -> Arc<Decision> {
         let text = String::from_utf8_lossy(text);
         let mut decision = Decision::default();
-        let words: HashSet<&str> = text.split(';').map(str::trim).collect();
         if text.contains(';') {
             decision.effects = Effects::MULTIPLE;
-        } else if text == "set path" {
-            decision.search_path = Some(vec!["ext".into()]);
         }
+        let mut names = names.clone();
+        self.paths.borrow_mut().push(path(&names));
         let mut add = |effects| decision.effects = decision.effects.with(effects);
-        for word in words {
+        for word in text.split(';').map(str::trim) {
+            if let Some(change) = changes(word) {
+                names.apply(std::slice::from_ref(&change));
+                decision.changes.push(change);
+            }
             match word {
                 "begin" => add(Effects::BEGINS),
                 "commit" | "rollback" | "rollback to" => add(Effects::ENDS),
                 "set on" | "set off" => add(Effects::SETS_ROUTE),
                 "reset" => add(Effects::RESETS_ROUTE),
-                "discard all" => add(Effects::RESETS_ALL
-                    .with(Effects::WRITES)
-                    .with(Effects::CHANGES_NAMES)),
-                "set path" | "temp" => add(Effects::CHANGES_NAMES),
+                "discard all" => add(Effects::RESETS_ALL.with(Effects::WRITES)),
                 "copyin" => add(Effects::COPY_IN.with(Effects::WRITES)),
                 "write" | "vacuum" => add(Effects::WRITES),
                 "doubt" => add(Effects::ROUTE_DOUBT.with(Effects::WRITES)),
@@ -64,7 +101,8 @@ impl World for FakeWorld {
             {
                 decision.names.push(NameUse::Fetch(name.into()));
             }
-            if body.starts_with("enc") || body == "half" {
+            let mine = body == "mine" && path(&names) != "pub";
+            if body.starts_with("enc") || body == "half" || mine {
                 add(Effects::READS_FOREIGN);
                 if self.known {
                     decision.protected = Some(Arc::new(Reason {
@@ -87,12 +125,11 @@ impl World for FakeWorld {
     }
 
     fn generation(&self) -> u64 {
-        1
+        self.generation
     }
 
-    fn resolve_by(&self, search_path: Option<&[String]>) {
-        let path = search_path.map(|path| path.join(","));
-        self.paths.borrow_mut().push(path);
+    fn knows_the_catalogs(&self) -> bool {
+        true
     }
 
     fn has_protected(&self) -> bool {
@@ -115,6 +152,8 @@ impl World for FakeWorld {
         let pangu = String::from_utf8_lossy(error.message()).contains("pangu");
         pangu.then(|| {
             self.was_set.set(context.route_was_set);
+            self.ever_was_set
+                .set(self.ever_was_set.get() | context.route_was_set);
             let mut frame = Vec::new();
             compose::error(
                 &mut frame,
@@ -171,7 +210,9 @@ pub(super) fn known() -> FakeWorld {
         known: true,
         proven: true,
         reads_encrypted: false,
+        generation: 1,
         was_set: std::cell::Cell::default(),
+        ever_was_set: std::cell::Cell::default(),
         paths: std::cell::RefCell::default(),
     }
 }
@@ -212,7 +253,7 @@ impl Trio {
     pub(super) fn new(policy: Policy, world: FakeWorld) -> Self {
         Self {
             world,
-            core: Core::new(policy),
+            core: Core::new(policy, at_login()),
             backend: Backend::new(false),
             out: Outbox::default(),
             from_client: Vec::new(),
@@ -286,6 +327,9 @@ impl Trio {
     }
 
     fn flush(&mut self) {
+        if let Err(broken) = self.core.check() {
+            panic!("{broken}");
+        }
         let mut to_server = Vec::new();
         perform(
             &mut self.out.to_server,
@@ -403,6 +447,10 @@ pub(super) mod msg {
 
     pub(in super::super) fn copy_done() -> Vec<u8> {
         frame(b'c', b"")
+    }
+
+    pub(in super::super) fn copy_fail() -> Vec<u8> {
+        frame(b'f', b"given up\0")
     }
 
     /// Parse, Bind, Execute of the unnamed statement.

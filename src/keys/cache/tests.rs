@@ -398,10 +398,10 @@ async fn the_bound_holds_and_the_newest_stay() {
 async fn a_lesson_lasts_a_day_unless_a_provider_contradicts_it() {
     let f = fixture(100);
     let mut changes = f.cache.changes();
-    assert_eq!(f.cache.learn("New#x"), Lesson::Taken);
+    assert_eq!(f.cache.learn("New#x"), LessonOutcome::Taken);
     assert!(changes.has_changed().unwrap());
     changes.mark_unchanged();
-    assert_eq!(f.cache.learn("new"), Lesson::Known);
+    assert_eq!(f.cache.learn("new"), LessonOutcome::Known);
     let record = f.cache.get("new").await.unwrap().unwrap();
     assert_eq!(
         (record.origin, &record.encryption),
@@ -423,7 +423,7 @@ async fn a_lesson_lasts_a_day_unless_a_provider_contradicts_it() {
     assert_eq!(f.encryption("new").await, Some(Encryption::None));
     assert_eq!(f.cache.metrics().contradicted.get(), 1);
     assert!(changes.has_changed().unwrap());
-    assert_eq!(f.cache.learn("new"), Lesson::Contradicted);
+    assert_eq!(f.cache.learn("new"), LessonOutcome::Contradicted);
     assert_eq!(f.encryption("new").await, Some(Encryption::None));
 
     f.cache.learn("old");

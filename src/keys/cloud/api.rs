@@ -1,16 +1,19 @@
-//! One signed call of Alibaba Cloud's API: throttling is waited out, credentials that expired are
-//! renewed once, a refusal is final.
+//! Signed calls of Alibaba Cloud's API. A call that is throttled is tried again after a pause, one
+//! whose credentials have expired is tried once more with new ones, and one that is refused has
+//! failed.
 
 use std::time::{Duration, SystemTime};
 
 use hyper::body::Bytes;
-use hyper::{Method, Response, StatusCode};
-use serde::Deserialize;
+use hyper::{Method, Response};
 use serde::de::DeserializeOwned;
 
-use super::credentials::{Renewing, Surroundings};
+use super::error::{CloudError, read};
 use super::http;
+use super::random::{fraction, nonce};
+use super::renewal::Renewing;
 use super::sign::{self, Unsigned};
+use super::surroundings::Surroundings;
 use crate::config::{Cloud, Endpoint};
 
 /// Tries of one call, throttled ones included.
@@ -20,61 +23,25 @@ const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest wait, whatever the cloud asks for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Characters of the cloud's message that are kept for logs.
-const MAX_MESSAGE: usize = 300;
-
-/// Why a call has no result.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CloudError {
-    /// The cloud said no; asking again changes nothing.
-    #[error("refused: {code}: {message} (HTTP {status})")]
-    Refused {
-        /// HTTP status.
-        status: u16,
-        /// The cloud's `Code`.
-        code: String,
-        /// The cloud's `Message`.
-        message: String,
-    },
-    /// Still throttled after all tries.
-    #[error("throttled: {0}")]
-    Throttled(String),
-    /// No answer, or one that says that the service is unwell.
-    #[error("no answer: {0}")]
-    Unavailable(String),
-    /// An answer that cannot be read.
-    #[error("not understood: {0}")]
-    Malformed(String),
-    /// Nobody gave credentials, or they cannot be had.
-    #[error("no credentials: {0}")]
-    Credentials(String),
-}
-
-impl CloudError {
-    /// True if what was asked for does not exist, as opposed to being kept from the caller.
-    pub(super) fn is_not_found(&self) -> bool {
-        matches!(self, Self::Refused { status: 404, code, .. } if !code.starts_with("Forbidden."))
-    }
-}
-
-/// What to call.
+/// One call: its address, its parameters, and the names under which the API knows it.
 pub(super) struct Call<'a> {
     pub(super) endpoint: &'a Endpoint,
     pub(super) method: Method,
-    /// Each segment encoded.
+    /// The path, each segment of it encoded.
     pub(super) path: &'a str,
     pub(super) parameters: &'a [(&'a str, &'a str)],
     pub(super) action: &'a str,
     pub(super) version: &'a str,
 }
 
-/// Calls with credentials that are renewed before they end.
+/// Makes calls, with credentials that are renewed before they end.
 pub(super) struct Api {
     credentials: Renewing,
     timeout: Duration,
 }
 
 impl Api {
+    /// Nothing is asked before the first call.
     pub(super) fn new(cloud: &Cloud, surroundings: Surroundings) -> Self {
         Self {
             credentials: Renewing::new(cloud, surroundings),
@@ -104,7 +71,7 @@ impl Api {
                 CloudError::Throttled(_) if tries < ATTEMPTS => {
                     let asked = asked_pause(&answer).unwrap_or_default();
                     let own = FIRST_PAUSE * 2_u32.pow(tries - 1);
-                    let pause = own.mul_f64(0.5 + 0.5 * lot()).max(asked);
+                    let pause = own.mul_f64(0.5 + 0.5 * fraction()).max(asked);
                     tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
                 }
                 _ => return Err(error),
@@ -144,40 +111,6 @@ impl Api {
     }
 }
 
-/// The error body, in the two spellings that the services use.
-#[derive(Default, Deserialize)]
-struct Complaint {
-    #[serde(alias = "Code", alias = "errorCode", default)]
-    code: String,
-    #[serde(alias = "Message", alias = "errorMsg", default)]
-    message: String,
-}
-
-/// An answer's error, by its HTTP status: bodies of successes carry a sample `errorCode`, too.
-pub(super) fn read(answer: &Response<Bytes>) -> Result<(), CloudError> {
-    let status = answer.status();
-    if status.is_success() {
-        return Ok(());
-    }
-    let complaint: Complaint = serde_json::from_slice(answer.body()).unwrap_or_default();
-    let message: String = complaint.message.chars().take(MAX_MESSAGE).collect();
-    let code = complaint.code;
-    if status == StatusCode::TOO_MANY_REQUESTS || code.contains("Throttling") {
-        return Err(CloudError::Throttled(format!("{code}: {message}")));
-    }
-    if status.is_server_error() {
-        return Err(CloudError::Unavailable(format!(
-            "HTTP {}: {code}: {message}",
-            status.as_u16()
-        )));
-    }
-    Err(CloudError::Refused {
-        status: status.as_u16(),
-        code,
-        message,
-    })
-}
-
 /// Codes of credentials that are no longer what they were: an STS token past its time, or a key
 /// that was rotated.
 fn is_expired(code: &str) -> bool {
@@ -193,24 +126,4 @@ fn asked_pause(answer: &Response<Bytes>) -> Option<Duration> {
         .parse()
         .ok()
         .map(Duration::from_millis)
-}
-
-/// A number that no request before had.
-pub(super) fn nonce() -> String {
-    sign::hex(&random())
-}
-
-/// From 0 to 1.
-fn lot() -> f64 {
-    let [a, b, ..] = random();
-    f64::from(u16::from_be_bytes([a, b])) / f64::from(u16::MAX)
-}
-
-fn random() -> [u8; 16] {
-    let mut bytes = [0; 16];
-    rustls::crypto::aws_lc_rs::default_provider()
-        .secure_random
-        .fill(&mut bytes)
-        .expect("aws-lc has entropy once TLS has");
-    bytes
 }

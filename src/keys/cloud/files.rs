@@ -7,7 +7,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::credentials::{Credentials, Surroundings};
+use super::credentials::Credentials;
+use super::surroundings::Surroundings;
 use crate::config::Secret;
 
 /// What a file says.

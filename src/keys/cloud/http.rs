@@ -94,10 +94,10 @@ where
         Ok(Response::from_parts(head, body.to_bytes()))
     };
     let mut answering = std::pin::pin!(answering);
-    // In one future, so that giving up on it leaves no task behind.
+    // Both are in one future, so that giving up on it leaves no task behind.
     tokio::select! {
         answer = &mut answering => answer,
-        // How the connection ended, whoever waits for the answer is told.
+        // If the connection has ended, whoever waits for the answer is told so.
         _ = &mut connection => answering.await,
     }
 }

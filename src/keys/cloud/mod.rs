@@ -1,18 +1,23 @@
-//! The `alibaba-cloud` provider: MaxCompute says how a project is encrypted and with which key, KMS
-//! what has become of the key.
+//! The provider that asks Alibaba Cloud: MaxCompute says how a project is encrypted and with which
+//! key, and KMS what has become of the key.
 //!
 //! What the account may list comes in a few calls: `ListProjects` answers for all its projects at
-//! once, and those that look a project up within the minute are answered from it. Others, and
-//! accounts that may not list, cost one `GetProject` each.
+//! once, and whoever looks one of these up within the minute is answered from that. Any other
+//! project, and any project of an account that may not list, costs one `GetProject`.
 
 mod api;
 mod credentials;
+mod error;
 #[cfg(test)]
 pub(crate) mod fake;
 mod files;
 mod http;
 mod ram;
+mod random;
+mod renewal;
 mod sign;
+mod sources;
+mod surroundings;
 mod temporary;
 pub mod timestamp;
 
@@ -23,10 +28,10 @@ use hyper::Method;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-pub use api::CloudError;
 use api::{Api, Call};
-pub use credentials::Surroundings;
+pub use error::CloudError;
 pub use ram::{Policy, Role};
+pub use surroundings::Surroundings;
 
 use super::{
     Encryption, KeyProvider, KeyRecord, KeyState, KmsKey, LookupError, LookupFuture, Origin,
@@ -45,7 +50,7 @@ const LISTING_PAUSE: Duration = Duration::from_mins(10);
 const PAGE: &str = "100";
 const MAX_PAGES: usize = 20;
 
-/// Projects and keys, from the cloud.
+/// Asks the cloud about projects and keys.
 pub struct AlibabaCloud {
     cloud: Cloud,
     api: Api,
@@ -132,7 +137,8 @@ impl AlibabaCloud {
 
     /// What a listing younger than a minute says of the project, if it says anything.
     async fn listed(&self, project: &str) -> Option<Encrypted> {
-        // Whoever comes while it is made waits for it: that is what makes it one call.
+        // Whoever comes while the listing is made waits for the lock, so that it is one call for
+        // all.
         let mut listing = self.listing.lock().await;
         let current = listing.as_ref().is_some_and(|listing| {
             let life = match listing.projects {
@@ -233,8 +239,8 @@ impl AlibabaCloud {
         let encryption = match (encrypted.enable, encrypted.key) {
             (false, _) => Encryption::None,
             (true, Some(id)) if is_kms_key(&id) => {
-                // That it is encrypted matters most; a key that this account may not describe
-                // (another account's, say) does not take it away.
+                // What matters most is that the project is encrypted. That stays true if this
+                // account may not describe the key, which may be another account's.
                 let described = self.describe_key(&id).await.unwrap_or_else(|error| {
                     tracing::warn!(project, key = id, %error, "KMS does not describe the key");
                     KmsKey {

@@ -5,7 +5,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::AlibabaCloud;
-use super::api::{Call, CloudError};
+use super::api::Call;
+use super::error::CloudError;
 
 const RAM_VERSION: &str = "2015-05-01";
 

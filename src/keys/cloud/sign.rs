@@ -16,11 +16,11 @@ const ALGORITHM: &str = "ACS3-HMAC-SHA256";
 pub(super) struct Unsigned<'a> {
     /// `GET` or `POST`.
     pub(super) method: &'a str,
-    /// As the `Host` header says it.
+    /// The host as the `Host` header says it.
     pub(super) host: &'a str,
-    /// Each segment encoded by [`encode`].
+    /// The path, each segment of it encoded by [`encode`].
     pub(super) path: &'a str,
-    /// As [`canonical_query`] makes it.
+    /// The query as [`canonical_query`] makes it.
     pub(super) query: &'a str,
     pub(super) action: &'a str,
     pub(super) version: &'a str,
@@ -75,7 +75,7 @@ pub(super) fn headers(
     headers
 }
 
-/// A query sorted by name and encoded: what is sent is what is signed.
+/// A query, sorted by name and encoded, in the one form that is both sent and signed.
 pub(super) fn canonical_query(parameters: &[(&str, &str)]) -> String {
     let mut encoded: Vec<_> = parameters
         .iter()
@@ -89,7 +89,7 @@ pub(super) fn canonical_query(parameters: &[(&str, &str)]) -> String {
     pairs.join("&")
 }
 
-/// RFC 3986: everything but the unreserved characters as `%XX`.
+/// Encodes a text as RFC 3986 has it: everything but the unreserved characters as `%XX`.
 pub(super) fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -102,7 +102,7 @@ pub(super) fn encode(text: &str) -> String {
     encoded
 }
 
-/// Lower-case hexadecimal.
+/// Writes bytes as lower-case hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}"); // Writing to a String does not fail.

@@ -6,9 +6,11 @@ use hyper::{Method, Response};
 use serde::Deserialize;
 use std::time::{Duration, SystemTime};
 
-use super::api::{self, CloudError};
-use super::credentials::{Credentials, Sources};
+use super::credentials::Credentials;
+use super::error::{CloudError, read};
+use super::random::nonce;
 use super::sign::canonical_query;
+use super::surroundings::Surroundings;
 use super::{http, sign, timestamp};
 use crate::config::{Endpoint, Secret};
 
@@ -43,12 +45,13 @@ impl Issued {
     }
 }
 
-/// The role of this instance; `role`, else `ALIBABA_CLOUD_ECS_METADATA`, else the one it has.
+/// Credentials of a role of this ECS instance: of `role`, else of the one in
+/// `ALIBABA_CLOUD_ECS_METADATA`, else of the one that it has.
 pub(super) async fn ecs_role(
-    sources: &Sources,
+    surroundings: &Surroundings,
     role: Option<String>,
+    timeout: Duration,
 ) -> Result<Credentials, CloudError> {
-    let surroundings = &sources.surroundings;
     let disabled = surroundings.own("ECS_METADATA_DISABLED");
     if disabled.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return Err(CloudError::Credentials(
@@ -64,7 +67,7 @@ pub(super) async fn ecs_role(
             path,
             header,
             String::new(),
-            METADATA_TIMEOUT.min(sources.timeout),
+            METADATA_TIMEOUT.min(timeout),
         );
         let answer = answer
             .await
@@ -89,14 +92,19 @@ pub(super) async fn ecs_role(
     issued.credentials()
 }
 
-/// The role that this pod's service account may assume; `None`: the variables are not set.
-pub(super) async fn oidc(sources: &Sources) -> Result<Option<Credentials>, CloudError> {
+/// Credentials of the role that this pod's service account may assume; `None`: the variables that
+/// name it are not set.
+pub(super) async fn oidc(
+    surroundings: &Surroundings,
+    sts: &Endpoint,
+    timeout: Duration,
+) -> Result<Option<Credentials>, CloudError> {
     #[derive(Deserialize)]
     struct Assumed {
         #[serde(rename = "Credentials")]
         issued: Issued,
     }
-    let own = |name| sources.surroundings.own(name);
+    let own = |name| surroundings.own(name);
     let (Some(role), Some(provider), Some(file)) = (
         own("ROLE_ARN"),
         own("OIDC_PROVIDER_ARN"),
@@ -113,7 +121,7 @@ pub(super) async fn oidc(sources: &Sources) -> Result<Option<Credentials>, Cloud
         ("Version", "2015-04-01"),
         ("Format", "JSON"),
         ("Timestamp", &timestamp::format(SystemTime::now())),
-        ("SignatureNonce", &api::nonce()),
+        ("SignatureNonce", &nonce()),
     ]);
     let body = canonical_query(&[
         ("RoleArn", &role),
@@ -127,15 +135,7 @@ pub(super) async fn oidc(sources: &Sources) -> Result<Option<Credentials>, Cloud
         "application/x-www-form-urlencoded".to_owned(),
     );
     let target = format!("/?{query}");
-    let answer = send(
-        &sources.sts,
-        Method::POST,
-        &target,
-        form,
-        body,
-        sources.timeout,
-    )
-    .await?;
+    let answer = send(sts, Method::POST, &target, form, body, timeout).await?;
     let assumed: Assumed = serde_json::from_slice(answer.body())
         .map_err(|_| CloudError::Malformed("AssumeRoleWithOIDC".into()))?;
     assumed.issued.credentials().map(Some)
@@ -152,6 +152,6 @@ async fn send(
     let answer = http::send(endpoint, method, target, &[header], body, deadline)
         .await
         .map_err(|error| CloudError::Unavailable(error.to_string()))?;
-    api::read(&answer)?;
+    read(&answer)?;
     Ok(answer)
 }

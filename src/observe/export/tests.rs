@@ -1,7 +1,10 @@
 //! What a scrape shows of what was counted.
 
+use std::time::SystemTime;
+
 use super::*;
 use crate::observe::metrics::{CloseReason, Injection, Protocol};
+use crate::observe::sources::{Certificate, MeasuredDatabase, OpenConnections, ShownTo};
 
 /// Metrics with every family filled.
 pub(crate) fn filled() -> Metrics {
@@ -17,34 +20,34 @@ pub(crate) fn filled() -> Metrics {
             .upstream_connect_time
             .observe(Duration::from_millis(3));
     }
-    metrics.ask_knowledge(|| Knowledge {
+    metrics.ask_measured(|| Measured {
         key_lookups: 4,
         key_cache_hits: 40,
         databases: vec![
-            Database {
+            MeasuredDatabase {
                 upstream: "default".into(),
                 name: "say \"dw\"\\\n".into(),
                 snapshot_age: Some(Duration::from_millis(1500)),
                 overdue: Some(Duration::ZERO),
                 protected_relations: 7,
-                ..Database::default()
+                ..MeasuredDatabase::default()
             },
-            Database {
+            MeasuredDatabase {
                 upstream: "default".into(),
                 name: "new".into(),
-                ..Database::default()
+                ..MeasuredDatabase::default()
             },
         ],
-        progress: Progress {
+        open: OpenConnections {
             sessions: 4,
-            ..Progress::default()
+            ..OpenConnections::default()
         },
         certificates: vec![Certificate {
             shown_to: ShownTo::Clients,
             name: "127.0.0.1:6432".into(),
             expires: SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000),
         }],
-        ..Knowledge::default()
+        ..Measured::default()
     });
     metrics
 }

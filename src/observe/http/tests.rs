@@ -15,9 +15,9 @@ fn start() -> (SocketAddr, Arc<Health>) {
     let address = listener.local_addr().unwrap();
     let health = Arc::new(Health::default());
     let metrics = Arc::new(Metrics::new(1, [], []));
-    metrics.ask_knowledge(|| {
-        let mut known = crate::observe::export::Knowledge::default();
-        known.progress.sessions = 1;
+    metrics.ask_measured(|| {
+        let mut known = crate::observe::Measured::default();
+        known.open.sessions = 1;
         known
     });
     tokio::spawn(serve(listener, metrics, Arc::clone(&health)));

@@ -1,16 +1,17 @@
-//! From what the catalog, the key records, the operator's patterns and the lessons say to one
-//! snapshot: which relations are protected, why, and through what.
+//! Makes one snapshot from what the catalog, the key records, the operator's patterns and the
+//! lessons say: which relations are protected, why, and through which others.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::super::{Reason, Snapshot, SnapshotBuilder, Source};
 use crate::catalog::{Contents, Relation, Sort, project_key};
 use crate::config::TablePattern;
 use crate::glob::Glob;
 use crate::keys::{KeyRecord, Origin};
+use crate::protection::{Reason, Snapshot, SnapshotBuilder, Source};
 
-/// HQE failed on this relation. `None` as schema: the statement did not say.
+/// A lesson: HQE failed on a statement that read this relation. The schema is `None` if the
+/// statement did not say it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Lesson {
     pub(super) schema: Option<String>,
@@ -27,18 +28,18 @@ impl Lesson {
     }
 }
 
-/// All that a snapshot is made of; equal ingredients make equal snapshots.
+/// All that a snapshot is made of. Equal ingredients make equal snapshots.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Ingredients {
     pub(super) patterns: Vec<TablePattern>,
     pub(super) contents: Option<Arc<Contents>>,
-    /// By [`project_key`].
+    /// The key records, by [`project_key`].
     pub(super) records: HashMap<String, Arc<KeyRecord>>,
     pub(super) lessons: Vec<Lesson>,
 }
 
 impl Ingredients {
-    /// The keys of all projects that the catalog names.
+    /// The [`project_key`] of every project that the catalog names.
     pub(super) fn projects(&self) -> HashSet<String> {
         let relations = self.relations().iter();
         relations
@@ -47,7 +48,7 @@ impl Ingredients {
             .collect()
     }
 
-    /// The catalog's relations that `lesson` is about.
+    /// The catalog's relations that `lesson` is about, as indices into [`Contents::relations`].
     pub(super) fn about(&self, lesson: &Lesson) -> impl Iterator<Item = usize> {
         let relations = self.relations().iter().enumerate();
         relations
@@ -55,7 +56,8 @@ impl Ingredients {
             .map(|(index, _)| index)
     }
 
-    /// The keys of the projects that a relation leads to.
+    /// The [`project_key`] of every project that a relation leads to; `relation` is its index into
+    /// [`Contents::relations`].
     pub(super) fn projects_behind(&self, relation: usize) -> HashSet<String> {
         let relations = self.relations();
         let mut seen = HashSet::from([relation]);
@@ -88,7 +90,7 @@ impl Ingredients {
             })
     }
 
-    /// Why each of the catalog's relations is protected, if it is; same order as
+    /// Why each of the catalog's relations is protected, if it is, in the order of
     /// [`Contents::relations`].
     pub(super) fn reasons(&self, database: &str) -> Vec<Option<Arc<Reason>>> {
         let relations = self.relations();
@@ -97,7 +99,8 @@ impl Ingredients {
             .iter()
             .map(|relation| self.own_reason(relation, &patterns).map(Arc::new))
             .collect();
-        // From those upward, breadth first, so that the chain that is told is a shortest one.
+        // From these relations upward, breadth first, so that the chain in a reason is a shortest
+        // one.
         let mut readers: Vec<Vec<usize>> = vec![Vec::new(); relations.len()];
         for (reader, relation) in relations.iter().enumerate() {
             for &read in &relation.reads {
@@ -129,7 +132,7 @@ impl Ingredients {
         reasons
     }
 
-    /// The snapshot.
+    /// The snapshot that these make.
     pub(super) fn snapshot(&self, database: &str, generation: u64) -> Snapshot {
         let mut builder = Snapshot::builder(database);
         for pattern in &self.patterns {

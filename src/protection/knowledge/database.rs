@@ -1,25 +1,24 @@
-//! What is known of one database: the snapshot that sessions read, and the hooks by which they
-//! say what they saw.
+//! What is known of one database: the snapshot that its sessions read, and the calls by which they
+//! tell what they have seen.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
-use super::super::Snapshot;
 use super::assemble::{Ingredients, Lesson};
-use super::loan::Borrowing;
-use super::{Common, Reading, refresh};
+use super::borrowing::Borrowing;
+use super::common::{CatalogReader, Common};
 use crate::catalog::{ReadError, RoleSetting, RouteSettings};
 use crate::observe::metrics::Counter;
+use crate::protection::Snapshot;
 
 /// Lessons that wait to be taken in; more are dropped, for the same failures will teach them again.
 const MAX_WAITING_LESSONS: usize = 1_000;
 
-/// One database's snapshot, kept up to date by a background task.
+/// What is known of one database. A background task keeps it up to date (`refresh.rs`).
 pub struct DatabaseKnowledge {
     name: String,
     pub(super) common: Arc<Common>,
@@ -28,7 +27,7 @@ pub struct DatabaseKnowledge {
     generation: AtomicU64,
     ready: watch::Sender<bool>,
     pub(super) signals: Arc<Signals>,
-    pub(super) borrowing: Mutex<Borrowing>,
+    borrowing: Mutex<Borrowing>,
     lessons: Mutex<Lessons>,
     pub(super) counts: DatabaseCounts,
     read_at: Mutex<Option<Instant>>,
@@ -55,21 +54,21 @@ struct Lessons {
 /// Counters of one database, for metrics.
 #[derive(Debug, Default)]
 pub struct DatabaseCounts {
-    /// Readings of its catalogs that succeeded.
+    /// Readings of the database's catalogs that succeeded.
     pub readings: Counter,
-    /// Readings that failed.
+    /// Readings of its catalogs that failed.
     pub reading_failures: Counter,
-    /// Snapshots swapped in.
+    /// Snapshots that were swapped in.
     pub snapshots: Counter,
-    /// Relations learned to be encrypted from a failure, where the project was not known; lessons
-    /// about projects are counted by the key cache.
+    /// Relations learned to be encrypted from a failure of HQE's whose project was not known. (The
+    /// key cache counts lessons about projects.)
     pub lessons: Counter,
-    /// Of these, the ones that a key record contradicted.
+    /// Lessons among these that a key record contradicted.
     pub lessons_contradicted: Counter,
 }
 
-/// How sessions wake the background task. It is a thing of its own so that the task, while it
-/// waits, does not keep its database alive.
+/// How sessions wake the background task. This is a type of its own so that the task, while it
+/// waits, holds only this and does not keep the database's knowledge alive.
 #[derive(Default)]
 pub(super) struct Signals {
     pub(super) wake: Notify,
@@ -77,19 +76,15 @@ pub(super) struct Signals {
 }
 
 impl DatabaseKnowledge {
-    /// With what the configuration says in place, and the background task running.
-    pub(super) fn start(name: &str, common: Arc<Common>, runtime: &Handle) -> Arc<Self> {
-        let rules = common.rules.load_full();
-        let ingredients = Ingredients {
-            patterns: rules.patterns.clone(),
-            ..Ingredients::default()
-        };
-        let database = Arc::new(Self {
+    /// What is known of database `name` when `first` is all that there is.
+    pub(super) fn new(name: &str, common: Arc<Common>, first: &Ingredients) -> Self {
+        let waits = matches!(common.rules.load().reader, CatalogReader::Account(_));
+        Self {
             name: name.to_owned(),
-            snapshot: ArcSwap::from_pointee(ingredients.snapshot(name, 1)),
+            snapshot: ArcSwap::from_pointee(first.snapshot(name, 1)),
             role_settings: ArcSwap::default(),
             generation: AtomicU64::new(1),
-            ready: watch::Sender::new(!matches!(rules.reading, Reading::Account(_))),
+            ready: watch::Sender::new(!waits),
             signals: Arc::default(),
             borrowing: Mutex::default(),
             lessons: Mutex::default(),
@@ -98,9 +93,7 @@ impl DatabaseKnowledge {
             due: Mutex::default(),
             failure: Mutex::default(),
             common,
-        });
-        runtime.spawn(refresh::run(Arc::downgrade(&database), ingredients));
-        database
+        }
     }
 
     /// Its name, without `@warehouse`.
@@ -108,17 +101,19 @@ impl DatabaseKnowledge {
         &self.name
     }
 
-    /// The present snapshot, to be looked at now. Keep [`DatabaseKnowledge::load_full`] instead.
+    /// The present snapshot, for a look at once. Whoever keeps it for longer calls
+    /// [`DatabaseKnowledge::load_full`].
     pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
         self.snapshot.load()
     }
 
-    /// The present snapshot, to keep.
+    /// The present snapshot, to be kept.
     pub fn load_full(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
     }
 
-    /// The present snapshot's generation: one load tells a session that its own is out of date.
+    /// The generation of the present snapshot. By this one load a session finds out whether the
+    /// snapshot that it knows is out of date.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
@@ -145,20 +140,20 @@ impl DatabaseKnowledge {
             .fold(route, |route, own| route.with(&own.name, &own.value))
     }
 
-    /// Resolves once the reading of the catalogs that is under way, the first one or one after DDL,
-    /// has ended, well or not; at once if there is none to wait for.
+    /// Waits for the reading of the catalogs that is under way (the first one, or one after DDL) to
+    /// end, well or not. It returns at once if there is none to wait for.
     pub async fn ready(&self) {
         // It fails only when the sender is gone, and that is a field of this.
         let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
     }
 
-    /// DDL was seen passing: the catalogs are read again at once (several within 100 ms count as
-    /// one), and once more a second later, since Hologres' front ends lag behind one another. Where
-    /// readings are borrowed, the next new session does it. Until then, any name may be one that
-    /// matters.
+    /// Notes that DDL was seen passing. The catalogs are read again at once (several DDL statements
+    /// within 100 ms count as one), and once more a second later, since Hologres' front ends lag
+    /// behind one another. Where sessions are borrowed for readings, the next new session does it.
+    /// Until then, any name may be one that leads to MaxCompute.
     pub fn catalog_changed(&self) {
         let mut borrowing = self.borrowing();
-        borrowing.change();
+        borrowing.note_change();
         let snapshot = self.snapshot();
         if !snapshot.is_blind() {
             self.store(snapshot.with_blindness(true, self.generation() + 1));
@@ -168,10 +163,11 @@ impl DatabaseKnowledge {
         self.signals.wake.notify_one();
     }
 
-    /// HQE failed on a statement that reads this relation: it is protected from the next snapshot
-    /// on, which comes within milliseconds, for as long as a key record lives. `schema` is `None`
-    /// if the statement did not say; `project` is the one in the error, if it named one. A key
-    /// record that says "not encrypted" is believed rather than the lesson.
+    /// Notes that HQE failed on a statement that reads this relation. The relation is protected
+    /// from the next snapshot on, which comes within milliseconds, for as long as a key record
+    /// lives. `schema` is `None` if the statement did not say it; `project` is the one that the
+    /// error names, if it does. If a key record says "not encrypted", the record is believed rather
+    /// than the lesson.
     pub fn learn_relation(&self, schema: Option<&str>, name: &str, project: Option<&str>) {
         let lesson = Lesson {
             schema: schema.map(ToOwned::to_owned),
@@ -202,10 +198,12 @@ impl DatabaseKnowledge {
     /// missed. `None`: nobody is to read them.
     pub fn reading_overdue(&self) -> Option<Duration> {
         let due = *self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.common.rules.load().reading {
-            Reading::Off | Reading::Retired => None,
-            Reading::Account(_) => Some(due.map(|due| due.since.elapsed()).unwrap_or_default()),
-            Reading::Borrowed { .. } => {
+        match self.common.rules.load().reader {
+            CatalogReader::Off | CatalogReader::Retired => None,
+            CatalogReader::Account(_) => {
+                Some(due.map(|due| due.since.elapsed()).unwrap_or_default())
+            }
+            CatalogReader::Sessions { .. } => {
                 Some(due.map(|due| due.until - due.since).unwrap_or_default())
             }
         }
@@ -217,21 +215,29 @@ impl DatabaseKnowledge {
         failure.clone()
     }
 
+    /// The state of the readings for which sessions are borrowed.
+    pub(super) fn borrowing(&self) -> MutexGuard<'_, Borrowing> {
+        self.borrowing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// True until the background task has taken in every lesson.
     pub(super) fn has_waiting_lessons(&self) -> bool {
         let lessons = self.lessons();
         lessons.under_way || !lessons.waiting.is_empty()
     }
 
-    /// The lessons that wait, for the background task, which says when it
-    /// [has taken them in](Self::has_learned).
+    /// Takes out the lessons that wait, each with the project that the error named. The background
+    /// task does, and says when it [has taken them in](Self::note_learned).
     pub(super) fn take_lessons(&self) -> Vec<(Lesson, Option<String>)> {
         let mut lessons = self.lessons();
         lessons.under_way = true;
         std::mem::take(&mut lessons.waiting)
     }
 
-    pub(super) fn has_learned(&self) {
+    /// Notes that the lessons which were taken out have been taken in.
+    pub(super) fn note_learned(&self) {
         self.lessons().under_way = false;
     }
 
@@ -239,18 +245,20 @@ impl DatabaseKnowledge {
         self.lessons.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn has_failed(&self, error: ReadError) {
+    /// Notes that a reading of the catalogs has failed.
+    pub(super) fn note_failure(&self, error: ReadError) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
-    pub(super) fn has_been_read(&self) {
+    /// Notes that a reading of the catalogs has succeeded.
+    pub(super) fn note_reading(&self) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         *self.due.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// A reading is wanted, and has not succeeded yet.
-    pub(super) fn is_due(&self) {
+    /// Notes that a reading of the catalogs is wanted, and has not succeeded yet.
+    pub(super) fn note_due(&self) {
         let now = tokio::time::Instant::now();
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         due.get_or_insert(Due {
@@ -260,7 +268,7 @@ impl DatabaseKnowledge {
         .until = now;
     }
 
-    /// Swaps in what `ingredients` make. Called by the background task alone.
+    /// Swaps in the snapshot that `ingredients` make. Only the background task calls this.
     pub(super) async fn publish(&self, ingredients: &Arc<Ingredients>) {
         let brought = ingredients
             .contents
@@ -289,7 +297,8 @@ impl DatabaseKnowledge {
         self.generation.store(generation, Ordering::Release);
     }
 
-    /// The catalogs are known: what DDL had blinded sees again, if what it made is known by now.
+    /// Ends the blindness that DDL had brought, now that the catalogs are known, unless DDL has
+    /// passed whose effect may not be known yet.
     pub(super) fn see_again(&self) {
         let borrowing = self.borrowing();
         let snapshot = self.snapshot();
@@ -298,16 +307,18 @@ impl DatabaseKnowledge {
         }
     }
 
-    /// What has been read is taken in; does nothing while a session is reading.
-    pub(super) fn is_ready(&self) {
+    /// Lets those who wait for [`DatabaseKnowledge::ready`] go on, now that what was read is taken
+    /// in, unless a session is reading.
+    pub(super) fn settle(&self) {
         let borrowing = self.borrowing();
         if !borrowing.is_under_way() {
-            self.ready.send_replace(true);
+            self.set_ready(true);
         }
     }
 
-    pub(super) fn is_not_ready(&self) {
-        self.ready.send_replace(false);
+    /// Sets whether [`DatabaseKnowledge::ready`] returns at once.
+    pub(super) fn set_ready(&self, ready: bool) {
+        self.ready.send_replace(ready);
     }
 }
 

@@ -7,14 +7,16 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::StreamExt;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::assemble::{Ingredients, Lesson};
+use super::common::{CatalogReader, Common, Rules};
 use super::database::{DatabaseKnowledge, Signals};
-use super::{FIRST_BACKOFF, FOLLOW_UP, REST_PER_WORK, Reading, Rules};
+use super::pace::{FIRST_BACKOFF, FOLLOW_UP, REST_PER_WORK};
 use crate::catalog::{Contents, Failure, ReadError, project_key};
-use crate::keys;
+use crate::keys::LessonOutcome;
 
 /// How long to wait for more DDL before reading.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -26,8 +28,20 @@ const LOOKUPS_AT_A_TIME: usize = 16;
 /// relation of the catalog when a snapshot is made.
 const MAX_LESSONS: usize = 1_000;
 
+/// Begins what is known of a database, with what the configuration says of it, and starts the
+/// background task that keeps it up to date from now on.
+pub(super) fn start(name: &str, common: Arc<Common>, runtime: &Handle) -> Arc<DatabaseKnowledge> {
+    let first = Ingredients {
+        patterns: common.rules.load().patterns.clone(),
+        ..Ingredients::default()
+    };
+    let database = Arc::new(DatabaseKnowledge::new(name, common, &first));
+    runtime.spawn(run(Arc::downgrade(&database), first));
+    database
+}
+
 /// Keeps `database` up to date until nobody has it any more.
-pub(super) async fn run(database: Weak<DatabaseKnowledge>, first: Ingredients) {
+async fn run(database: Weak<DatabaseKnowledge>, first: Ingredients) {
     let Some(mut task) = database
         .upgrade()
         .map(|database| Task::new(&database, first))
@@ -40,7 +54,7 @@ pub(super) async fn run(database: Weak<DatabaseKnowledge>, first: Ingredients) {
             task.read(&database).await;
         }
         task.take_in(&database).await;
-        database.is_ready();
+        database.settle();
         drop(database);
         read = task.wait().await;
     }
@@ -121,7 +135,8 @@ impl Task {
                     self.asked.get_or_insert((now + DEBOUNCE).max(rested));
                     self.follow_up = Some((now + FOLLOW_UP).max(rested));
                 }
-                // The senders live in what all databases share, and so does this task's database.
+                // The senders live in what all databases share, and the database of this task keeps
+                // that alive.
                 Ok(()) = self.key_changes.changed() => return false,
                 Ok(()) = self.rule_changes.changed() => return true,
             }
@@ -130,25 +145,25 @@ impl Task {
 
     async fn read(&mut self, database: &DatabaseKnowledge) {
         let rules = database.common.rules.load_full();
-        self.borrows = matches!(rules.reading, Reading::Borrowed { .. });
-        let service = match &rules.reading {
-            Reading::Account(service) => service,
-            Reading::Borrowed { .. } => {
+        self.borrows = matches!(rules.reader, CatalogReader::Sessions { .. });
+        let service = match &rules.reader {
+            CatalogReader::Account(service) => service,
+            CatalogReader::Sessions { .. } => {
                 database.borrowing().ask_anew();
                 self.scheduled = None;
                 return;
             }
-            Reading::Off => {
+            CatalogReader::Off => {
                 self.contents = None;
                 self.scheduled = None;
                 return;
             }
-            Reading::Retired => {
+            CatalogReader::Retired => {
                 self.scheduled = None;
                 return;
             }
         };
-        database.is_due();
+        database.note_due();
         let start = Instant::now();
         let mut reading = std::pin::pin!(service.read(database.name()));
         let outcome = loop {
@@ -156,8 +171,8 @@ impl Task {
                 outcome = &mut reading => break outcome,
                 // Lessons do not wait for a slow server.
                 () = self.signals.wake.notified() => self.take_in(database).await,
-                // What began under other rules, perhaps without the TLS that is wanted now, is
-                // given up; the loop of the caller begins anew.
+                // A reading that began under other rules, perhaps without the TLS that is wanted
+                // now, is given up; the caller's loop begins it anew.
                 Ok(()) = self.rule_changes.changed() => {
                     self.scheduled = Some(Instant::now());
                     return;
@@ -172,46 +187,47 @@ impl Task {
         self.last_took = self.last_end - start;
         let wait = match outcome {
             Ok(contents) => {
-                self.has_read(database, contents);
-                database.borrowing().has_seen(start);
+                self.take_reading(database, contents);
+                database.borrowing().note_seen(start);
                 rules.refresh
             }
-            Err(error) => self.has_failed(database, error, &rules),
+            Err(error) => self.take_failure(database, error, &rules),
         };
         self.scheduled = Some(self.last_end + wait);
     }
 
     /// Takes what a session has read, if one has.
-    fn take_loan(&mut self, database: &DatabaseKnowledge, rules: &Rules) {
+    fn take_borrowed(&mut self, database: &DatabaseKnowledge, rules: &Rules) {
         let Some(outcome) = database.borrowing().take_outcome() else {
             return;
         };
         match outcome.contents {
             Ok(contents) => {
-                self.has_read(database, contents);
+                self.take_reading(database, contents);
                 let mut borrowing = database.borrowing();
                 borrowing.succeeded(outcome.begun, outcome.ended, rules.refresh);
             }
             Err(error) => {
-                // A session has waited for nothing: the others are spared that for a while.
+                // The session's client has waited for nothing. Other sessions are spared that for a
+                // while.
                 let too_slow = outcome.ended - outcome.begun > TOLERABLE_WAIT;
-                let backoff = self.has_failed(database, error, rules);
+                let backoff = self.take_failure(database, error, rules);
                 let wait = if too_slow { rules.refresh } else { backoff };
                 database.borrowing().failed(outcome.ended + wait);
             }
         }
     }
 
-    fn has_read(&mut self, database: &DatabaseKnowledge, contents: Contents) {
+    fn take_reading(&mut self, database: &DatabaseKnowledge, contents: Contents) {
         database.counts.readings.inc();
-        database.has_been_read();
+        database.note_reading();
         self.log_success(database, &contents);
         self.backoff = FIRST_BACKOFF;
         self.contents = Some(Arc::new(contents));
     }
 
     /// Returns how long to wait before the next reading.
-    fn has_failed(
+    fn take_failure(
         &mut self,
         database: &DatabaseKnowledge,
         error: ReadError,
@@ -219,7 +235,7 @@ impl Task {
     ) -> Duration {
         database.counts.reading_failures.inc();
         self.log_failure(database, &error);
-        database.has_failed(error);
+        database.note_failure(error);
         let wait = self.backoff.min(rules.refresh);
         self.backoff = (self.backoff * 2).min(rules.refresh);
         wait
@@ -227,10 +243,10 @@ impl Task {
 
     /// Makes a snapshot of all that is known, and swaps it in if it differs from the present one.
     async fn take_in(&mut self, database: &DatabaseKnowledge) {
-        // What changes from here on makes another round.
+        // A change that comes from here on leads to another round.
         self.key_changes.mark_unchanged();
         let rules = database.common.rules.load_full();
-        self.take_loan(database, &rules);
+        self.take_borrowed(database, &rules);
         let cache = &database.common.keys;
         let mut next = Ingredients {
             patterns: rules.patterns.clone(),
@@ -305,7 +321,8 @@ impl Task {
                 .flat_map(|index| known.projects_behind(index))
                 .collect();
             let project = match named {
-                // The path in the error is Hologres' own matter; the catalog's word goes before.
+                // The path in the error is Hologres' own matter, so the catalog's word goes before
+                // what the path says.
                 Some(named) if behind.is_empty() || behind.contains(&named) => Some(named),
                 _ if behind.len() == 1 => behind.iter().next().cloned(),
                 _ => None,
@@ -316,8 +333,8 @@ impl Task {
             // The project's record protects the relation, if the catalog leads from one to the
             // other; the key cache counts such lessons, and contradicts them.
             let keep = match taken {
-                Some(keys::Lesson::Contradicted) => false,
-                Some(keys::Lesson::Taken | keys::Lesson::Known) => behind.is_empty(),
+                Some(LessonOutcome::Contradicted) => false,
+                Some(LessonOutcome::Taken | LessonOutcome::Known) => behind.is_empty(),
                 None => true,
             };
             if !keep {
@@ -331,7 +348,7 @@ impl Task {
                 database.counts.lessons.inc();
             }
         }
-        database.has_learned();
+        database.note_learned();
     }
 
     fn forget_oldest_lesson(&mut self) {

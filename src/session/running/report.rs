@@ -8,7 +8,7 @@ use crate::core::{Event, Tally};
 use crate::net::{Network, Transport};
 use crate::observe::metrics::{Counter, Direction, Injection, Protocol, Shard};
 use crate::observe::secrets;
-use crate::session::Context;
+use crate::session::context::Context;
 
 impl<T: Transport> Running<T> {
     /// Does, counts and logs what one event of the core's asks for.

@@ -1,23 +1,26 @@
-//! What a call tells: whether it may be run twice, and whether its strings may be run.
+//! What the call of a function may do, by the function's name: whether the call may be run twice,
+//! and whether the strings in it may be run as SQL.
 
 mod names;
 
 pub(crate) use names::{Known, known, known_word};
 
-use super::Analysis;
+use super::analysis::Analysis;
+use super::effects::Effects;
 use super::keyword::Keyword;
 use super::lexer::Kind;
-use super::relations::relation_name;
+use super::relation_name::relation_name;
 use super::setting;
 use super::token::Statement;
-use crate::protection::Effects;
 
-/// True if `word(` in an expression has no effect that running it twice would double.
+/// True if the function or keyword `word`, with a parenthesis behind it in an expression, has no
+/// effect that would be doubled if it were run twice.
 pub(crate) fn is_harmless(word: &[u8]) -> bool {
     known_word(word) == Some(Known::Harmless)
 }
 
-/// Notes the call whose name's last part is at `index`, the parenthesis behind it.
+/// Adds what a function call may do. The last part of the function's name is at `index`, and the
+/// parenthesis behind it.
 pub(super) fn call<'a>(statement: &Statement<'_, 'a>, index: usize, analysis: &mut Analysis<'a>) {
     if is_operator(statement, index) || is_fetch_count(statement, index) {
         return;

@@ -1,5 +1,5 @@
-//! What is known of functions by their names. Everything else is known by nobody: such a function
-//! may do anything, and run what its strings say.
+//! What is known of PostgreSQL's and Hologres' own functions, by their names. Any other function
+//! may do anything, and may run what its string arguments say.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -184,7 +184,8 @@ pub(crate) fn known(name: &[u8]) -> Option<Known> {
     NAMES.get(name).copied()
 }
 
-/// The same for a word as it is written.
+/// What is known of the function, keyword or type that a word names as it is written, in whatever
+/// case; `None`: nothing.
 pub(crate) fn known_word(word: &[u8]) -> Option<Known> {
     let mut buffer = [0_u8; 63];
     let lower = buffer.get_mut(..word.len())?;

@@ -1,11 +1,13 @@
-//! CTEs: which names hide relations, and from where on.
+//! CTEs: the names that hide relations, and where those stand in a WITH.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-use super::{Frame, K, Kind, State, Walk};
+use super::super::keyword::Keyword;
+use super::super::lexer::Kind;
+use super::super::token::Statement;
 
 /// Up to so many names it takes less time to look at each.
 const FEW: usize = 16;
@@ -19,16 +21,19 @@ pub(super) struct Ctes<'a> {
 }
 
 impl<'a> Ctes<'a> {
+    /// How many are in sight.
     pub(super) fn len(&self) -> usize {
         self.names.len()
     }
 
+    /// True if an unqualified name means one of them.
     pub(super) fn contains(&self, name: &[u8]) -> bool {
         let mut few = self.names.iter().take(FEW);
         few.any(|known| **known == *name) || self.many.contains_key(name)
     }
 
-    fn push(&mut self, name: Cow<'a, [u8]>) {
+    /// One more is in sight.
+    pub(super) fn push(&mut self, name: Cow<'a, [u8]>) {
         if self.names.len() >= FEW {
             *self.many.entry(name.clone()).or_default() += 1;
         }
@@ -51,74 +56,53 @@ impl<'a> Ctes<'a> {
     }
 }
 
-impl Walk<'_, '_, '_> {
-    /// `WITH [RECURSIVE] name … AS … (`; any other WITH (ORDINALITY, TIES, …) is not acted on.
-    pub(super) fn with(&mut self, index: usize) -> Option<usize> {
-        let recursive = self.statement.keyword(index + 1) == K::Recursive;
-        let name = index + 1 + usize::from(recursive);
-        let open = self.cte_body(name)?;
-        self.frame.recursive = recursive;
-        if recursive {
-            self.remember_all_ctes(name, open);
-        }
-        Some(self.enter_cte(name, open))
+/// The bracket that opens a CTE's body, if `name [(columns)] AS [[NOT] MATERIALIZED] (` stands at
+/// `name`.
+pub(super) fn body(statement: &Statement<'_, '_>, name: usize) -> Option<usize> {
+    if !statement.is_name(name) {
+        return None;
     }
-
-    /// The bracket of the body, if `name [(columns)] AS [[NOT] MATERIALIZED] (` is at `name`.
-    pub(super) fn cte_body(&self, name: usize) -> Option<usize> {
-        let statement = self.statement;
-        if !statement.is_name(name) {
-            return None;
-        }
-        let mut index = name + 1;
-        if statement.is_open(index) {
-            index = statement.after(index);
-        }
-        if statement.keyword(index) != K::As {
-            return None;
-        }
+    let mut index = name + 1;
+    if statement.is_open(index) {
+        index = statement.after(index);
+    }
+    if statement.keyword(index) != Keyword::As {
+        return None;
+    }
+    index += 1;
+    while matches!(
+        statement.keyword(index),
+        Keyword::Not | Keyword::Materialized
+    ) {
         index += 1;
-        while matches!(statement.keyword(index), K::Not | K::Materialized) {
-            index += 1;
-        }
-        statement.is_open(index).then_some(index)
     }
-
-    pub(super) fn enter_cte(&mut self, name: usize, open: usize) -> usize {
-        self.frame.state = State::Await;
-        let mut body = Frame::new(State::Start, self.ctes.len());
-        body.body = true;
-        body.cte = Some(name);
-        self.push(body);
-        open + 1
-    }
-
-    /// All names of a WITH RECURSIVE are in sight in all of its bodies.
-    fn remember_all_ctes(&mut self, name: usize, open: usize) {
-        self.remember_cte(name);
-        let mut index = self.statement.after(open);
-        // SEARCH and CYCLE clauses may stand between the body and the comma.
-        while index < self.statement.len() && !starts_statement(self.statement.keyword(index)) {
-            let next = self.statement.after(index);
-            if self.statement.kind(index) == Some(Kind::Comma)
-                && let Some(open) = self.cte_body(next)
-            {
-                self.remember_cte(next);
-                index = self.statement.after(open);
-            } else if self.statement.is_open(index) {
-                return;
-            } else {
-                index = next;
-            }
-        }
-    }
-
-    pub(super) fn remember_cte(&mut self, name: usize) {
-        self.ctes.push(self.statement.folded(name));
-    }
+    statement.is_open(index).then_some(index)
 }
 
-fn starts_statement(keyword: K) -> bool {
+/// Where the names stand of all CTEs in the list that begins at `name`, the first of which has its
+/// body behind the bracket `open`.
+pub(super) fn names(statement: &Statement<'_, '_>, name: usize, open: usize) -> Vec<usize> {
+    let mut names = vec![name];
+    let mut index = statement.after(open);
+    // SEARCH and CYCLE clauses may stand between the body and the comma.
+    while index < statement.len() && !starts_statement(statement.keyword(index)) {
+        let next = statement.after(index);
+        if statement.kind(index) == Some(Kind::Comma)
+            && let Some(open) = body(statement, next)
+        {
+            names.push(next);
+            index = statement.after(open);
+        } else if statement.is_open(index) {
+            break;
+        } else {
+            index = next;
+        }
+    }
+    names
+}
+
+fn starts_statement(keyword: Keyword) -> bool {
+    use Keyword as K;
     matches!(
         keyword,
         K::Select | K::Insert | K::Update | K::Delete | K::Merge | K::Values | K::Table | K::With

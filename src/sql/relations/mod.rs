@@ -10,11 +10,13 @@ mod cte;
 
 use cte::Ctes;
 
+use super::analysis::{Analysis, Made, MadeFrom};
+use super::effects::Effects;
+use super::function;
 use super::keyword::Keyword as K;
 use super::lexer::Kind;
+use super::relation_name::{last_part, relation_name};
 use super::token::Statement;
-use super::{Analysis, Made, Origin, RelationName, function, written};
-use crate::protection::Effects;
 
 /// What may stand next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,7 +183,7 @@ impl Walk<'_, '_, '_> {
         match self.frame.state {
             State::Alias | State::Condition => self.frame.state = State::Item,
             State::Await => {
-                if let Some(open) = self.cte_body(index + 1) {
+                if let Some(open) = cte::body(self.statement, index + 1) {
                     return self.enter_cte(index + 1, open);
                 }
             }
@@ -255,6 +257,34 @@ impl Walk<'_, '_, '_> {
             _ => return None,
         }
         Some(index + 1)
+    }
+
+    /// `WITH [RECURSIVE] name … AS … (`; any other WITH (ORDINALITY, TIES, …) is not acted on.
+    fn with(&mut self, index: usize) -> Option<usize> {
+        let recursive = self.statement.keyword(index + 1) == K::Recursive;
+        let name = index + 1 + usize::from(recursive);
+        let open = cte::body(self.statement, name)?;
+        self.frame.recursive = recursive;
+        if recursive {
+            // All names of a WITH RECURSIVE are in sight in all of its bodies.
+            for name in cte::names(self.statement, name, open) {
+                self.remember_cte(name);
+            }
+        }
+        Some(self.enter_cte(name, open))
+    }
+
+    fn enter_cte(&mut self, name: usize, open: usize) -> usize {
+        self.frame.state = State::Await;
+        let mut body = Frame::new(State::Start, self.ctes.len());
+        body.body = true;
+        body.cte = Some(name);
+        self.push(body);
+        open + 1
+    }
+
+    fn remember_cte(&mut self, name: usize) {
+        self.ctes.push(self.statement.folded(name));
     }
 
     fn query(&mut self, state: State) {
@@ -361,12 +391,12 @@ impl Walk<'_, '_, '_> {
                     self.analysis.reads.extend(target.clone());
                 }
                 if self.frame.select_into {
-                    // INSERT, UPDATE and DELETE make nothing, whatever stands in them.
+                    // Only a SELECT makes a relation by INTO.
                     let target = target.filter(|_| !is_change(statement.keyword(0)));
                     self.analysis.made.extend(target.map(|target| Made {
-                        name: written(&target),
+                        name: target.written(),
                         temporary: self.frame.into_temporary,
-                        origin: Origin::Rows,
+                        origin: MadeFrom::Rows,
                     }));
                 } else {
                     self.analysis.writes.extend(target);
@@ -406,39 +436,4 @@ impl Walk<'_, '_, '_> {
 
 fn is_change(keyword: K) -> bool {
     matches!(keyword, K::Insert | K::Update | K::Delete | K::Merge)
-}
-
-/// The last part of the dotted name that begins at `first`.
-pub(super) fn last_part(statement: &Statement<'_, '_>, first: usize) -> usize {
-    let mut last = first;
-    while statement.kind(last + 1) == Some(Kind::Dot) && statement.is_name(last + 2) {
-        last += 2;
-    }
-    last
-}
-
-/// True if `ONLY` or `ONLY (` stands before the name at `first`.
-fn is_only(statement: &Statement<'_, '_>, mut first: usize) -> bool {
-    while first > 0 && statement.is_open(first - 1) {
-        first -= 1;
-    }
-    first > 0 && statement.keyword(first - 1) == K::Only
-}
-
-/// The name from its first to its last part; the last three parts of one that has more.
-pub(super) fn relation_name<'a>(
-    statement: &Statement<'_, 'a>,
-    first: usize,
-    last: usize,
-) -> Option<RelationName<'a>> {
-    let part = |back: usize| {
-        let index = last.checked_sub(back)?;
-        (index >= first).then(|| statement.folded(index))
-    };
-    Some(RelationName {
-        name: part(0)?,
-        schema: part(2),
-        database: part(4),
-        only: is_only(statement, first),
-    })
 }

@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
-use super::super::super::NameContext;
 use super::*;
 use crate::keys::{Encryption, KmsKey};
+use crate::protection::NameContext;
 
 fn foreign(name: &str, project: &str) -> Relation {
     Relation {

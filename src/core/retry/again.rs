@@ -1,28 +1,147 @@
-//! The second run: ROLLBACK of what failed, SET of the route, the kept cycles; and the way back, if
-//! the second run answers differently than the first.
+//! What the core does about what may be run again: which cycles are kept, why an error is not
+//! answered by a second run, the second run (ROLLBACK of what failed, SET of the route, the kept
+//! cycles), and the way back, if that answers differently than the first.
 
 use crate::advice::NotRetried;
+use crate::protection::Effects;
 use crate::wire::backend::{ErrorFields, Status, tag};
 use crate::wire::{HEADER, Header, compose, frontend};
 
+use super::super::Core;
 use super::super::backend::Fate;
+use super::super::cycle::Sending;
+use super::super::interface::{Event, Outbox, World};
 use super::super::ledger::{Expect, Own};
 use super::super::route::State;
-use super::super::{Core, Event, Outbox, World};
-use super::{Attempt, Phase, Verdict};
+use super::{Attempt, Ended, Heard, Phase, Verdict};
 
 /// A cancel that the client asked for (or a timeout) is what it is told of.
 const QUERY_CANCELED: &[u8] = b"57014";
 
 impl Core {
+    /// A cycle begins: is it one that might be run again?
+    pub(in super::super) fn begin_attempt(&mut self, world: &impl World) {
+        if self.cycle.began_in() != Sending::Idle {
+            self.retry.go_on(self.route.state() == State::Set);
+        } else if self.may_attempt(world) {
+            self.retry.begin(self.ledger.cycles());
+        } else {
+            self.retry.begin_without();
+        }
+    }
+
+    /// True if running something again is allowed and would help.
+    pub(in super::super) fn may_attempt(&self, world: &impl World) -> bool {
+        self.policy.retry_buffer.is_some()
+            && self.route.state() != State::Set
+            && self.route.is_ours()
+            && world.may_need_retry()
+    }
+
+    /// The end of the cycle was sent.
+    pub(in super::super) fn end_attempt(&mut self) {
+        if self.retry.is_on() {
+            let set = self.route.state() == State::Set;
+            self.retry.end(Ended {
+                effects: self.cycle.effects(),
+                goes_on: self.may_go_on(),
+                set,
+                steered: set && self.ledger.is_steered(),
+            });
+        }
+    }
+
+    /// True if a transaction may be open behind the present cycle.
+    fn may_go_on(&self) -> bool {
+        self.cycle.began_in() != Sending::Idle || self.cycle.effects().has(Effects::BEGINS)
+    }
+
+    /// True if the statement that is being answered is not the last of its cycle.
+    fn more_in_cycle(&self) -> bool {
+        match self.ledger.front() {
+            Some(Expect::Query(sent)) => sent.decision.effects.has(Effects::MULTIPLE),
+            Some(Expect::Execute(_)) => {
+                let next = self.ledger.iter().nth(1);
+                !matches!(next, Some(Expect::Sync))
+            }
+            _ => true,
+        }
+    }
+
+    /// Why an error of the present cycle is not answered by running it again; `None`: it can be.
+    pub(in super::super) fn why_not_again(&self) -> Option<NotRetried> {
+        if self.retry.has_failed() {
+            return Some(NotRetried::FailedAgain);
+        }
+        if self.front_is_steered() {
+            return Some(NotRetried::RouteWasSet);
+        }
+        if self.retry.is_on() {
+            // A message of which only a part was sent can be followed by nothing but its rest.
+            let cut = self.from_client.is_mid_message();
+            return if cut {
+                Some(NotRetried::CycleNotComplete)
+            } else {
+                self.retry.obstacle(self.ledger.cycles())
+            };
+        }
+        Some(if self.policy.retry_buffer.is_none() {
+            NotRetried::SwitchedOff
+        } else if self.route.is_the_clients() {
+            NotRetried::ClientSetRoute
+        } else if self.route.is_refused() {
+            NotRetried::RouteNotSet
+        } else {
+            match self.retry.refusal() {
+                // What was set for an earlier cycle is undone by now.
+                Some(NotRetried::RouteWasSet) => NotRetried::RouteNotSet,
+                Some(refusal) => refusal,
+                None => NotRetried::Writes,
+            }
+        })
+    }
+
+    /// True if the route was set, by all that was sent in front of it, for the statement that is
+    /// being answered.
+    pub(in super::super) fn front_is_steered(&self) -> bool {
+        let sent = self.ledger.front().and_then(Expect::sent);
+        sent.is_some_and(|sent| sent.steered)
+    }
+
+    /// What becomes of an answer to the client's cycle while it may be, or was, run again.
+    pub(in super::super) fn answer(
+        &mut self,
+        header: Header,
+        frame: Option<&[u8]>,
+        out: &mut Outbox,
+    ) -> Verdict {
+        if !self.retry.is_on() {
+            return Verdict::Forward;
+        }
+        let more = self.may_go_on() || self.more_in_cycle();
+        let verdict = self.retry.answer(header, frame, more);
+        if verdict == Verdict::SwallowCompared {
+            self.partly_compared(out);
+        }
+        verdict
+    }
+
+    /// Holds an error back; see [`super::Retry::hold`].
+    pub(in super::super) fn hold(&mut self, code: &'static str, error: Vec<u8>, out: &mut Outbox) {
+        if self.retry.hold(code, error) {
+            self.cycle.wake();
+            self.send_own(Own::Sync, out);
+        }
+    }
+
     /// An ErrorResponse to the client's cycle while something is run again: what becomes of it;
     /// `None`: it is looked at like any other.
     pub(in super::super) fn error_again(&mut self, body: &[u8], out: &mut Outbox) -> Option<Fate> {
-        let attempt = self.attempt.as_mut()?;
+        let attempt = self.retry.attempt.as_mut()?;
         match attempt.phase {
             Phase::First => return None,
-            Phase::Again(seen) if seen == attempt.heard => return None,
-            Phase::Again(mut seen) => {
+            Phase::Again(_) if attempt.is_level() => return None,
+            Phase::Again(seen) => {
                 if ErrorFields::new(body).sqlstate() == QUERY_CANCELED {
                     attempt.error.clear();
                     compose::frame(&mut attempt.error, tag::ERROR, |out| {
@@ -30,8 +149,7 @@ impl Core {
                     });
                     attempt.code = "";
                 }
-                seen.add(body);
-                attempt.compared(seen);
+                attempt.compare(seen, body);
                 self.failed(out);
                 if !self.skips_to_the_clients_sync() {
                     self.partly_compared(out);
@@ -51,22 +169,22 @@ impl Core {
     /// before a Sync that is still to be sent.
     fn skips_to_the_clients_sync(&self) -> bool {
         let differs = |attempt: &Attempt| attempt.partial && attempt.phase == Phase::Differs;
-        self.skipping && self.attempt.as_deref().is_some_and(differs)
+        self.cycle.is_skipping() && self.retry.attempt.as_deref().is_some_and(differs)
     }
 
     /// An answer of the second run of a cycle whose end the client has not sent yet was compared.
     pub(super) fn partly_compared(&mut self, out: &mut Outbox) {
-        let Some(attempt) = &self.attempt else {
+        let Some(attempt) = &self.retry.attempt else {
             return;
         };
         if !attempt.partial {
             return;
         }
         match attempt.phase {
-            Phase::Again(seen) if seen == attempt.heard => {
+            Phase::Again(_) if attempt.is_level() => {
                 // The rest of the cycle follows.
                 self.come_true(out);
-                self.refusal = Some(NotRetried::FailedAgain);
+                self.retry.refusal = Some(NotRetried::FailedAgain);
             }
             Phase::Differs => {
                 // To the client, the server skips up to its Sync: make it so.
@@ -80,13 +198,13 @@ impl Core {
     /// All that the client has of the first run came again: from here on the second one is all there
     /// is.
     fn come_true(&mut self, out: &mut Outbox) {
-        if let Some(attempt) = self.attempt.take() {
+        if let Some(attempt) = self.retry.attempt.take() {
             let news = attempt.untold.beyond(&attempt.told);
             out.to_client.own(news.into());
         }
     }
 
-    /// A ReadyForQuery of the client's, which [`Core::status`] already says.
+    /// A ReadyForQuery of the client's, which the cycle's status already says.
     pub(in super::super) fn attempt_ready(
         &mut self,
         header: Header,
@@ -94,8 +212,8 @@ impl Core {
         world: &impl World,
         out: &mut Outbox,
     ) -> Fate {
-        let last = !self.open && self.ledger.is_empty();
-        let Some(attempt) = &mut self.attempt else {
+        let last = !self.cycle.is_open() && self.ledger.is_empty();
+        let Some(attempt) = &mut self.retry.attempt else {
             return Fate::Forward;
         };
         if attempt.before > 0 {
@@ -108,25 +226,23 @@ impl Core {
         }
         let again = attempt.phase != Phase::First;
         if again && last {
-            return match attempt.phase {
-                Phase::Again(seen) if seen == attempt.heard => {
-                    self.come_true(out);
-                    Fate::Forward
-                }
-                _ => self.undo(frame, out),
-            };
+            if attempt.is_level() {
+                self.come_true(out);
+                return Fate::Forward;
+            }
+            return self.undo(frame, out);
         }
-        if self.answer(header, Some(frame), out) == Verdict::Swallow {
+        if self.answer(header, Some(frame), out) != Verdict::Forward {
             return Fate::Drop;
         }
-        if let Some(attempt) = &mut self.attempt
+        if let Some(attempt) = &mut self.retry.attempt
             && last
         {
             attempt.waits = false;
-            if self.status == Status::Idle {
-                self.attempt = None;
-            } else if self.status == Status::Failed {
-                self.refuse_attempt(NotRetried::InTransaction);
+            match self.cycle.status() {
+                Status::Idle => self.retry.attempt = None,
+                Status::Failed => self.retry.refuse(NotRetried::InTransaction),
+                Status::Transaction => {}
             }
         }
         Fate::Forward
@@ -134,19 +250,20 @@ impl Core {
 
     /// The ReadyForQuery behind the error that is held back has come.
     pub(in super::super) fn run_again(&mut self, world: &impl World, out: &mut Outbox) {
-        let Some(mut attempt) = self.attempt.take() else {
+        let Some(mut attempt) = self.retry.attempt.take() else {
             return;
         };
         self.events.push_back(Event::Retried { code: attempt.code });
-        attempt.status = self.status;
-        if self.status != Status::Idle {
+        attempt.status = self.cycle.status();
+        if attempt.status != Status::Idle {
             // What is run again opened this transaction, and it is failed.
             self.send_own(Own::Rollback, out);
         }
         self.send_own(Own::Set, out);
         self.route.changed(State::Set, false);
         self.tally.set_cycle += 1;
-        self.status = Status::Idle;
+        self.cycle.answered(Status::Idle);
+        self.context.rolled_back();
 
         let counted = self.tally;
         let frames = std::mem::take(&mut attempt.frames);
@@ -175,8 +292,8 @@ impl Core {
         out.to_server.own(sent.into());
         // A statement counts once, however often it runs.
         self.tally = counted;
-        attempt.phase = Phase::Again(super::Heard::default());
-        self.attempt = Some(attempt);
+        attempt.phase = Phase::Again(Heard::default());
+        self.retry.attempt = Some(attempt);
         self.partly_compared(out);
     }
 
@@ -189,10 +306,10 @@ impl Core {
     /// The second run ended otherwise than what the client has of the first: it gets the error of
     /// the first, in the transaction status that belongs to it.
     fn undo(&mut self, ready: &[u8], out: &mut Outbox) -> Fate {
-        let Some(attempt) = &mut self.attempt else {
+        let Some(attempt) = &mut self.retry.attempt else {
             return Fate::Forward;
         };
-        let way_back = match (attempt.status, self.status) {
+        let way_back = match (attempt.status, self.cycle.status()) {
             (Status::Idle, Status::Transaction | Status::Failed) => Own::Rollback,
             (Status::Failed, Status::Transaction) => Own::Fail,
             (Status::Failed, Status::Idle) => Own::BeginAndFail,
@@ -205,14 +322,13 @@ impl Core {
 
     /// True if the end of a cycle of our own completes what [`Core::undo`] began.
     pub(in super::super) fn is_undoing(&self) -> bool {
-        self.attempt
-            .as_ref()
-            .is_some_and(|attempt| attempt.phase == Phase::Undoing)
+        let undoing = |attempt: &Attempt| attempt.phase == Phase::Undoing;
+        self.retry.attempt.as_deref().is_some_and(undoing)
     }
 
     /// The error of the first run, and the ReadyForQuery behind it.
     pub(in super::super) fn deliver_first(&mut self, ready: &[u8]) -> Fate {
-        let Some(attempt) = self.attempt.take() else {
+        let Some(attempt) = self.retry.attempt.take() else {
             return Fate::Forward;
         };
         let Attempt {

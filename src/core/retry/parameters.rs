@@ -3,9 +3,6 @@
 
 use crate::wire::{HEADER, split_cstr};
 
-use super::super::Core;
-use super::{Phase, Verdict};
-
 /// The latest ParameterStatus of each parameter, in the order in which they came first.
 #[derive(Debug, Default)]
 pub(super) struct Parameters(Vec<Vec<u8>>);
@@ -17,14 +14,14 @@ fn name(frame: &[u8]) -> &[u8] {
 }
 
 impl Parameters {
-    fn note(&mut self, frame: &[u8]) {
+    pub(super) fn note(&mut self, frame: &[u8]) {
         match self.0.iter_mut().find(|known| name(known) == name(frame)) {
             Some(known) => frame.clone_into(known),
             None => self.0.push(frame.to_vec()),
         }
     }
 
-    fn forget(&mut self, frame: &[u8]) {
+    pub(super) fn forget(&mut self, frame: &[u8]) {
         self.0.retain(|known| name(known) != name(frame));
     }
 
@@ -32,27 +29,5 @@ impl Parameters {
     pub(super) fn beyond(&self, told: &Self) -> Vec<u8> {
         let news = self.0.iter().filter(|frame| !told.0.contains(frame));
         news.flatten().copied().collect()
-    }
-}
-
-impl Core {
-    /// A ParameterStatus; it may come at any moment, also within a cycle of our own.
-    pub(in super::super) fn parameter(&mut self, frame: Option<&[u8]>) -> Verdict {
-        let (Some(attempt), Some(frame)) = (&mut self.attempt, frame) else {
-            return Verdict::Forward;
-        };
-        let is_news = match attempt.phase {
-            Phase::First => true,
-            Phase::Again(seen) => seen == attempt.heard,
-            _ => false,
-        };
-        if is_news {
-            attempt.told.note(frame);
-            attempt.untold.forget(frame);
-            Verdict::Forward
-        } else {
-            attempt.untold.note(frame);
-            Verdict::Swallow
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Phase *Lent*: a session that reads the catalogs in its own name. It is logged in, and its client,
+//! Phase *Borrowed*: a session that reads the catalogs in its own name. It is logged in, and its client,
 //! who waits for the first ReadyForQuery, sees nothing of it.
 //!
 //! | reads | the server's answers to our queries |
@@ -20,14 +20,15 @@ use crate::catalog::{Failure, ReadError, read};
 use crate::config::Settings;
 use crate::net::{Network, Stream};
 use crate::observe::secrets;
-use crate::protection::knowledge::Loan;
+use crate::protection::knowledge::BorrowedReading;
 use crate::wire::backend::{ErrorFields, Status, tag};
 use crate::wire::{HEADER, Header, compose};
 
-use super::login::LoggedIn;
+use super::cancel;
+use super::context::Context;
+use super::login::{LoggedIn, READY_FOR_QUERY};
 use super::refusal::Refusal;
 use super::registry::Entered;
-use super::{Context, READY_FOR_QUERY, cancel};
 
 /// Bytes of all answers together: some hundred thousand relations. Beyond, the reading is given up.
 const MAX_ANSWERS: usize = 32 << 20;
@@ -40,7 +41,7 @@ const MAX_ANSWERS: usize = 32 << 20;
 ///
 /// If the server has ended the session.
 pub(super) async fn read<N: Network>(
-    loan: Loan,
+    reading: BorrowedReading,
     client: &mut Stream<N::Transport>,
     session: &mut LoggedIn<N::Transport>,
     entered: &Entered,
@@ -53,7 +54,7 @@ pub(super) async fn read<N: Network>(
         return Ok(());
     }
     let ready: Vec<u8> = session.from_server.drain(..READY_FOR_QUERY).collect();
-    let mut lent = Lent {
+    let mut borrowed = Borrowed {
         session,
         entered,
         context,
@@ -65,11 +66,11 @@ pub(super) async fn read<N: Network>(
         for_client: Vec::new(),
         ended: None,
     };
-    let contents = read::contents(&mut lent, loan.servers()).await;
-    let Lent {
+    let contents = read::contents(&mut borrowed, reading.servers()).await;
+    let Borrowed {
         for_client, ended, ..
-    } = lent;
-    loan.give(contents);
+    } = borrowed;
+    reading.finish(contents);
     let telling = timeout(settings.limits.login_timeout, client.send(&for_client));
     telling.await.map_err(|_| Refusal::Gone)??;
     if let Some(refusal) = ended {
@@ -79,7 +80,7 @@ pub(super) async fn read<N: Network>(
     Ok(())
 }
 
-struct Lent<'a, N: Network> {
+struct Borrowed<'a, N: Network> {
     session: &'a mut LoggedIn<N::Transport>,
     entered: &'a Entered,
     context: &'a Context<N>,
@@ -105,7 +106,7 @@ struct Answer {
     complete: bool,
 }
 
-impl<N: Network> Ask for Lent<'_, N> {
+impl<N: Network> Ask for Borrowed<'_, N> {
     async fn ask(&mut self, statement: &str) -> Result<Vec<Row>, Unanswered> {
         let mut query = Vec::new();
         compose::query(&mut query, statement.as_bytes());
@@ -138,7 +139,7 @@ impl<N: Network> Ask for Lent<'_, N> {
     }
 }
 
-impl<N: Network> Lent<'_, N> {
+impl<N: Network> Borrowed<'_, N> {
     /// Reads up to the ReadyForQuery, or until it is too much: then the answer is not complete.
     async fn receive(&mut self, answer: &mut Answer) -> io::Result<()> {
         loop {
@@ -164,7 +165,8 @@ impl<N: Network> Lent<'_, N> {
         let key = self.entered.key();
         let shared = &self.context.shared;
         let cancel = cancel::send(key, &self.session.origin, self.entered.id(), shared);
-        // The cancel comes to its end first, lest it hit the client's first statement.
+        // The cancel request must have ended before the session goes on, lest it hit the client's
+        // first statement.
         let patience = self.patience;
         let _ = timeout(patience, cancel).await;
         let rest = async {
@@ -187,7 +189,7 @@ impl<N: Network> Lent<'_, N> {
         let reason = answer.fatal.clone().unwrap_or_else(|| error.to_string());
         let reason = secrets::hide(&reason, &[]).into_owned();
         self.ended = Some(match answer.fatal {
-            // It is among what the client gets.
+            // The FATAL itself is among what the client is sent.
             Some(message) => Refusal::Refused(message),
             None => Refusal::Own {
                 sqlstate: "08006",

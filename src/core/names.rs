@@ -3,6 +3,15 @@
 //!
 //! A name may be parsed anew, and a Parse may fail: what was sent and is not answered yet is kept
 //! apart, and until it is, a name is protected if either says so.
+//!
+//! | message | prepared statements | portals |
+//! |---|---|---|
+//! | Parse | named: pending until ParseComplete; unnamed: replaced at once | |
+//! | Bind | | replaced at once: if it fails, what is executed by that name fails, too |
+//! | Close | named: pending until CloseComplete | dropped at once |
+//! | Query | the unnamed one is dropped, if the Query is certain to be read | the same |
+//! | PREPARE, DEALLOCATE, DECLARE, CLOSE | as their CommandComplete says | the same |
+//! | the end of a transaction | stay | the unnamed one is dropped; cursors WITH HOLD stay |
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,15 +20,14 @@ use foldhash::fast::FixedState;
 
 use crate::protection::{Decision, Effects, NameUse};
 
-use super::World;
+use super::context::{Deciding, Generation};
+use super::interface::World;
+use super::ledger::{Expect, Ledger, Sent};
 
 /// Texts kept per session, so that statements can be decided again under a newer snapshot.
 const TEXT_BUDGET: usize = 256 << 10;
 
 type Map<V> = HashMap<Box<[u8]>, V, FixedState>;
-
-/// Of the world's knowledge, and of the session's search path.
-type Generation = (u64, u32);
 
 /// A prepared statement.
 #[derive(Debug, Clone)]
@@ -28,6 +36,15 @@ pub(super) struct Statement {
     generation: Generation,
     /// `None`: the text is not kept, and the decision stays as it was at Parse.
     text: Option<Box<[u8]>>,
+    /// False if the text is only the head of what was sent.
+    whole: bool,
+}
+
+/// A portal, or a cursor.
+#[derive(Debug, Clone)]
+struct Portal {
+    sent: Sent,
+    cycle: u64,
 }
 
 #[derive(Debug)]
@@ -38,84 +55,29 @@ enum Pending {
 
 /// The names of one session.
 #[derive(Debug, Default)]
-pub(super) struct Statements {
+pub(super) struct Names {
     named: Map<Statement>,
     unnamed: Option<Arc<Decision>>,
     pending: VecDeque<Pending>,
-    portals: Map<Arc<Decision>>,
-    unnamed_portal: Option<Arc<Decision>>,
+    portals: Map<Portal>,
+    unnamed_portal: Option<Portal>,
+    /// Counts the cycles: which portals were bound in the present one.
+    cycle: u64,
     text_bytes: usize,
-    path: Path,
+    /// DDL was sent that may change what is protected; it shows once the transaction is over.
+    catalog_changed: bool,
 }
 
-/// How unqualified names resolve. PostgreSQL does not report it before version 18: what is known of
-/// it comes from what was sent, and only outside transactions is that certain.
-#[derive(Debug, Default)]
-struct Path {
-    uncertain: bool,
-    /// Not by the search path alone: temporary relations may shadow others, the role may be another.
-    shadowed: bool,
-    /// The statement that was sent last of those that change it.
-    last: Option<Arc<Decision>>,
-    /// The same, once it has ended well, if nothing takes that back.
-    next: Option<Arc<Decision>>,
-    /// Counts the changes.
-    epoch: u32,
-}
-
-impl Statements {
-    /// True if it is certain how unqualified names resolve.
-    pub(super) fn path_is_certain(&self) -> bool {
-        !self.path.uncertain
-    }
-
-    /// A statement was sent that changes how unqualified names resolve.
-    pub(super) fn path_changes(&mut self, decision: &Arc<Decision>) {
-        self.path.uncertain = true;
-        self.path.epoch = self.path.epoch.wrapping_add(1);
-        self.path.shadowed |= decision.search_path.is_none();
-        self.path.last = Some(Arc::clone(decision));
-    }
-
-    /// A command ended well outside a transaction block.
-    pub(super) fn path_changed(&mut self, decision: &Arc<Decision>, command: &[u8]) {
-        let is_last = |last: &Arc<Decision>| Arc::ptr_eq(last, decision);
-        if decision.search_path.is_some() || command == b"DISCARD ALL" {
-            self.path.next = self.path.last.clone().filter(is_last);
-        } else if decision.effects.has(Effects::ENDS) {
-            self.path.next = None;
-        }
-    }
-
-    /// Something failed, or goes on within a transaction: what was changed may be taken back.
-    pub(super) fn path_doubtful(&mut self) {
-        self.path.next = None;
-    }
-
-    /// Nothing is in flight, and no transaction is open.
-    pub(super) fn path_settled(&mut self, world: &impl World) {
-        let Some(next) = self.path.next.take() else {
-            return;
-        };
-        // Without one, it was DISCARD ALL, which takes temporary relations and the role away, too.
-        let path = next.search_path.as_deref();
-        self.path.shadowed &= path.is_some();
-        if !self.path.shadowed {
-            world.resolve_by(path);
-            self.path.uncertain = false;
-            self.path.epoch = self.path.epoch.wrapping_add(1);
-        }
-    }
-
+impl Names {
     /// A Parse was sent. True if the name has to be kept when it succeeds.
     pub(super) fn parse(
         &mut self,
         name: &[u8],
         text: &[u8],
         decision: &Arc<Decision>,
-        generation: u64,
+        whole: bool,
+        generation: Generation,
     ) -> bool {
-        let generation = (generation, self.path.epoch);
         if name.is_empty() {
             self.unnamed = Some(Arc::clone(decision));
             return false;
@@ -126,6 +88,7 @@ impl Statements {
             decision: Arc::clone(decision),
             generation,
             text: keep_text.then(|| text.into()),
+            whole,
         };
         self.pending
             .push_back(Pending::Parse(name.into(), statement));
@@ -173,7 +136,11 @@ impl Statements {
     }
 
     /// The decision that a name carries now, under the present snapshot.
-    pub(super) fn decision(&mut self, name: &[u8], world: &impl World) -> Option<Arc<Decision>> {
+    pub(super) fn decision(
+        &mut self,
+        name: &[u8],
+        deciding: &Deciding<'_, impl World>,
+    ) -> Option<Arc<Decision>> {
         if name.is_empty() {
             return self.unnamed.clone();
         }
@@ -184,11 +151,15 @@ impl Statements {
             _ => None,
         });
         let known = self.named.get_mut(name).map(|statement| {
-            let generation = (world.generation(), self.path.epoch);
-            if statement.generation != generation
-                && let Some(text) = &statement.text
-            {
-                statement.decision = world.decide(text, true, !self.path.uncertain);
+            let generation = deciding.generation();
+            let Some(text) = &statement.text else {
+                return Arc::clone(&statement.decision);
+            };
+            if !deciding.is_settled() {
+                return deciding.decide(text, statement.whole);
+            }
+            if statement.generation != generation {
+                statement.decision = deciding.decide(text, statement.whole);
                 statement.generation = generation;
             }
             Arc::clone(&statement.decision)
@@ -207,20 +178,38 @@ impl Statements {
     }
 
     /// A Bind was sent.
-    pub(super) fn bind(&mut self, portal: &[u8], decision: Arc<Decision>) {
-        if portal.is_empty() {
-            self.unnamed_portal = Some(decision);
+    pub(super) fn bind(&mut self, name: &[u8], sent: Sent) {
+        let portal = Portal {
+            sent,
+            cycle: self.cycle,
+        };
+        if name.is_empty() {
+            self.unnamed_portal = Some(portal);
         } else {
-            self.portals.insert(portal.into(), decision);
+            self.portals.insert(name.into(), portal);
         }
     }
 
-    /// The decision of a portal.
-    pub(super) fn portal(&self, name: &[u8]) -> Option<Arc<Decision>> {
-        if name.is_empty() {
-            self.unnamed_portal.clone()
+    /// The statement of a portal, and whether the route was set when it was bound.
+    pub(super) fn portal(&self, name: &[u8]) -> Option<Sent> {
+        let portal = if name.is_empty() {
+            self.unnamed_portal.as_ref()
         } else {
-            self.portals.get(name).cloned()
+            self.portals.get(name)
+        };
+        portal.map(|portal| portal.sent.clone())
+    }
+
+    /// A cycle of the client's begins.
+    pub(super) fn cycle_begins(&mut self) {
+        self.cycle += 1;
+    }
+
+    /// The route is set, or put back, in front of the present cycle.
+    pub(super) fn steer_bound(&mut self, steered: bool) {
+        let all = self.portals.values_mut().chain(&mut self.unnamed_portal);
+        for portal in all.filter(|portal| portal.cycle == self.cycle) {
+            portal.sent.steered = steered;
         }
     }
 
@@ -233,10 +222,50 @@ impl Statements {
         }
     }
 
-    /// A simple Query was sent: it destroys the unnamed statement and the unnamed portal.
-    pub(super) fn simple_query(&mut self) {
-        self.unnamed = None;
-        self.unnamed_portal = None;
+    /// A simple Query was sent: it destroys the unnamed statement and the unnamed portal; unless it
+    /// is not certain to be read, since the server may be skipping.
+    pub(super) fn simple_query(&mut self, certain: bool) {
+        if certain {
+            self.unnamed = None;
+            self.unnamed_portal = None;
+        }
+    }
+
+    /// DDL was sent that may change what is protected.
+    pub(super) fn catalog_changes(&mut self) {
+        self.catalog_changed = true;
+    }
+
+    /// True if it shows by now: the transaction is over.
+    pub(super) fn take_catalog_changed(&mut self) -> bool {
+        std::mem::take(&mut self.catalog_changed)
+    }
+
+    /// As many Parses and Closes are pending as the ledger waits for, and no more texts are kept
+    /// than there is room for.
+    pub(super) fn check(&self, ledger: &Ledger) -> Result<(), String> {
+        let awaited = ledger
+            .iter()
+            .filter(|entry| matches!(entry, Expect::ParseNamed | Expect::CloseNamed));
+        let pending = self.pending.iter().filter_map(|pending| match pending {
+            Pending::Parse(_, statement) => Some(statement),
+            Pending::Close(_) => None,
+        });
+        let kept = self.named.values().chain(pending);
+        let texts = kept.filter_map(|statement| statement.text.as_ref());
+        let bytes: usize = texts.map(|text| text.len()).sum();
+        let rules = [
+            (
+                self.pending.len() == awaited.count(),
+                "each pending name has its entry in the ledger",
+            ),
+            (
+                self.text_bytes == bytes,
+                "the bytes of the texts are counted",
+            ),
+            (bytes <= TEXT_BUDGET, "the texts have their budget"),
+        ];
+        super::check::all("the names", rules, &rules.map(|(holds, _)| holds))
     }
 
     /// The transaction is over: portals do not outlive it, cursors WITH HOLD do, so only what the
@@ -250,8 +279,8 @@ impl Statements {
 
     /// A statement that makes or drops names by SQL ended. After a failure names are only added:
     /// some of its commands may have succeeded.
-    pub(super) fn apply(&mut self, decision: &Arc<Decision>, generation: u64, succeeded: bool) {
-        let generation = (generation, self.path.epoch);
+    pub(super) fn apply(&mut self, sent: &Sent, generation: Generation, succeeded: bool) {
+        let decision = &sent.decision;
         for name in &decision.names {
             match name {
                 NameUse::Prepare(name) => {
@@ -263,6 +292,7 @@ impl Statements {
                                 decision: Arc::clone(decision),
                                 generation,
                                 text: None,
+                                whole: true,
                             },
                         );
                         self.forget_text(old);
@@ -272,8 +302,7 @@ impl Statements {
                     if decision.protected.is_some()
                         || decision.effects.has(Effects::READS_FOREIGN) =>
                 {
-                    self.portals
-                        .insert(name.as_bytes().into(), Arc::clone(decision));
+                    self.bind(name.as_bytes(), sent.clone());
                 }
                 NameUse::Deallocate(Some(name)) if succeeded => {
                     let old = self.named.remove(name.as_bytes());
@@ -308,13 +337,13 @@ impl Statements {
     pub(super) fn by_name(
         &mut self,
         decision: &Decision,
-        world: &impl World,
+        deciding: &Deciding<'_, impl World>,
     ) -> Option<Arc<Decision>> {
         let mut found: Option<Arc<Decision>> = None;
         for name in &decision.names {
             let used = match name {
-                NameUse::Execute(name) => self.decision(name.as_bytes(), world),
-                NameUse::Fetch(name) => self.portal(name.as_bytes()),
+                NameUse::Execute(name) => self.decision(name.as_bytes(), deciding),
+                NameUse::Fetch(name) => self.portal(name.as_bytes()).map(|sent| sent.decision),
                 _ => None,
             };
             match used {

@@ -1,8 +1,9 @@
-//! What stands between quotes: identifiers, and strings that are read for identifiers.
+//! What stands between quotes: identifiers, and the bodies of strings in which identifiers are
+//! looked for.
 
 use std::borrow::Cow;
 
-/// What lies between the quotes of a string of any kind, escapes left as they are.
+/// What lies between the quotes of a string of any kind. Escapes are left as they are.
 pub(super) fn string_body(bytes: &[u8]) -> &[u8] {
     let quote = |byte: &u8| matches!(byte, b'\'' | b'$');
     let Some(open) = bytes.iter().position(quote) else {
@@ -19,7 +20,8 @@ pub(super) fn string_body(bytes: &[u8]) -> &[u8] {
     bytes.get(open + delimiter..end).unwrap_or_default()
 }
 
-/// A quoted identifier's name: without `prefix` bytes and the closing quote, doubled quotes single.
+/// The name in a quoted identifier: what follows `prefix` bytes, without the closing quote, and
+/// with doubled quotes made single.
 pub(super) fn unquote(bytes: &[u8], prefix: usize) -> Cow<'_, [u8]> {
     let inner = bytes.get(prefix..).unwrap_or_default();
     let inner = inner.strip_suffix(b"\"").unwrap_or(inner);
@@ -37,8 +39,8 @@ pub(super) fn unquote(bytes: &[u8], prefix: usize) -> Cow<'_, [u8]> {
     Cow::Owned(name)
 }
 
-/// `\XXXX` and `\+XXXXXX`, with any escape character; surrogate pairs make one character. What is
-/// not an escape stays as it is (PostgreSQL refuses such a text).
+/// Decodes the escapes `\XXXX` and `\+XXXXXX`, with any escape character; two surrogates make one
+/// character. What is not an escape stays as it is (PostgreSQL refuses such a text).
 pub(super) fn decode_unicode(name: &[u8], escape: u8) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(name.len());
     let mut high: Option<u32> = None;

@@ -1,0 +1,215 @@
+//! Choosing a rule's text by what is known, and filling it in.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use super::clients;
+use super::condition::{Condition, kms_key};
+use super::context::AdviceContext;
+use super::recognize::Fault;
+use super::redact::redact_path;
+use super::rule::Rule;
+use super::words;
+use crate::config::Language;
+use crate::keys::Origin;
+use crate::keys::cloud::timestamp;
+use crate::wire::backend::ErrorFields;
+use crate::wire::compose;
+
+/// Where the pages are, if nothing else is said.
+const DOCS: &str = "docs";
+
+/// The fields of the error that the client gets. SQLSTATE and severity stay as Hologres sent them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice<'r> {
+    /// The row's stable code, e.g. `OSP-1001`.
+    pub code: &'r str,
+    /// One sentence that says what happened, one that says what to do.
+    pub message: String,
+    /// The code and its page, why the statement was not run again, and what Hologres said.
+    pub detail: String,
+    /// One statement or command that helps; `None`: there is none, and Hologres' own hint stays.
+    pub hint: Option<String>,
+    /// The client gets the error as it came: programs act on its words or its SQLSTATE, or the row
+    /// is not for this version.
+    pub untouched: bool,
+}
+
+/// The message, detail and hint for `fault`, which `error` reported.
+pub fn advise<'r>(
+    fault: &Fault<'r>,
+    error: ErrorFields<'_>,
+    context: &AdviceContext<'_>,
+) -> Advice<'r> {
+    let now = SystemTime::now();
+    let holds = |conditions: &[Condition]| {
+        conditions
+            .iter()
+            .all(|condition| condition.holds(context, now))
+    };
+    let matched = fault.rule();
+    let rule = fault
+        .rules
+        .instead_of(matched)
+        .find(|rule| holds(&rule.when))
+        .unwrap_or(matched);
+    let for_this_version =
+        |versions: &Condition| context.version.is_none() || versions.holds(context, now);
+    let around = &fault.rules.words().around;
+    let language = context.language;
+    let names = words::Names {
+        relation: context.reason.map(|reason| reason.relation.as_str()),
+        project: context
+            .reason
+            .and_then(|reason| reason.project.as_deref())
+            .or(fault.project.as_deref()),
+        key_id: kms_key(context).and_then(|key| key.id.as_deref()),
+        version: context.version,
+    };
+    let text = rule.texts.iter().find(|text| holds(&text.when));
+    let message = text.map(|text| {
+        let texts = [text.what.of(language), text.todo.of(language)];
+        words::message(texts, names, around, language)
+    });
+    let hint = text
+        .and_then(|text| text.hint.as_deref())
+        .and_then(|hint| statement(hint, context.database, names.key_id));
+
+    let mut lines = vec![words::fill(
+        around.code.of(language),
+        &[("code", rule.code()), ("page", &page(rule, context))],
+        language,
+    )];
+    if let Some(why) = context.not_retried.filter(|_| fault.is_curable()) {
+        let words = &fault.rules.words().not_retried;
+        let why = words.iter().find(|known| known.label == why.label());
+        lines.extend(why.map(|why| {
+            let values = [("why", why.why.of(language))];
+            words::fill(around.why.of(language), &values, language)
+        }));
+    }
+    let record = context.reason.and_then(|reason| reason.key.as_deref());
+    if let Some(record) = record.filter(|record| record.origin == Origin::Cloud)
+        && rule.code() != matched.code()
+        && rule.when.iter().any(|condition| condition.is_of_key())
+    {
+        let time = timestamp::format(record.looked_up);
+        let values = [("time", time.as_str())];
+        lines.push(words::fill(around.as_of.of(language), &values, language));
+    }
+    let said = said(error, hint.is_some(), context.redact);
+    lines.push(words::fill(
+        around.said.of(language),
+        &[("said", &said)],
+        language,
+    ));
+    Advice {
+        code: rule.code(),
+        message: message.unwrap_or_default(),
+        detail: lines.join("\n"),
+        hint,
+        untouched: text.is_none()
+            || clients::act_on(error)
+            || !matched.versions.iter().all(for_this_version),
+    }
+}
+
+/// What Hologres said, with its detail, and with its hint if another takes that one's place.
+fn said(error: ErrorFields<'_>, with_hint: bool, redact: bool) -> String {
+    [("", b'M'), ("\nDETAIL: ", b'D'), ("\nHINT: ", b'H')]
+        .into_iter()
+        .filter(|&(_, code)| code != b'H' || with_hint)
+        .map(|(name, code)| (name, String::from_utf8_lossy(error.get(code))))
+        .filter(|(_, text)| !text.is_empty())
+        .map(|(name, text)| {
+            if redact {
+                format!("{name}{}", redact_path(&text))
+            } else {
+                format!("{name}{text}")
+            }
+        })
+        .collect()
+}
+
+/// The statement of a rule; `None` if it names a key and none is known that can stand in a command, or
+/// if the database's name is a word that clients decide by.
+pub(super) fn statement(hint: &str, database: &str, key_id: Option<&str>) -> Option<String> {
+    let plain = |id: &&str| {
+        !id.is_empty()
+            && id
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_:/.".contains(&b))
+    };
+    let key_id = key_id.filter(plain);
+    if hint.contains("{key_id}") && key_id.is_none() {
+        return None;
+    }
+    let database = quote_identifier(database);
+    let values = [
+        ("database", database.as_str()),
+        ("key_id", key_id.unwrap_or_default()),
+    ];
+    let statement = words::fill(hint, &values, Language::English);
+    clients::decide_by(&statement)
+        .is_none()
+        .then_some(statement)
+}
+
+/// Where a rule is explained: its section of Osprey's pages, or the vendor's page for a rule of the
+/// operator's that tells no more.
+fn page(rule: &Rule, context: &AdviceContext<'_>) -> String {
+    if rule.story.is_none() {
+        return rule.vendor().to_owned();
+    }
+    let base = context.docs.unwrap_or(DOCS);
+    let directory = match context.language {
+        Language::English => "",
+        Language::Chinese => "/zh",
+    };
+    format!(
+        "{base}{directory}/errors#{}",
+        rule.code().to_ascii_lowercase()
+    )
+}
+
+/// An identifier as SQL spells it, always in quotes.
+fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+impl Advice<'_> {
+    /// The whole ErrorResponse for the client: Hologres' own, with this message, detail and hint.
+    /// Severity, SQLSTATE, position, file, line, routine and all else stay as Hologres sent them.
+    pub fn frame(&self, error: ErrorFields<'_>) -> Vec<u8> {
+        let mut frame = Vec::new();
+        if self.untouched {
+            compose::error(&mut frame, error.iter());
+            return frame;
+        }
+        let hint = self.hint.as_ref().map(|hint| (b'H', hint.as_bytes()));
+        let ours = [
+            (b'M', self.message.as_bytes()),
+            (b'D', self.detail.as_bytes()),
+        ];
+        let replaced = |code: u8| matches!(code, b'M' | b'D') || code == b'H' && hint.is_some();
+        let (before, after): (Vec<_>, Vec<_>) = error
+            .iter()
+            .filter(|&(code, _)| !replaced(code))
+            .partition(|(code, _)| matches!(code, b'S' | b'V' | b'C'));
+        let fields = before.into_iter().chain(ours).chain(hint).chain(after);
+        compose::error(&mut frame, fields);
+        frame
+    }
+}
+
+/// As psql prints it.
+impl fmt::Display for Advice<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "ERROR:  {}", self.message)?;
+        writeln!(formatter, "DETAIL:  {}", self.detail)?;
+        match &self.hint {
+            Some(hint) => writeln!(formatter, "HINT:  {hint}"),
+            None => Ok(()),
+        }
+    }
+}

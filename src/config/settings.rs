@@ -1,0 +1,125 @@
+//! Everything that can be configured, as typed values with their defaults.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::cloud::Cloud;
+use super::limits::Limits;
+use super::listener::Listener;
+use super::upstream::{Address, Upstream};
+
+/// Everything that can be configured, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where clients connect, and where that leads: `[[listener]]`, or the one of `[listen]`.
+    pub listeners: Vec<Listener>,
+    /// The Hologres instances behind: `[[upstream]]`, or the one of `[upstream]`. Never empty;
+    /// names are unique.
+    pub upstreams: Vec<Upstream>,
+    /// The key cache.
+    pub keys: Keys,
+    /// Metrics and health.
+    pub observe: Observe,
+    /// Sessions' limits and deadlines.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// The defaults, for one upstream.
+    pub fn for_upstream(host: impl Into<String>, port: u16) -> Self {
+        let address = Address {
+            host: host.into(),
+            port,
+        };
+        Self {
+            listeners: vec![Listener::default()],
+            upstreams: vec![Upstream::at(vec![address])],
+            keys: Keys::default(),
+            observe: Observe::default(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// The first upstream, and the only one where the file has no `[[upstream]]`.
+    ///
+    /// # Panics
+    /// If there is none, which no checked settings are.
+    pub fn upstream(&self) -> &Upstream {
+        self.upstreams.first().expect("settings have an upstream")
+    }
+
+    /// See [`Settings::upstream`].
+    ///
+    /// # Panics
+    /// As [`Settings::upstream`].
+    pub fn upstream_mut(&mut self) -> &mut Upstream {
+        self.upstreams
+            .first_mut()
+            .expect("settings have an upstream")
+    }
+}
+
+/// `[keys]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// How long a key record is believed. Default 24 h.
+    pub ttl: Duration,
+    /// How long a failed lookup is remembered. Default 60 s.
+    pub negative_ttl: Duration,
+    /// At most this many records. Default 10,000.
+    pub capacity: usize,
+    /// The file that keeps the records over a restart; `None`: nothing does.
+    pub snapshot: Option<PathBuf>,
+    /// The cloud to ask about projects and keys; `None`: nobody is asked.
+    pub cloud: Option<Cloud>,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self {
+            ttl: Duration::from_hours(24),
+            negative_ttl: Duration::from_mins(1),
+            capacity: 10_000,
+            snapshot: None,
+            cloud: None,
+        }
+    }
+}
+
+/// The language of what Osprey says. Statements, codes and Hologres' own text are the same in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum Language {
+    /// English.
+    #[default]
+    English,
+    /// Simplified Chinese.
+    Chinese,
+}
+
+/// `[observe]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observe {
+    /// Where /metrics and /healthz are served; default 127.0.0.1:9464. `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// `text` or `json` logs.
+    pub json_logs: bool,
+    /// A tracing filter, e.g. `info` or `osprey=debug`.
+    pub log: String,
+    /// Replace pangu paths in messages and logs.
+    pub redact_paths: bool,
+    /// The language of rewritten errors.
+    pub language: Language,
+}
+
+impl Default for Observe {
+    fn default() -> Self {
+        Self {
+            metrics: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
+            json_logs: false,
+            log: "info".into(),
+            redact_paths: false,
+            language: Language::English,
+        }
+    }
+}

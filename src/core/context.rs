@@ -1,0 +1,246 @@
+//! How names resolve in this session: what it has changed and made for itself, as of everything that
+//! was answered, and what the statements in flight may yet change.
+//!
+//! | answer | what becomes of it |
+//! |---|---|
+//! | CommandComplete (of a Query: its ReadyForQuery) | the statement's changes hold, until its transaction is undone |
+//! | ReadyForQuery, idle, no error in its cycle | what was changed lasts |
+//! | ReadyForQuery, idle, behind an error | what its cycle had changed is undone |
+//! | ReadyForQuery, failed | ROLLBACK, or ROLLBACK TO, will say what holds again |
+//!
+//! A statement that is sent while others are in flight may be run in any of the states that these
+//! lead to: it is decided in each of them.
+
+use std::sync::Arc;
+
+use crate::protection::{Decision, Effects, SessionChange, SessionNames};
+use crate::sql::Change;
+use crate::wire::backend::Status;
+
+use super::interface::World;
+use super::ledger::{Expect, Ledger};
+
+/// In so many states, at most, is one statement decided; behind more of them, names may lead
+/// anywhere.
+const MAX_STATES: usize = 4;
+
+/// Of the world's knowledge, and of how names resolve in the session.
+pub(super) type Generation = (u64, u32);
+
+/// How names resolve in one session.
+#[derive(Debug)]
+pub(super) struct Context {
+    names: SessionNames,
+    /// A statement of the client's present cycle has failed.
+    failed: bool,
+    /// DDL of the session's own was committed, and the catalogs have not been read since.
+    outruns_catalogs: bool,
+}
+
+impl Context {
+    pub(super) fn new(names: SessionNames) -> Self {
+        Self {
+            names,
+            failed: false,
+            outruns_catalogs: false,
+        }
+    }
+
+    /// Changes whenever a name may lead elsewhere, by what the session has done.
+    pub(super) fn epoch(&self) -> u32 {
+        self.names.epoch()
+    }
+
+    /// False if these changes leave names where they lead, whatever becomes of them.
+    fn may_matter(&self, changes: &[SessionChange]) -> bool {
+        !changes.iter().all(|change| match change {
+            SessionChange::Stated(Change::Begin | Change::Savepoint(_)) => true,
+            SessionChange::Stated(Change::Commit | Change::Rollback | Change::RollbackTo(_)) => {
+                !self.names.in_transaction()
+            }
+            _ => false,
+        })
+    }
+
+    /// A statement has succeeded. `rolled_back`: the server has answered ROLLBACK to it.
+    pub(super) fn succeeded(&mut self, decision: &Decision, rolled_back: bool) {
+        if decision.changes.is_empty() {
+            return;
+        }
+        begin_implicitly(&mut self.names, &decision.changes);
+        let commits = |change: &SessionChange| *change == Change::Commit.into();
+        if rolled_back && decision.changes.iter().any(commits) {
+            // The COMMIT of a transaction that had failed.
+            let rolled_back = |change: &SessionChange| {
+                if commits(change) {
+                    Change::Rollback.into()
+                } else {
+                    change.clone()
+                }
+            };
+            let changes: Vec<_> = decision.changes.iter().map(rolled_back).collect();
+            self.names.apply(&changes);
+        } else {
+            self.names.apply(&decision.changes);
+        }
+    }
+
+    /// A Query has failed that may have had several statements: what was committed in front of the
+    /// one that failed is not known.
+    pub(super) fn query_failed(&mut self, decision: &Decision) {
+        let commits = |change: &SessionChange| *change == Change::Commit.into();
+        if decision.changes.iter().any(commits) {
+            self.names
+                .apply(&[Change::Commit.into(), Change::Anything.into()]);
+        }
+    }
+
+    /// An ErrorResponse to the client's cycle came. Outside a transaction block, what the same cycle
+    /// had changed is undone with it; its ReadyForQuery says whether that is so.
+    pub(super) fn failed(&mut self) {
+        self.failed = true;
+    }
+
+    /// A ReadyForQuery of the client's came.
+    pub(super) fn answered(&mut self, status: Status) {
+        let failed = std::mem::take(&mut self.failed);
+        let in_transaction = self.names.in_transaction();
+        match status {
+            Status::Idle if in_transaction && failed => self.end(&Change::Rollback),
+            Status::Idle if in_transaction => self.end(&Change::Commit),
+            Status::Transaction if !in_transaction => self.names.apply(&[Change::Begin.into()]),
+            _ => {}
+        }
+    }
+
+    /// The transaction was rolled back, by something of ours.
+    pub(super) fn rolled_back(&mut self) {
+        self.failed = false;
+        if self.names.in_transaction() {
+            self.end(&Change::Rollback);
+        }
+    }
+
+    fn end(&mut self, end: &Change) {
+        self.names.apply(&[end.clone().into()]);
+    }
+
+    /// DDL of the session's own was committed; the catalogs are to be read again.
+    pub(super) fn catalog_changed(&mut self) {
+        self.outruns_catalogs = true;
+    }
+
+    /// A statement is about to be looked at: what had to be remembered of committed DDL is
+    /// forgotten once the catalogs tell of it.
+    pub(super) fn catch_up(&mut self, world: &impl World) {
+        if self.outruns_catalogs && !self.names.in_transaction() && world.knows_the_catalogs() {
+            self.outruns_catalogs = false;
+            self.names.catalogs_were_read();
+        }
+    }
+}
+
+/// What a statement is decided by that is sent now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deciding<'a, W> {
+    pub(super) world: &'a W,
+    /// The transaction status, as of the last ReadyForQuery, was not idle.
+    pub(super) in_block: bool,
+    pub(super) context: &'a Context,
+    pub(super) ledger: &'a Ledger,
+}
+
+impl<W: World> Deciding<'_, W> {
+    /// Changes whenever a statement may be decided differently, by what is known or by what the
+    /// session has done.
+    pub(super) fn generation(&self) -> Generation {
+        (self.world.generation(), self.context.epoch())
+    }
+
+    /// True unless what is in flight may change how names resolve.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.ledger.has_changes()
+            || !in_flight(self.ledger).any(|changes| self.context.may_matter(changes))
+    }
+
+    /// What `text` does where it is sent now, behind all that is in flight. `whole` is false where
+    /// only its head is in hand.
+    pub(super) fn decide(&self, text: &[u8], whole: bool) -> Arc<Decision> {
+        let mut decided = self.world.decide(text, whole, &self.context.names);
+        if self.is_settled() {
+            return decided;
+        }
+        let mut ahead = Ahead {
+            names: self.context.names.clone(),
+            in_block: self.in_block,
+        };
+        let mut states = 0;
+        for entry in self.ledger.iter() {
+            if decided.protected.is_some() || states > MAX_STATES {
+                break;
+            }
+            if !ahead.follow(entry) {
+                continue;
+            }
+            states += 1;
+            if states > MAX_STATES {
+                ahead.names.apply(&[Change::Anything.into()]);
+            }
+            let there = self.world.decide(text, whole, &ahead.names);
+            let reads = |decision: &Decision| decision.effects.has(Effects::READS_FOREIGN);
+            if there.protected.is_some() || reads(&there) || !reads(&decided) {
+                decided = there;
+            }
+        }
+        decided
+    }
+}
+
+/// A session's names, as they will be once what is in flight has succeeded.
+struct Ahead {
+    names: SessionNames,
+    /// In a transaction block that a BEGIN has begun.
+    in_block: bool,
+}
+
+impl Ahead {
+    /// The message that this entry waits for succeeds. True if names may lead elsewhere then.
+    fn follow(&mut self, entry: &Expect) -> bool {
+        let before = self.names.epoch();
+        let changes = entry.runs().map(|sent| sent.decision.changes.as_slice());
+        if let Some(changes) = changes
+            && !changes.is_empty()
+        {
+            begin_implicitly(&mut self.names, changes);
+            self.names.apply(changes);
+            for change in changes {
+                match change {
+                    SessionChange::Stated(Change::Begin) => self.in_block = true,
+                    SessionChange::Stated(Change::Commit | Change::Rollback) => {
+                        self.in_block = false;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if entry.ends_cycle() && !self.in_block && self.names.in_transaction() {
+            self.names.apply(&[Change::Commit.into()]);
+        }
+        self.names.epoch() != before
+    }
+}
+
+/// The changes of each statement in flight that has some.
+fn in_flight(ledger: &Ledger) -> impl Iterator<Item = &[SessionChange]> {
+    let changes = ledger.iter().filter_map(Expect::runs);
+    let changes = changes.map(|sent| sent.decision.changes.as_slice());
+    changes.filter(|changes| !changes.is_empty())
+}
+
+/// What changes something outside a transaction block begins a transaction of its own, which ends
+/// with the cycle; a BEGIN within the same cycle goes on with it.
+fn begin_implicitly(names: &mut SessionNames, changes: &[SessionChange]) {
+    if !changes.is_empty() && !names.in_transaction() {
+        names.apply(&[Change::Begin.into()]);
+    }
+}

@@ -1,0 +1,185 @@
+//! What the core and its shell say to each other: what the core asks of the world, how it is told what
+//! to do, what it does about the bytes, and what the shell has to do besides.
+
+use std::sync::Arc;
+
+use crate::advice::NotRetried;
+use crate::protection::{Decision, SessionNames};
+use crate::wire::backend::ErrorFields;
+
+use super::commands::Commands;
+use super::queue::Queue;
+
+/// What the core asks of the world outside; every answer is at hand, nothing waits.
+pub trait World {
+    /// What a statement text does in a session whose names resolve so. `whole` is false where only
+    /// the head of it is in hand.
+    fn decide(&self, text: &[u8], whole: bool, names: &SessionNames) -> Arc<Decision>;
+
+    /// Changes whenever [`World::decide`] may answer differently.
+    fn generation(&self) -> u64;
+
+    /// True if the catalogs have been read since DDL was last seen passing.
+    fn knows_the_catalogs(&self) -> bool;
+
+    /// True if this database has relations that are known to be protected.
+    fn has_protected(&self) -> bool;
+
+    /// True if a fresh session of this database reads encrypted data without any SET.
+    fn reads_encrypted_already(&self) -> bool;
+
+    /// True if statements may read MaxCompute data of which it is not known whether HQE can.
+    fn may_need_retry(&self) -> bool;
+
+    /// True if this user is known to be allowed to set the route.
+    fn is_proven(&self) -> bool;
+
+    /// What to tell the client instead of this error; `None`: forward it as it is.
+    fn advise(&self, error: ErrorFields<'_>, context: &ErrorContext<'_>) -> Option<Advised>;
+}
+
+/// What the core knows when an error passes.
+#[derive(Debug, Clone, Copy)]
+pub struct ErrorContext<'a> {
+    /// The decision of the statement that failed, if it is known which one that is.
+    pub decision: Option<&'a Decision>,
+    /// The client set the route itself.
+    pub client_owns_route: bool,
+    /// Osprey had set the route for this statement.
+    pub route_was_set: bool,
+    /// Why the statement is not run again; `None`: it is, if that would help. Then the client gets
+    /// the error only if the second run is answered differently.
+    pub not_retried: Option<NotRetried>,
+}
+
+/// The answer of [`World::advise`].
+#[derive(Debug, Clone)]
+pub struct Advised {
+    /// The whole ErrorResponse to send instead.
+    pub frame: Vec<u8>,
+    /// The stable code, `OSP-…`.
+    pub code: &'static str,
+    /// Another engine would read it: worth running again.
+    pub curable: bool,
+}
+
+/// What one session's configuration says.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// What to send to change the route.
+    pub commands: Arc<Commands>,
+    /// Put the route back for statements that read MaxCompute and need no other engine.
+    pub per_statement: bool,
+    /// Set the route even where the client sets it itself.
+    pub enforce: bool,
+    /// Run a cycle again after the pangu error; bytes of it to keep. `None`: never.
+    pub retry_buffer: Option<usize>,
+    /// Bytes of a statement text that are looked at.
+    pub inspect: usize,
+    /// Relay only: replication, or Hologres' fixed front end.
+    pub relay_only: bool,
+    /// The client set the route at startup.
+    pub client_owns_route: bool,
+}
+
+/// Where the two walks put what is to be sent.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Over the client's bytes, towards the server.
+    pub to_server: Queue,
+    /// Over the server's bytes, towards the client.
+    pub to_client: Queue,
+}
+
+/// How far a walk got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Bytes of the input that are dealt with.
+    pub consumed: usize,
+    /// Bytes that the rest of the input must have before it is worth calling again; 0: any.
+    pub wanted: usize,
+    /// Nothing more is taken in this direction until the other one has moved.
+    pub blocked: bool,
+}
+
+impl Progress {
+    /// All of it is dealt with.
+    pub(super) fn all(input: &[u8]) -> Self {
+        Self {
+            consumed: input.len(),
+            ..Self::default()
+        }
+    }
+}
+
+/// What the shell has to do besides moving bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// This user's SET of the route succeeded.
+    Proven,
+    /// Our SET failed: SQLSTATE and message.
+    SetFailed {
+        /// SQLSTATE.
+        sqlstate: String,
+        /// The server's message.
+        message: String,
+        /// It hit inside the client's transaction and aborted it.
+        aborted_transaction: bool,
+    },
+    /// A cancel hit our SET: send it upstream once more.
+    CancelAgain,
+    /// DDL passed that may change what is protected.
+    CatalogChanged,
+    /// The client set the route itself.
+    ClientOwnsRoute,
+    /// An error was rewritten.
+    ErrorRewritten {
+        /// The stable code.
+        code: &'static str,
+        /// Why the statement was not run again.
+        not_retried: Option<NotRetried>,
+    },
+    /// A cycle is run again on the other engine.
+    Retried {
+        /// The stable code of the error that was held back.
+        code: &'static str,
+    },
+    /// The order of messages is ambiguous from here on: the rest is relayed, nothing injected.
+    RelayOnly(&'static str),
+}
+
+/// Counts since the last [`Core::tally`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Simple queries.
+    pub queries: u64,
+    /// Executes.
+    pub executes: u64,
+    /// Protected ones among both.
+    pub protected: u64,
+    /// Cycles ended.
+    pub cycles: u64,
+    /// SETs sent as a simple Query.
+    pub set_query: u64,
+    /// SETs sent as a cycle of our own.
+    pub set_cycle: u64,
+    /// SETs sent within a client's pipeline.
+    pub set_inline: u64,
+    /// Settings put back.
+    pub restores: u64,
+    /// Proofs sent.
+    pub proofs: u64,
+    /// Protected statements before which nothing could be sent.
+    pub not_steered: u64,
+}
+
+/// How a session ended, as far as the core can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The client sent Terminate.
+    Terminate,
+    /// The server sent a FATAL.
+    Fatal,
+    /// A frame was broken; the client has been told.
+    Broken,
+}

@@ -1,0 +1,476 @@
+//! Running a statement again on the other engine, after HQE failed on it: what is kept for it, and
+//! what the client has of it.
+//!
+//! What may need it is copied as it passes, and what comes behind a read of MaxCompute waits until
+//! that is answered. Outside a transaction the copy is one cycle; within one it begins where the
+//! transaction began, since its failure takes all of it away. If HQE fails before a row of the
+//! statement has left, the error is held back, the route is set, and the copy is sent. Of its
+//! answers, those that the client already has are compared and not sent twice. What the client
+//! sees is what it would have seen had the route been right from the start.
+//!
+//! | phase | an answer | the pangu error | ReadyForQuery |
+//! |---|---|---|---|
+//! | First | forwarded, and added to what the client has | held back, if that is allowed: Held | forwarded; the end, outside a transaction |
+//! | Held | swallowed | swallowed | the second run is sent: Again |
+//! | Again, not level | swallowed; compared: level, or Differs | the same | Differs |
+//! | Again, level | forwarded | advised about | forwarded; the end |
+//! | Differs | swallowed | swallowed | the session is brought back: Undoing, or the first error |
+//! | Undoing | swallowed | swallowed | the first error |
+//!
+//! Level means that all that the client has of the first run has come again.
+
+use std::hash::BuildHasher;
+
+use crate::advice::NotRetried;
+use crate::protection::{Decision, Effects, NameUse};
+use crate::wire::Header;
+use crate::wire::backend::{Status, tag};
+
+mod again;
+mod parameters;
+
+use parameters::Parameters;
+
+/// Bytes of answers, within one transaction, that are worth comparing with those of a second run.
+const COMPARED: usize = 4 << 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It is on its way, and was not answered in full.
+    First,
+    /// HQE failed; all is swallowed up to ReadyForQuery.
+    Held,
+    /// It was sent again; this much of what the client has came again.
+    Again(Heard),
+    /// The second run answers differently than the first; all is swallowed up to its end.
+    Differs,
+    /// The session is brought back to where the error of the first run had left it.
+    Undoing,
+}
+
+/// What was answered: how many frames, and a hash over them in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Heard {
+    frames: usize,
+    hash: u64,
+}
+
+impl Heard {
+    fn add(&mut self, frame: &[u8]) {
+        self.frames += 1;
+        self.hash = foldhash::fast::FixedState::default().hash_one((self.hash, frame));
+    }
+}
+
+/// What may be run again.
+#[derive(Debug)]
+struct Attempt {
+    /// The frames of its cycles, as the client sent them.
+    frames: Vec<u8>,
+    /// The present cycle has not been sent in full.
+    recording: bool,
+    /// It had not been sent in full when it failed: the rest follows the second run.
+    partial: bool,
+    /// What comes behind has to wait for the answer.
+    waits: bool,
+    /// It will, or may, go on after the present cycle: there is a transaction.
+    goes_on: bool,
+    /// A cycle of it may have ended the transaction with which it began: what it changed by then is
+    /// not undone by a failure behind that.
+    may_have_ended: bool,
+    /// ReadyForQuery of so many earlier cycles come first.
+    before: usize,
+    /// What the client has got of the first run.
+    heard: Heard,
+    heard_bytes: usize,
+    /// ParseComplete among it: these statements outlive the transaction.
+    parsed: usize,
+    /// Rows of the statement that is being answered were sent.
+    row: bool,
+    /// ParameterStatus that the client has got since it began, and those kept from it since it
+    /// failed.
+    told: Parameters,
+    untold: Parameters,
+    /// Cursors declared within it.
+    cursors: Vec<String>,
+    /// Prepared statements parsed within it, and those from before that it uses: a second run meets
+    /// neither as the first one did if it parses or closes one of the latter.
+    parsed_names: Vec<Box<[u8]>>,
+    used_names: Vec<Box<[u8]>>,
+    /// The error of the first run, rewritten.
+    error: Vec<u8>,
+    code: &'static str,
+    /// In which the error of the first run left the session.
+    status: Status,
+    phase: Phase,
+}
+
+impl Attempt {
+    fn new(before: usize) -> Self {
+        Self {
+            frames: Vec::new(),
+            recording: true,
+            partial: false,
+            waits: false,
+            goes_on: false,
+            may_have_ended: false,
+            before,
+            heard: Heard::default(),
+            heard_bytes: 0,
+            parsed: 0,
+            row: false,
+            told: Parameters::default(),
+            untold: Parameters::default(),
+            cursors: Vec::new(),
+            parsed_names: Vec::new(),
+            used_names: Vec::new(),
+            error: Vec::new(),
+            code: "",
+            status: Status::Idle,
+            phase: Phase::First,
+        }
+    }
+
+    /// All that the client has of the first run has come again.
+    fn is_level(&self) -> bool {
+        matches!(self.phase, Phase::Again(seen) if seen == self.heard)
+    }
+
+    /// One more answer of the second run came.
+    fn compare(&mut self, mut seen: Heard, answer: &[u8]) {
+        seen.add(answer);
+        let same = seen == self.heard || seen.frames < self.heard.frames;
+        self.phase = if same {
+            Phase::Again(seen)
+        } else {
+            Phase::Differs
+        };
+    }
+
+    /// An answer of the first run goes to the client. Why it cannot be run again, if that is so now.
+    fn hear(&mut self, header: Header, frame: Option<&[u8]>, more: bool) -> Option<NotRetried> {
+        match header.tag {
+            tag::DATA_ROW | tag::COPY_DATA => self.row = true,
+            tag::COMMAND_COMPLETE | tag::PORTAL_SUSPENDED => self.row = false,
+            tag::PARSE_COMPLETE => self.parsed += 1,
+            _ => {}
+        }
+        self.heard_bytes += header.frame;
+        match frame {
+            _ if self.row && !self.goes_on && !more => Some(NotRetried::RowsSent),
+            Some(frame) if self.heard_bytes <= COMPARED => {
+                self.heard.add(frame);
+                None
+            }
+            _ => Some(NotRetried::TooLarge),
+        }
+    }
+}
+
+/// What becomes of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Forward,
+    Swallow,
+    /// The same, of an answer that was compared with the first run's.
+    SwallowCompared,
+}
+
+/// A statement that does any of this is never run twice.
+const CHANGES: Effects = Effects::WRITES
+    .with(Effects::COPY_IN)
+    .with(Effects::ROUTE_DOUBT)
+    .with(Effects::SETS_ROUTE)
+    .with(Effects::RESETS_ROUTE)
+    .with(Effects::RESETS_ALL);
+
+/// What a cycle was, when its end has been sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ended {
+    /// What its statements do, together.
+    pub(super) effects: Effects,
+    /// A transaction may be open behind it.
+    pub(super) goes_on: bool,
+    /// The route is set behind it.
+    pub(super) set: bool,
+    /// The route is set for all that is in flight.
+    pub(super) steered: bool,
+}
+
+/// What may be run again, and why the rest may not.
+#[derive(Debug, Default)]
+pub(super) struct Retry {
+    attempt: Option<Box<Attempt>>,
+    /// Why the present cycle is not one that may be run again.
+    refusal: Option<NotRetried>,
+}
+
+impl Retry {
+    /// A cycle begins within a transaction, or where that is not certain. `set`: so is the route.
+    pub(super) fn go_on(&mut self, set: bool) {
+        match &mut self.attempt {
+            Some(attempt) => attempt.recording = true,
+            None if set => {}
+            None => {
+                self.refusal.get_or_insert(NotRetried::InTransaction);
+            }
+        }
+    }
+
+    /// A cycle begins outside a transaction that is not kept: running it again would not help.
+    pub(super) fn begin_without(&mut self) {
+        self.attempt = None;
+        self.refusal = None;
+    }
+
+    /// A cycle begins outside a transaction, behind `before` others; `None`: that cannot be told.
+    pub(super) fn begin(&mut self, before: Option<usize>) {
+        self.begin_without();
+        match before {
+            Some(before) => self.attempt = Some(Box::new(Attempt::new(before))),
+            None => self.refusal = Some(NotRetried::Pipelined),
+        }
+    }
+
+    /// Keeps a copy of what is sent, up to `limit` bytes.
+    pub(super) fn record(&mut self, bytes: &[u8], limit: usize) {
+        let Some(attempt) = &mut self.attempt else {
+            return;
+        };
+        if !attempt.recording {
+            return;
+        }
+        if attempt.frames.len() + bytes.len() > limit {
+            self.refuse(NotRetried::TooLarge);
+        } else {
+            attempt.frames.extend_from_slice(bytes);
+        }
+    }
+
+    /// A statement is sent that makes or uses cursors: only those that the second run declares
+    /// anew stand where they stood.
+    pub(super) fn note_cursors(&mut self, decision: &Decision) {
+        let Some(attempt) = &mut self.attempt else {
+            return;
+        };
+        for name in &decision.names {
+            match name {
+                NameUse::Declare(name) => attempt.cursors.push(name.clone()),
+                NameUse::Fetch(name) | NameUse::Close(Some(name))
+                    if !attempt.cursors.contains(name) =>
+                {
+                    self.refuse(NotRetried::InTransaction);
+                    return;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A prepared statement is bound or described.
+    pub(super) fn note_use(&mut self, name: &[u8]) {
+        if let Some(attempt) = &mut self.attempt {
+            let is_own = attempt.parsed_names.iter().any(|own| **own == *name);
+            if !is_own && !attempt.used_names.iter().any(|used| **used == *name) {
+                attempt.used_names.push(name.into());
+            }
+        }
+    }
+
+    /// A prepared statement is parsed, or closed.
+    pub(super) fn note_new(&mut self, name: &[u8]) {
+        let Some(attempt) = &mut self.attempt else {
+            return;
+        };
+        if attempt.used_names.iter().any(|used| **used == *name) {
+            self.refuse(NotRetried::InTransaction);
+        } else if !attempt.parsed_names.iter().any(|own| **own == *name) {
+            attempt.parsed_names.push(name.into());
+        }
+    }
+
+    /// It will not be run again.
+    pub(super) fn refuse(&mut self, why: NotRetried) {
+        if self.attempt.take().is_some() {
+            self.refusal = Some(why);
+        }
+    }
+
+    /// The end of the cycle was sent: only one that reads MaxCompute, and only reads, is worth
+    /// holding its successors back.
+    pub(super) fn end(&mut self, cycle: Ended) {
+        let Some(attempt) = &mut self.attempt else {
+            return;
+        };
+        if !attempt.recording {
+            return;
+        }
+        attempt.recording = false;
+        attempt.goes_on = cycle.goes_on;
+        attempt.may_have_ended |= cycle.effects.has(Effects::ENDS);
+        if cycle.set {
+            self.refuse(if cycle.steered {
+                NotRetried::RouteWasSet
+            } else {
+                NotRetried::RouteNotSet
+            });
+        } else if cycle.effects.has(CHANGES) {
+            self.refuse(NotRetried::Writes);
+        } else if cycle.effects.has(Effects::CALLS_UNKNOWN) {
+            self.refuse(NotRetried::UnknownFunction);
+        } else if cycle.effects.has(Effects::READS_FOREIGN) {
+            attempt.waits = true;
+        } else if !cycle.goes_on {
+            self.attempt = None;
+        }
+    }
+
+    /// True while what comes behind a cycle has to wait for its answer.
+    pub(super) fn holds_successors(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| attempt.waits)
+    }
+
+    /// True if something is kept.
+    pub(super) fn is_on(&self) -> bool {
+        self.attempt.is_some()
+    }
+
+    /// True if something is kept of which the transaction may be over.
+    pub(super) fn may_have_ended(&self) -> bool {
+        let ended = |attempt: &Attempt| attempt.may_have_ended;
+        self.attempt.as_deref().is_some_and(ended)
+    }
+
+    /// True if it has failed, and was, or is about to be, sent again.
+    pub(super) fn has_failed(&self) -> bool {
+        let failed = |attempt: &Attempt| attempt.phase != Phase::First;
+        self.attempt.as_deref().is_some_and(failed)
+    }
+
+    /// Why it cannot be run again though it is kept; `None`: it can. `cycles`: so many of the
+    /// client's wait for their ReadyForQuery.
+    pub(super) fn obstacle(&self, cycles: Option<usize>) -> Option<NotRetried> {
+        let attempt = self.attempt.as_ref()?;
+        let alone = attempt.before == 0 && cycles == Some(usize::from(!attempt.recording));
+        if !alone {
+            Some(NotRetried::Pipelined)
+        } else if attempt.row {
+            Some(NotRetried::RowsSent)
+        } else {
+            None
+        }
+    }
+
+    /// Why the present cycle is not kept.
+    pub(super) fn refusal(&self) -> Option<NotRetried> {
+        self.refusal
+    }
+
+    /// Holds an error back: the cycle will be run again at its ReadyForQuery. True if the client has
+    /// not asked for that yet (it may be waiting for the error before it does): then we do.
+    pub(super) fn hold(&mut self, code: &'static str, error: Vec<u8>) -> bool {
+        let Some(attempt) = &mut self.attempt else {
+            return false;
+        };
+        attempt.code = code;
+        attempt.error = error;
+        attempt.waits = true;
+        attempt.phase = Phase::Held;
+        attempt.partial = std::mem::take(&mut attempt.recording);
+        attempt.partial
+    }
+
+    /// An error that another engine would not spare the client: an answer like any other.
+    pub(super) fn hear_error(&mut self, body: &[u8]) {
+        if let Some(attempt) = &mut self.attempt
+            && attempt.before == 0
+            && attempt.phase == Phase::First
+        {
+            attempt.row = false;
+            attempt.heard.add(body);
+        }
+    }
+
+    /// An error went to the client that is not answered by running its cycle again.
+    pub(super) fn drop_failed(&mut self) {
+        if self.attempt.as_ref().is_some_and(|it| it.before == 0) {
+            self.attempt = None;
+        }
+    }
+
+    /// Nothing is kept from here on: the session is relayed.
+    pub(super) fn stop(&mut self) {
+        self.attempt = None;
+    }
+
+    /// What becomes of an answer to the client's cycle. `more`: the statement that is answered is
+    /// not the last of what would be run again.
+    pub(super) fn answer(&mut self, header: Header, frame: Option<&[u8]>, more: bool) -> Verdict {
+        let Some(attempt) = &mut self.attempt else {
+            return Verdict::Forward;
+        };
+        if attempt.before > 0 {
+            return Verdict::Forward;
+        }
+        match attempt.phase {
+            Phase::Held | Phase::Differs | Phase::Undoing => Verdict::Swallow,
+            Phase::First => {
+                if let Some(why) = attempt.hear(header, frame, more) {
+                    self.refuse(why);
+                }
+                Verdict::Forward
+            }
+            Phase::Again(_) if attempt.is_level() => Verdict::Forward,
+            Phase::Again(seen) => {
+                attempt.compare(seen, frame.unwrap_or_default());
+                Verdict::SwallowCompared
+            }
+        }
+    }
+
+    /// A ParameterStatus; it may come at any moment, also within a cycle of our own.
+    pub(super) fn parameter(&mut self, frame: Option<&[u8]>) -> Verdict {
+        let (Some(attempt), Some(frame)) = (&mut self.attempt, frame) else {
+            return Verdict::Forward;
+        };
+        if attempt.phase == Phase::First || attempt.is_level() {
+            attempt.told.note(frame);
+            attempt.untold.forget(frame);
+            Verdict::Forward
+        } else {
+            attempt.untold.note(frame);
+            Verdict::Swallow
+        }
+    }
+
+    /// A cycle is complete or comes behind others; an error is held back in a phase that has one.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let Some(attempt) = &self.attempt else {
+            return Ok(());
+        };
+        let failed = attempt.phase != Phase::First;
+        let rules = [
+            (
+                !failed || attempt.before == 0,
+                "what is run again is what is being answered",
+            ),
+            (
+                !failed || attempt.waits,
+                "what is run again holds its successors back",
+            ),
+            (
+                !failed || !attempt.recording,
+                "what is run again is not added to",
+            ),
+            (
+                !failed || !attempt.error.is_empty(),
+                "what is run again has its first error",
+            ),
+            (
+                !attempt.partial || failed,
+                "only what has failed can be in part",
+            ),
+        ];
+        super::check::all("what may be run again", rules, &attempt.phase)
+    }
+}

@@ -1,0 +1,32 @@
+//! What a snapshot says of a statement's text.
+
+use std::sync::Arc;
+
+use super::reason::Reason;
+use super::session::SessionChange;
+use crate::sql::{Effects, NameUse, RouteHint, WrittenName};
+
+/// What a snapshot says of a text, of all its statements together. It is made once for each text,
+/// and remembered with the snapshot.
+#[derive(Debug, Clone, Default)]
+pub struct Decision {
+    /// Why the statement needs the route for encrypted data; `None`: it does not.
+    pub protected: Option<Arc<Reason>>,
+    /// True if the text reads nothing protected, and `protected` is about what it stores for later
+    /// (a view, a rule, a function). That counts only for a session in which nobody follows what it
+    /// makes; see [`Snapshot::decide_in`](super::Snapshot::decide_in).
+    pub only_stores: bool,
+    /// What else the text does that a session has to know.
+    pub effects: Effects,
+    /// The SQL-level names that the text makes or uses. What `PREPARE` and `DECLARE` make carries
+    /// its decision by its name, for `EXECUTE` and `FETCH`.
+    pub names: Vec<NameUse>,
+    /// What the text changes for how names resolve in its session, and what it makes, in order,
+    /// once it has succeeded.
+    pub changes: Vec<SessionChange>,
+    /// What a `/* osprey: route=… */` comment in the text asks for.
+    pub hint: Option<RouteHint>,
+    /// The relations for which [`Effects::READS_FOREIGN`] is set: the schema, if the text names
+    /// one, and the name. Should HQE fail on the text, it failed on one of these.
+    pub suspects: Vec<WrittenName>,
+}

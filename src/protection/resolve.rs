@@ -1,0 +1,236 @@
+//! How the relations and functions that a statement names stand to encrypted data, for a session
+//! that may have changed how names resolve, and made relations of its own.
+
+use std::sync::Arc;
+
+use super::names::NameContext;
+use super::reason::Reason;
+use super::relations::{Relations, Standing};
+use super::session::{Leads, Own, SessionChange, SessionNames};
+use crate::catalog::project_key;
+use crate::sql::{Analysis, MadeFrom, Reading, RelationName};
+
+/// Resolves names by what is known of a database.
+#[derive(Clone, Copy)]
+pub(super) struct Resolver<'r> {
+    relations: &'r Relations,
+    /// Any relation that is not known may lead to MaxCompute.
+    blind: bool,
+}
+
+impl<'r> Resolver<'r> {
+    /// By these relations; with `blind`, any relation that is not among them may lead to
+    /// MaxCompute.
+    pub(super) fn new(relations: &'r Relations, blind: bool) -> Self {
+        Self { relations, blind }
+    }
+
+    /// Calls `visit` for each statement of a text: with how each relation that the statement names
+    /// stands, and with what it changes for the statements behind it.
+    pub(super) fn visit<'a, 'b>(
+        self,
+        reading: &'b Reading<'a>,
+        names: &NameContext,
+        own: &Own,
+        session: Option<&SessionNames>,
+        mut visit: impl FnMut(
+            &'b Analysis<'a>,
+            Vec<(&'b RelationName<'a>, Standing)>,
+            Vec<SessionChange>,
+        ),
+    ) {
+        let mut statements = reading.statements.iter();
+        let Some(first) = statements.next() else {
+            return;
+        };
+        let changes = self.changes(first, names, own);
+        let several = statements.len() > 0;
+        let mut session = several.then(|| {
+            let somewhere = || SessionNames::somewhere(names.clone());
+            session.cloned().unwrap_or_else(somewhere)
+        });
+        if let Some(session) = &mut session {
+            session.change(&changes);
+        }
+        visit(first, self.standings(first, names, own), changes);
+        for statement in statements {
+            let Some(session) = &mut session else { return };
+            let (names, own) = (session.names(), session.own());
+            let standings = self.standings(statement, names, own);
+            let changes = self.changes(statement, names, own);
+            session.change(&changes);
+            visit(statement, standings, changes);
+        }
+    }
+
+    /// Why what a statement stores for later is protected, if it is.
+    pub(super) fn stored(self, analysis: &Analysis<'_>, own: &Own) -> Option<Arc<Reason>> {
+        let mut stored = analysis.stored.iter();
+        stored.find_map(|name| match self.resolve_mention(name, own) {
+            Standing::Protected(reason) => Some(reason),
+            Standing::Foreign | Standing::Plain => None,
+        })
+    }
+
+    /// What a statement changes for its session.
+    fn changes(
+        self,
+        analysis: &Analysis<'_>,
+        names: &NameContext,
+        own: &Own,
+    ) -> Vec<SessionChange> {
+        let made = analysis.made.iter().map(|made| SessionChange::Made {
+            name: made.name.clone(),
+            temporary: made.temporary,
+            leads: self.leads(&made.origin, analysis, names, own),
+        });
+        let stated = analysis.changes.iter().cloned().map(SessionChange::Stated);
+        stated.chain(made).collect()
+    }
+
+    /// How each relation that a statement names stands.
+    fn standings<'a, 'b>(
+        self,
+        analysis: &'b Analysis<'a>,
+        names: &NameContext,
+        own: &Own,
+    ) -> Vec<(&'b RelationName<'a>, Standing)> {
+        let reads = analysis
+            .reads
+            .iter()
+            .map(|relation| (relation, self.resolve(relation, names, own)));
+        let mentions = analysis
+            .mentions
+            .iter()
+            .map(|relation| (relation, self.resolve_mention(relation, own)));
+        let calls = analysis.calls.iter().map(|function| {
+            let standing = self.relations.resolve_call(function);
+            (function, standing.or_graver(made(function, own)))
+        });
+        let writes = analysis.writes.iter().map(|relation| {
+            let standing = self.relations.resolve_write(relation);
+            (relation, standing.or_graver(made(relation, own)))
+        });
+        let mut standings: Vec<_> = reads.chain(mentions).collect();
+        let runs_text = |function| self.relations.may_run_text(function);
+        if analysis.runs_text || analysis.calls.iter().any(runs_text) {
+            let in_strings = analysis.in_strings.iter();
+            standings.extend(in_strings.map(|name| (name, self.resolve_mention(name, own))));
+        }
+        if self.blind {
+            Self::suspect(&mut standings);
+        }
+        let own_calls = analysis
+            .own_calls
+            .iter()
+            .map(|function| (function, self.relations.resolve_own_call(function, names)));
+        standings.extend(writes);
+        standings.extend(calls);
+        standings.extend(own_calls);
+        standings
+    }
+
+    /// How a relation stands for a session that has made relations of its own.
+    fn resolve(self, relation: &RelationName<'_>, names: &NameContext, own: &Own) -> Standing {
+        if own.is_empty() {
+            return self.relations.resolve(relation, names);
+        }
+        let temporary = own.temporary(&relation.name);
+        let comes_first = |schema: &String| schema == "pg_temp";
+        match (&relation.schema, temporary) {
+            (None, Some(leads)) if !names.search_path.iter().flatten().any(comes_first) => {
+                return standing(leads);
+            }
+            (Some(schema), Some(leads)) if **schema == *b"pg_temp" => return standing(leads),
+            _ => {}
+        }
+        let known = if own.is_open(&relation.name) {
+            let schema = relation.schema.clone().filter(|_| !own.any_schema());
+            let anywhere = RelationName {
+                database: relation.database.clone().filter(|_| schema.is_some()),
+                schema,
+                name: relation.name.clone(),
+                only: relation.only,
+            };
+            self.relations.resolve(&anywhere, &NameContext::default())
+        } else {
+            self.relations.resolve(relation, names)
+        };
+        known.or_graver(made(relation, own))
+    }
+
+    fn resolve_mention(self, relation: &RelationName<'_>, own: &Own) -> Standing {
+        let known = self.relations.resolve_mention(relation);
+        known.or_graver(self.resolve(relation, &NameContext::default(), own))
+    }
+
+    /// Where what a statement makes leads.
+    fn leads(
+        self,
+        origin: &MadeFrom<'_>,
+        analysis: &Analysis<'_>,
+        names: &NameContext,
+        own: &Own,
+    ) -> Leads {
+        let standing = match origin {
+            MadeFrom::Rows => return Leads::Nowhere,
+            MadeFrom::Like(relation) => {
+                let read = self.resolve(relation, names, own);
+                read.or_graver(self.relations.resolve_write(relation))
+            }
+            MadeFrom::Stored => {
+                let stored = analysis.stored.iter();
+                let stored = stored.map(|name| self.resolve_mention(name, own));
+                let read = self.standings(analysis, names, own).into_iter();
+                stored
+                    .chain(read.map(|(_, standing)| standing))
+                    .fold(Standing::Plain, Standing::or_graver)
+            }
+            MadeFrom::Project(project) => {
+                let project = project.as_deref().map(project_key);
+                let mut protected = self.relations.protected().map(|(_, _, reason)| reason);
+                let known = protected.find(|reason| project.is_some() && reason.project == project);
+                known.map_or(Standing::Foreign, |reason| {
+                    Standing::Protected(Arc::clone(reason))
+                })
+            }
+        };
+        match standing {
+            Standing::Plain => Leads::Nowhere,
+            Standing::Foreign => Leads::ToMaxCompute,
+            Standing::Protected(reason) => Leads::ToProtected(reason),
+        }
+    }
+
+    /// What is not known may lead to MaxCompute.
+    fn suspect(standings: &mut [(&RelationName<'_>, Standing)]) {
+        for (relation, standing) in standings {
+            if matches!(standing, Standing::Plain) && !is_system(relation) {
+                *standing = Standing::Foreign;
+            }
+        }
+    }
+}
+
+/// Where what the session made of this name leads.
+fn made(name: &RelationName<'_>, own: &Own) -> Standing {
+    own.made(name.schema.as_deref(), &name.name)
+        .map(standing)
+        .fold(Standing::Plain, Standing::or_graver)
+}
+
+fn standing(leads: &Leads) -> Standing {
+    match leads {
+        Leads::Nowhere => Standing::Plain,
+        Leads::ToMaxCompute => Standing::Foreign,
+        Leads::ToProtected(reason) => Standing::Protected(Arc::clone(reason)),
+    }
+}
+
+/// True for what never leads to MaxCompute.
+fn is_system(relation: &RelationName<'_>) -> bool {
+    match relation.schema.as_deref() {
+        Some(schema) => matches!(schema, b"pg_catalog" | b"information_schema" | b"hologres"),
+        None => relation.name.starts_with(b"pg_"),
+    }
+}

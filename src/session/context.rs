@@ -1,0 +1,47 @@
+//! What all sessions share, and what one works with.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::config::Settings;
+use crate::observe::Metrics;
+use crate::observe::metrics::Shard;
+use crate::upstream::Upstreams;
+
+use super::admission::Admission;
+use super::registry::Registry;
+use super::world::Routes;
+
+/// What all sessions share.
+pub struct Shared<N> {
+    /// The settings in force; a session keeps those it began with.
+    pub settings: ArcSwap<Settings>,
+    /// The upstreams and listeners that these settings make.
+    pub upstreams: ArcSwap<Upstreams>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is sent to change the engine.
+    pub routes: Routes,
+    /// The sessions that are open.
+    pub sessions: Arc<Registry>,
+    /// How many connections there may be.
+    pub(crate) admission: Admission,
+    /// What makes connections to upstreams.
+    pub network: N,
+}
+
+/// What a session works with: what all share, and its worker's counters.
+pub(crate) struct Context<N> {
+    /// What all sessions share.
+    pub(crate) shared: Arc<Shared<N>>,
+    /// The worker's number, counted from 0.
+    pub(crate) worker: usize,
+}
+
+impl<N> Context<N> {
+    /// The counters of the worker that this session lives on.
+    pub(super) fn shard(&self) -> &Shard {
+        self.shared.metrics.shard(self.worker)
+    }
+}

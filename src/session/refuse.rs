@@ -1,0 +1,47 @@
+//! Telling a client that it gets no session, and closing its connection.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::net::{Network, Stream, Transport};
+use crate::observe::metrics::Limit;
+
+use super::closing::linger;
+use super::context::Context;
+use super::refusal::Refusal;
+
+/// How long a client that is refused may take to read why.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// Refuses a client by a limit: the refusal is counted by the limit's name, and logged now and
+/// then.
+pub(super) async fn refuse_for<N: Network>(
+    client: Stream<N::Transport>,
+    refusal: &Refusal,
+    peer: SocketAddr,
+    context: &Context<N>,
+) {
+    if let Some(limit) = refusal.limit() {
+        context.shard().sessions_refused.inc(limit.name());
+    }
+    if let Some(left_out) = context.shared.admission.refusal_log.now() {
+        tracing::warn!(%peer, %refusal, left_out, "a session was refused");
+    }
+    refuse(client, refusal).await;
+}
+
+/// The FATAL that names a limit, for whoever refuses before there is a session to do it.
+pub(crate) fn too_many(limit: Limit, most: usize) -> Vec<u8> {
+    Refusal::full(limit, most).fatal().unwrap_or_default()
+}
+
+/// Tells a client why there is no session, and closes.
+pub(super) async fn refuse<T: Transport>(mut client: Stream<T>, refusal: &Refusal) {
+    if let Some(frame) = refusal.fatal() {
+        // A client that does not take the message in time does not get it.
+        let _ = timeout(LAST_WORD, client.send(&frame)).await;
+    }
+    linger(client).await;
+}

@@ -1,0 +1,221 @@
+//! One connection from accept to close: the phases in their order.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::config::Settings;
+use crate::net::{Network, Stream};
+use crate::observe::metrics::{CloseReason, Kind as _, Limit, Shard};
+use crate::upstream::Listener;
+
+use super::admission::{Place, Places, bound};
+use super::admit::{Admitted, admit};
+use super::begin::begin;
+use super::context::Context;
+use super::greeting::{Greeted, Greeting, Request, Ungreeted};
+use super::refusal::Refusal;
+use super::refuse::{refuse, refuse_for};
+use super::{cancel, proxy_header};
+
+/// How long a greeting may take while three quarters of the places for greetings are taken.
+const HURRIED_GREETING: Duration = Duration::from_secs(2);
+
+/// A connection that has just been accepted.
+pub(crate) struct Accepted<T> {
+    /// The connection.
+    pub(crate) stream: T,
+    /// The peer's address, as the socket says it.
+    pub(crate) peer: SocketAddr,
+    /// The listener that accepted it.
+    pub(crate) listener: Arc<Listener>,
+    /// Its place among the greetings.
+    pub(crate) place: Place,
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve<N: Network>(accepted: Accepted<N::Transport>, context: Arc<Context<N>>) {
+    let settings = context.shared.settings.load_full();
+    // The state of a greeting is large and short-lived, so it is on the heap and not part of the
+    // session's.
+    let greeting = Box::pin(greet(accepted, &context, &settings));
+    let limit = greeting_limit(&context.shared.admission.greetings, &settings);
+    let Ok(greeted) = timeout(limit, greeting).await else {
+        tracing::debug!("no startup packet within limits.greeting_timeout");
+        return;
+    };
+    let Some((greeted, place)) = greeted else {
+        return;
+    };
+    let Greeted {
+        client,
+        peer,
+        listener,
+        request,
+    } = greeted;
+    match request {
+        Request::Cancel(packet) => {
+            let cancelling = cancel::serve(
+                client,
+                &packet,
+                (peer, &*listener),
+                place,
+                &context,
+                &settings,
+            );
+            Box::pin(cancelling).await;
+        }
+        Request::Session(startup) => {
+            let admitted = Box::pin(admit(client, startup, peer, &listener, &context, &settings));
+            let Some(login) = admitted.await else { return };
+            drop(place);
+            session(login, &context, &settings).await;
+        }
+    }
+}
+
+/// How long a greeting may take: less while the places for greetings run short, so that those who say
+/// nothing cannot keep the others waiting.
+fn greeting_limit(greetings: &Places, settings: &Settings) -> Duration {
+    let limits = &settings.limits;
+    if greetings.taken() * 4 > limits.max_greetings.total * 3 {
+        limits.greeting_timeout.min(HURRIED_GREETING)
+    } else {
+        limits.greeting_timeout
+    }
+}
+
+/// The PROXY header and the greeting; `None`: the connection has ended.
+async fn greet<N: Network>(
+    accepted: Accepted<N::Transport>,
+    context: &Context<N>,
+    settings: &Settings,
+) -> Option<(Greeted<N::Transport>, Place)> {
+    let Accepted {
+        stream,
+        mut peer,
+        listener,
+        mut place,
+    } = accepted;
+    let mut stream = Stream::Plain(stream);
+    match proxy_header::read(&mut stream, &listener, peer).await {
+        Ok(None) => {}
+        Ok(Some(said)) => {
+            context.shard().proxy_headers.of(said.outcome).inc();
+            if let Some(client) = said.client {
+                tracing::debug!(balancer = %peer, %client, "a PROXY header names the client");
+                peer = client;
+                let quota = settings.limits.max_greetings;
+                if let Err(full) = place.moves_to(peer.ip(), quota) {
+                    let limit = Limit::GreetingsPerAddress;
+                    let refusal = Refusal::full(limit, bound(full, quota));
+                    refuse_for(stream, &refusal, peer, context).await;
+                    return None;
+                }
+            }
+        }
+        Err(outcome) => {
+            context.shard().proxy_headers.of(outcome).inc();
+            if let Some(left_out) = context.shared.admission.refusal_log.now() {
+                tracing::warn!(
+                    %peer,
+                    reason = outcome.label(),
+                    left_out,
+                    "a connection was closed for its PROXY header"
+                );
+            }
+            return None;
+        }
+    }
+    match Greeting::new(stream, peer, listener).run().await {
+        Ok(greeted) => Some((greeted, place)),
+        Err(Ungreeted { stream, refusal }) => {
+            if matches!(refusal, Refusal::Handshake(_)) {
+                tracing::info!(%peer, %refusal, "no session");
+            } else {
+                tracing::debug!(%peer, %refusal, "no session");
+            }
+            if let Some(stream) = stream {
+                refuse(stream, &refusal).await;
+            }
+            None
+        }
+    }
+}
+
+/// A session as the metrics count it, closed when this is dropped.
+struct Opened<'s> {
+    shard: &'s Shard,
+    reason: Cell<CloseReason>,
+}
+
+impl<'s> Opened<'s> {
+    fn count(shard: &'s Shard) -> Self {
+        shard.sessions_opened.inc();
+        Self {
+            shard,
+            // This is what counts if nobody says another reason.
+            reason: Cell::new(CloseReason::Panic),
+        }
+    }
+}
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        self.shard.sessions_closed.of(self.reason.get()).inc();
+    }
+}
+
+/// From login to the end.
+async fn session<N: Network>(
+    admitted: Admitted<N::Transport>,
+    context: &Arc<Context<N>>,
+    settings: &Settings,
+) {
+    let opened = Opened::count(context.shard());
+    let begun = Box::pin(begin(admitted, context, settings)).await;
+    let (mut running, seats) = match begun {
+        Ok(begun) => begun,
+        Err(reason) => return opened.reason.set(reason),
+    };
+    let ending = running.run(context).await;
+    opened.reason.set(ending.reason);
+    tracing::info!(
+        session = running.entered.id(),
+        reason = ending.reason.label(),
+        "session closed"
+    );
+    // Draining is short and needs no place.
+    drop((opened, seats));
+    Box::pin(running.drain(ending)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn a_session_that_ends_in_a_panic_is_counted_as_closed() {
+        let shard = Shard::default();
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let _opened = Opened::count(&shard);
+            panic!("a fault of Osprey's");
+        }));
+        assert!(ended.is_err());
+        assert_eq!(shard.sessions_opened.get(), 1);
+        assert_eq!(shard.sessions_closed.of(CloseReason::Panic).get(), 1);
+    }
+
+    #[test]
+    fn a_session_that_says_why_it_ends_is_counted_so() {
+        let shard = Shard::default();
+        Opened::count(&shard).reason.set(CloseReason::Drained);
+        assert_eq!(shard.sessions_closed.of(CloseReason::Drained).get(), 1);
+        assert_eq!(shard.sessions_closed.of(CloseReason::Panic).get(), 0);
+    }
+}

@@ -1,0 +1,67 @@
+//! What a statement changes for its session, as far as its text alone says it.
+
+/// The value that a statement gives a setting.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Value<T> {
+    /// The setting has this value.
+    Is(T),
+    /// The setting has the value again that it had at login.
+    #[default]
+    Default,
+    /// The setting has a value that the text does not say.
+    Unknown,
+}
+
+impl<T> Value<T> {
+    /// The value itself, or `default` where the setting is back at its default; `None` where the
+    /// value is not known.
+    pub(crate) fn or<'a>(&'a self, default: Option<&'a T>) -> Option<&'a T> {
+        match self {
+            Self::Is(value) => Some(value),
+            Self::Default => default,
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// What a statement changes for its session, once it has succeeded: for its settings, and for
+/// where names lead. What a statement makes is not among these (see `Made` in `analysis.rs`): where
+/// that leads only the catalogs can tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The statement sets the search path.
+    SearchPath {
+        /// The schemas of the path.
+        path: Value<Vec<String>>,
+        /// True if this holds only until the transaction ends.
+        local: bool,
+    },
+    /// The statement sets the present role.
+    Role {
+        /// The role's name. By default it is the session's user.
+        role: Value<String>,
+        /// True if this holds only until the transaction ends.
+        local: bool,
+    },
+    /// The statement sets the session's user, and with it the present role.
+    User(Value<String>),
+    /// A relation of this name was dropped. It may have hidden another of its name.
+    Dropped(String),
+    /// From here on any name may lead anywhere: a schema was renamed or dropped, or it is not known
+    /// what was done.
+    Anything,
+    /// The session drops its temporary relations: `DISCARD TEMP`.
+    DiscardTemporary,
+    /// The session is as it was at login: `DISCARD ALL`.
+    DiscardAll,
+    /// A transaction begins.
+    Begin,
+    /// The transaction is committed.
+    Commit,
+    /// The transaction is rolled back.
+    Rollback,
+    /// The transaction gets a savepoint of this name.
+    Savepoint(String),
+    /// The transaction is rolled back to the savepoint of this name.
+    RollbackTo(String),
+}
