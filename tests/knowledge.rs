@@ -162,6 +162,10 @@ async fn a_failing_reading_makes_ready_and_keeps_what_was_known() {
     assert_eq!(absent.counts().readings.get(), 0);
     let measure = knowledge.measure("default");
     assert_eq!(measure.databases.len(), 2);
+    for read in measure.databases {
+        let overdue = read.overdue.unwrap();
+        assert_eq!(read.name == "renamed", overdue.is_zero(), "{overdue:?}");
+    }
     assert_eq!(measure.key_records, 1);
 }
 
@@ -384,6 +388,33 @@ async fn a_borrowed_reading_that_fails_is_tried_again_less_and_less_often() {
     );
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(database.borrow_session().is_some());
+}
+
+/// No night without clients makes an alarm, and a week of failures does.
+#[tokio::test(start_paused = true)]
+async fn a_borrowed_reading_is_overdue_while_sessions_want_it() {
+    let (_knowledge, database) = borrowing();
+    let overdue = || database.reading_overdue().unwrap().as_secs() / 60;
+    let night = Duration::from_hours(8);
+    database.borrow_session().unwrap().finish(Ok(contents()));
+    database.ready().await;
+    tokio::time::sleep(night).await;
+    assert_eq!(overdue(), 0, "nobody came");
+    database.borrow_session().unwrap().finish(Err(refused()));
+    database.ready().await;
+    tokio::time::sleep(Duration::from_mins(90)).await;
+    assert_eq!(overdue(), 0, "nobody came again");
+    database.borrow_session().unwrap().finish(Err(refused()));
+    database.ready().await;
+    assert!(
+        database.borrow_session().is_none(),
+        "but who wants to know counts"
+    );
+    assert_eq!(overdue(), 90);
+    tokio::time::sleep(night).await;
+    assert_eq!(overdue(), 90);
+    database.borrow_session().unwrap().finish(Ok(contents()));
+    until("it is taken in", || overdue() == 0).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::net::Unreachable;
+use crate::observe::secrets;
 
 /// What kind of failure a reading ended in; each has its own remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,7 +87,7 @@ impl ReadError {
         };
         Self {
             failure,
-            reason: format!("{message} (SQLSTATE {sqlstate})"),
+            reason: format!("{} (SQLSTATE {sqlstate})", secrets::hide(message, &[])),
         }
     }
 

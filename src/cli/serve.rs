@@ -24,22 +24,32 @@ pub(super) fn run(args: Args) -> ExitCode {
         tracing::warn!("{warning}");
     }
     let read_again = move || {
-        let loaded = args.clone().load(&Environment::of_process()).ok()?;
+        let loaded = match args.clone().read(&Environment::of_process()) {
+            Ok(loaded) => loaded,
+            Err(problems) => {
+                for problem in &problems {
+                    tracing::error!("{problem}");
+                }
+                return None;
+            }
+        };
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
         Some(loaded.settings)
     };
-    match crate::server::run(loaded.settings, read_again) {
+    let exit = match crate::server::run(loaded.settings, read_again) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
-    }
+    };
+    logs::flush();
+    exit
 }
 
 /// Says why, with all causes, and what to exit with.
 fn failed(error: &dyn Error) -> ExitCode {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
-    eprintln!("osprey: {text}");
+    logs::say(tracing::Level::ERROR, &text, &[]);
     ExitCode::FAILURE
 }

@@ -1,9 +1,11 @@
 //! The flags that `serve` and `check-config` share, and the settings they come to.
 
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::{Environment, Given, Key, Loaded, load};
+use crate::config::{Environment, Given, Key, Loaded, Problem, load};
 
 /// The command line or the configuration is wrong; clap's own mistakes exit with it too.
 pub(super) const WRONG_CONFIGURATION: u8 = 2;
@@ -79,19 +81,31 @@ impl Args {
     /// # Errors
     /// What to exit with, after every mistake has been shown on standard error.
     pub(super) fn load(self, environment: &Environment) -> Result<Loaded, ExitCode> {
-        let config = self.config.clone();
-        load(config, environment, &self.given()).map_err(|problems| {
+        self.read(environment).map_err(|problems| {
+            let mut text = String::new();
             for problem in &problems {
-                eprintln!("osprey: {problem}");
+                let _ = writeln!(text, "osprey: {problem}");
             }
             let count = problems.len();
             let mistakes = if count == 1 { "mistake" } else { "mistakes" };
-            eprintln!(
+            let _ = writeln!(
+                text,
                 "osprey: {count} {mistakes} in the configuration. `osprey serve --help` lists the \
                  settings; `osprey demo` needs none."
             );
+            // Nobody there to be told changes nothing about how this ends.
+            let _ = std::io::stderr().write_all(text.as_bytes());
             ExitCode::from(WRONG_CONFIGURATION)
         })
+    }
+
+    /// The same for a process that has a log to show mistakes in.
+    ///
+    /// # Errors
+    /// Every mistake.
+    pub(super) fn read(self, environment: &Environment) -> Result<Loaded, Vec<Problem>> {
+        let config = self.config.clone();
+        load(config, environment, &self.given())
     }
 
     fn given(self) -> Vec<Given> {

@@ -406,6 +406,7 @@ fn limits(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Limit
     for (key, target) in [
         ("greeting_timeout", &mut target.greeting_timeout),
         ("login_timeout", &mut target.login_timeout),
+        ("pre_drain_delay", &mut target.pre_drain_delay),
         ("drain_timeout", &mut target.drain_timeout),
     ] {
         reader.text(section, key, values::duration, target);

@@ -26,7 +26,10 @@ pub struct Limits {
     pub greeting_timeout: Duration,
     /// From the startup packet to the first ReadyForQuery. Default 60 s.
     pub login_timeout: Duration,
-    /// After SIGTERM, how long sessions in a transaction or statement may go on. Default 30 s.
+    /// After SIGTERM, how long clients are still accepted while `/readyz` says otherwise, for load
+    /// balancers to notice. Default 0 s.
+    pub pre_drain_delay: Duration,
+    /// After that, how long sessions in a transaction or statement may go on. Default 30 s.
     pub drain_timeout: Duration,
     /// Statement texts longer than this are looked at only this far. Default 256 KiB.
     pub inspect_bytes: usize,
@@ -71,6 +74,7 @@ impl Default for Limits {
             unknown_cancels_per_second: 100,
             greeting_timeout: Duration::from_secs(10),
             login_timeout: Duration::from_mins(1),
+            pre_drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(30),
             inspect_bytes: 256 << 10,
             cancel_orphans: true,

@@ -7,6 +7,7 @@
 //! place, so that one run shows them all. The types, each with its defaults, are in `settings.rs`,
 //! `listener.rs`, `upstream.rs`, `limits.rs` and `cloud.rs`.
 
+pub(crate) mod certificate;
 mod check;
 mod cloud;
 mod draft;
@@ -27,6 +28,7 @@ mod show;
 mod upstream;
 mod values;
 
+pub use certificate::certificate_expiry;
 pub use cloud::{Cloud, CredentialSource, Endpoint};
 pub use given::{Environment, Given, Key, VARIABLES};
 pub use limits::{Limits, Quota};

@@ -5,13 +5,20 @@ use std::path::Path;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::certificate::warn_of_expiry;
 use super::named_file::{unreadable, warn_if_public};
 use super::problem::{Notes, setting};
 
 /// Checks a certificate chain, its private key, and that they belong together.
-pub(super) fn pair(chain: &Path, chain_name: &str, key: &Path, key_name: &str, notes: &mut Notes) {
+pub(super) fn pair(
+    chain_path: &Path,
+    chain_name: &str,
+    key: &Path,
+    key_name: &str,
+    notes: &mut Notes,
+) {
     warn_if_public(key, key_name, "the private key", notes);
-    let chain = certificates(chain, chain_name, notes);
+    let chain = certificates(chain_path, chain_name, notes);
     let pem = match std::fs::read(key) {
         Ok(pem) => pem,
         Err(error) => return unreadable(key, key_name, &error, notes),
@@ -20,9 +27,10 @@ pub(super) fn pair(chain: &Path, chain_name: &str, key: &Path, key_name: &str, n
         let text = format!("{} holds no unencrypted private key in PEM", key.display());
         return notes.wrong(key_name, text);
     };
-    let Some(chain) = chain else { return };
+    let Some(certificates) = chain else { return };
+    warn_of_expiry(&certificates, chain_path, chain_name, notes);
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    match rustls::sign::CertifiedKey::from_der(chain, key, &provider) {
+    match rustls::sign::CertifiedKey::from_der(certificates, key, &provider) {
         Ok(_) => {}
         Err(rustls::Error::InconsistentKeys(_)) => {
             notes.wrong(

@@ -230,6 +230,7 @@ fn write_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
     writeln!(f, "unknown_cancels_per_second = {unknown}")?;
     duration(f, "greeting_timeout", limits.greeting_timeout)?;
     duration(f, "login_timeout", limits.login_timeout)?;
+    duration(f, "pre_drain_delay", limits.pre_drain_delay)?;
     duration(f, "drain_timeout", limits.drain_timeout)?;
     for (key, time) in [
         ("tcp_keepalive", limits.tcp_keepalive),

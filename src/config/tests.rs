@@ -1,5 +1,6 @@
 //! Layers, checks and the places of mistakes.
 
+mod deployed;
 mod long;
 mod shipped;
 mod shown;
@@ -348,7 +349,8 @@ fn contradictions_are_named() {
 
 #[test]
 fn zero_durations_are_refused_except_where_they_mean_at_once() {
-    let texts = problems("[limits]\nlogin_timeout = '0s'\ndrain_timeout = '0s'\n");
+    let texts =
+        problems("[limits]\nlogin_timeout = '0s'\ndrain_timeout = '0s'\npre_drain_delay = '0s'");
     assert_eq!(texts, [":2: limits.login_timeout: must be longer than 0"]);
 }
 

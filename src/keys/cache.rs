@@ -89,6 +89,7 @@ struct Inner {
     changes: watch::Sender<u64>,
     /// Moves whenever the records are not what they were, if only newer: for the snapshot file.
     landings: watch::Sender<u64>,
+    keeping: kept::Keeping,
     flights: AtomicU64,
 }
 
@@ -110,6 +111,7 @@ impl KeyCache {
             metrics: KeyMetrics::default(),
             changes: watch::Sender::new(0),
             landings: watch::Sender::new(0),
+            keeping: kept::Keeping::default(),
             flights: AtomicU64::new(0),
         }))
     }

@@ -10,6 +10,7 @@ use prometheus::{Registry, TextEncoder};
 
 use super::families::{CONNECT, FAMILIES, Family, OWN};
 use super::metrics::{Durations, MAX_BOUNDS, Scale, Shard};
+use super::reloads::Reloads;
 use super::sources::{Measured, Sources};
 
 /// The metrics of this process.
@@ -54,6 +55,11 @@ impl Metrics {
     /// All shards.
     pub fn shards(&self) -> &[Shard] {
         &self.sources.shards
+    }
+
+    /// The readings of the configuration.
+    pub fn reloads(&self) -> &Reloads {
+        &self.sources.reloads
     }
 
     /// Names whom to ask for [`Measured`] at each scrape; the first one counts. It must not wait.

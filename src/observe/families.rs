@@ -5,11 +5,13 @@
 #![allow(clippy::cast_precision_loss)]
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use prometheus::proto::MetricType::{self, COUNTER, GAUGE};
 
-use super::metrics::{Counter, Kind, Kinds, Labels, Limit, Shard};
-use super::sources::{Measured, MeasuredDatabase, Sources};
+use super::logs;
+use super::metrics::{Counter, Kind, Kinds, Labels, Limit, Reload, Shard};
+use super::sources::{Certificate, Measured, MeasuredDatabase, Sources};
 
 /// The samples of a family: for each, the values of the labels, and the sample's value.
 pub(super) type Samples = Vec<(Vec<String>, f64)>;
@@ -71,6 +73,50 @@ pub(super) const FAMILIES: &[Family] = &[
         &["version"],
         "1, with the version that runs.",
         |_, _| vec![(vec![env!("CARGO_PKG_VERSION").into()], 1.0)],
+    ),
+    counter(
+        "osprey_log_lines_lost_total",
+        &[],
+        "Log lines that standard error did not take, or not fast enough.",
+        |_, _| one(logs::lost()),
+    ),
+    counter(
+        "osprey_config_reloads_total",
+        &["outcome"],
+        "Readings of the configuration while Osprey runs.",
+        |sources, _| {
+            let outcomes = Reload::ALL.iter();
+            let sample = |&outcome: &Reload| {
+                let count = sources.reloads.of(outcome) as f64;
+                (vec![outcome.label().into()], count)
+            };
+            outcomes.map(sample).collect()
+        },
+    ),
+    gauge(
+        "osprey_config_last_reload_successful",
+        &[],
+        "1 if the configuration that was read last is in force, else 0.",
+        |sources, _| one(u64::from(sources.reloads.last().0)),
+    ),
+    gauge(
+        "osprey_config_last_reload_success_timestamp_seconds",
+        &[],
+        "When the configuration that is in force was read.",
+        |sources, _| vec![(Vec::new(), since_epoch(sources.reloads.last().1))],
+    ),
+    gauge(
+        "osprey_tls_certificate_expiry_timestamp_seconds",
+        &["certificate", "name"],
+        "When a certificate that Osprey shows expires, or another one of its chain.",
+        |_, measured| {
+            let all = measured.certificates.iter();
+            let sample = |one: &Certificate| {
+                let labels = vec![one.shown_to.label().into(), one.name.clone()];
+                (labels, since_epoch(one.expires))
+            };
+            all.map(sample).collect()
+        },
     ),
     // Sessions.
     gauge(
@@ -272,6 +318,12 @@ pub(super) const FAMILIES: &[Family] = &[
         "How long ago the database's catalogs were read.",
         |_, measured| databases(measured, |db| Some(db.snapshot_age?.as_secs_f64())),
     ),
+    gauge(
+        "osprey_catalog_reading_overdue_seconds",
+        &["upstream", "database"],
+        "How long a reading of the database's catalogs has been due and has not succeeded; 0: none is due.",
+        |_, measured| databases(measured, |db| Some(db.overdue?.as_secs_f64())),
+    ),
     counter(
         "osprey_catalog_refreshes_total",
         &["upstream", "database"],
@@ -285,6 +337,12 @@ pub(super) const FAMILIES: &[Family] = &[
         |_, measured| databases(measured, |db| Some(db.refresh_failures as f64)),
     ),
 ];
+
+/// In seconds, as Prometheus has times.
+fn since_epoch(time: SystemTime) -> f64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
+}
 
 fn one(value: u64) -> Samples {
     vec![(Vec::new(), value as f64)]

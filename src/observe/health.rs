@@ -2,7 +2,12 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use sd_notify::NotifyState;
+
 use super::systemd;
+
+/// For `systemctl status`.
+const ACCEPTING: &str = "accepting connections";
 
 /// What the process is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +17,7 @@ pub enum State {
     Starting,
     /// Accepting connections.
     Ready,
-    /// Finishing what is open, accepting nothing new.
+    /// Finishing what is open; nothing new is to come.
     Draining,
 }
 
@@ -36,13 +41,31 @@ impl Health {
     /// Notes that every listener accepts connections.
     pub fn ready(&self) {
         self.0.store(State::Ready as u8, Ordering::Release);
-        systemd::notify("READY=1");
+        systemd::notify(&[NotifyState::Ready, NotifyState::Status(ACCEPTING)]);
     }
 
-    /// Notes that no listener accepts connections any longer.
+    /// Notes that the configuration is being read again.
+    pub fn reloading(&self) {
+        if self.state() == State::Ready
+            && let Ok(now) = NotifyState::monotonic_usec_now()
+        {
+            systemd::notify(&[NotifyState::Reloading, now]);
+        }
+    }
+
+    /// Notes that it has been read; `outcome` is what is to be seen of it where it is not in force.
+    pub fn reloaded(&self, outcome: Result<(), &str>) {
+        if self.state() == State::Ready {
+            let status = NotifyState::Status(outcome.err().unwrap_or(ACCEPTING));
+            systemd::notify(&[NotifyState::Ready, status]);
+        }
+    }
+
+    /// Notes that no more clients are to be sent: the listeners are closed, or soon will be.
     pub fn draining(&self) {
         self.0.store(State::Draining as u8, Ordering::Release);
-        systemd::notify("STOPPING=1");
+        let status = NotifyState::Status("draining: sessions may finish what they are at");
+        systemd::notify(&[NotifyState::Stopping, status]);
     }
 
     /// The present state.

@@ -1,11 +1,35 @@
-//! Log lines on standard error, for people or as one JSON object a line.
+//! Log lines on standard error, for people or as one JSON object a line. Nothing waits for whoever
+//! reads them, and nothing fails because nobody does: see `queue`.
 
-use std::io::IsTerminal as _;
+mod queue;
+
+use std::fs::File;
+use std::io::{IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::panic::PanicHookInfo;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 use crate::config::Observe;
+use queue::Queue;
+
+/// Bytes of log lines that wait to be written, at most.
+const CAPACITY: usize = 4 << 20;
+/// How long the end of the process waits for the last lines to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// The log of this process, once there is one.
+static LOG: OnceLock<Log> = OnceLock::new();
+
+struct Log {
+    queue: Queue,
+    json: bool,
+}
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -18,26 +42,44 @@ pub enum Error {
         /// What is wrong with it.
         source: ParseError,
     },
+    /// There is no thread to be had for it.
+    #[error("cannot start the thread that writes the log")]
+    Thread(#[source] std::io::Error),
     /// Someone else in this process logs already.
     #[error("logging is set up already")]
     Twice,
 }
 
 /// Sends log lines to standard error from now on, in colours if a person reads them and `NO_COLOR`
-/// is not set.
+/// is not set; panics are logged as well, whatever the filter.
 ///
 /// # Errors
-/// A wrong filter (which checked settings do not have), and a second call.
+/// A wrong filter (which checked settings do not have), no thread, and a second call.
 pub fn init(settings: &Observe) -> Result<(), Error> {
     let filter = EnvFilter::try_new(&settings.log).map_err(|source| Error::Filter {
         filter: settings.log.clone(),
         source,
     })?;
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    // A descriptor of its own: that of `std::io::Stderr` has a lock, and who holds it may wait.
+    let sink = std::io::stderr().as_fd().try_clone_to_owned();
+    let sink: Box<dyn std::io::Write + Send> = match sink {
+        Ok(descriptor) => Box::new(File::from(descriptor)),
+        // It is closed: every line is lost, and counted.
+        Err(_) => Box::new(std::io::stderr()),
+    };
+    let say_lost = |lost| {
+        tracing::warn!(
+            lost,
+            "log lines were lost: standard error did not take them, or not fast enough"
+        );
+    };
+    let queue = Queue::start(CAPACITY, sink, say_lost).map_err(Error::Thread)?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let outcome = if settings.json_logs {
+        .with_writer(queue.clone());
+    let json = settings.json_logs;
+    let outcome = if json {
         lines
             .json()
             .flatten_event(true)
@@ -46,5 +88,81 @@ pub fn init(settings: &Observe) -> Result<(), Error> {
     } else {
         lines.with_ansi(colours).try_init()
     };
-    outcome.map_err(|_| Error::Twice)
+    outcome.map_err(|_| Error::Twice)?;
+    LOG.set(Log { queue, json }).map_err(|_| Error::Twice)?;
+    std::panic::set_hook(Box::new(panicked));
+    Ok(())
+}
+
+/// Says something whatever the log filter: for what scripts wait for, and for the last words of a
+/// process. `fields` go into the JSON object beside the message; the text has all that matters.
+pub fn say(level: tracing::Level, text: &str, fields: &[(&str, &str)]) {
+    match LOG.get() {
+        Some(log) if log.json => log.queue.push(&json(level, text, fields)),
+        Some(log) => log.queue.push(format!("osprey: {text}\n").as_bytes()),
+        // Nobody there to be told is no reason to fail.
+        None => drop(writeln!(std::io::stderr(), "osprey: {text}")),
+    }
+}
+
+/// Log lines that were lost since the start: there was no room for them, or they could not be
+/// written.
+pub fn lost() -> u64 {
+    LOG.get().map_or(0, |log| log.queue.lost())
+}
+
+/// Gives the last lines a moment to be written. For the end of the process.
+pub fn flush() {
+    if let Some(log) = LOG.get() {
+        log.queue.flush(LAST_LINES);
+    }
+}
+
+/// One line with the fields that every event has, named as the subscriber names them.
+fn json(level: tracing::Level, text: &str, fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut now = String::new();
+    // Fails only where the text cannot grow.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut now));
+    let own = [
+        ("timestamp", now.as_str()),
+        ("level", level.as_str()),
+        ("message", text),
+    ];
+    let all = own.iter().chain(fields).chain(&[("target", "osprey")]);
+    let object = all.map(|&(name, value)| (name.to_owned(), value.into()));
+    let object: serde_json::Map<_, _> = object.collect();
+    format!("{}\n", serde_json::Value::Object(object)).into_bytes()
+}
+
+/// In place of the hook of the standard library, which writes to standard error and waits for it.
+fn panicked(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("without a name");
+    let place = panic.location().map(ToString::to_string);
+    let place = place.unwrap_or_default();
+    let why = panic.payload_as_str().unwrap_or("no message");
+    let text = format!("thread {name} panicked at {place}: {why}");
+    let fields = [("thread", name), ("place", &place)];
+    say(tracing::Level::ERROR, &text, &fields);
+    if name == "main" {
+        flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::json;
+
+    #[test]
+    fn what_is_said_whatever_the_filter_is_a_json_object_too() {
+        let fields = [("address", "127.0.0.1:6432")];
+        let line = json(tracing::Level::INFO, "say \"so\"\n", &fields);
+        let text = String::from_utf8(line).unwrap();
+        assert_eq!(text.matches('\n').count(), 1, "one line: {text}");
+        let object: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(object["message"], "say \"so\"\n");
+        assert_eq!(object["level"], "INFO");
+        assert_eq!(object["address"], "127.0.0.1:6432");
+        assert!(object["timestamp"].as_str().unwrap().ends_with('Z'));
+    }
 }

@@ -46,7 +46,7 @@ macro_rules! kinds {
         pub enum $name { $($(#[$variant_doc])* $variant,)+ }
 
         impl $name {
-            const COUNT: usize = [$($label),+].len();
+            pub(super) const COUNT: usize = [$($label),+].len();
         }
 
         impl Kind for $name {
@@ -183,6 +183,18 @@ kinds! {
         ToServer = "to_server",
         /// From Hologres to the client.
         ToClient = "to_client",
+    }
+}
+
+kinds! {
+    /// What came of reading the configuration again.
+    Reload {
+        /// It is in force.
+        Applied = "applied",
+        /// It has mistakes; what was in force stays in force.
+        Refused = "refused",
+        /// It could not be read in time.
+        TimedOut = "timed_out",
     }
 }
 

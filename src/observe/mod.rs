@@ -2,7 +2,7 @@
 //!
 //! Sessions move the counters of their worker's [`metrics::Shard`]; [`Metrics`] sums the
 //! shards when Prometheus asks; [`http`] serves that, and the probes of [`health::Health`];
-//! [`logs`] writes to standard error.
+//! [`logs`] writes to standard error; [`reloads`] keeps what became of the configuration.
 
 mod export;
 mod families;
@@ -10,9 +10,11 @@ pub mod health;
 pub mod http;
 pub mod logs;
 pub mod metrics;
+pub mod reloads;
+pub mod secrets;
 mod sources;
-mod systemd;
+pub mod systemd;
 
 pub use export::Metrics;
 pub use health::Health;
-pub use sources::{Measured, MeasuredDatabase, OpenConnections};
+pub use sources::{Certificate, Measured, MeasuredDatabase, OpenConnections, ShownTo};

@@ -2,9 +2,10 @@
 //! process say when they are asked.
 
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::metrics::{Counter, Shard};
+use super::reloads::Reloads;
 
 /// What is measured at the moment of a scrape beside the workers' counters.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +32,8 @@ pub struct Measured {
     pub databases: Vec<MeasuredDatabase>,
     /// What is open now.
     pub open: OpenConnections,
+    /// When certificates expire.
+    pub certificates: Vec<Certificate>,
 }
 
 impl Measured {
@@ -46,6 +49,37 @@ impl Measured {
         self.lessons_learned += other.lessons_learned;
         self.lessons_contradicted += other.lessons_contradicted;
         self.databases.extend(other.databases);
+        self.certificates.extend(other.certificates);
+    }
+}
+
+/// A certificate that Osprey shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// To whom.
+    pub shown_to: ShownTo,
+    /// Where: a listener's first address, or an upstream's name.
+    pub name: String,
+    /// When it, or another one of its chain, expires.
+    pub expires: SystemTime,
+}
+
+/// The label `certificate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShownTo {
+    /// To the clients of a listener.
+    Clients,
+    /// To an upstream.
+    Upstream,
+}
+
+impl ShownTo {
+    /// The label's value.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Clients => "listener",
+            Self::Upstream => "upstream_client",
+        }
     }
 }
 
@@ -71,6 +105,9 @@ pub struct MeasuredDatabase {
     pub name: String,
     /// How long ago its catalogs were read; `None`: not yet.
     pub snapshot_age: Option<Duration>,
+    /// How long a reading of them has been due that has not succeeded; `None`: nobody is to read
+    /// them.
+    pub overdue: Option<Duration>,
     /// Relations that are protected.
     pub protected_relations: u64,
     /// Readings of its catalogs that succeeded, since the start.
@@ -87,6 +124,8 @@ pub(super) struct Sources {
     pub(super) codes: Vec<&'static str>,
     /// Reasons for not running a statement again that are shown from the start.
     pub(super) refusals: Vec<&'static str>,
+    /// What came of reading the configuration again.
+    pub(super) reloads: Reloads,
     /// Whom to ask for the rest.
     measured: OnceLock<Box<dyn Fn() -> Measured + Send + Sync>>,
 }
@@ -103,6 +142,7 @@ impl Sources {
             shards: (0..workers).map(|_| Shard::default()).collect(),
             codes: codes.into_iter().collect(),
             refusals: refusals.into_iter().collect(),
+            reloads: Reloads::default(),
             measured: OnceLock::new(),
         }
     }

@@ -12,6 +12,7 @@ mod pace;
 mod refresh;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -32,6 +33,9 @@ use crate::observe::{Measured, MeasuredDatabase};
 /// Databases kept in mind at a time. Their names come from clients, which may make them up; beyond
 /// this, those that no session uses are forgotten.
 const MAX_DATABASES: usize = 1_000;
+
+/// How often the end of the process looks whether the last lessons have been taken in.
+const LESSON_TICK: Duration = Duration::from_millis(5);
 
 /// All that is known of one upstream.
 pub struct Knowledge {
@@ -119,6 +123,7 @@ impl Knowledge {
                 upstream: upstream.to_owned(),
                 name: database.name().to_owned(),
                 snapshot_age: database.reading_age(),
+                overdue: database.reading_overdue(),
                 protected_relations: database.snapshot().protected_count() as u64,
                 refreshes: counts.readings.get(),
                 refresh_failures: counts.reading_failures.get(),
@@ -151,6 +156,17 @@ impl Knowledge {
                 .reconfigure(rules.keys.clone(), rules.provider());
         }
         self.common.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Waits until what sessions have learned is taken in, and writes to `keys.snapshot` what is not
+    /// there yet.
+    pub async fn save(&self) {
+        for database in self.databases() {
+            while database.has_waiting_lessons() {
+                tokio::time::sleep(LESSON_TICK).await;
+            }
+        }
+        self.common.keys.save().await;
     }
 
     /// The upstream is not among the configured ones any more: its sessions go on with what is

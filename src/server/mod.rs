@@ -5,33 +5,35 @@
 //! and an imbalance would stay for hours. Metrics, catalog and key tasks have a runtime of their
 //! own.
 
+mod activation;
+mod ending;
 mod listening;
 mod reload;
 mod signals;
+mod watchdog;
 mod worker;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures::FutureExt as _;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::advice;
 use crate::config::Settings;
 use crate::net::{TcpNetwork, tls};
-use crate::observe::{Health, Measured, Metrics, OpenConnections, http};
+use crate::observe::{Health, Measured, Metrics, OpenConnections, http, logs};
 use crate::session::world::Routes;
-use crate::session::{Admission, Drain, Registry, Shared};
-use crate::upstream::Upstreams;
+use crate::session::{Admission, Registry, Shared};
+use crate::upstream::{TlsFiles, Upstreams};
 
+use activation::Inherited;
 use listening::Listening;
+use reload::{Readings, Reloader};
+use signals::Endings;
+use watchdog::Watchdog;
 use worker::Workers;
-
-/// How often a drain looks whether the last session has ended.
-const DRAIN_TICK: Duration = Duration::from_millis(20);
-/// How long sessions get to hear that they are ended, once the drain's time is over.
-const LAST_WORDS: Duration = Duration::from_secs(4);
 
 /// Why the server could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +76,7 @@ pub struct Server {
 
 fn listen(
     address: SocketAddr,
+    inherited: &mut Inherited,
     what: &'static str,
     flag: &'static str,
 ) -> Result<TcpListener, Error> {
@@ -83,14 +86,18 @@ fn listen(
         flag,
         source,
     };
-    // std sets SO_REUSEADDR, so that a restart does not wait for old connections.
-    let listener = TcpListener::bind(address).map_err(failed)?;
+    let listener = match inherited.take(address) {
+        Some(listener) => listener,
+        // std sets SO_REUSEADDR, so that a restart does not wait for old connections.
+        None => TcpListener::bind(address).map_err(failed)?,
+    };
     listener.set_nonblocking(true).map_err(failed)?;
     Ok(listener)
 }
 
 impl Server {
-    /// Binds every listener, metrics included, and reads the TLS files. Port 0 takes a free port.
+    /// Binds every listener, metrics included, or takes over the socket of that address that the
+    /// service manager has passed on; and reads the TLS files. Port 0 takes a free port.
     ///
     /// # Errors
     ///
@@ -101,15 +108,17 @@ impl Server {
             .iter()
             .flat_map(|listener| listener.addresses.iter().copied())
             .collect();
+        let mut inherited = Inherited::from_environment();
         let listeners = sockets
             .iter()
-            .map(|&address| listen(address, "clients", "--listen"))
+            .map(|&address| listen(address, &mut inherited, "clients", "--listen"))
             .collect::<Result<Vec<_>, _>>()?;
         let metrics_listener = settings
             .observe
             .metrics
-            .map(|address| listen(address, "metrics", "--metrics"))
+            .map(|address| listen(address, &mut inherited, "metrics", "--metrics"))
             .transpose()?;
+        inherited.warn_of_the_rest();
         let addresses = listeners
             .iter()
             .map(TcpListener::local_addr)
@@ -121,7 +130,8 @@ impl Server {
             .enable_all()
             .build()
             .map_err(Error::Runtime)?;
-        let upstreams = Upstreams::new(&settings, &sockets, None, background.handle())?;
+        let files = TlsFiles::read(&settings)?;
+        let upstreams = Upstreams::new(&settings, files, &sockets, None, background.handle());
         let metrics = Arc::new(Metrics::new(
             settings.limits.workers,
             advice::Case::ALL.iter().map(|case| case.code()),
@@ -177,6 +187,15 @@ impl Server {
     ///
     /// See [`Error`].
     pub fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
+        self.run_until(shutdown, std::future::pending())
+    }
+
+    /// [`Server::run`], in which `hurry` ends what is left of the drain.
+    fn run_until(
+        self,
+        shutdown: impl Future<Output = ()>,
+        hurry: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
         let Self {
             listeners,
             addresses,
@@ -187,7 +206,9 @@ impl Server {
             announce,
             ..
         } = self;
-        let (workers, threads) = Workers::start(&shared).map_err(Error::Runtime)?;
+        let watchdog = Watchdog::asked_for(shared.metrics.shards().len());
+        let (workers, threads) =
+            Workers::start(&shared, watchdog.as_ref()).map_err(Error::Runtime)?;
         let result = background.block_on(async {
             if let Some(listener) = metrics_listener {
                 let listener =
@@ -204,10 +225,16 @@ impl Server {
             if announce {
                 say_accepting(&addresses, &shared);
             }
+            if let Some(watchdog) = watchdog {
+                tokio::spawn(watchdog.watch());
+            }
             shutdown.await;
             health.draining();
+            let hurry = hurry.shared();
+            ending::wait_for_balancers(&shared, hurry.clone()).await;
             listening.stop();
-            drain(&shared).await;
+            ending::drain(&shared, hurry).await;
+            ending::save(&shared).await;
             Ok(())
         });
         threads.stop();
@@ -226,16 +253,22 @@ fn say_accepting(addresses: &[SocketAddr], shared: &Shared<TcpNetwork>) {
             all.collect::<Vec<_>>().join("; ")
         });
         let upstream = led_to.unwrap_or_default();
-        eprintln!("osprey: accepting connections on {address}, upstream {upstream}");
+        logs::say(
+            tracing::Level::INFO,
+            &format!("accepting connections on {address}, upstream {upstream}"),
+            &[("address", &address.to_string()), ("upstream", &upstream)],
+        );
     }
 }
 
 /// What the metrics say of all that is no counter of a worker's, now.
 fn measure(shared: &Shared<TcpNetwork>) -> Measured {
     let mut known = Measured::default();
-    for upstream in shared.upstreams.load().all() {
+    let upstreams = shared.upstreams.load();
+    for upstream in upstreams.all() {
         known.add(upstream.knowledge().measure(upstream.name()));
     }
+    known.certificates = upstreams.certificates().to_vec();
     let admission = &shared.admission;
     known.open = OpenConnections {
         sessions: admission.sessions.taken() as u64,
@@ -246,34 +279,9 @@ fn measure(shared: &Shared<TcpNetwork>) -> Measured {
     known
 }
 
-async fn drain(shared: &Shared<TcpNetwork>) {
-    let limit = shared.settings.load().limits.drain_timeout;
-    let open = shared.sessions.count();
-    tracing::info!(sessions = open, ?limit, "draining");
-    shared.sessions.set_drain(Drain::WhenQuiet);
-    if wait_for_sessions(shared, limit).await {
-        return;
-    }
-    tracing::warn!(
-        sessions = shared.sessions.count(),
-        "limits.drain_timeout is over: ending the sessions that are left"
-    );
-    shared.sessions.set_drain(Drain::Now);
-    wait_for_sessions(shared, LAST_WORDS).await;
-}
-
-/// True once no session is left; false when `limit` is over.
-async fn wait_for_sessions(shared: &Shared<TcpNetwork>, limit: Duration) -> bool {
-    let gone = async {
-        while shared.sessions.count() > 0 {
-            tokio::time::sleep(DRAIN_TICK).await;
-        }
-    };
-    tokio::time::timeout(limit, gone).await.is_ok()
-}
-
-/// Serves until SIGTERM or SIGINT. At SIGHUP `read_again` reads the configuration; `None`: it has
-/// mistakes, which have been shown, and what was in force stays in force.
+/// Serves until SIGTERM or SIGINT; a second one ends the drain. At SIGHUP `read_again` reads the
+/// configuration; `None`: it has mistakes, which have been shown, and what was in force stays in
+/// force.
 ///
 /// # Errors
 ///
@@ -284,22 +292,19 @@ pub fn run(
 ) -> Result<(), Error> {
     let mut server = Server::bind(settings)?;
     server.announce = true;
-    let shared = Arc::clone(&server.shared);
-    let (sockets, runtime) = (server.sockets.clone(), server.background.handle().clone());
-    let reload = move || {
-        let Some(settings) = read_again() else {
-            tracing::error!("the new configuration has mistakes and is not in force");
-            return;
-        };
-        match reload::apply(&shared, &sockets, &runtime, settings) {
-            Ok(()) => tracing::info!("the configuration was read again and is in force"),
-            Err(error) => tracing::error!(%error, "the new configuration is not in force"),
-        }
-    };
-    let shutdown = {
+    let reloader = Arc::new(Reloader {
+        shared: Arc::clone(&server.shared),
+        sockets: server.sockets.clone(),
+        runtime: server.background.handle().clone(),
+        health: Arc::clone(&server.health),
+        read: Arc::new(read_again),
+        readings: Readings::default(),
+    });
+    let reload = move || Arc::clone(&reloader).reload();
+    let endings = {
         let _runtime = server.background.enter();
         tokio::spawn(signals::on_hangup(reload).map_err(Error::Runtime)?);
-        signals::shutdown().map_err(Error::Runtime)?
+        Endings::listen().map_err(Error::Runtime)?
     };
-    server.run(shutdown)
+    server.run_until(endings.have_come(1), endings.have_come(2))
 }

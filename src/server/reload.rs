@@ -1,36 +1,154 @@
 //! Other settings for a running server.
+//!
+//! They are read on a thread of its own, for files may be far away or not answer, and put in force
+//! once they are there.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
-use crate::config::Settings;
+use crate::config::{Settings, show_duration};
+use crate::net::TcpNetwork;
 use crate::net::tls::TlsError;
+use crate::observe::Health;
+use crate::observe::metrics::Reload;
 use crate::session::Shared;
-use crate::upstream::Upstreams;
+use crate::upstream::{TlsFiles, Upstreams};
 
-/// Puts other settings in force: sessions that begin from now on have them. Those that are open keep
-/// what they began with, but for what is known of their upstream, if it is still the same. What only
-/// a restart can change is named by a warning.
-///
-/// # Errors
-///
-/// A TLS file cannot be used; nothing has changed then.
-pub(super) fn apply<N>(
-    shared: &Shared<N>,
-    sockets: &[SocketAddr],
-    runtime: &Handle,
-    settings: Settings,
-) -> Result<(), TlsError> {
-    let before = shared.upstreams.load();
-    let upstreams = Upstreams::new(&settings, sockets, Some(&before), runtime)?;
-    for key in waits_for_restart(&shared.settings.load(), &settings) {
-        tracing::warn!(key, "this change takes effect at the next start");
+/// How long reading a configuration, and the files that it names, may take.
+const READING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Readings that may hang at a time; no more are begun.
+const HANGING_READINGS: usize = 4;
+
+/// Reads the configuration of a server again.
+pub(super) struct Reloader {
+    pub(super) shared: Arc<Shared<TcpNetwork>>,
+    pub(super) sockets: Vec<SocketAddr>,
+    pub(super) runtime: Handle,
+    pub(super) health: Arc<Health>,
+    /// `None`: there are mistakes, which have been shown.
+    pub(super) read: Arc<dyn Fn() -> Option<Settings> + Send + Sync>,
+    pub(super) readings: Readings,
+}
+
+/// What has been read, or why it cannot be used.
+type Read = Option<Result<(Settings, TlsFiles), TlsError>>;
+
+impl Reloader {
+    /// Reads it, puts it in force, and says what came of it.
+    pub(super) async fn reload(self: Arc<Self>) {
+        self.health.reloading();
+        let outcome = Arc::clone(&self).try_reload().await;
+        self.shared.metrics.reloads().count(outcome);
+        self.health.reloaded(match outcome {
+            Reload::Applied => Ok(()),
+            Reload::Refused => Err("the new configuration has mistakes and is not in force"),
+            Reload::TimedOut => Err("the new configuration could not be read and is not in force"),
+        });
     }
-    shared.upstreams.store(Arc::new(upstreams));
-    shared.settings.store(Arc::new(settings));
-    Ok(())
+
+    async fn try_reload(self: Arc<Self>) -> Reload {
+        let read = Arc::clone(&self.read);
+        let reading = self.readings.read(move || -> Read {
+            let settings = read()?;
+            let files = TlsFiles::read(&settings);
+            Some(files.map(|files| (settings, files)))
+        });
+        match reading.await {
+            Ok(Some(Ok((settings, files)))) => {
+                // Snapshot files may be read, and much may be dropped: no work for a runtime.
+                let applying = move || self.apply(settings, files);
+                if tokio::task::spawn_blocking(applying).await.is_err() {
+                    tracing::error!(
+                        "putting the configuration in force failed by a fault of Osprey's"
+                    );
+                    return Reload::Refused;
+                }
+                tracing::info!("the configuration was read again and is in force");
+                Reload::Applied
+            }
+            Ok(Some(Err(error))) => {
+                tracing::error!(%error, "the new configuration is not in force");
+                Reload::Refused
+            }
+            Ok(None) => {
+                tracing::error!("the new configuration has mistakes and is not in force");
+                Reload::Refused
+            }
+            Err(error) => {
+                tracing::error!(%error, "the new configuration is not in force");
+                Reload::TimedOut
+            }
+        }
+    }
+
+    /// Puts other settings in force: sessions that begin from now on have them. Those that are open
+    /// keep what they began with, but for what is known of their upstream, if it is still the same.
+    /// What only a restart can change is named by a warning.
+    fn apply(&self, settings: Settings, files: TlsFiles) {
+        let shared = &self.shared;
+        let before = shared.upstreams.load();
+        let (sockets, runtime) = (&self.sockets, &self.runtime);
+        let upstreams = Upstreams::new(&settings, files, sockets, Some(&before), runtime);
+        for key in waits_for_restart(&shared.settings.load(), &settings) {
+            tracing::warn!(key, "this change takes effect at the next start");
+        }
+        shared.upstreams.store(Arc::new(upstreams));
+        shared.settings.store(Arc::new(settings));
+    }
+}
+
+/// Why nothing was read.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unread {
+    /// A file does not answer.
+    #[error(
+        "reading it, or a file that it names, takes longer than {}; it is given up",
+        show_duration(READING_TIMEOUT)
+    )]
+    TimedOut,
+    /// Too many files did not answer.
+    #[error("{HANGING_READINGS} readings that were given up still hang; no other one is begun")]
+    Hanging,
+    /// No thread, or a fault of Osprey's own.
+    #[error("the thread that reads it could not start, or failed")]
+    Failed,
+}
+
+/// The readings that are under way, those that were given up included.
+#[derive(Default)]
+pub(super) struct Readings(Arc<()>);
+
+impl Readings {
+    /// Calls `read` on a thread of its own. What comes after [`READING_TIMEOUT`] is thrown away.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Unread> {
+        if Arc::strong_count(&self.0) > HANGING_READINGS {
+            return Err(Unread::Hanging);
+        }
+        let under_way = Arc::clone(&self.0);
+        let (sender, outcome) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("osprey-reload".into());
+        let started = thread.spawn(move || {
+            let outcome = read();
+            drop(under_way);
+            // Whoever asked may have given it up.
+            let _ = sender.send(outcome);
+        });
+        if started.is_err() {
+            return Err(Unread::Failed);
+        }
+        match timeout(READING_TIMEOUT, outcome).await {
+            Ok(read) => read.map_err(|_| Unread::Failed),
+            Err(_) => Err(Unread::TimedOut),
+        }
+    }
 }
 
 /// The keys that differ and that a running process cannot change.
@@ -59,8 +177,35 @@ fn waits_for_restart(before: &Settings, after: &Settings) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
     use crate::config::Language;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reading_that_hangs_is_given_up_and_only_so_many_are_begun() {
+        let readings = Readings::default();
+        let mut stuck = Vec::new();
+        for _ in 0..HANGING_READINGS {
+            let (release, released) = mpsc::channel::<()>();
+            stuck.push(release);
+            let read = readings.read(move || released.recv().is_ok());
+            assert_eq!(read.await, Err(Unread::TimedOut));
+        }
+        assert_eq!(readings.read(|| ()).await, Err(Unread::Hanging));
+        drop(stuck);
+        while readings.read(|| ()).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reading_that_fails_is_no_end() {
+        let readings = Readings::default();
+        let failing = readings.read(|| panic!("a fault of Osprey's"));
+        assert_eq!(failing.await, Err::<(), _>(Unread::Failed));
+        assert_eq!(readings.read(|| 1).await, Ok(1));
+    }
 
     #[test]
     fn only_what_a_restart_changes_is_said_to_wait_for_one() {

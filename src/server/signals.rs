@@ -1,33 +1,59 @@
-//! The signals: SIGTERM and SIGINT end the process, SIGHUP has it read its configuration again.
+//! The signals: SIGTERM and SIGINT end the process, a second one in a hurry; SIGHUP has it read its
+//! configuration again.
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
-/// A future that ends at the first SIGTERM or SIGINT. This must be called within a runtime.
-pub(super) fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
-        tracing::info!(signal = name, "shutting down");
-    })
+/// The signals that end the process, as they come.
+pub(super) struct Endings(watch::Receiver<u32>);
+
+impl Endings {
+    /// Counts SIGTERM and SIGINT from now on. Must be called within a runtime.
+    pub(super) fn listen() -> std::io::Result<Self> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let (count, counted) = watch::channel(0);
+        tokio::spawn(async move {
+            loop {
+                let name = tokio::select! {
+                    _ = terminate.recv() => "SIGTERM",
+                    _ = interrupt.recv() => "SIGINT",
+                };
+                count.send_modify(|count| *count += 1);
+                if *count.borrow() == 1 {
+                    tracing::info!(signal = name, "shutting down");
+                } else {
+                    tracing::info!(signal = name, "shutting down now");
+                }
+            }
+        });
+        Ok(Self(counted))
+    }
+
+    /// Resolves once `count` of them have come.
+    pub(super) fn have_come(&self, count: u32) -> impl Future<Output = ()> + Send + 'static {
+        let mut counted = self.0.clone();
+        async move {
+            if counted
+                .wait_for(|have_come| *have_come >= count)
+                .await
+                .is_err()
+            {
+                // Nobody listens any more, so that none comes.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
 }
 
-/// Calls `reload` at every SIGHUP, on a thread that may wait: it reads files, which may be far away
-/// or not answer. Must be called within a runtime.
-pub(super) fn on_hangup(
-    reload: impl Fn() + Send + Sync + 'static,
+/// Awaits `reload` at every SIGHUP, one at a time. Must be called within a runtime.
+pub(super) fn on_hangup<F: Future<Output = ()> + Send>(
+    reload: impl Fn() -> F + Send + 'static,
 ) -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
     let mut hangup = signal(SignalKind::hangup())?;
-    let reload = std::sync::Arc::new(reload);
     Ok(async move {
         while hangup.recv().await.is_some() {
-            let reload = std::sync::Arc::clone(&reload);
-            if tokio::task::spawn_blocking(move || reload()).await.is_err() {
-                tracing::error!("reading the configuration again failed by a fault of Osprey's");
-            }
+            reload().await;
         }
     })
 }

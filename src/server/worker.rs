@@ -13,6 +13,8 @@ use crate::net::{Tcp, TcpNetwork};
 use crate::session::{self, Accepted, Context, Place, Shared};
 use crate::upstream::{Listener, socket_options};
 
+use super::watchdog::Watchdog;
+
 /// Connections on their way to a worker: it is woken for the first one, and takes all.
 const ON_THEIR_WAY: usize = 64;
 
@@ -41,8 +43,11 @@ pub(super) struct Workers(Vec<Worker>);
 pub(super) struct Threads(Vec<(JoinHandle<()>, oneshot::Sender<()>)>);
 
 impl Workers {
-    /// Starts one thread per configured worker.
-    pub(super) fn start(shared: &Arc<Shared<TcpNetwork>>) -> std::io::Result<(Self, Threads)> {
+    /// Starts one thread per configured worker; a watchdog hears of each that it goes on.
+    pub(super) fn start(
+        shared: &Arc<Shared<TcpNetwork>>,
+        watchdog: Option<&Watchdog>,
+    ) -> std::io::Result<(Self, Threads)> {
         let count = shared.metrics.shards().len();
         let mut workers = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
@@ -53,11 +58,15 @@ impl Workers {
                 shared: Arc::clone(shared),
                 worker,
             });
+            let beat = watchdog.map(|watchdog| watchdog.beat(worker));
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let thread = std::thread::Builder::new()
                 .name(format!("osprey-worker-{worker}"))
                 .spawn(move || {
                     runtime.block_on(async {
+                        if let Some(beat) = beat {
+                            tokio::spawn(beat);
+                        }
                         tokio::select! {
                             () = take_on(receiver, context) => {}
                             _ = stopped => {}

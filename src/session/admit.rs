@@ -82,6 +82,7 @@ pub(super) async fn admit<N: Network>(
                 client,
                 startup,
                 upstream: Arc::clone(upstream),
+                passed_on: Vec::new(),
             },
             peer,
             user,

@@ -10,6 +10,7 @@ use crate::config::Settings;
 use crate::core::Core;
 use crate::net::{Network, Stream};
 use crate::observe::metrics::CloseReason;
+use crate::observe::secrets;
 
 use super::admission::Place;
 use super::admit::{Admitted, Seats};
@@ -51,15 +52,22 @@ pub(super) async fn begin<N: Network>(
             .collect();
         Ok((logged_in, seats?))
     });
+    let secrets = login.secrets();
     let Login {
         mut client,
         startup,
         ..
     } = login;
+    let who = Who {
+        peer,
+        user: &user,
+        database: &database,
+        secrets: &secrets,
+    };
     let (mut logged_in, seats) = match taken {
         Ok(taken) => taken,
         Err(refusal) => {
-            return Err(login_failed(client, &refusal, (peer, &user, &database), context).await);
+            return Err(login_failed(client, &refusal, &who, context).await);
         }
     };
     drop(place);
@@ -88,7 +96,7 @@ pub(super) async fn begin<N: Network>(
         );
         if let Err(refusal) = Box::pin(reading).await {
             let _ = timeout(limit, logged_in.server.shut_down()).await;
-            return Err(login_failed(client, &refusal, (peer, &user, &database), context).await);
+            return Err(login_failed(client, &refusal, &who, context).await);
         }
     }
     let names = world.ready(view).await;
@@ -104,31 +112,48 @@ pub(super) async fn begin<N: Network>(
     Ok((running, seats))
 }
 
+/// Whose login it is, for the log.
+struct Who<'s> {
+    peer: SocketAddr,
+    user: &'s str,
+    database: &'s str,
+    /// What may not be logged.
+    secrets: &'s [String],
+}
+
 async fn login_failed<N: Network>(
     client: Stream<N::Transport>,
     refusal: &Refusal,
-    (peer, user, database): (SocketAddr, &str, &str),
+    who: &Who<'_>,
     context: &Context<N>,
 ) -> CloseReason {
     let shard = context.shard();
+    let Who {
+        peer,
+        user,
+        database,
+        secrets,
+    } = who;
+    let text = refusal.to_string();
+    let why = secrets::hide(&text, secrets);
     match refusal {
         Refusal::Gone | Refusal::Io(_) | Refusal::Handshake(_) | Refusal::NoStartup(_) => {
-            tracing::debug!(%peer, user, database, %refusal, "no session");
+            tracing::debug!(%peer, user, database, refusal = %why, "no session");
         }
-        Refusal::NoBinding => tracing::info!(%peer, user, database, %refusal, "no session"),
+        Refusal::NoBinding => tracing::info!(%peer, user, database, refusal = %why, "no session"),
         Refusal::Full { limit, .. } => {
             shard.sessions_refused.inc(limit.name());
-            tracing::warn!(%peer, user, database, %refusal, "no session");
+            tracing::warn!(%peer, user, database, refusal = %why, "no session");
         }
         Refusal::Refused(_) | Refusal::Own { .. } => {
             shard.login_failures.inc();
-            tracing::warn!(%peer, user, database, %refusal, "no session");
+            tracing::warn!(%peer, user, database, refusal = %why, "no session");
         }
         Refusal::Protocol(_)
         | Refusal::ShuttingDown
         | Refusal::TimedOut(_)
         | Refusal::Unreachable(_) => {
-            tracing::warn!(%peer, user, database, %refusal, "no session");
+            tracing::warn!(%peer, user, database, refusal = %why, "no session");
         }
     }
     refuse(client, refusal).await;

@@ -19,6 +19,7 @@ use crate::catalog::ask::{Ask, Row, Unanswered};
 use crate::catalog::{Failure, ReadError, read};
 use crate::config::Settings;
 use crate::net::{Network, Stream};
+use crate::observe::secrets;
 use crate::protection::knowledge::BorrowedReading;
 use crate::wire::backend::{ErrorFields, Status, tag};
 use crate::wire::{HEADER, Header, compose};
@@ -186,6 +187,7 @@ impl<N: Network> Borrowed<'_, N> {
     /// The session is over: says why.
     fn lost(&mut self, answer: Answer, error: &io::Error) -> Unanswered {
         let reason = answer.fatal.clone().unwrap_or_else(|| error.to_string());
+        let reason = secrets::hide(&reason, &[]).into_owned();
         self.ended = Some(match answer.fatal {
             // The FATAL itself is among what the client is sent.
             Some(message) => Refusal::Refused(message),

@@ -17,7 +17,7 @@ use crate::net::endpoint::{Connected, Security};
 use crate::net::{Network, Stream, Transport};
 use crate::upstream::Upstream;
 use crate::wire::backend::{ErrorFields, tag};
-use crate::wire::startup::MAX_AUTHENTICATION;
+use crate::wire::startup::{MAX_AUTHENTICATION, Startup};
 use crate::wire::{HEADER, Header, compose, frontend};
 
 use super::context::Context;
@@ -29,11 +29,32 @@ use super::scram;
 /// Bytes of a ReadyForQuery.
 pub(super) const READY_FOR_QUERY: usize = HEADER + 1;
 
+/// Shorter values of options are words such as `off`, which may stand in any message.
+const SHORTEST_TOKEN: usize = 8;
+
 /// A client whose upstream is known, on its way in.
 pub(super) struct Login<T> {
     pub(super) client: Stream<T>,
     pub(super) startup: StartupPacket,
     pub(super) upstream: Arc<Upstream>,
+    /// The authentication message that was passed on last: what the server says of it may not be
+    /// logged.
+    pub(super) passed_on: Vec<u8>,
+}
+
+impl<T> Login<T> {
+    /// What a server may quote that its client meant for it alone: values in `options`, among which
+    /// tokens are, and the password.
+    pub(super) fn secrets(&self) -> Vec<String> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let options = self.startup.view().map(Startup::options);
+        let values = options.into_iter().flatten().filter_map(|word| {
+            let value = text(&word).split_once('=')?.1.to_owned();
+            (value.len() >= SHORTEST_TOKEN).then_some(value)
+        });
+        let password = self.passed_on.strip_suffix(&[0]).unwrap_or_default();
+        values.chain([text(password)]).collect()
+    }
 }
 
 /// Both connections after a login, and what was read ahead.
@@ -260,6 +281,7 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
         }
         let message = &self.from_client[..frame];
         self.server.send(message).await.map_err(Refusal::lost)?;
+        self.login.passed_on = message[HEADER..].to_vec();
         self.from_client.drain(..frame);
         Ok(())
     }

@@ -7,48 +7,88 @@ use tokio::runtime::Handle;
 
 use super::instance::Upstream;
 use super::listener::Listener;
-use crate::config::{self, Keys, Settings};
+use crate::config::{self, Keys, Settings, certificate_expiry};
 use crate::net::tls::TlsError;
 use crate::net::{Endpoint, SocketOptions};
+use crate::observe::{Certificate, ShownTo};
 
-/// Every upstream that is configured, and every listener, as the settings of one moment say.
-pub struct Upstreams {
-    upstreams: Vec<Arc<Upstream>>,
-    /// By the number of the socket that the server listens on.
-    listeners: Vec<Arc<Listener>>,
+/// What the TLS files of some settings hold. To read them may take as long as the file system likes.
+pub struct TlsFiles {
+    /// For each upstream of the settings.
+    endpoints: Vec<Arc<Endpoint>>,
+    /// For each listener.
+    certificates: Vec<Option<Arc<rustls::ServerConfig>>>,
+    expiries: Vec<Certificate>,
 }
 
-impl Upstreams {
-    /// What `settings` say, for sockets bound to the addresses `sockets`. What `before` had is kept
-    /// where it is the same (see [`Upstream`]); a socket whose address is configured no more keeps
-    /// its listener, since only a restart can close it.
+impl TlsFiles {
+    /// Reads them.
     ///
     /// # Errors
     ///
-    /// A TLS file cannot be used; then nothing has changed.
-    pub fn new(
-        settings: &Settings,
-        sockets: &[SocketAddr],
-        before: Option<&Self>,
-        runtime: &Handle,
-    ) -> Result<Self, TlsError> {
-        // Everything that can fail comes first, so that a failure changes nothing.
+    /// One of them cannot be used.
+    pub fn read(settings: &Settings) -> Result<Self, TlsError> {
         let options = socket_options(settings);
         let endpoints = settings
             .upstreams
             .iter()
             .map(|upstream| Endpoint::new(upstream, options).map(Arc::new))
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<_, _>>()?;
         let certificates = settings
             .listeners
             .iter()
             .map(Listener::tls)
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            endpoints,
+            certificates,
+            expiries: expiries(settings).collect(),
+        })
+    }
+}
 
+/// When the certificates expire that are shown to clients and upstreams.
+fn expiries(settings: &Settings) -> impl Iterator<Item = Certificate> {
+    let listeners = settings.listeners.iter().filter_map(|listener| {
+        Some(Certificate {
+            shown_to: ShownTo::Clients,
+            name: listener.addresses.first()?.to_string(),
+            expires: certificate_expiry(&listener.tls.as_ref()?.certificate)?,
+        })
+    });
+    let upstreams = settings.upstreams.iter().filter_map(|upstream| {
+        Some(Certificate {
+            shown_to: ShownTo::Upstream,
+            name: upstream.name.clone(),
+            expires: certificate_expiry(upstream.tls.certificate.as_ref()?)?,
+        })
+    });
+    listeners.chain(upstreams)
+}
+
+/// Every upstream that is configured, and every listener, as the settings of one moment say.
+pub struct Upstreams {
+    all: Vec<Arc<Upstream>>,
+    /// By the number of the socket that the server listens on.
+    listeners: Vec<Arc<Listener>>,
+    certificates: Vec<Certificate>,
+}
+
+impl Upstreams {
+    /// What `settings` and their `files` say, for sockets bound to the addresses `sockets`. What
+    /// `before` had is kept where it is the same (see [`Upstream`]); a socket whose address is
+    /// configured no more keeps its listener, since only a restart can close it.
+    pub fn new(
+        settings: &Settings,
+        files: TlsFiles,
+        sockets: &[SocketAddr],
+        before: Option<&Self>,
+        runtime: &Handle,
+    ) -> Self {
         let upstreams: Vec<_> = settings
             .upstreams
             .iter()
-            .zip(endpoints)
+            .zip(files.endpoints)
             .map(|(upstream, endpoint)| {
                 let before = before.and_then(|before| before.named(&upstream.name));
                 let keys = keys_of(upstream, &settings.keys);
@@ -58,7 +98,7 @@ impl Upstreams {
                 ))
             })
             .collect();
-        for old in before.into_iter().flat_map(|before| &before.upstreams) {
+        for old in before.into_iter().flat_map(|before| &before.all) {
             let goes_on = upstreams
                 .iter()
                 .any(|new| Arc::ptr_eq(new.knowledge(), old.knowledge()));
@@ -69,7 +109,7 @@ impl Upstreams {
         let configured: Vec<_> = settings
             .listeners
             .iter()
-            .zip(certificates)
+            .zip(files.certificates)
             .map(|(listener, tls)| Arc::new(Listener::new(listener, tls, &upstreams)))
             .collect();
         let listeners = assign(sockets, settings)
@@ -80,15 +120,21 @@ impl Upstreams {
                 None => before.map(|before| before.listeners[socket].led_anew(&upstreams)),
             })
             .collect();
-        Ok(Self {
-            upstreams,
+        Self {
+            all: upstreams,
             listeners,
-        })
+            certificates: files.expiries,
+        }
+    }
+
+    /// The certificates that are shown to clients and upstreams.
+    pub fn certificates(&self) -> &[Certificate] {
+        &self.certificates
     }
 
     /// All of them, in the order of the settings.
     pub fn all(&self) -> &[Arc<Upstream>] {
-        &self.upstreams
+        &self.all
     }
 
     /// The listener of a socket, by the number that it has among all.
@@ -97,9 +143,7 @@ impl Upstreams {
     }
 
     fn named(&self, name: &str) -> Option<&Arc<Upstream>> {
-        self.upstreams
-            .iter()
-            .find(|upstream| upstream.name() == name)
+        self.all.iter().find(|upstream| upstream.name() == name)
     }
 }
 

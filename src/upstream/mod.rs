@@ -12,4 +12,4 @@ mod proven;
 
 pub use instance::Upstream;
 pub use listener::Listener;
-pub use map::{Upstreams, socket_options};
+pub use map::{TlsFiles, Upstreams, socket_options};

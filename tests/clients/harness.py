@@ -387,6 +387,8 @@ class Osprey:
         self.metrics_port = free_port()
         self.log_lines = []
         self.process = None
+        # Descriptors that it is given besides the usual ones.
+        self.pass_fds = ()
         self.config = config
         self.command = [osprey_binary(), "serve"]
         if config is not None:
@@ -424,6 +426,7 @@ class Osprey:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            pass_fds=self.pass_fds,
         )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()

@@ -198,6 +198,38 @@ def test_server_that_takes_too_long_to_log_in(tmp_path, clients):
         assert code == "57014" and text.endswith("Osprey's limits.login_timeout is 1s")
 
 
+@pytest.mark.parametrize("odd", [False, True])
+def test_file_descriptors_run_out(tmp_path, odd):
+    """What the client is told is which limit, and not that the upstream is not up. A session takes two:
+    with one more open, it is the second that is missing."""
+    conftest.need_osprey()
+    server = rawpg.Played()
+    config = tmp_path / "osprey.toml"
+    config.write_text(PLAYED)
+    osprey = harness.Osprey(server.port, config=config)
+    osprey.command = ["prlimit", "--nofile=64:64", *osprey.command]
+    with server, osprey, contextlib.ExitStack() as stack:
+        if odd:
+            stack.enter_context(silent(osprey))
+        for _ in range(64):
+            client = stack.enter_context(rawpg.Client("127.0.0.1", osprey.port, timeout=3))
+            try:
+                client.start_up(user="app", database="any")
+                messages = client.until_ready()
+            except TimeoutError:
+                # It could not even be accepted.
+                break
+            if rawpg.kinds(messages)[-1:] != "Z":
+                fields = rawpg.error_fields(messages[-1][1])
+                assert fields["C"] == "08006", fields
+                assert "may open no more files" in fields["M"], fields
+                assert "LimitNOFILE" in fields["H"] and "not up" not in fields["H"], fields
+                break
+        else:
+            raise AssertionError("there were enough")
+    assert "LimitNOFILE" in osprey.log() or "no more files" in osprey.log()
+
+
 # Connections that have not said what they want.
 
 

@@ -139,3 +139,15 @@ def test_chinese(cluster, database, tmp_path):
         with pytest.raises(psycopg.errors.InternalError_, match="加密") as caught:
             read(osprey.endpoint(database))
     assert caught.value.diag.message_detail.startswith("Osprey OSP-1001，文档：")
+
+
+def test_what_was_learned_last_outlives_the_process(cluster, database, tmp_path):
+    """The snapshot file is written a second after a lesson, and at the end."""
+    conftest.need_osprey()
+    snapshot = tmp_path / "keys.json"
+    config = tmp_path / "osprey.toml"
+    config.write_text(f'[catalog]\nborrow = false\n[keys]\nsnapshot = "{snapshot}"\n')
+    with harness.Osprey(cluster.port, config=config) as osprey:
+        assert read(osprey.endpoint(database)) == (1000,)
+        assert osprey.stop() == 0
+    assert "finance_byok" in snapshot.read_text()

@@ -7,6 +7,7 @@ import psycopg
 
 import conftest
 import harness
+import rawpg
 
 
 def total(samples, family):
@@ -54,6 +55,15 @@ def test_own_time_is_not_the_servers(cluster, osprey, database):
     with osprey.endpoint(database).connect() as connection:
         connection.execute("SELECT pg_sleep(1.5)")
     assert total(osprey.scrape(), "osprey_own_seconds_sum") - before < 1
+
+
+def test_an_injection_in_front_of_a_named_parse_is_counted(through_osprey, osprey):
+    """Also while nothing protected has run yet."""
+    injections = "osprey_injections_total"
+    with rawpg.Client.logged_in(through_osprey) as client:
+        before = osprey.metric(injections)
+        client.ask(rawpg.parse("s", "SELECT count(*) FROM salaries") + rawpg.SYNC)
+        assert osprey.metric(injections) == before + 1
 
 
 def test_health(osprey):

@@ -1,10 +1,12 @@
 """SIGHUP: the configuration is read again, and no session notices."""
 
+import os
 import shutil
 import signal
 import socket
 import ssl
 import struct
+import urllib.request
 
 import psycopg
 import pytest
@@ -116,3 +118,32 @@ def test_language_of_messages(reloadable, database, tmp_path):
     config.write_text(text + '\n[observe]\nlog_format = "json"\n')
     hang_up(osprey, "read again and is in force")
     assert "next start" in osprey.log()[before:]
+
+
+def test_a_file_that_hangs_holds_nobody_up(reloadable, database, tmp_path):
+    """As a named pipe or a file server may: whatever comes of it, sessions and probes go on."""
+    osprey = reloadable
+    config = tmp_path / "osprey.toml"
+    text = config.read_text()
+    config.unlink()
+    os.mkfifo(config)
+    osprey.process.send_signal(signal.SIGHUP)
+    address = f"http://127.0.0.1:{osprey.metrics_port}/readyz"
+    for _ in range(3):
+        with osprey.endpoint(database).connect(connect_timeout=5) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        with urllib.request.urlopen(address, timeout=5) as response:
+            assert response.status == 200
+    outcome = "osprey_config_reloads_total"
+    assert osprey.metric(outcome) == 0
+    harness.wait_for(lambda: "takes longer than 10s" in osprey.log(), "the log to say so")
+    assert osprey.metric(outcome, outcome="timed_out") == 1
+    assert osprey.metric("osprey_config_last_reload_successful") == 0
+    # The one that was given up takes this, and nothing comes of it.
+    with open(config, "w") as pipe:
+        pipe.write("[route]\nscope = 'statement'\n")
+    config.unlink()
+    config.write_text(text)
+    hang_up(osprey, "read again and is in force")
+    assert osprey.metric(outcome, outcome="applied") == 1
+    assert osprey.metric("osprey_config_last_reload_successful") == 1

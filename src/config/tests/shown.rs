@@ -244,7 +244,7 @@ prop_compose! {
         workers in 1usize..64,
         quotas in any::<[(u16, Option<u16>); 3]>(),
         counts in [1usize..1000, 1..1000],
-        times in [seconds(), seconds(), seconds()],
+        times in [seconds(), seconds(), seconds(), seconds()],
         tcp in [proptest::option::of(1u64..32_000), proptest::option::of(1u64..32_000)],
         inspect_bytes in 1usize..1 << 30,
         cancel_orphans in any::<bool>(),
@@ -253,7 +253,7 @@ prop_compose! {
             total: 1 + usize::from(total),
             per_address: per_address.map(|count| 1 + usize::from(count)),
         });
-        let [greeting_timeout, login_timeout, drain_timeout] = times;
+        let [greeting_timeout, login_timeout, pre_drain_delay, drain_timeout] = times;
         let [tcp_keepalive, tcp_user_timeout] = tcp.map(|time| time.map(Duration::from_secs));
         Limits {
             workers,
@@ -264,6 +264,7 @@ prop_compose! {
             unknown_cancels_per_second: counts[1],
             greeting_timeout,
             login_timeout,
+            pre_drain_delay,
             drain_timeout,
             inspect_bytes,
             cancel_orphans,

@@ -8,10 +8,11 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 use super::{Entry, Inner, KeyCache};
 use crate::config::Keys;
@@ -73,6 +74,15 @@ enum StateText {
 #[derive(Serialize, Deserialize)]
 struct State(#[serde(with = "StateText")] KeyState);
 
+/// What has become of the file.
+#[derive(Default)]
+pub(super) struct Keeping {
+    /// What it is about; nothing: it is not kept.
+    upstream: OnceLock<String>,
+    /// The number of the change that it was written after.
+    written: Mutex<u64>,
+}
+
 impl KeyCache {
     /// Takes in the records of `[keys] snapshot`, if there is such a file, and keeps it up to date
     /// from now on for as long as the cache lives. `upstream` is what it must be about.
@@ -84,17 +94,24 @@ impl KeyCache {
                 Err(why) => set_aside(path, &why),
             }
         }
+        // It is kept once, whatever the settings become later.
+        let _ = self.0.keeping.upstream.set(upstream);
         let mut landings = self.0.landings.subscribe();
         let cache = Arc::downgrade(&self.0);
         self.0.runtime.spawn(async move {
             while landings.changed().await.is_ok() {
                 tokio::time::sleep(DELAY).await;
                 landings.mark_unchanged();
-                if !write(&cache, &upstream).await {
-                    return;
-                }
+                let Some(inner) = cache.upgrade() else { return };
+                write(&inner).await;
             }
         });
+    }
+
+    /// Writes what has not been written yet: for the end of the process, which does not wait for
+    /// the next time.
+    pub async fn save(&self) {
+        write(&self.0).await;
     }
 
     /// Enters records looked up before this process: as old as they say, so that a fresh one is not
@@ -123,38 +140,44 @@ impl KeyCache {
     }
 }
 
-/// False once the cache is gone.
-async fn write(cache: &Weak<Inner>, upstream: &str) -> bool {
-    let Some(inner) = cache.upgrade() else {
-        return false;
-    };
+/// Writes the file, unless it has everything; one at a time.
+async fn write(inner: &Inner) {
+    let mut written = inner.keeping.written.lock().await;
     let settings = inner.settings.load_full();
-    let Some(path) = settings.snapshot.clone() else {
-        return true;
+    let (Some(path), Some(upstream)) = (settings.snapshot.clone(), inner.keeping.upstream.get())
+    else {
+        return;
     };
+    let landed = *inner.landings.borrow();
+    if *written == landed {
+        return;
+    }
     let records = inner.entries.iter().filter_map(|entry| {
         let record = &entry.known.as_ref()?.record;
         // The configuration itself is at hand after a restart.
         (record.origin != Origin::Configured).then(|| keep(record))
     });
     let mut records: Vec<Kept> = records.collect();
-    drop(inner);
     records.sort_unstable_by(|a, b| a.project.cmp(&b.project));
     let file = File {
         format: FORMAT.into(),
         version: VERSION,
-        upstream: upstream.to_owned(),
+        upstream: upstream.clone(),
         region: region(&settings),
         records,
     };
-    let written = tokio::task::spawn_blocking({
+    let outcome = tokio::task::spawn_blocking({
         let path = path.clone();
         move || replace(&path, &serde_json::to_vec_pretty(&file)?)
     });
-    if let Ok(Err(error)) = written.await {
-        tracing::warn!(path = %path.display(), %error, "cannot write keys.snapshot");
+    match outcome.await {
+        Ok(Ok(())) => *written = landed,
+        Ok(Err(error)) => {
+            tracing::warn!(path = %path.display(), %error, "cannot write keys.snapshot");
+        }
+        // A fault of Osprey's own has said so itself.
+        Err(_) => {}
     }
-    true
 }
 
 fn region(settings: &Keys) -> Option<String> {

@@ -1,8 +1,10 @@
 //! What a scrape shows of what was counted.
 
+use std::time::SystemTime;
+
 use super::*;
 use crate::observe::metrics::{CloseReason, Injection, Protocol};
-use crate::observe::sources::{MeasuredDatabase, OpenConnections};
+use crate::observe::sources::{Certificate, MeasuredDatabase, OpenConnections, ShownTo};
 
 /// Metrics with every family filled.
 pub(crate) fn filled() -> Metrics {
@@ -26,6 +28,7 @@ pub(crate) fn filled() -> Metrics {
                 upstream: "default".into(),
                 name: "say \"dw\"\\\n".into(),
                 snapshot_age: Some(Duration::from_millis(1500)),
+                overdue: Some(Duration::ZERO),
                 protected_relations: 7,
                 ..MeasuredDatabase::default()
             },
@@ -39,6 +42,11 @@ pub(crate) fn filled() -> Metrics {
             sessions: 4,
             ..OpenConnections::default()
         },
+        certificates: vec![Certificate {
+            shown_to: ShownTo::Clients,
+            name: "127.0.0.1:6432".into(),
+            expires: SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000),
+        }],
         ..Measured::default()
     });
     metrics
@@ -80,6 +88,14 @@ fn shards_are_summed() {
         value(&text, "osprey_key_cache_requests_total{outcome=\"hit\"}"),
         "40"
     );
+}
+
+#[test]
+fn a_certificates_end_is_told_in_seconds_since_the_epoch() {
+    let text = filled().render().unwrap();
+    let sample = "osprey_tls_certificate_expiry_timestamp_seconds\
+                  {certificate=\"listener\",name=\"127.0.0.1:6432\"}";
+    assert_eq!(value(&text, sample), "2000000000");
 }
 
 #[test]

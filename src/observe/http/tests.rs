@@ -1,11 +1,17 @@
 //! The HTTP endpoint, spoken to over a socket.
 
+use std::net::SocketAddr;
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
-async fn start() -> (std::net::SocketAddr, Arc<Health>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+fn start() -> (SocketAddr, Arc<Health>) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    // What it accepts has as little room.
+    socket.set_send_buffer_size(1).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1024).unwrap();
     let address = listener.local_addr().unwrap();
     let health = Arc::new(Health::default());
     let metrics = Arc::new(Metrics::new(1, [], []));
@@ -19,7 +25,7 @@ async fn start() -> (std::net::SocketAddr, Arc<Health>) {
 }
 
 /// Status and the whole answer to one request on a connection of its own.
-async fn ask(address: std::net::SocketAddr, method: &str, path: &str) -> (u16, String) {
+async fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!("{method} {path} HTTP/1.1\r\nHost: osprey\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -31,7 +37,7 @@ async fn ask(address: std::net::SocketAddr, method: &str, path: &str) -> (u16, S
 
 #[tokio::test]
 async fn metrics_are_served_as_exposition() {
-    let (address, _) = start().await;
+    let (address, _) = start();
     let (status, text) = ask(address, "GET", "/metrics?x=1").await;
     assert_eq!(status, 200);
     assert!(
@@ -43,7 +49,7 @@ async fn metrics_are_served_as_exposition() {
 
 #[tokio::test]
 async fn probes_follow_the_state() {
-    let (address, health) = start().await;
+    let (address, health) = start();
     assert_eq!(ask(address, "GET", "/healthz").await.0, 200);
     assert_eq!(
         ask(address, "GET", "/readyz").await.0,
@@ -65,7 +71,7 @@ async fn probes_follow_the_state() {
 
 #[tokio::test]
 async fn other_paths_and_methods_are_refused() {
-    let (address, _) = start().await;
+    let (address, _) = start();
     assert_eq!(ask(address, "GET", "/nothing").await.0, 404);
     assert_eq!(ask(address, "POST", "/nothing").await.0, 404);
     let (status, text) = ask(address, "POST", "/metrics").await;
@@ -75,7 +81,7 @@ async fn other_paths_and_methods_are_refused() {
 
 #[tokio::test]
 async fn head_has_the_length_and_no_body() {
-    let (address, _) = start().await;
+    let (address, _) = start();
     let (status, text) = ask(address, "HEAD", "/healthz").await;
     assert_eq!(status, 200);
     assert!(
@@ -86,7 +92,7 @@ async fn head_has_the_length_and_no_body() {
 
 #[tokio::test]
 async fn the_first_page_lists_the_others() {
-    let (address, _) = start().await;
+    let (address, _) = start();
     let (status, text) = ask(address, "GET", "/").await;
     assert_eq!(status, 200);
     assert!(
@@ -97,21 +103,57 @@ async fn the_first_page_lists_the_others() {
     );
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_connection_that_never_asks_is_closed_and_gives_its_place_back() {
-    let (address, _) = start().await;
-    let mut idle = Vec::new();
-    for _ in 0..CONNECTIONS {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream
-            .write_all(b"GET /metrics HTTP/1.1\r\n")
-            .await
-            .unwrap();
-        idle.push(stream);
+/// Connections on which `bytes` were sent, and of which nothing is read; the peer's buffers are as
+/// small as they get.
+async fn who_do_not_read(count: usize, bytes: &[u8], address: SocketAddr) -> Vec<TcpStream> {
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(1).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        streams.push(stream);
     }
-    // The clock stands still except when all tasks wait: then it goes on to the head's deadline.
-    let (status, _) = ask(address, "GET", "/healthz").await;
-    assert_eq!(status, 200);
+    streams
+}
+
+const SCRAPE: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: osprey\r\n\r\n";
+/// Well below every deadline of a connection's.
+const SOON: Duration = Duration::from_secs(3);
+
+#[tokio::test]
+async fn a_health_check_waits_for_nobody() {
+    for bytes in [SCRAPE, b"GET /metrics HTTP/1.1\r\n", b""] {
+        let (address, _) = start();
+        let _others = who_do_not_read(2 * CONNECTIONS, bytes, address).await;
+        let asked = tokio::time::timeout(SOON, ask(address, "GET", "/healthz"));
+        assert_eq!(asked.await.expect("an answer soon").0, 200);
+    }
+}
+
+#[tokio::test]
+async fn scrapes_that_are_not_read_keep_no_place_for_ever() {
+    let (address, _) = start();
+    let mut others = who_do_not_read(LONG_ANSWERS, SCRAPE, address).await;
+    // All of them have been answered, as far as that goes, once this one is.
+    let refused = async { while ask(address, "GET", "/metrics").await.0 != 503 {} };
+    tokio::time::timeout(SOON, refused).await.expect("no place");
+    assert_eq!(ask(address, "GET", "/healthz").await.0, 200);
+    tokio::time::pause();
+    tokio::time::advance(REQUEST_TIMEOUT).await;
+    assert_eq!(ask(address, "GET", "/metrics").await.0, 200);
     let mut rest = Vec::new();
-    idle[0].read_to_end(&mut rest).await.unwrap();
+    // Cut off in the middle, however that shows.
+    let _ = others[0].read_to_end(&mut rest).await;
+    assert!(!String::from_utf8_lossy(&rest).contains("process_start_time_seconds "));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_never_asks_is_closed() {
+    let (address, _) = start();
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    idle.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
+    // The clock stands still except when all tasks wait: then it goes on to the head's deadline.
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).await.unwrap();
 }

@@ -65,6 +65,9 @@ impl DatabaseKnowledge {
         };
         let begun = Instant::now();
         let mut borrowing = self.borrowing();
+        if borrowing.lacks_reading(begun) {
+            self.note_due();
+        }
         if borrowing.is_under_way() || borrowing.due.is_some_and(|due| begun < due) {
             return None;
         }

@@ -44,6 +44,11 @@ impl Borrowing {
         self.changed.is_some()
     }
 
+    /// True if at that time a reading is wanted, or was and failed.
+    pub(super) fn lacks_reading(&self, now: Instant) -> bool {
+        self.failed || self.due.is_none_or(|due| due <= now)
+    }
+
     /// Takes out what a session has read, if one has.
     pub(super) fn take_outcome(&mut self) -> Option<Outcome> {
         self.outcome.take()

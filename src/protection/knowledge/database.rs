@@ -28,10 +28,27 @@ pub struct DatabaseKnowledge {
     ready: watch::Sender<bool>,
     pub(super) signals: Arc<Signals>,
     borrowing: Mutex<Borrowing>,
-    lessons: Mutex<Vec<(Lesson, Option<String>)>>,
+    lessons: Mutex<Lessons>,
     pub(super) counts: DatabaseCounts,
     read_at: Mutex<Option<Instant>>,
+    due: Mutex<Option<Due>>,
     failure: Mutex<Option<ReadError>>,
+}
+
+/// A reading has been due and has not succeeded.
+#[derive(Clone, Copy)]
+struct Due {
+    since: tokio::time::Instant,
+    /// When it was wanted last.
+    until: tokio::time::Instant,
+}
+
+/// What sessions have learned, on its way to the background task.
+#[derive(Default)]
+struct Lessons {
+    waiting: Vec<(Lesson, Option<String>)>,
+    /// The task has taken some and is at it.
+    under_way: bool,
 }
 
 /// Counters of one database, for metrics.
@@ -73,6 +90,7 @@ impl DatabaseKnowledge {
             lessons: Mutex::default(),
             counts: DatabaseCounts::default(),
             read_at: Mutex::default(),
+            due: Mutex::default(),
             failure: Mutex::default(),
             common,
         }
@@ -155,9 +173,10 @@ impl DatabaseKnowledge {
             schema: schema.map(ToOwned::to_owned),
             name: name.to_owned(),
         };
-        let mut lessons = self.lessons.lock().unwrap_or_else(PoisonError::into_inner);
-        if lessons.len() < MAX_WAITING_LESSONS {
-            lessons.push((lesson, project.map(ToOwned::to_owned)));
+        let mut lessons = self.lessons();
+        if lessons.waiting.len() < MAX_WAITING_LESSONS {
+            let project = project.map(ToOwned::to_owned);
+            lessons.waiting.push((lesson, project));
         }
         drop(lessons);
         self.signals.wake.notify_one();
@@ -174,6 +193,22 @@ impl DatabaseKnowledge {
         read_at.map(|at| at.elapsed())
     }
 
+    /// How long a reading of its catalogs has been due and has not succeeded; zero: none is due.
+    /// Where sessions read them, up to the last one that wanted it: while nobody comes, nothing is
+    /// missed. `None`: nobody is to read them.
+    pub fn reading_overdue(&self) -> Option<Duration> {
+        let due = *self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.common.rules.load().reader {
+            CatalogReader::Off | CatalogReader::Retired => None,
+            CatalogReader::Account(_) => {
+                Some(due.map(|due| due.since.elapsed()).unwrap_or_default())
+            }
+            CatalogReader::Sessions { .. } => {
+                Some(due.map(|due| due.until - due.since).unwrap_or_default())
+            }
+        }
+    }
+
     /// What the last reading of its catalogs failed with, if it did.
     pub fn reading_failure(&self) -> Option<ReadError> {
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,9 +222,27 @@ impl DatabaseKnowledge {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes out the lessons that wait, each with the project that the error named.
+    /// True until the background task has taken in every lesson.
+    pub(super) fn has_waiting_lessons(&self) -> bool {
+        let lessons = self.lessons();
+        lessons.under_way || !lessons.waiting.is_empty()
+    }
+
+    /// Takes out the lessons that wait, each with the project that the error named. The background
+    /// task does, and says when it [has taken them in](Self::note_learned).
     pub(super) fn take_lessons(&self) -> Vec<(Lesson, Option<String>)> {
-        std::mem::take(&mut *self.lessons.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut lessons = self.lessons();
+        lessons.under_way = true;
+        std::mem::take(&mut lessons.waiting)
+    }
+
+    /// Notes that the lessons which were taken out have been taken in.
+    pub(super) fn note_learned(&self) {
+        self.lessons().under_way = false;
+    }
+
+    fn lessons(&self) -> MutexGuard<'_, Lessons> {
+        self.lessons.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that a reading of the catalogs has failed.
@@ -201,6 +254,18 @@ impl DatabaseKnowledge {
     pub(super) fn note_reading(&self) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.due.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Notes that a reading of the catalogs is wanted, and has not succeeded yet.
+    pub(super) fn note_due(&self) {
+        let now = tokio::time::Instant::now();
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        due.get_or_insert(Due {
+            since: now,
+            until: now,
+        })
+        .until = now;
     }
 
     /// Swaps in the snapshot that `ingredients` make. Only the background task calls this.

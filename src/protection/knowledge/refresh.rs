@@ -163,6 +163,7 @@ impl Task {
                 return;
             }
         };
+        database.note_due();
         let start = Instant::now();
         let mut reading = std::pin::pin!(service.read(database.name()));
         let outcome = loop {
@@ -347,6 +348,7 @@ impl Task {
                 database.counts.lessons.inc();
             }
         }
+        database.note_learned();
     }
 
     fn forget_oldest_lesson(&mut self) {

@@ -7,6 +7,7 @@ use crate::advice::NotRetried;
 use crate::core::{Event, Tally};
 use crate::net::{Network, Transport};
 use crate::observe::metrics::{Counter, Direction, Injection, Protocol, Shard};
+use crate::observe::secrets;
 use crate::session::context::Context;
 
 impl<T: Transport> Running<T> {
@@ -30,7 +31,7 @@ impl<T: Transport> Running<T> {
                     session,
                     user = self.world.user(),
                     sqlstate,
-                    message,
+                    message = %secrets::hide(&message, &[]),
                     aborted_transaction,
                     "Hologres refused to switch the engine; this session stops trying"
                 );

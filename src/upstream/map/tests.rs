@@ -22,9 +22,18 @@ fn named(name: &str, port: u16) -> config::Upstream {
     upstream
 }
 
+fn of_sockets(
+    settings: &Settings,
+    sockets: &[SocketAddr],
+    before: Option<&Upstreams>,
+) -> Upstreams {
+    let files = TlsFiles::read(settings).unwrap();
+    Upstreams::new(settings, files, sockets, before, &Handle::current())
+}
+
 fn make(settings: &Settings, before: Option<&Upstreams>) -> Upstreams {
     let sockets = settings.listeners[0].addresses.clone();
-    Upstreams::new(settings, &sockets, before, &Handle::current()).unwrap()
+    of_sockets(settings, &sockets, before)
 }
 
 #[tokio::test]
@@ -115,8 +124,7 @@ async fn a_socket_whose_address_is_gone_keeps_its_listener() {
     let before = make(&before_settings, None);
     let mut after_settings = settings(&["one"]);
     after_settings.listeners[0].addresses = vec!["127.0.0.1:7000".parse().unwrap()];
-    let after =
-        Upstreams::new(&after_settings, &sockets, Some(&before), &Handle::current()).unwrap();
+    let after = of_sockets(&after_settings, &sockets, Some(&before));
     let kept = after.listener(0).unwrap();
     let led_to = kept.upstream_of("bi", "dw").unwrap();
     assert!(
@@ -135,4 +143,36 @@ fn each_upstream_keeps_its_key_records_in_a_file_of_its_own() {
         path("prod.eu").to_str(),
         Some("/var/lib/osprey/keys.prod.eu.json")
     );
+}
+
+#[tokio::test]
+async fn the_end_of_every_certificate_is_known() {
+    use std::time::{Duration, SystemTime};
+
+    let directory = tempfile::tempdir().unwrap();
+    // Certificates have whole seconds.
+    let until = SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
+    let (certificate, key) = config::certificate::tests::made(SystemTime::UNIX_EPOCH, until);
+    let [chain, private] = ["a.crt", "a.key"].map(|name| directory.path().join(name));
+    std::fs::write(&chain, certificate).unwrap();
+    std::fs::write(&private, key).unwrap();
+    let mut settings = settings(&["one", "two"]);
+    settings.listeners[0].tls = Some(config::ListenTls {
+        certificate: chain.clone(),
+        key: private.clone(),
+        client_ca: None,
+        required: false,
+    });
+    settings.upstreams[1].tls.certificate = Some(chain);
+    settings.upstreams[1].tls.key = Some(private);
+    let expected = [
+        (ShownTo::Clients, "127.0.0.1:6432"),
+        (ShownTo::Upstream, "two"),
+    ];
+    let expected = expected.map(|(shown_to, name)| Certificate {
+        shown_to,
+        name: name.into(),
+        expires: until,
+    });
+    assert_eq!(make(&settings, None).certificates(), expected);
 }

@@ -130,3 +130,17 @@ async fn a_corrupt_or_foreign_file_is_set_aside() {
         std::fs::remove_file(&aside).unwrap();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_end_does_not_wait_for_the_next_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.json");
+    let cache = kept(&path, "holo:80", LATE).cache;
+    cache.save().await;
+    assert!(!path.exists(), "there is nothing to write");
+    cache.learn("taught");
+    let begun = tokio::time::Instant::now();
+    cache.save().await;
+    assert!(std::fs::read_to_string(&path).unwrap().contains("taught"));
+    assert!(begun.elapsed() < Duration::from_secs(1), "the usual delay");
+}
