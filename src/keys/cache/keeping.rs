@@ -1,4 +1,4 @@
-//! What has become of the file of `[keys] snapshot`. The cache has it, and `kept.rs` keeps it up to date.
+//! What has become of the file of `[keys] snapshot`: a field of the cache, which `kept.rs` goes by.
 
 use std::sync::OnceLock;
 
