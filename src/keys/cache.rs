@@ -5,6 +5,7 @@
 //! No reference into the map is ever held across an await, nor while the map is asked for anything
 //! else.
 
+mod keeping;
 mod kept;
 
 use std::hash::BuildHasher;
@@ -19,6 +20,8 @@ use foldhash::fast::RandomState;
 use futures::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+
+use keeping::Keeping;
 
 use super::entry::{Answer, Entry, Flight, Known, meaning};
 use super::{Clock, Encryption, KeyProvider, KeyRecord, KmsKey, LookupError, Origin};
@@ -89,7 +92,7 @@ struct Inner {
     changes: watch::Sender<u64>,
     /// Moves whenever the records are not what they were, if only newer: for the snapshot file.
     landings: watch::Sender<u64>,
-    keeping: kept::Keeping,
+    keeping: Keeping,
     flights: AtomicU64,
 }
 
@@ -111,7 +114,7 @@ impl KeyCache {
             metrics: KeyMetrics::default(),
             changes: watch::Sender::new(0),
             landings: watch::Sender::new(0),
-            keeping: kept::Keeping::default(),
+            keeping: Keeping::default(),
             flights: AtomicU64::new(0),
         }))
     }

@@ -8,11 +8,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 
 use super::{Entry, Inner, KeyCache};
 use crate::config::Keys;
@@ -73,15 +72,6 @@ enum StateText {
 
 #[derive(Serialize, Deserialize)]
 struct State(#[serde(with = "StateText")] KeyState);
-
-/// What has become of the file.
-#[derive(Default)]
-pub(super) struct Keeping {
-    /// What it is about; nothing: it is not kept.
-    upstream: OnceLock<String>,
-    /// The number of the change that it was written after.
-    written: Mutex<u64>,
-}
 
 impl KeyCache {
     /// Takes in the records of `[keys] snapshot`, if there is such a file, and keeps it up to date
