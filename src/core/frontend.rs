@@ -54,11 +54,13 @@ impl Look<'_> {
 
 /// A Parse carries one statement: what its text may do behind the part that is in hand, it does not
 /// do for another one.
-fn one_statement(decision: &Decision) -> Arc<Decision> {
-    let mut decision = decision.clone();
+fn one_statement(mut decision: Arc<Decision>) -> Arc<Decision> {
     let anything = SessionChange::from(Change::Anything);
-    decision.changes.retain(|change| *change != anything);
-    Arc::new(decision)
+    if decision.changes.contains(&anything) {
+        let decision = Arc::make_mut(&mut decision);
+        decision.changes.retain(|change| *change != anything);
+    }
+    decision
 }
 
 impl Core {
@@ -285,7 +287,7 @@ impl Core {
                     let decision = if whole {
                         decision
                     } else {
-                        one_statement(&decision)
+                        one_statement(decision)
                     };
                     Look::Parse(parse.name, parse.text, whole, decision)
                 }
