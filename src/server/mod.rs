@@ -29,6 +29,15 @@ use crate::upstream::Upstreams;
 use listening::Listening;
 use worker::Workers;
 
+/// The parts of a server that the simulation of the shell runs without sockets, threads and signals.
+#[cfg(test)]
+pub(crate) mod parts {
+    pub(crate) use super::drain;
+    pub(crate) use super::listening::{Acceptor, Listen};
+    pub(crate) use super::reload::apply;
+    pub(crate) use super::worker::{Handed, Workers, take_on};
+}
+
 /// How often a drain looks whether the last session has ended.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 /// How long sessions get to hear that they are ended, once the drain's time is over.
@@ -247,7 +256,7 @@ fn measure(shared: &Shared<TcpNetwork>) -> Knowledge {
     known
 }
 
-async fn drain(shared: &Shared<TcpNetwork>) {
+pub(crate) async fn drain<N>(shared: &Shared<N>) {
     let limit = shared.settings.load().limits.drain_timeout;
     let open = shared.sessions.count();
     tracing::info!(sessions = open, ?limit, "draining");
@@ -264,7 +273,7 @@ async fn drain(shared: &Shared<TcpNetwork>) {
 }
 
 /// True once no session is left; false when `limit` is over.
-async fn wait_for_sessions(shared: &Shared<TcpNetwork>, limit: Duration) -> bool {
+async fn wait_for_sessions<N>(shared: &Shared<N>, limit: Duration) -> bool {
     let gone = async {
         while shared.sessions.count() > 0 {
             tokio::time::sleep(DRAIN_TICK).await;

@@ -17,7 +17,7 @@ use crate::upstream::Upstreams;
 /// # Errors
 ///
 /// A TLS file cannot be used; nothing has changed then.
-pub(super) fn apply<N>(
+pub(crate) fn apply<N>(
     shared: &Shared<N>,
     sockets: &[SocketAddr],
     runtime: &Handle,
