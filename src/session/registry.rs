@@ -75,6 +75,12 @@ impl Registry {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// How many entries and keys there are.
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.open.len(), self.keys.len())
+    }
+
     pub(crate) fn drain(&self) -> Drain {
         match self.draining.load(Ordering::Relaxed) {
             0 => Drain::No,
@@ -86,10 +92,15 @@ impl Registry {
     /// Begins or sharpens the shutdown and wakes every session.
     pub(crate) fn set_drain(&self, drain: Drain) {
         self.draining.store(drain as u8, Ordering::Relaxed);
-        for entry in &self.open {
-            if let Some(waker) = &entry.waker {
-                waker.wake_by_ref();
-            }
+        let mut wakers: Vec<_> = self
+            .open
+            .iter()
+            .filter_map(|entry| Some((*entry.key(), entry.waker.clone()?)))
+            .collect();
+        // In the order in which they came, so that a simulated run can be replayed.
+        wakers.sort_unstable_by_key(|(id, _)| *id);
+        for (_, waker) in wakers {
+            waker.wake();
         }
     }
 

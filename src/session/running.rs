@@ -9,6 +9,8 @@
 //! [`Running::turn`] is a plain function: what can be read and written now is read and written, and
 //! it says what to wait for. [`Running::run`] is the thin future around it.
 
+#[cfg(test)]
+mod check;
 mod report;
 
 use std::pin::Pin;
@@ -167,6 +169,8 @@ impl<T: Transport> Running<T> {
                 let next = self.turn(begun, context);
                 self.spent += begun.elapsed();
                 self.count(context.shard());
+                #[cfg(test)]
+                self.check();
                 match next {
                     Next::End(ending) => return Poll::Ready(ending),
                     Next::Yield => {

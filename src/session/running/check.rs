@@ -1,0 +1,27 @@
+//! What must hold of a running session after each of its turns, looked for under test alone.
+
+use super::Running;
+use crate::net::Transport;
+use crate::net::sizes::{LARGE, SMALL};
+use crate::shell_test::{self, BOUNDED_MEMORY};
+
+impl<T: Transport> Running<T> {
+    /// Called after every turn. The invariants of the core's machines belong here, too.
+    pub(super) fn check(&self) {
+        // A buffer may have been doubled when it was full, and lies beside nothing of its kind.
+        let usual = 2 * LARGE;
+        let ahead = self.grant.as_ref().map_or(0, super::Grant::bytes);
+        let lanes = [
+            ("the client", &self.front, usual.max(ahead + SMALL)),
+            ("the server", &self.back, usual),
+        ];
+        for (source, lane, bound) in lanes {
+            let kept = lane.memory();
+            if kept > bound {
+                shell_test::note(BOUNDED_MEMORY, || {
+                    format!("{kept} bytes are kept for what comes from {source}, {bound} may be")
+                });
+            }
+        }
+    }
+}
