@@ -80,6 +80,7 @@ pub(super) async fn admit<N: Network>(
                 client,
                 startup,
                 upstream: Arc::clone(upstream),
+                in_message: false,
             },
             peer,
             user,

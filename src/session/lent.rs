@@ -64,11 +64,21 @@ pub(super) async fn read<N: Network>(
         for_client: Vec::new(),
         ended: None,
     };
-    let contents = read::contents(&mut lent, loan.servers()).await;
+    let contents = tokio::select! {
+        biased;
+        contents = read::contents(&mut lent, loan.servers()) => Some(contents),
+        // Another process will read them.
+        () = context.shared.sessions.drain_begins() => None,
+    };
     let Lent {
-        for_client, ended, ..
+        for_client,
+        mut ended,
+        ..
     } = lent;
-    loan.give(contents);
+    match contents {
+        Some(contents) => loan.give(contents),
+        None => ended = Some(Refusal::ShuttingDown),
+    }
     let telling = timeout(settings.limits.login_timeout, client.send(&for_client));
     telling.await.map_err(|_| Refusal::Gone)??;
     if let Some(refusal) = ended {
@@ -144,6 +154,10 @@ impl<N: Network> Lent<'_, N> {
             self.look(answer)?;
             if answer.complete || self.spent > MAX_ANSWERS {
                 return Ok(());
+            }
+            if answer.fatal.is_some() {
+                // Nothing follows it, even if the server stays open.
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
             if self
                 .session

@@ -1,12 +1,14 @@
 //! The sessions that are open, and where the cancel keys lead that their servers gave them.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::SystemTime;
 
 use dashmap::DashMap;
+use tokio::sync::Notify;
 
 use crate::net::endpoint::Destination;
 use crate::upstream::Upstream;
@@ -22,6 +24,7 @@ pub struct Registry {
     next: AtomicU64,
     count: AtomicUsize,
     draining: AtomicU8,
+    drain_begun: Notify,
 }
 
 /// One open session.
@@ -89,9 +92,19 @@ impl Registry {
         }
     }
 
+    /// Resolves once a shutdown has begun.
+    pub(crate) async fn drain_begins(&self) {
+        let mut begun = pin!(self.drain_begun.notified());
+        begun.as_mut().enable();
+        if self.drain() == Drain::No {
+            begun.await;
+        }
+    }
+
     /// Begins or sharpens the shutdown and wakes every session.
     pub(crate) fn set_drain(&self, drain: Drain) {
         self.draining.store(drain as u8, Ordering::Relaxed);
+        self.drain_begun.notify_waiters();
         let mut wakers: Vec<_> = self
             .open
             .iter()
