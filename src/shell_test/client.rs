@@ -9,6 +9,7 @@ use super::plan::{Begin, ClientPlan, Ending, Step, frame};
 use super::random::Random;
 use super::record::{Record, show};
 use super::server::startup_packet;
+use super::tls::Secure;
 use super::wire::{Peer, Read, front};
 
 /// How long a client waits before it asks to cancel once more.
@@ -54,6 +55,7 @@ pub(super) struct Client {
     phase: Phase,
     step: usize,
     out: VecDeque<u8>,
+    secure: Option<Secure>,
     /// Cycles sent.
     cycles: usize,
     /// COPYs of which data was asked for.
@@ -79,6 +81,7 @@ impl Client {
             phase: Phase::Before,
             step: 0,
             out: VecDeque::new(),
+            secure: None,
             cycles: 0,
             copies: 0,
             answered: 0,
@@ -129,15 +132,15 @@ impl Client {
         self.phase = Phase::Running;
         match self.plan.begin {
             Begin::Startup { ssl, gss, .. } => {
-                if gss {
-                    self.to_ask.push(48);
-                }
                 if ssl {
                     self.to_ask.push(47);
                 }
+                if gss {
+                    self.to_ask.push(48);
+                }
                 self.ask_or_start(record);
             }
-            Begin::Garbage => self.out.extend(b"X\0\0\0\x04"),
+            Begin::Garbage => self.say(b"X\0\0\0\x04"),
             Begin::Silent | Begin::CancelFlood(_) => {}
         }
     }
@@ -155,7 +158,7 @@ impl Client {
             ..
         } = self.plan.begin
         {
-            self.out.extend(startup_packet(self.number, replication));
+            self.say(&startup_packet(self.number, replication));
             if pipelined && let Some(Step::Send { messages, .. }) = self.plan.steps.first().cloned()
             {
                 self.step = 1;
@@ -164,9 +167,17 @@ impl Client {
         }
     }
 
+    /// Says something, over TLS if that has been begun.
+    fn say(&mut self, bytes: &[u8]) {
+        match &mut self.secure {
+            Some(secure) => secure.seal(bytes, &mut self.out),
+            None => self.out.extend(bytes),
+        }
+    }
+
     fn send(&mut self, messages: Vec<Vec<u8>>, record: &mut Record) {
         for message in messages {
-            self.out.extend(&message);
+            self.say(&message);
             self.cycles += usize::from(matches!(message[0], b'Q' | b'S'));
             record.sent.push(message);
         }
@@ -283,16 +294,23 @@ impl Client {
         match read {
             Read::Nothing => {}
             Read::Bytes(_) if self.phase == Phase::Asking => {
-                if came != b"N" {
-                    return Err(format!(
-                        "a request for encryption was answered with {came:?}"
-                    ));
+                match came.as_slice() {
+                    b"N" => {}
+                    b"S" if self.secure.is_none() => self.secure = Some(Secure::new(&mut self.out)),
+                    _ => {
+                        return Err(format!(
+                            "a request for encryption was answered with {came:?}"
+                        ));
+                    }
                 }
                 self.ask_or_start(record);
             }
             Read::Bytes(_) => {
                 if self.plan.begin == Begin::Garbage {
                     return Err("what is no startup packet was answered".into());
+                }
+                if let Some(secure) = &mut self.secure {
+                    came = secure.open(&came, &mut self.out)?;
                 }
                 record.comes(&came, may_say)?;
             }
@@ -334,7 +352,7 @@ impl Client {
                 self.paused_until = Some(now + Duration::from_millis(time));
             }
             Some(Step::StopReading) => self.reads = false,
-            Some(Step::Flood(bytes)) => self.out.extend(std::iter::repeat_n(0, bytes)),
+            Some(Step::Flood(bytes)) => self.say(&vec![0; bytes]),
             Some(Step::End(Ending::Close)) => self.leave(peer),
             Some(Step::End(Ending::HalfClose)) => {
                 peer.shut_down();

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use crate::observe::metrics::{CloseReason, Kind as _};
 
-use super::plan::Begin;
 use super::wire::Read;
 use super::world::World;
 use super::{
@@ -244,8 +243,6 @@ impl World {
             let what = format!("{opened} sessions were counted as opened, {closed} as closed");
             return Err(Broken::new(GIVEN_BACK, what));
         }
-        let silent = |client: &super::client::Client| client.plan.begin == Begin::Silent;
-        debug_assert!(self.clients.iter().filter(|client| silent(client)).count() <= 5);
         Ok(())
     }
 }

@@ -31,6 +31,7 @@ mod plan;
 mod random;
 mod record;
 mod server;
+mod tls;
 mod wire;
 mod world;
 

@@ -338,6 +338,10 @@ impl ServerConnection {
 
     fn let_in(&mut self, record: &mut Record) -> Result<(), String> {
         self.say(frame(b'R', &[0; 4]), record)?;
+        if self.plan.talks {
+            let long = format!("application_name\0{}\0", "x".repeat(3_000));
+            self.say(frame(b'S', long.as_bytes()), record)?;
+        }
         let encoding = frame(b'S', b"client_encoding\0UTF8\0");
         self.say(encoding, record)?;
         self.say(frame(b'K', &self.key.clone()), record)?;

@@ -126,8 +126,6 @@ struct Line {
     reset_for_peer: bool,
     osprey_closed: bool,
     peer_closed: bool,
-    /// Osprey ended its side with a RST of its own will.
-    osprey_reset: bool,
     /// Nothing passes any more, and nobody says so.
     cut_since: Option<Instant>,
     options: SocketOptions,
@@ -214,7 +212,6 @@ pub(super) fn connection(options: SocketOptions, random: Random) -> (Wire, Peer)
         reset_for_peer: false,
         osprey_closed: false,
         peer_closed: false,
-        osprey_reset: false,
         cut_since: None,
         options,
         random,
@@ -250,11 +247,6 @@ impl Peer {
     pub(super) fn cut(&self) {
         let mut line = self.line();
         line.cut_since.get_or_insert_with(Instant::now);
-    }
-
-    /// True once [`Peer::cut`] was called.
-    pub(super) fn is_cut(&self) -> bool {
-        self.line().cut_since.is_some()
     }
 
     /// Writes what there is room for; `None`: the connection is gone.
@@ -342,16 +334,6 @@ impl Peer {
     /// True once Osprey has let go of its end.
     pub(super) fn osprey_closed(&self) -> bool {
         self.line().osprey_closed
-    }
-
-    /// True if Osprey chose to end this connection with a RST.
-    pub(super) fn osprey_reset(&self) -> bool {
-        self.line().osprey_reset
-    }
-
-    /// Bytes that Osprey has written and that have not arrived at the model.
-    pub(super) fn in_flight_to_peer(&self) -> usize {
-        self.line().to_peer.in_flight.len()
     }
 
     /// True if something can arrive now.
@@ -509,7 +491,6 @@ impl Transport for Wire {
 
     fn reset(self) {
         let mut line = self.line();
-        line.osprey_reset = true;
         line.osprey_closed = true;
         line.to_peer.in_flight.clear();
         line.reset_for_peer |= line.cut_since.is_none();

@@ -32,6 +32,7 @@ use super::plan::{Begin, Fault, Plan};
 use super::random::Random;
 use super::record::Record;
 use super::server::{Effect, ServerConnection};
+use super::tls::certificate;
 use super::wire::{Peer, Read, Towards};
 
 /// Events that are kept for a report.
@@ -90,6 +91,9 @@ pub(super) struct Did {
 
 fn settings(plan: &Plan) -> Settings {
     let mut settings = Settings::for_upstream("one", 80);
+    if plan.offers_tls {
+        settings.listeners[0].tls = Some(certificate());
+    }
     let limits = &mut settings.limits;
     limits.workers = 1;
     limits.login_timeout = Duration::from_secs(20);
@@ -117,7 +121,7 @@ fn settings(plan: &Plan) -> Settings {
 impl World {
     /// The world of one seed, with Osprey in it.
     pub(super) fn new(seed: u64) -> Self {
-        let plan = Plan::new(seed);
+        let mut plan = Plan::new(seed);
         let mut random = Random::new(seed, 3);
         let addresses = plan.addresses.iter().map(|(number, _)| *number).collect();
         let hosts = vec![("one", addresses), ("two", vec![2])];
@@ -158,8 +162,8 @@ impl World {
             workers,
         };
         tokio::spawn(acceptor.run());
+        // Drawn and not used: the seeds of docs/simulation.md stay what they were.
         random.below(2);
-        let mut plan = plan;
         let clients: Vec<_> = std::mem::take(&mut plan.clients)
             .into_iter()
             .enumerate()
