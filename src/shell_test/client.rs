@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::plan::{Begin, ClientPlan, Ending, Step, frame};
+use super::line::{Read, front};
+use super::plan::{Begin, ClientPlan, Ending, Step};
 use super::random::Random;
 use super::record::{Record, show};
+use super::script::frame;
 use super::server::startup_packet;
 use super::tls::Secure;
-use super::wire::{Peer, Read, front};
+use super::wire::Peer;
 
 /// How long a client waits before it asks to cancel once more.
 const CANCEL_AGAIN: Duration = Duration::from_secs(5);

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::observe::metrics::{CloseReason, Kind as _};
 
-use super::wire::Read;
+use super::line::Read;
 use super::world::World;
 use super::{
     BOUNDED_CANCELS, Broken, CANCEL_ANSWERED, CANCELLED_WHERE, DRAINED, ENDS, GIVEN_BACK, PANICS,

@@ -26,11 +26,14 @@
 mod backend;
 mod client;
 mod invariants;
+mod line;
 mod network;
 mod plan;
 mod random;
 mod record;
+mod script;
 mod server;
+mod step;
 mod tls;
 mod wire;
 mod world;

@@ -129,12 +129,10 @@ impl Record {
         if self.came > error {
             return Err("a cycle was run again whose error the client has".into());
         }
-        let mut at = 0;
         let (sent, begin) = self.cycles[cycle];
         self.cycles.truncate(cycle + 1);
-        for said in self.expected.split_off(begin) {
+        for (at, said) in self.expected.split_off(begin).into_iter().enumerate() {
             let is_before = begin + at < error;
-            at += 1;
             if said.sort == Sort::AnyTime {
                 self.expected.push(said);
             } else if is_before {

@@ -10,12 +10,14 @@ use crate::wire::Header;
 use crate::wire::startup::Packet;
 
 use super::backend::{Backend, Said, Sort, error};
-use super::plan::{Authentication, Failing, ServerPlan, frame};
+use super::line::{Read, front};
+use super::plan::{Authentication, Failing, ServerPlan};
 use super::random::Random;
 use super::record::{Origin, Record, show};
-use super::wire::{Peer, Read, front};
+use super::script::frame;
+use super::wire::Peer;
 
-/// Bytes of answers beyond which a server does not read, as one that waits in send() does not.
+/// Bytes of answers beyond which a server does not read, as one that waits in `send` does not.
 const BACKLOG: usize = 64 << 10;
 
 /// What happened that concerns others.
@@ -329,7 +331,7 @@ impl ServerConnection {
         match asked {
             10 => self.ask(11, b"r=nonce,s=salt,i=4096", record),
             11 => {
-                self.say(super::plan::frame(b'R', b"\0\0\0\x0cv=signature"), record)?;
+                self.say(super::script::frame(b'R', b"\0\0\0\x0cv=signature"), record)?;
                 self.let_in(record)
             }
             _ => self.let_in(record),
