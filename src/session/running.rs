@@ -392,7 +392,9 @@ impl<T: Transport> Running<T> {
             self.server_shut = !matches!(self.server.try_shut_down(),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
         }
-        let busy = self.core.is_busy();
+        // A client that has only closed its sending half is owed the rest of a message.
+        let owed = self.core.backend_mid_message() && !reset;
+        let busy = self.core.is_busy() || owed;
         let heard = self.back.is_broken() || self.back.is_drained(&self.out.to_client);
         if sent && !busy && heard {
             // Nothing is owed to anyone: not every gateway closes because its peer did.
@@ -430,11 +432,13 @@ impl<T: Transport> Running<T> {
             });
         }
         orphan.cancel_at = now + ORPHAN_GRACE;
-        tracing::info!(
-            session = self.entered.id(),
-            "the client is gone: cancelling the statement it left behind"
-        );
-        self.cancel(context);
+        if self.core.is_busy() {
+            tracing::info!(
+                session = self.entered.id(),
+                "the client is gone: cancelling the statement it left behind"
+            );
+            self.cancel(context);
+        }
         None
     }
 
