@@ -65,7 +65,7 @@ const PASSED_ON: &str = "a peer's RST is passed on as RST, its FIN as FIN";
 const REPLAYS: &str = "a seed replays exactly";
 
 /// Seeds that are run if `OSPREY_SIM_SEEDS` does not say.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = if cfg!(feature = "tiny-io") { 50 } else { 2_000 };
 
 /// An invariant that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,11 +5,15 @@ use crate::net::Transport;
 use crate::net::sizes::{LARGE, SMALL};
 use crate::shell_test::{self, BOUNDED_MEMORY};
 
+/// The longest statement or message that the core wants to see at once, by the simulation's settings.
+const SEEN_AT_ONCE: usize = 64 << 10;
+
 impl<T: Transport> Running<T> {
     /// Called after every turn. The invariants of the core's machines belong here, too.
     pub(super) fn check(&self) {
-        // A buffer may have been doubled when it was full, and lies beside nothing of its kind.
-        let usual = 2 * LARGE;
+        // A buffer may have been doubled when it was full. What the core wants to see at once is less,
+        // but where everything is tiny.
+        let usual = 2 * LARGE.max(SEEN_AT_ONCE);
         let ahead = self.grant.as_ref().map_or(0, super::Grant::bytes);
         let lanes = [
             ("the client", &self.front, usual.max(ahead + SMALL)),
