@@ -34,6 +34,8 @@ pub mod observe;
 pub mod protection;
 pub mod server;
 pub mod session;
+#[cfg(test)]
+mod shell_test;
 pub mod simulator;
 pub mod sql;
 pub mod upstream;

@@ -148,7 +148,7 @@ pub enum Event {
     RelayOnly(&'static str),
 }
 
-/// Counts since the last [`Core::tally`].
+/// Counts since the last [`super::Core::tally`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Simple queries.

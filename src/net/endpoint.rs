@@ -291,6 +291,7 @@ impl Endpoint {
                 }
             }
             tokio::select! {
+                biased;
                 Some(outcome) = attempts.next() => match outcome {
                     Ok(connected) => {
                         let mut answered = self

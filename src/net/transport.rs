@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 /// One connection, never waiting: what cannot be done now fails with
 /// [`io::ErrorKind::WouldBlock`], and the `poll_…` methods say when it is worth another try.
-pub trait Transport: Send + Unpin + 'static {
+pub trait Transport: Send + Sync + Unpin + 'static {
     /// Reads into `buffer`, which is not empty; 0 is the peer's FIN.
     ///
     /// # Errors

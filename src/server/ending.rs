@@ -30,7 +30,7 @@ pub(super) async fn wait_for_balancers(
 }
 
 /// Lets sessions finish what they are at, for as long as `limits.drain_timeout` or until `hurry`.
-pub(super) async fn drain(shared: &Shared<TcpNetwork>, hurry: impl Future<Output = ()>) {
+pub(crate) async fn drain<N>(shared: &Shared<N>, hurry: impl Future<Output = ()>) {
     let limit = shared.settings.load().limits.drain_timeout;
     let open = shared.sessions.count();
     tracing::info!(sessions = open, ?limit, "draining");
@@ -65,7 +65,7 @@ pub(super) async fn save(shared: &Shared<TcpNetwork>) {
 }
 
 /// True once no session is left; false when `limit` is over.
-async fn wait_for_sessions(shared: &Shared<TcpNetwork>, limit: Duration) -> bool {
+async fn wait_for_sessions<N>(shared: &Shared<N>, limit: Duration) -> bool {
     let gone = async {
         while shared.sessions.count() > 0 {
             tokio::time::sleep(DRAIN_TICK).await;

@@ -1,9 +1,11 @@
 //! Accepting connections, on a thread that does nothing else.
 //!
-//! Each listening socket has its number, by which the present [`Upstreams`](crate::upstream) know
+//! What connections come from is a trait, [`Listen`], so that a test can put a queue of its own in the
+//! place of a socket. Each listening socket has its number, by which the present [`Upstreams`](crate::upstream) know
 //! its listener. While `limits.max_greetings` connections have not said what they want, nothing is
 //! accepted: who comes then waits in the kernel.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -13,14 +15,52 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-use super::worker::Workers;
-use crate::net::TcpNetwork;
+use super::worker::{Handed, Workers};
 use crate::net::endpoint::is_out_of_descriptors;
+use crate::net::{Network, TcpNetwork};
 use crate::observe::metrics::Limit;
 use crate::session::{self, Place, Shared};
 
 /// How long to wait after accept failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What connections come from.
+pub(crate) trait Listen: Send + Sync + 'static {
+    /// A connection as it was accepted.
+    type Stream: Send + 'static;
+    /// The same on its way to a worker.
+    type Handed: Send + 'static;
+
+    /// The next connection, and whose it is.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+
+    /// Makes it fit to go to another thread.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses; the connection is lost.
+    fn hand_over(stream: Self::Stream) -> io::Result<Self::Handed>;
+
+    /// Sends as much of `frame` as goes out at once.
+    fn say(stream: &Self::Stream, frame: &[u8]);
+}
+
+impl Listen for TcpListener {
+    type Stream = TcpStream;
+    type Handed = std::net::TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        Self::accept(self).await
+    }
+
+    fn hand_over(stream: TcpStream) -> io::Result<std::net::TcpStream> {
+        stream.into_std()
+    }
+
+    fn say(stream: &TcpStream, frame: &[u8]) {
+        let _ = rustix::net::send(stream, frame, rustix::net::SendFlags::NOSIGNAL);
+    }
+}
 
 /// The thread that accepts.
 pub(super) struct Listening {
@@ -33,7 +73,7 @@ impl Listening {
     pub(super) fn start(
         listeners: Vec<std::net::TcpListener>,
         shared: &Arc<Shared<TcpNetwork>>,
-        workers: &Workers,
+        workers: &Workers<std::net::TcpStream>,
     ) -> std::io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
@@ -75,16 +115,16 @@ impl Listening {
 }
 
 /// Hands the connections of one socket to the workers.
-struct Acceptor {
-    listener: TcpListener,
-    socket: usize,
-    shared: Arc<Shared<TcpNetwork>>,
-    workers: Workers,
+pub(crate) struct Acceptor<L: Listen, N> {
+    pub(crate) listener: L,
+    pub(crate) socket: usize,
+    pub(crate) shared: Arc<Shared<N>>,
+    pub(crate) workers: Workers<L::Handed>,
 }
 
-impl Acceptor {
+impl<N: Network, L: Listen<Handed: Handed<N>>> Acceptor<L, N> {
     /// Accepts for ever.
-    async fn run(self) {
+    pub(crate) async fn run(self) {
         let greetings = &self.shared.admission.greetings;
         loop {
             let quota = self.shared.settings.load().limits.max_greetings;
@@ -106,9 +146,11 @@ impl Acceptor {
         }
     }
 
-    async fn hand_over(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
+    async fn hand_over(&self, stream: L::Stream, peer: SocketAddr, place: Place) {
         let upstreams = self.shared.upstreams.load_full();
-        if let (Some(listener), Ok(stream)) = (upstreams.listener(self.socket), stream.into_std()) {
+        if let (Some(listener), Ok(stream)) =
+            (upstreams.listener(self.socket), L::hand_over(stream))
+        {
             let listener = Arc::clone(listener);
             self.workers.take(stream, peer, listener, place).await;
         }
@@ -132,7 +174,7 @@ impl Acceptor {
 
     /// Says why, as far as that goes out at once: nobody waits for a client that has too many
     /// connections already.
-    fn refuse(&self, stream: &TcpStream, peer: SocketAddr, most: usize) {
+    fn refuse(&self, stream: &L::Stream, peer: SocketAddr, most: usize) {
         let limit = Limit::GreetingsPerAddress;
         let metrics = &self.shared.metrics;
         if let Some(shard) = metrics.shards().first() {
@@ -141,7 +183,6 @@ impl Acceptor {
         if let Some(left_out) = self.shared.admission.refusal_log.now() {
             tracing::warn!(%peer, limit = limit.name(), left_out, "a connection was refused");
         }
-        let frame = session::too_many(limit, most);
-        let _ = rustix::net::send(stream, &frame, rustix::net::SendFlags::NOSIGNAL);
+        L::say(stream, &session::too_many(limit, most));
     }
 }

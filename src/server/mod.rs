@@ -35,6 +35,15 @@ use signals::Endings;
 use watchdog::Watchdog;
 use worker::Workers;
 
+/// The parts of a server that the simulation of the shell runs without sockets, threads and signals.
+#[cfg(test)]
+pub(crate) mod parts {
+    pub(crate) use super::ending::drain;
+    pub(crate) use super::listening::{Acceptor, Listen};
+    pub(crate) use super::reload::apply;
+    pub(crate) use super::worker::{Handed, Workers, take_on};
+}
+
 /// Why the server could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

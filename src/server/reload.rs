@@ -86,20 +86,28 @@ impl Reloader {
         }
     }
 
-    /// Puts other settings in force: sessions that begin from now on have them. Those that are open
-    /// keep what they began with, but for what is known of their upstream, if it is still the same.
-    /// What only a restart can change is named by a warning.
     fn apply(&self, settings: Settings, files: TlsFiles) {
-        let shared = &self.shared;
-        let before = shared.upstreams.load();
-        let (sockets, runtime) = (&self.sockets, &self.runtime);
-        let upstreams = Upstreams::new(&settings, files, sockets, Some(&before), runtime);
-        for key in waits_for_restart(&shared.settings.load(), &settings) {
-            tracing::warn!(key, "this change takes effect at the next start");
-        }
-        shared.upstreams.store(Arc::new(upstreams));
-        shared.settings.store(Arc::new(settings));
+        apply(&self.shared, &self.sockets, &self.runtime, settings, files);
     }
+}
+
+/// Puts other settings in force: sessions that begin from now on have them. Those that are open keep
+/// what they began with, but for what is known of their upstream, if it is still the same. What only
+/// a restart can change is named by a warning.
+pub(crate) fn apply<N>(
+    shared: &Shared<N>,
+    sockets: &[SocketAddr],
+    runtime: &Handle,
+    settings: Settings,
+    files: TlsFiles,
+) {
+    let before = shared.upstreams.load();
+    let upstreams = Upstreams::new(&settings, files, sockets, Some(&before), runtime);
+    for key in waits_for_restart(&shared.settings.load(), &settings) {
+        tracing::warn!(key, "this change takes effect at the next start");
+    }
+    shared.upstreams.store(Arc::new(upstreams));
+    shared.settings.store(Arc::new(settings));
 }
 
 /// Why nothing was read.

@@ -1,5 +1,6 @@
 //! Workers: a thread, a current-thread runtime, and the sessions that live on it.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::net::{Tcp, TcpNetwork};
+use crate::net::{Network, SocketOptions, Tcp, TcpNetwork};
 use crate::session::{self, Accepted, Context, Place, Shared};
 use crate::upstream::{Listener, socket_options};
 
@@ -18,9 +19,25 @@ use super::watchdog::Watchdog;
 /// Connections on their way to a worker: it is woken for the first one, and takes all.
 const ON_THEIR_WAY: usize = 64;
 
+/// A connection on its way to a worker.
+pub(crate) trait Handed<N: Network>: Send + 'static {
+    /// The connection, as it lives on the worker.
+    ///
+    /// # Errors
+    ///
+    /// The worker's runtime refuses it.
+    fn take_on(self, options: SocketOptions) -> io::Result<N::Transport>;
+}
+
+impl Handed<TcpNetwork> for std::net::TcpStream {
+    fn take_on(self, options: SocketOptions) -> io::Result<Tcp> {
+        Ok(Tcp::new(TcpStream::from_std(self)?, options))
+    }
+}
+
 /// What a worker takes on.
-struct Connection {
-    stream: std::net::TcpStream,
+pub(crate) struct Connection<C> {
+    stream: C,
     peer: SocketAddr,
     listener: Arc<Listener>,
     place: Place,
@@ -28,31 +45,34 @@ struct Connection {
 }
 
 /// The way to one worker.
-#[derive(Clone)]
-struct Worker {
-    connections: mpsc::Sender<Connection>,
+struct Worker<C> {
+    connections: mpsc::Sender<Connection<C>>,
     /// Connections on it.
     load: Arc<AtomicUsize>,
 }
 
-/// Hands connections to the workers.
-#[derive(Clone)]
-pub(super) struct Workers(Vec<Worker>);
+/// The way to all workers.
+pub(crate) struct Workers<C>(Arc<[Worker<C>]>);
+
+impl<C> Clone for Workers<C> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
 
 /// The workers' threads.
 pub(super) struct Threads(Vec<(JoinHandle<()>, oneshot::Sender<()>)>);
 
-impl Workers {
+impl Workers<std::net::TcpStream> {
     /// Starts one thread per configured worker; a watchdog hears of each that it goes on.
     pub(super) fn start(
         shared: &Arc<Shared<TcpNetwork>>,
         watchdog: Option<&Watchdog>,
-    ) -> std::io::Result<(Self, Threads)> {
+    ) -> io::Result<(Self, Threads)> {
         let count = shared.metrics.shards().len();
-        let mut workers = Vec::with_capacity(count);
+        let (workers, receivers) = Self::ways(count);
         let mut threads = Vec::with_capacity(count);
-        for worker in 0..count {
-            let (connections, receiver) = mpsc::channel(ON_THEIR_WAY);
+        for (worker, receiver) in receivers.into_iter().enumerate() {
             let (stop, stopped) = oneshot::channel();
             let context = Arc::new(Context {
                 shared: Arc::clone(shared),
@@ -75,19 +95,29 @@ impl Workers {
                     // The end does not wait for a resolver that does not answer.
                     runtime.shutdown_background();
                 })?;
-            workers.push(Worker {
-                connections,
-                load: Arc::default(),
-            });
             threads.push((thread, stop));
         }
-        Ok((Self(workers), Threads(threads)))
+        Ok((workers, Threads(threads)))
+    }
+}
+
+impl<C> Workers<C> {
+    /// The ways to `count` workers, and their ends.
+    pub(crate) fn ways(count: usize) -> (Self, Vec<mpsc::Receiver<Connection<C>>>) {
+        let (workers, receivers): (Vec<_>, _) = (0..count)
+            .map(|_| {
+                let (connections, receiver) = mpsc::channel(ON_THEIR_WAY);
+                let load = Arc::default();
+                (Worker { connections, load }, receiver)
+            })
+            .unzip();
+        (Self(workers.into()), receivers)
     }
 
     /// Hands a connection to the least loaded worker.
     pub(super) async fn take(
         &self,
-        stream: std::net::TcpStream,
+        stream: C,
         peer: SocketAddr,
         listener: Arc<Listener>,
         place: Place,
@@ -121,7 +151,11 @@ impl Threads {
     }
 }
 
-async fn take_on(mut connections: mpsc::Receiver<Connection>, context: Arc<Context<TcpNetwork>>) {
+/// Serves what comes, until nothing can come any more.
+pub(crate) async fn take_on<N: Network, C: Handed<N>>(
+    mut connections: mpsc::Receiver<Connection<C>>,
+    context: Arc<Context<N>>,
+) {
     while let Some(connection) = connections.recv().await {
         let Connection {
             stream,
@@ -130,16 +164,16 @@ async fn take_on(mut connections: mpsc::Receiver<Connection>, context: Arc<Conte
             place,
             load,
         } = connection;
-        let socket = match TcpStream::from_std(stream) {
-            Ok(socket) => socket,
+        let options = socket_options(&context.shared.settings.load());
+        let stream = match stream.take_on(options) {
+            Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(%peer, %error, "a connection was lost at once");
                 continue;
             }
         };
-        let options = socket_options(&context.shared.settings.load());
         let accepted = Accepted {
-            stream: Tcp::new(socket, options),
+            stream,
             peer,
             listener,
             place,

@@ -95,6 +95,12 @@ impl Places {
         self.taken.load(Ordering::Relaxed)
     }
 
+    /// How many addresses have one.
+    #[cfg(test)]
+    pub(crate) fn addresses(&self) -> usize {
+        self.by_address.len()
+    }
+
     /// Takes a place, given up when it is dropped.
     ///
     /// # Errors

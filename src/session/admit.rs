@@ -83,6 +83,7 @@ pub(super) async fn admit<N: Network>(
                 startup,
                 upstream: Arc::clone(upstream),
                 passed_on: Vec::new(),
+                in_message: false,
             },
             peer,
             user,

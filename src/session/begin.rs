@@ -41,8 +41,14 @@ pub(super) async fn begin<N: Network>(
         .sessions
         .enter(peer, &user, &database, upstream.name());
     let limit = settings.limits.login_timeout;
-    let logged_in = timeout(limit, login.run(context, &mut entered)).await;
-    let outcome = logged_in.unwrap_or(Err(Refusal::TimedOut(limit)));
+    let outcome = tokio::select! {
+        biased;
+        outcome = timeout(limit, login.run(context, &mut entered)) => {
+            outcome.unwrap_or(Err(Refusal::TimedOut(limit)))
+        }
+        // As for whoever comes only now: nothing is lost but the login.
+        () = shared.sessions.drain_begins() => Err(Refusal::ShuttingDown),
+    };
     let taken = outcome.and_then(|logged_in| {
         let seats: Result<Vec<_>, _> = Seats::of(&upstream, &shared.admission, settings)
             .map(|seat| {
@@ -56,6 +62,7 @@ pub(super) async fn begin<N: Network>(
     let Login {
         mut client,
         startup,
+        in_message,
         ..
     } = login;
     let who = Who {
@@ -66,6 +73,8 @@ pub(super) async fn begin<N: Network>(
     };
     let (mut logged_in, seats) = match taken {
         Ok(taken) => taken,
+        // What would follow a part of a message would be taken for the rest of it.
+        Err(refusal) if in_message => return Err(refusal.reason()),
         Err(refusal) => {
             return Err(login_failed(client, &refusal, &who, context).await);
         }
@@ -136,21 +145,21 @@ async fn login_failed<N: Network>(
     } = who;
     let text = refusal.to_string();
     let why = secrets::hide(&text, secrets);
+    if let Some(limit) = refusal.limit() {
+        shard.sessions_refused.inc(limit.name());
+    }
     match refusal {
         Refusal::Gone | Refusal::Io(_) | Refusal::Handshake(_) | Refusal::NoStartup(_) => {
             tracing::debug!(%peer, user, database, refusal = %why, "no session");
         }
         Refusal::NoBinding => tracing::info!(%peer, user, database, refusal = %why, "no session"),
-        Refusal::Full { limit, .. } => {
-            shard.sessions_refused.inc(limit.name());
-            tracing::warn!(%peer, user, database, refusal = %why, "no session");
-        }
         Refusal::Refused(_) | Refusal::Own { .. } => {
             shard.login_failures.inc();
             tracing::warn!(%peer, user, database, refusal = %why, "no session");
         }
-        Refusal::Protocol(_)
+        Refusal::Full { .. }
         | Refusal::ShuttingDown
+        | Refusal::Protocol(_)
         | Refusal::TimedOut(_)
         | Refusal::Unreachable(_) => {
             tracing::warn!(%peer, user, database, refusal = %why, "no session");

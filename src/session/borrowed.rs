@@ -66,11 +66,21 @@ pub(super) async fn read<N: Network>(
         for_client: Vec::new(),
         ended: None,
     };
-    let contents = read::contents(&mut borrowed, reading.servers()).await;
+    let contents = tokio::select! {
+        biased;
+        contents = read::contents(&mut borrowed, reading.servers()) => Some(contents),
+        // Another process will read them.
+        () = context.shared.sessions.drain_begins() => None,
+    };
     let Borrowed {
-        for_client, ended, ..
+        for_client,
+        mut ended,
+        ..
     } = borrowed;
-    reading.finish(contents);
+    match contents {
+        Some(contents) => reading.finish(contents),
+        None => ended = Some(Refusal::ShuttingDown),
+    }
     let telling = timeout(settings.limits.login_timeout, client.send(&for_client));
     telling.await.map_err(|_| Refusal::Gone)??;
     if let Some(refusal) = ended {
@@ -146,6 +156,10 @@ impl<N: Network> Borrowed<'_, N> {
             self.look(answer)?;
             if answer.complete || self.spent > MAX_ANSWERS {
                 return Ok(());
+            }
+            if answer.fatal.is_some() {
+                // Nothing follows it, even if the server stays open.
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
             if self
                 .session

@@ -40,6 +40,8 @@ pub(super) struct Login<T> {
     /// The authentication message that was passed on last: what the server says of it may not be
     /// logged.
     pub(super) passed_on: Vec<u8>,
+    /// A message to the client has begun, and perhaps not all of it was sent.
+    pub(super) in_message: bool,
 }
 
 impl<T> Login<T> {
@@ -79,6 +81,14 @@ enum Speaker {
 }
 
 impl<T: Transport> Login<T> {
+    /// Sends the client whole messages.
+    async fn tell(&mut self, messages: &[u8]) -> Result<(), Refusal> {
+        self.in_message = !messages.is_empty();
+        self.client.send(messages).await?;
+        self.in_message = false;
+        Ok(())
+    }
+
     /// Connects to Hologres and relays authentication up to the first ReadyForQuery, which is left
     /// in `from_server`. The cancel key that the server gives is known to work from the moment at
     /// which the client has it.
@@ -216,7 +226,7 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
                         scram::Plan::Offer(offer) => {
                             self.pass(at).await?;
                             self.from_server.drain(..header.frame);
-                            self.login.client.send(offer.message()).await?;
+                            self.login.tell(offer.message()).await?;
                             self.offered_less = true;
                             at = 0;
                             next = Speaker::Either;
@@ -253,7 +263,7 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
 
     /// Sends the client the first bytes of what the server sent.
     async fn pass(&mut self, bytes: usize) -> Result<(), Refusal> {
-        self.login.client.send(&self.from_server[..bytes]).await?;
+        self.login.tell(&self.from_server[..bytes]).await?;
         self.from_server.drain(..bytes);
         Ok(())
     }
@@ -308,7 +318,7 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
         compose::frame(&mut request, tag::AUTHENTICATION, |out| {
             out.extend_from_slice(&3_u32.to_be_bytes());
         });
-        self.login.client.send(&request).await?;
+        self.login.tell(&request).await?;
         let frame = match client_frame(&mut self.login.client, &mut self.from_client).await {
             Err(Refusal::Gone | Refusal::Io(_)) => return Err(Refusal::NoBinding),
             frame => frame?,

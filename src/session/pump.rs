@@ -148,6 +148,12 @@ impl Lane {
         self.broken
     }
 
+    /// Bytes of memory that it holds.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.buffer.as_deref().map_or(0, <[u8]>::len)
+    }
+
     /// True if the sink has taken something since the last call.
     pub(super) fn take_passed_on(&mut self) -> bool {
         std::mem::take(&mut self.passed_on)

@@ -1,12 +1,14 @@
 //! The sessions that are open, and where the cancel keys lead that their servers gave them.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::SystemTime;
 
 use dashmap::DashMap;
+use tokio::sync::Notify;
 
 use crate::net::endpoint::Destination;
 use crate::upstream::Upstream;
@@ -22,6 +24,7 @@ pub struct Registry {
     next: AtomicU64,
     count: AtomicUsize,
     draining: AtomicU8,
+    drain_begun: Notify,
 }
 
 /// One open session.
@@ -76,6 +79,12 @@ impl Registry {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// How many entries and keys there are.
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.open.len(), self.keys.len())
+    }
+
     /// How far a shutdown has come.
     pub(crate) fn drain(&self) -> Drain {
         match self.draining.load(Ordering::Relaxed) {
@@ -85,13 +94,28 @@ impl Registry {
         }
     }
 
+    /// Resolves once a shutdown has begun.
+    pub(crate) async fn drain_begins(&self) {
+        let mut begun = pin!(self.drain_begun.notified());
+        begun.as_mut().enable();
+        if self.drain() == Drain::No {
+            begun.await;
+        }
+    }
+
     /// Begins a shutdown, or takes it a step further, and wakes every session.
     pub(crate) fn set_drain(&self, drain: Drain) {
         self.draining.store(drain as u8, Ordering::Relaxed);
-        for entry in &self.open {
-            if let Some(waker) = &entry.waker {
-                waker.wake_by_ref();
-            }
+        self.drain_begun.notify_waiters();
+        let mut wakers: Vec<_> = self
+            .open
+            .iter()
+            .filter_map(|entry| Some((*entry.key(), entry.waker.clone()?)))
+            .collect();
+        // In the order in which they came, so that a simulated run can be replayed.
+        wakers.sort_unstable_by_key(|(id, _)| *id);
+        for (_, waker) in wakers {
+            waker.wake();
         }
     }
 

@@ -9,6 +9,8 @@
 //! [`Running::turn`] is a plain function: what can be read and written now is read and written, and
 //! it says what to wait for. [`Running::run`] is the thin future around it.
 
+#[cfg(test)]
+mod check;
 mod report;
 
 use std::pin::Pin;
@@ -169,6 +171,8 @@ impl<T: Transport> Running<T> {
                 let next = self.turn(begun, context);
                 self.spent += begun.elapsed();
                 self.count(context.shard());
+                #[cfg(test)]
+                self.check();
                 match next {
                     Next::End(ending) => return Poll::Ready(ending),
                     Next::Yield => {
@@ -391,7 +395,9 @@ impl<T: Transport> Running<T> {
             self.server_shut = !matches!(self.server.try_shut_down(),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
         }
-        let busy = self.core.is_busy();
+        // A client that has only closed its sending half is owed the rest of a message.
+        let owed = self.core.backend_mid_message() && !reset;
+        let busy = self.core.is_busy() || owed;
         let heard = self.back.is_broken() || self.back.is_drained(&self.out.to_client);
         if sent && !busy && heard {
             // Nobody waits for anything any more. The server's close is not waited for: not every
@@ -431,11 +437,13 @@ impl<T: Transport> Running<T> {
             });
         }
         orphan.cancel_at = now + ORPHAN_GRACE;
-        tracing::info!(
-            session = self.entered.id(),
-            "the client is gone: cancelling the statement it left behind"
-        );
-        self.cancel(context);
+        if self.core.is_busy() {
+            tracing::info!(
+                session = self.entered.id(),
+                "the client is gone: cancelling the statement it left behind"
+            );
+            self.cancel(context);
+        }
         None
     }
 

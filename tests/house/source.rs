@@ -221,7 +221,7 @@ impl House {
 }
 
 impl File {
-    /// Reads a file up to its tests; adds to `tests` the modules that it declares as tests.
+    /// Reads a file but for its tests; adds to `tests` the modules that it declares as tests.
     fn read(path: &str, text: &str, module: &str, tests: &mut BTreeSet<String>) -> Self {
         let tokens = tokens(text);
         let word = |at: usize| tokens.get(at).map_or("", |(_, token)| &**token);
@@ -250,9 +250,23 @@ impl File {
                         continue;
                     };
                     if word(name + 1) == "{" {
-                        break;
+                        // Behind the brace that closes it goes the file on.
+                        let mut open = 1;
+                        at = name + 2;
+                        while open > 0 && at < tokens.len() {
+                            match word(at) {
+                                "{" => open += 1,
+                                "}" => open -= 1,
+                                _ => {}
+                            }
+                            at += 1;
+                        }
+                        continue;
                     }
-                    tests.insert(format!("{module}::{}", word(name)));
+                    tests.insert(match module {
+                        "lib" => word(name).to_owned(),
+                        _ => format!("{module}::{}", word(name)),
+                    });
                     at = name + 1;
                 }
                 "mod" if word(at + 2) == ";" => {

@@ -115,6 +115,7 @@ impl Task {
                 .flatten()
                 .min();
             tokio::select! {
+                biased;
                 () = at(reading) => {
                     let now = Instant::now();
                     self.asked.take_if(|at| *at <= now);
@@ -168,6 +169,7 @@ impl Task {
         let mut reading = std::pin::pin!(service.read(database.name()));
         let outcome = loop {
             tokio::select! {
+                biased;
                 outcome = &mut reading => break outcome,
                 // Lessons do not wait for a slow server.
                 () = self.signals.wake.notified() => self.take_in(database).await,
