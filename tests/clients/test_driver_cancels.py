@@ -51,7 +51,7 @@ with psycopg.connect(autocommit=True) as connection:
     assert bool(connection.pgconn.ssl_in_use) == tls
     for number in range(rounds):
         # A statement that waits is cancelled.
-        timer = threading.Timer(0.02, connection.cancel_safe)
+        timer = threading.Timer(0.05, connection.cancel_safe)
         timer.start()
         try:
             connection.execute("SELECT pg_sleep(30)")
@@ -90,7 +90,7 @@ async def asyncpg_times_out(endpoint, tls):
     try:
         for number in range(ROUNDS):
             with pytest.raises(asyncio.TimeoutError):
-                await connection.fetchval("SELECT pg_sleep(30)", timeout=0.02)
+                await connection.fetchval("SELECT pg_sleep(30)", timeout=0.05)
             assert await connection.fetchval("SELECT $1::int FROM pg_sleep(0.01)", number) == number
             # About as long as the statement takes.
             try:
@@ -101,7 +101,7 @@ async def asyncpg_times_out(endpoint, tls):
             async with connection.transaction():
                 with pytest.raises((asyncio.TimeoutError, asyncpg.QueryCanceledError)):
                     async with connection.transaction():
-                        await connection.execute("SELECT pg_sleep(30)", timeout=0.02)
+                        await connection.execute("SELECT pg_sleep(30)", timeout=0.05)
                 assert await connection.fetchval("SELECT $1::int", number) == number
     finally:
         await connection.close()
@@ -127,7 +127,7 @@ my $db = DBI->connect("dbi:Pg:", undef, undef, {RaiseError => 1, PrintError => 0
 $db->do("SET client_min_messages = error");
 for my $number (1 .. $rounds) {
     $db->do("SELECT pg_sleep(30)", {pg_async => PG_ASYNC});
-    sleep(0.01);
+    sleep(0.05);
     $db->pg_cancel() or print "not cancelled in round $number\n";
     my ($seen) = $db->selectrow_array("SELECT $number FROM pg_sleep(0.01)");
     print "round $number saw $seen\n" unless $seen == $number;
@@ -137,8 +137,8 @@ for my $number (1 .. $rounds) {
     $db->pg_cancel();
     ($seen) = $db->selectrow_array("SELECT $number FROM pg_sleep(0.01)");
     print "round $number saw $seen\n" unless $seen == $number;
-    # The next statement cancels the one before.
-    $db->do("SELECT pg_sleep(30)", {pg_async => PG_ASYNC});
+    # The next statement cancels the one before; one that the server has not begun is not cancelled.
+    $db->do("SELECT pg_sleep(1)", {pg_async => PG_ASYNC});
     $db->do("SELECT $number FROM pg_sleep(0.01)", {pg_async => PG_ASYNC | PG_OLDQUERY_CANCEL});
     $db->pg_result();
 }
@@ -161,7 +161,7 @@ rounds = Integer(ENV.fetch('OSPREY_ROUNDS'))
 connection = PG.connect
 rounds.times do |number|
   connection.send_query('SELECT pg_sleep(30)')
-  sleep 0.01
+  sleep 0.05
   complaint = connection.cancel
   puts complaint if complaint
   begin
