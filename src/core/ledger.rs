@@ -160,10 +160,9 @@ pub(super) struct Ledger {
 
 /// One if the entry runs a statement that does this, else none.
 fn runs(entry: &Expect, does: impl Fn(&Decision) -> bool) -> u32 {
-    match entry {
-        Expect::Query(sent) | Expect::Execute(sent) => u32::from(does(&sent.decision)),
-        _ => 0,
-    }
+    entry
+        .runs()
+        .map_or(0, |sent| u32::from(does(&sent.decision)))
 }
 
 fn enters_copy(decision: &Decision) -> bool {
@@ -190,10 +189,12 @@ impl Ledger {
             _ => self.unsynced |= entry.is_extended(),
         }
         self.cycles += usize::from(entry.ends_cycle());
-        self.copies += runs(&entry, enters_copy);
-        self.named += runs(&entry, has_names);
-        self.changing += runs(&entry, has_changes);
-        self.may_begin |= runs(&entry, begins) > 0;
+        if let Some(Sent { decision, .. }) = entry.runs() {
+            self.copies += u32::from(enters_copy(decision));
+            self.named += u32::from(has_names(decision));
+            self.changing += u32::from(has_changes(decision));
+            self.may_begin |= begins(decision);
+        }
         self.entries.push_back(entry);
     }
 
@@ -327,9 +328,11 @@ impl Ledger {
         let popped = self.entries.pop_front();
         if let Some(entry) = &popped {
             self.cycles -= usize::from(entry.ends_cycle());
-            self.copies -= runs(entry, enters_copy);
-            self.named -= runs(entry, has_names);
-            self.changing -= runs(entry, has_changes);
+            if let Some(Sent { decision, .. }) = entry.runs() {
+                self.copies -= u32::from(enters_copy(decision));
+                self.named -= u32::from(has_names(decision));
+                self.changing -= u32::from(has_changes(decision));
+            }
         }
         self.query_failed = false;
         self.rolled_back = false;

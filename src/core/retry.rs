@@ -28,8 +28,10 @@ use crate::wire::backend::{Status, tag};
 
 mod again;
 mod parameters;
+mod statements;
 
 use parameters::Parameters;
+use statements::Statements;
 
 /// Bytes of answers, within one transaction, that are worth comparing with those of a second run.
 const COMPARED: usize = 4 << 20;
@@ -93,10 +95,8 @@ struct Attempt {
     untold: Parameters,
     /// Cursors declared within it.
     cursors: Vec<String>,
-    /// Prepared statements parsed within it, and those from before that it uses: a second run meets
-    /// neither as the first one did if it parses or closes one of the latter.
-    parsed_names: Vec<Box<[u8]>>,
-    used_names: Vec<Box<[u8]>>,
+    /// The prepared statements that it names.
+    statements: Statements,
     /// The error of the first run, rewritten.
     error: Vec<u8>,
     code: &'static str,
@@ -122,8 +122,7 @@ impl Attempt {
             told: Parameters::default(),
             untold: Parameters::default(),
             cursors: Vec::new(),
-            parsed_names: Vec::new(),
-            used_names: Vec::new(),
+            statements: Statements::default(),
             error: Vec::new(),
             code: "",
             status: Status::Idle,
@@ -270,22 +269,16 @@ impl Retry {
     /// A prepared statement is bound or described.
     pub(super) fn note_use(&mut self, name: &[u8]) {
         if let Some(attempt) = &mut self.attempt {
-            let is_own = attempt.parsed_names.iter().any(|own| **own == *name);
-            if !is_own && !attempt.used_names.iter().any(|used| **used == *name) {
-                attempt.used_names.push(name.into());
-            }
+            attempt.statements.uses(name);
         }
     }
 
     /// A prepared statement is parsed, or closed.
     pub(super) fn note_new(&mut self, name: &[u8]) {
-        let Some(attempt) = &mut self.attempt else {
-            return;
-        };
-        if attempt.used_names.iter().any(|used| **used == *name) {
+        if let Some(attempt) = &mut self.attempt
+            && attempt.statements.replaces(name)
+        {
             self.refuse(NotRetried::InTransaction);
-        } else if !attempt.parsed_names.iter().any(|own| **own == *name) {
-            attempt.parsed_names.push(name.into());
         }
     }
 
