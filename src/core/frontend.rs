@@ -79,7 +79,6 @@ impl Core {
                 continue;
             }
             if let Some((step, _)) = self.from_client.rest(rest.len()) {
-                self.record(&rest[..step]);
                 out.to_server.forward(step);
                 at += step;
                 continue;
@@ -110,15 +109,15 @@ impl Core {
                 // The frame gave the session up: it is still forwarded, with all that follows.
                 continue;
             }
-            self.record(&rest[..step]);
             self.from_client.begin(header.frame - step, false);
             out.to_server.forward(step);
             at += step;
             if matches!(header.tag, tag::QUERY | tag::SYNC | tag::FUNCTION_CALL) {
-                self.cycle_sent(header.tag);
+                self.cycle_sent(header.tag, &input[..at]);
             }
         }
         self.cycle.call_ends();
+        self.retry.call_ends(&input[..at], self.retry_limit());
         if self.ended.is_some() {
             // Nobody is there any more who would take it: it is let go, not kept.
             out.to_server.drop(input.len() - at);
@@ -252,11 +251,11 @@ impl Core {
         self.cycle.begin(at, &self.ledger);
         self.names.cycle_begins();
         self.context.catch_up(world);
-        self.begin_attempt(world);
+        self.begin_attempt(at, world);
     }
 
-    /// The message that ends a cycle was sent.
-    fn cycle_sent(&mut self, kind: u8) {
+    /// The message that ends a cycle was sent; `sent` is the present call's input up to its end.
+    fn cycle_sent(&mut self, kind: u8, sent: &[u8]) {
         if self.cycle.is_skipping() || self.copy.takes_data() {
             return;
         }
@@ -267,7 +266,7 @@ impl Core {
         if kind == tag::FUNCTION_CALL {
             self.retry.refuse(NotRetried::Writes);
         }
-        self.end_attempt();
+        self.end_attempt(sent);
     }
 
     fn look<'a>(&mut self, header: Header, frame: &'a [u8], world: &impl World) -> Look<'a> {
@@ -572,10 +571,9 @@ impl Core {
         }
     }
 
-    /// Keeps a copy of what is sent, for a second run.
-    fn record(&mut self, bytes: &[u8]) {
-        let limit = self.policy.retry_buffer.unwrap_or_default();
-        self.retry.record(bytes, limit);
+    /// Bytes that may be kept for a second run.
+    pub(super) fn retry_limit(&self) -> usize {
+        self.policy.retry_buffer.unwrap_or_default()
     }
 
     /// Notes the messages of a cycle that is sent again, all of them whole.

@@ -202,11 +202,15 @@ pub(super) struct Retry {
     attempt: Option<Box<Attempt>>,
     /// Why the present cycle is not one that may be run again.
     refusal: Option<NotRetried>,
+    /// Of the present call's input, so many bytes are kept, or need not be.
+    kept_to: usize,
 }
 
 impl Retry {
-    /// A cycle begins within a transaction, or where that is not certain. `set`: so is the route.
-    pub(super) fn go_on(&mut self, set: bool) {
+    /// A cycle begins within a transaction, or where that is not certain, at this offset of the
+    /// present call. `set`: so is the route.
+    pub(super) fn go_on(&mut self, set: bool, at: usize) {
+        self.kept_to = at;
         match &mut self.attempt {
             Some(attempt) => attempt.recording = true,
             None if set => {}
@@ -223,22 +227,30 @@ impl Retry {
     }
 
     /// A cycle begins outside a transaction, behind `before` others; `None`: that cannot be told.
-    pub(super) fn begin(&mut self, before: Option<usize>) {
+    pub(super) fn begin(&mut self, before: Option<usize>, at: usize) {
         self.begin_without();
+        self.kept_to = at;
         match before {
             Some(before) => self.attempt = Some(Box::new(Attempt::new(before))),
             None => self.refusal = Some(NotRetried::Pipelined),
         }
     }
 
-    /// Keeps a copy of what is sent, up to `limit` bytes.
-    pub(super) fn record(&mut self, bytes: &[u8], limit: usize) {
+    /// The call ends that brought bytes from the client: of `sent`, all of it that was dealt with,
+    /// what belongs to a cycle that goes on is kept, up to `limit` bytes in all.
+    pub(super) fn call_ends(&mut self, sent: &[u8], limit: usize) {
+        if self.attempt.as_ref().is_some_and(|it| it.recording) {
+            self.keep(sent, limit);
+        }
+        self.kept_to = 0;
+    }
+
+    fn keep(&mut self, sent: &[u8], limit: usize) {
+        let bytes = sent.get(self.kept_to..).unwrap_or_default();
+        self.kept_to = sent.len();
         let Some(attempt) = &mut self.attempt else {
             return;
         };
-        if !attempt.recording {
-            return;
-        }
         if attempt.frames.len() + bytes.len() > limit {
             self.refuse(NotRetried::TooLarge);
         } else {
@@ -289,9 +301,10 @@ impl Retry {
         }
     }
 
-    /// The end of the cycle was sent: only one that reads MaxCompute, and only reads, is worth
-    /// holding its successors back.
-    pub(super) fn end(&mut self, cycle: Ended) {
+    /// The end of the cycle was sent, `sent` is the present call's input up to there: only one that
+    /// reads MaxCompute, and only reads, is worth holding its successors back. It is only now that
+    /// most cycles turn out not to be worth a copy.
+    pub(super) fn end(&mut self, cycle: Ended, sent: &[u8], limit: usize) {
         let Some(attempt) = &mut self.attempt else {
             return;
         };
@@ -316,6 +329,7 @@ impl Retry {
         } else if !cycle.goes_on {
             self.attempt = None;
         }
+        self.keep(sent, limit);
     }
 
     /// True while what comes behind a cycle has to wait for its answer.

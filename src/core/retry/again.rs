@@ -19,12 +19,12 @@ use super::{Attempt, Ended, Heard, Phase, Verdict};
 const QUERY_CANCELED: &[u8] = b"57014";
 
 impl Core {
-    /// A cycle begins: is it one that might be run again?
-    pub(in super::super) fn begin_attempt(&mut self, world: &impl World) {
+    /// A cycle begins at this offset within the present call: is it one that might be run again?
+    pub(in super::super) fn begin_attempt(&mut self, at: usize, world: &impl World) {
         if self.cycle.began_in() != Sending::Idle {
-            self.retry.go_on(self.route.state() == State::Set);
+            self.retry.go_on(self.route.state() == State::Set, at);
         } else if self.may_attempt(world) {
-            self.retry.begin(self.ledger.cycles());
+            self.retry.begin(self.ledger.cycles(), at);
         } else {
             self.retry.begin_without();
         }
@@ -38,16 +38,17 @@ impl Core {
             && world.may_need_retry()
     }
 
-    /// The end of the cycle was sent.
-    pub(in super::super) fn end_attempt(&mut self) {
+    /// The end of the cycle was sent; `sent` is the present call's input up to there.
+    pub(in super::super) fn end_attempt(&mut self, sent: &[u8]) {
         if self.retry.is_on() {
             let set = self.route.state() == State::Set;
-            self.retry.end(Ended {
+            let ended = Ended {
                 effects: self.cycle.effects(),
                 goes_on: self.may_go_on(),
                 set,
                 steered: set && self.ledger.is_steered(),
-            });
+            };
+            self.retry.end(ended, sent, self.retry_limit());
         }
     }
 
