@@ -189,7 +189,7 @@ impl Core {
         if (simple || extended || matches!(look, Look::Sync | Look::FunctionCall))
             && !self.cycle.is_open()
         {
-            self.cycle_begins(at, world);
+            self.cycle_begins(&look, at, world);
         }
         match &look {
             Look::Query(decision) | Look::Parse(_, _, _, decision) => {
@@ -247,11 +247,16 @@ impl Core {
     }
 
     /// A cycle begins with the message at `at`.
-    fn cycle_begins(&mut self, at: usize, world: &impl World) {
+    fn cycle_begins(&mut self, look: &Look<'_>, at: usize, world: &impl World) {
         self.cycle.begin(at, &self.ledger);
         self.names.cycle_begins();
         self.context.catch_up(world);
-        self.begin_attempt(at, world);
+        // All of a simple cycle is known by now.
+        let worth = Effects::READS_FOREIGN
+            .with(Effects::BEGINS)
+            .with(Effects::CALLS_UNKNOWN);
+        let alone = matches!(look, Look::Query(decision) if !decision.effects.has(worth));
+        self.begin_attempt(alone, at, world);
     }
 
     /// The message that ends a cycle was sent; `sent` is the present call's input up to its end.
@@ -437,8 +442,8 @@ impl Core {
             }
             Look::Parse(name, text, whole, decision) => {
                 self.retry.note_new(name);
-                let generation = self.deciding(world).generation();
-                let named = self.names.parse(name, text, &decision, whole, generation);
+                let (names, deciding) = self.naming(world);
+                let named = names.parse(name, text, &decision, whole, &deciding);
                 self.ledger.push(if named {
                     Expect::ParseNamed
                 } else {

@@ -182,6 +182,7 @@ fn begins(decision: &Decision) -> bool {
 }
 
 impl Ledger {
+    #[inline]
     pub(super) fn push(&mut self, entry: Expect) {
         match entry {
             Expect::Sync => self.unsynced = false,
@@ -324,6 +325,7 @@ impl Ledger {
         self.may_begin = self.may_begin && self.entries.iter().any(|entry| runs(entry, begins) > 0);
     }
 
+    #[inline]
     pub(super) fn pop(&mut self) -> Option<Expect> {
         let popped = self.entries.pop_front();
         if let Some(entry) = &popped {

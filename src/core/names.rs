@@ -78,7 +78,7 @@ impl Names {
         text: &[u8],
         decision: &Arc<Decision>,
         whole: bool,
-        generation: Generation,
+        deciding: &Deciding<'_, impl World>,
     ) -> bool {
         if name.is_empty() {
             self.unnamed = Some(Arc::clone(decision));
@@ -88,7 +88,7 @@ impl Names {
         self.text_bytes += if keep_text { text.len() } else { 0 };
         let statement = Statement {
             decision: Arc::clone(decision),
-            generation,
+            generation: deciding.generation(),
             text: keep_text.then(|| text.into()),
             whole,
         };

@@ -31,6 +31,7 @@ impl Queue {
         self.mark = self.ops.len();
     }
 
+    #[inline]
     pub(super) fn forward(&mut self, bytes: usize) {
         if bytes == 0 {
             return;

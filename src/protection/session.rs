@@ -53,7 +53,10 @@ pub(super) struct Own {
 impl Own {
     /// True if every name leads where the catalogs say.
     pub(super) fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.temporary.is_empty()
+            && self.made.is_empty()
+            && self.dropped.is_empty()
+            && !self.anything
     }
 
     /// True if every name that leads to MaxCompute does so by the catalogs, too.

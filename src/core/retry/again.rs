@@ -20,10 +20,11 @@ const QUERY_CANCELED: &[u8] = b"57014";
 
 impl Core {
     /// A cycle begins at this offset within the present call: is it one that might be run again?
-    pub(in super::super) fn begin_attempt(&mut self, at: usize, world: &impl World) {
+    /// `alone`: it is known in full, and is not worth it.
+    pub(in super::super) fn begin_attempt(&mut self, alone: bool, at: usize, world: &impl World) {
         if self.cycle.began_in() != Sending::Idle {
             self.retry.go_on(self.route.state() == State::Set, at);
-        } else if self.may_attempt(world) {
+        } else if !alone && self.may_attempt(world) {
             self.retry.begin(self.ledger.cycles(), at);
         } else {
             self.retry.begin_without();
