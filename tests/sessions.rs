@@ -15,7 +15,7 @@ use std::sync::Arc;
 use common::postgres::{self, PASSWORD};
 use osprey::config::{ConfiguredEncryption, ProjectRule, Secret, Settings};
 use osprey::protection::knowledge::{DatabaseKnowledge, Knowledge};
-use osprey::protection::{NameContext, NameUse, SessionNames};
+use osprey::protection::{Lexing, NameContext, NameUse, SessionNames};
 
 /// The name of the sessions' database, and their encrypted MaxCompute project.
 const DATABASE: &str = "held";
@@ -40,7 +40,10 @@ impl<'a> Session<'a> {
 
     /// True if `text` needs the route for encrypted data.
     fn run(&mut self, text: &[u8]) -> bool {
-        let decision = self.database.snapshot().decide_in(text, &self.names);
+        let decision = self
+            .database
+            .snapshot()
+            .decide_in(text, &self.names, Lexing::default());
         let mut protected = decision.protected.is_some();
         for name in &decision.names {
             match name {

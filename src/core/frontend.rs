@@ -401,8 +401,8 @@ impl Core {
             }
             Look::Parse(name, text, whole, decision) => {
                 self.retry.note_new(name);
-                let generation = self.deciding(world).generation();
-                let named = self.names.parse(name, text, &decision, whole, generation);
+                let (names, deciding) = self.naming(world);
+                let named = names.parse(name, text, &decision, whole, &deciding);
                 self.ledger.push(if named {
                     Expect::ParseNamed
                 } else {

@@ -15,8 +15,9 @@ use tokio::time::Instant;
 
 use crate::net::endpoint::{Connected, Security};
 use crate::net::{Network, Stream, Transport};
+use crate::protection::Lexing;
 use crate::upstream::Upstream;
-use crate::wire::backend::{ErrorFields, tag};
+use crate::wire::backend::{ErrorFields, parameter_status, tag};
 use crate::wire::startup::MAX_AUTHENTICATION;
 use crate::wire::{HEADER, Header, compose, frontend};
 
@@ -44,8 +45,8 @@ pub(super) struct LoggedIn<T> {
     pub(super) from_client: Vec<u8>,
     /// What came from the server: the first ReadyForQuery, and what came behind it.
     pub(super) from_server: Vec<u8>,
-    /// True if the session's `client_encoding` is UTF8.
-    pub(super) utf8: bool,
+    /// How the server reads the session's texts, as it has reported.
+    pub(super) lexing: Lexing,
 }
 
 /// Who speaks next.
@@ -76,7 +77,7 @@ impl<T: Transport> Login<T> {
             from_client: Vec::new(),
             from_server: Vec::with_capacity(1024),
             offered_less: false,
-            utf8: false,
+            lexing: Lexing::default(),
         };
         let outcome = match relay.run().await {
             // The client left after it was offered no channel binding. It may not have told its own
@@ -89,7 +90,7 @@ impl<T: Transport> Login<T> {
             origin,
             from_client,
             from_server,
-            utf8,
+            lexing,
             ..
         } = relay;
         if let Err(refusal) = outcome {
@@ -101,7 +102,7 @@ impl<T: Transport> Login<T> {
             origin,
             from_client,
             from_server,
-            utf8,
+            lexing,
         })
     }
 
@@ -149,7 +150,7 @@ struct Relay<'a, T, N> {
     /// The client was offered SCRAM without the channel binding that the server offers, and has not
     /// chosen yet.
     offered_less: bool,
-    utf8: bool,
+    lexing: Lexing,
 }
 
 impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
@@ -188,7 +189,11 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
                         return Err(Refusal::Refused(refused));
                     }
                     tag::BACKEND_KEY_DATA => self.entered.set_key(body, self.origin.clone()),
-                    tag::PARAMETER_STATUS => self.utf8 |= body == b"client_encoding\0UTF8\0",
+                    tag::PARAMETER_STATUS => {
+                        if let Some((parameter, value)) = parameter_status(body) {
+                            self.lexing.report(parameter, value);
+                        }
+                    }
                     tag::AUTHENTICATION => match scram::plan(body, self.server.is_tls()) {
                         scram::Plan::Relay(true) => next = Speaker::Either,
                         scram::Plan::Relay(false) => next = Speaker::Server,

@@ -57,7 +57,7 @@ pub(super) fn mention_strings<'a>(
     for _ in 0..MAX_QUOTING {
         let mut inner = Vec::new();
         for text in texts {
-            let script = Script::read(text);
+            let script = Script::read(text, statement.backslash);
             for statement in script.statements() {
                 mention_names(&statement, mentions);
                 inner.extend(strings_of(&statement));

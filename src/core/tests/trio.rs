@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::advice::NotRetried;
 use crate::core::{Advised, Commands, Core, ErrorContext, Event, Op, Outbox, Policy, Queue, World};
 use crate::protection::{
-    Decision, Effects, NameContext, NameUse, Reason, SessionChange, SessionNames, Source,
+    Decision, Effects, Lexing, NameContext, NameUse, Reason, SessionChange, SessionNames, Source,
 };
 use crate::sql::{Change, Value};
 use crate::wire::backend::ErrorFields;
@@ -62,7 +62,13 @@ fn changes(word: &str) -> Option<SessionChange> {
 }
 
 impl World for FakeWorld {
-    fn decide(&self, text: &[u8], _whole: bool, names: &SessionNames) -> Arc<Decision> {
+    fn decide(
+        &self,
+        text: &[u8],
+        _whole: bool,
+        names: &SessionNames,
+        lexing: Lexing,
+    ) -> Arc<Decision> {
         let text = String::from_utf8_lossy(text);
         let mut decision = Decision::default();
         if text.contains(';') {
