@@ -216,7 +216,7 @@ impl<W: World> Deciding<'_, W> {
         let decided = self.decide_as(text, whole, readings.first);
         let others = readings.others.iter();
         others.fold(decided, |decided, lexing| {
-            either(decided, &self.decide_as(text, whole, *lexing))
+            either(&decided, &self.decide_as(text, whole, *lexing))
         })
     }
 
@@ -280,8 +280,8 @@ impl Readings {
 }
 
 /// What a text does that is read in one of two ways.
-fn either(one: Arc<Decision>, other: &Decision) -> Arc<Decision> {
-    let mut both = (*one).clone();
+fn either(one: &Decision, other: &Decision) -> Arc<Decision> {
+    let mut both = one.clone();
     both.effects = both.effects.with(other.effects);
     both.hint = both.hint.or(other.hint);
     if both.protected.is_none() {

@@ -4,8 +4,8 @@
 //! PostgreSQL converts what a client sends from `client_encoding` to its own encoding (Hologres': UTF8)
 //! before its scanner sees a byte of it (`pg_client_to_server` in mbutils.c). So a text is converted
 //! here first, too, and read as UTF-8 by all that comes behind: the second byte of a character may be
-//! a backslash or a letter in BIG5, GBK, GB18030, JOHAB, SJIS, SHIFT_JIS_2004 and UHC, and a name in
-//! the catalogs is spelt in UTF-8.
+//! a backslash or a letter in BIG5, GBK, GB18030, SJIS, `SHIFT_JIS_2004` and UHC (in JOHAB PostgreSQL
+//! takes none that is ASCII), and a name in the catalogs is spelt in UTF-8.
 //!
 //! How long a character is comes from PostgreSQL's wchar.c, which names are names of encodings from
 //! its encnames.c (`src/backend/utils/mb` until 12, `src/common` since), and which character it is
@@ -90,23 +90,22 @@ impl Encoding {
             "utf8" | "unicode" | "sqlascii" => known(Shape::Server, None),
             "eucjp" => known(Shape::Euc, Some(tables::EUC_JP)),
             "euckr" => known(Shape::Euc, Some(tables::EUC_KR)),
-            "eucjis2004" => known(Shape::Euc, None),
-            "johab" => known(Shape::Euc, None),
-            "euccn" => known(Shape::Double, Some(tables::GBK)),
+            "eucjis2004" | "johab" => known(Shape::Euc, None),
             "euctw" => known(Shape::EucTw, None),
             "sjis" | "shiftjis" | "mskanji" | "win932" | "windows932" => {
                 known(Shape::Sjis, Some(tables::SHIFT_JIS))
             }
             "shiftjis2004" => known(Shape::Sjis, None),
             "big5" | "win950" | "windows950" => known(Shape::Double, Some(tables::BIG5)),
-            "gbk" | "win936" | "windows936" => known(Shape::Double, Some(tables::GBK)),
+            // EUC_CN is a part of GBK.
+            "gbk" | "win936" | "windows936" | "euccn" => known(Shape::Double, Some(tables::GBK)),
             "uhc" | "win949" | "windows949" => known(Shape::Double, Some(tables::EUC_KR)),
             "gb18030" => known(Shape::Gb18030, Some(tables::GB18030)),
-            "latin1" | "iso88591" => single(tables::WINDOWS_1252),
+            "latin1" | "iso88591" | "win1252" | "windows1252" => single(tables::WINDOWS_1252),
             "latin2" | "iso88592" => single(tables::ISO_8859_2),
             "latin3" | "iso88593" => single(tables::ISO_8859_3),
             "latin4" | "iso88594" => single(tables::ISO_8859_4),
-            "latin5" | "iso88599" => single(tables::WINDOWS_1254),
+            "latin5" | "iso88599" | "win1254" | "windows1254" => single(tables::WINDOWS_1254),
             "latin6" | "iso885910" => single(tables::ISO_8859_10),
             "latin7" | "iso885913" => single(tables::ISO_8859_13),
             "latin8" | "iso885914" => single(tables::ISO_8859_14),
@@ -122,9 +121,7 @@ impl Encoding {
             "win874" | "windows874" => single(tables::WINDOWS_874),
             "win1250" | "windows1250" => single(tables::WINDOWS_1250),
             "win1251" | "win" | "windows1251" => single(tables::WINDOWS_1251),
-            "win1252" | "windows1252" => single(tables::WINDOWS_1252),
             "win1253" | "windows1253" => single(tables::WINDOWS_1253),
-            "win1254" | "windows1254" => single(tables::WINDOWS_1254),
             "win1255" | "windows1255" => single(tables::WINDOWS_1255),
             "win1256" | "windows1256" => single(tables::WINDOWS_1256),
             "win1257" | "windows1257" => single(tables::WINDOWS_1257),

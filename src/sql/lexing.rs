@@ -85,10 +85,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// A character, and its bytes.
+    type Character = (&'static str, &'static [u8]);
+
     /// The encodings in which a byte of a character may be ASCII: a character whose second byte is a
     /// backslash, if there is one, and one whose second byte is something else that parts words or is
     /// a letter in upper case. A quote is never part of one: the server refuses such bytes.
-    const ENCODINGS: [(&str, &[(&str, &[u8])]); 6] = [
+    const ENCODINGS: [(&str, &[Character]); 6] = [
         (
             "GBK",
             &[
