@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use osprey::core::{Advised, Commands, Core, ErrorContext, Event, Outbox, Policy, Queue, World};
-use osprey::protection::{Decision, Effects, NameContext, SessionNames, Snapshot};
+use osprey::protection::{Decision, Effects, Lexing, NameContext, SessionNames, Snapshot};
 use osprey::wire::backend::ErrorFields;
 use osprey::wire::compose::frame;
 
@@ -42,8 +42,14 @@ impl Known {
 }
 
 impl World for Known {
-    fn decide(&self, text: &[u8], _whole: bool, names: &SessionNames) -> Arc<Decision> {
-        self.snapshot.decide_in(text, names)
+    fn decide(
+        &self,
+        text: &[u8],
+        _whole: bool,
+        names: &SessionNames,
+        lexing: Lexing,
+    ) -> Arc<Decision> {
+        self.snapshot.decide_in(text, names, lexing)
     }
 
     fn knows_the_catalogs(&self) -> bool {
@@ -243,7 +249,7 @@ fn switching() -> Case {
     let mut session = Session::new(10_000, true);
     let effects = session
         .world
-        .decide(OPEN.as_bytes(), true, &at_login())
+        .decide(OPEN.as_bytes(), true, &at_login(), Lexing::default())
         .effects;
     assert!(effects.has(Effects::READS_FOREIGN));
     let sent = [query(PROTECTED), query(OPEN)];

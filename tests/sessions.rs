@@ -15,7 +15,7 @@ use std::sync::Arc;
 use common::postgres::{self, PASSWORD};
 use osprey::config::{ConfiguredEncryption, ProjectRule, Secret, Settings};
 use osprey::protection::knowledge::{DatabaseKnowledge, Knowledge};
-use osprey::protection::{NameContext, NameUse, SessionNames};
+use osprey::protection::{Encoding, Lexing, NameContext, NameUse, SessionNames};
 
 /// The name of the sessions' database, and their encrypted MaxCompute project.
 const DATABASE: &str = "held";
@@ -39,8 +39,11 @@ impl<'a> Session<'a> {
     }
 
     /// True if `text` needs the route for encrypted data.
-    fn run(&mut self, text: &[u8]) -> bool {
-        let decision = self.database.snapshot().decide_in(text, &self.names);
+    fn run(&mut self, text: &str) -> bool {
+        let lexing = self.names.lexings()[0];
+        let text = encoded(text, lexing);
+        let snapshot = self.database.snapshot();
+        let decision = snapshot.decide_in(&text, &self.names, lexing);
         let mut protected = decision.protected.is_some();
         for name in &decision.names {
             match name {
@@ -117,22 +120,23 @@ fn unescaped(case: &str) -> String {
     format!("{before}{many}{after}")
 }
 
-/// The few characters that the sessions write in GBK.
-fn in_gbk(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for character in text.chars() {
-        match character {
-            '客' => bytes.extend(b"\xbf\xcd"),
-            '户' => bytes.extend(b"\xbb\xa7"),
-            '订' => bytes.extend(b"\xb6\xa9"),
-            '单' => bytes.extend(b"\xb5\xa5"),
-            _ => {
-                assert!(character.is_ascii(), "{character} is not in the list");
-                bytes.push(character as u8);
-            }
-        }
-    }
-    bytes
+/// The bytes of a statement in a session's encoding.
+fn encoded(text: &str, lexing: Lexing) -> Vec<u8> {
+    let encoders = [
+        ("BIG5", encoding_rs::BIG5),
+        ("EUC_JP", encoding_rs::EUC_JP),
+        ("GB18030", encoding_rs::GB18030),
+        ("GBK", encoding_rs::GBK),
+        ("LATIN1", encoding_rs::WINDOWS_1252),
+        ("SJIS", encoding_rs::SHIFT_JIS),
+        ("UHC", encoding_rs::EUC_KR),
+        ("UTF8", encoding_rs::UTF_8),
+    ];
+    let is_it = |(name, _): &(&str, _)| Encoding::named(name) == Some(lexing.encoding);
+    let (_, encoder) = encoders.into_iter().find(is_it).unwrap();
+    let (bytes, _, lossy) = encoder.encode(text);
+    assert!(!lossy, "{text} cannot be written in {}", encoder.name());
+    bytes.into_owned()
 }
 
 /// The first statement of a session that needs the route, or `None`.
@@ -143,14 +147,9 @@ fn protected(database: &DatabaseKnowledge, case: &str) -> Option<String> {
         None => (postgres::SUPERUSER, case.as_str()),
     };
     let mut session = Session::new(database, user);
-    let gbk = case.contains("client_encoding = 'GBK'");
-    statements(case).into_iter().find(|statement| {
-        if gbk {
-            session.run(&in_gbk(statement))
-        } else {
-            session.run(statement.as_bytes())
-        }
-    })
+    statements(case)
+        .into_iter()
+        .find(|statement| session.run(statement))
 }
 
 /// The sessions' database, its catalogs read as Osprey reads them.

@@ -12,7 +12,7 @@ use std::sync::{Arc, LazyLock};
 use osprey::core::{
     Advised, Commands, Core, ErrorContext, Event, Op, Outbox, Policy, Progress, Queue, World,
 };
-use osprey::protection::{Decision, NameContext, Reason, SessionNames, Snapshot, Source};
+use osprey::protection::{Decision, Lexing, NameContext, Reason, SessionNames, Snapshot, Source};
 use osprey::wire::backend::ErrorFields;
 use osprey::wire::{HEADER, compose};
 
@@ -78,11 +78,17 @@ struct Known {
 }
 
 impl World for Known {
-    fn decide(&self, text: &[u8], whole: bool, names: &SessionNames) -> Arc<Decision> {
+    fn decide(
+        &self,
+        text: &[u8],
+        whole: bool,
+        names: &SessionNames,
+        lexing: Lexing,
+    ) -> Arc<Decision> {
         if whole {
-            SNAPSHOT.decide_in(text, names)
+            SNAPSHOT.decide_in(text, names, lexing)
         } else {
-            SNAPSHOT.decide_prefix_in(text, names)
+            SNAPSHOT.decide_prefix_in(text, names, lexing)
         }
     }
 

@@ -1,11 +1,14 @@
 //! The SQL lexer and the decision. Besides that nothing panics: a decision is the same when it is
 //! asked for again; and a read of a protected relation that stands on its own is found wherever it
-//! stands, which a second, simple lexer decides independently.
+//! stands, which a second, simple lexer decides independently. In another encoding, a text is decided
+//! as it is once it is converted.
 
 use std::sync::{Arc, LazyLock};
 
 use osprey::config::TablePattern;
-use osprey::protection::{Decision, NameContext, Reason, Snapshot, Source};
+use osprey::protection::{
+    Backslash, Decision, Encoding, Lexing, NameContext, Reason, SessionNames, Snapshot, Source,
+};
 
 struct Known {
     snapshot: Snapshot,
@@ -55,6 +58,26 @@ static KNOWN: LazyLock<Known> = LazyLock::new(|| {
 /// The input is a text.
 pub(crate) fn run(data: &[u8]) {
     let known = &*KNOWN;
+    for name in ["GBK", "SJIS", "GB18030", "EUC_TW", "LATIN1"] {
+        let encoding = Encoding::named(name).expect("an encoding");
+        let session = SessionNames::new(known.names[0].clone());
+        for backslash in [Backslash::Plain, Backslash::Escapes] {
+            let default = Lexing::default();
+            let as_sent = Lexing {
+                backslash,
+                encoding,
+            };
+            let converted = encoding.to_server(data);
+            let as_converted = Lexing {
+                encoding: default.encoding,
+                ..as_sent
+            };
+            let decide = |text: &[u8], lexing| known.snapshot.decide_in(text, &session, lexing);
+            let (sent, converted) = (decide(data, as_sent), decide(&converted, as_converted));
+            assert!(same(&sent, &converted), "{sent:?} and {converted:?}");
+            known.snapshot.decide_prefix_in(data, &session, as_sent);
+        }
+    }
     for names in &known.names {
         let decision = known.snapshot.decide(data, names);
         let again = known.snapshot.decide(data, names);

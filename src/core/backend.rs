@@ -128,7 +128,10 @@ impl Core {
         match header.tag {
             tag::NOTIFICATION => return Fate::Forward,
             tag::NOTICE if own => return Fate::Forward,
-            tag::PARAMETER_STATUS => return self.retry.parameter(frame).into(),
+            tag::PARAMETER_STATUS => {
+                self.context.reported(body);
+                return self.retry.parameter(frame).into();
+            }
             tag::NOTICE => return self.answer(header, frame, out).into(),
             _ => {}
         }
@@ -452,7 +455,7 @@ impl Core {
 fn needs_body(kind: u8) -> bool {
     matches!(
         kind,
-        tag::ERROR | tag::READY_FOR_QUERY | tag::COMMAND_COMPLETE
+        tag::ERROR | tag::READY_FOR_QUERY | tag::COMMAND_COMPLETE | tag::PARAMETER_STATUS
     )
 }
 

@@ -1,5 +1,5 @@
-//! How names resolve in this session: what it has changed and made for itself, as of everything that
-//! was answered, and what the statements in flight may yet change.
+//! How names resolve and texts are read in this session: what it has changed and made for itself, as
+//! of everything that was answered, and what the statements in flight may yet change.
 //!
 //! | answer | what becomes of it |
 //! |---|---|
@@ -7,15 +7,18 @@
 //! | ReadyForQuery, idle, no error in its cycle | what was changed lasts |
 //! | ReadyForQuery, idle, behind an error | what its cycle had changed is undone |
 //! | ReadyForQuery, failed | ROLLBACK, or ROLLBACK TO, will say what holds again |
+//! | ParameterStatus | how texts are read from here on; at a ReadyForQuery this is so whatever the statements have said |
 //!
 //! A statement that is sent while others are in flight may be run in any of the states that these
-//! lead to: it is decided in each of them.
+//! lead to: it is decided in each of them, and read in each way that they lead to. (PostgreSQL reports a
+//! parameter before the CommandComplete of what has changed it until version 13, and before the
+//! ReadyForQuery since 14.) How a prepared statement is read its Parse has settled.
 
 use std::sync::Arc;
 
-use crate::protection::{Decision, Effects, SessionChange, SessionNames};
-use crate::sql::Change;
-use crate::wire::backend::Status;
+use crate::protection::{Decision, Effects, Lexing, SessionChange, SessionNames};
+use crate::sql::{Change, may_be_read_otherwise};
+use crate::wire::backend::{Status, parameter_status};
 
 use super::interface::World;
 use super::ledger::{Expect, Ledger};
@@ -27,10 +30,12 @@ const MAX_STATES: usize = 4;
 /// Of the world's knowledge, and of how names resolve in the session.
 pub(super) type Generation = (u64, u32);
 
-/// How names resolve in one session.
+/// How names resolve and texts are read in one session.
 #[derive(Debug)]
 pub(super) struct Context {
     names: SessionNames,
+    /// How the server reads texts, as far as it has said so.
+    reported: Lexing,
     /// A statement of the client's present cycle has failed.
     failed: bool,
     /// DDL of the session's own was committed, and the catalogs have not been read since.
@@ -40,6 +45,7 @@ pub(super) struct Context {
 impl Context {
     pub(super) fn new(names: SessionNames) -> Self {
         Self {
+            reported: names.lexings().first().copied().unwrap_or_default(),
             names,
             failed: false,
             outruns_catalogs: false,
@@ -101,6 +107,13 @@ impl Context {
         self.failed = true;
     }
 
+    /// A ParameterStatus came, with this body.
+    pub(super) fn reported(&mut self, body: &[u8]) {
+        if let Some((parameter, value)) = parameter_status(body) {
+            self.reported.report(parameter, value);
+        }
+    }
+
     /// A ReadyForQuery of the client's came.
     pub(super) fn answered(&mut self, status: Status) {
         let failed = std::mem::take(&mut self.failed);
@@ -111,6 +124,7 @@ impl Context {
             Status::Transaction if !in_transaction => self.names.apply(&[Change::Begin.into()]),
             _ => {}
         }
+        self.names.lexing_was_reported(self.reported);
     }
 
     /// The transaction was rolled back, by something of ours.
@@ -170,10 +184,68 @@ impl<W: World> Deciding<'_, W> {
         !self.in_block && self.context.names.in_transaction()
     }
 
+    /// The ways in which the server may read `text` where it is sent now.
+    pub(super) fn readings(&self, text: &[u8]) -> Readings {
+        let Context {
+            names, reported, ..
+        } = self.context;
+        let mut readings = Readings {
+            first: *reported,
+            others: Vec::new(),
+        };
+        if self.is_settled() && names.lexing_is(*reported) || !may_be_read_otherwise(text) {
+            return readings;
+        }
+        readings.add_all(names.lexings());
+        if self.may_be_undone() {
+            readings.add_all(self.undone().lexings());
+        }
+        let mut ahead = self.ahead();
+        for entry in self.ledger.iter() {
+            if ahead.follow(entry) {
+                readings.add_all(ahead.names.lexings());
+            }
+        }
+        readings.keep_only_what_matters(text);
+        readings
+    }
+
     /// What `text` does where it is sent now, behind all that is in flight. `whole` is false where
     /// only its head is in hand.
     pub(super) fn decide(&self, text: &[u8], whole: bool) -> Arc<Decision> {
-        let mut decided = self.world.decide(text, whole, &self.context.names);
+        self.decide_read(text, whole, &self.readings(text))
+    }
+
+    /// What `text` does if it is run now, and was read in one of these ways.
+    pub(super) fn decide_read(
+        &self,
+        text: &[u8],
+        whole: bool,
+        readings: &Readings,
+    ) -> Arc<Decision> {
+        let decided = self.decide_as(text, whole, readings.first);
+        let others = readings.others.iter();
+        others.fold(decided, |decided, lexing| {
+            either(&decided, &self.decide_as(text, whole, *lexing))
+        })
+    }
+
+    /// The names, if the cycle that is being answered fails.
+    fn undone(&self) -> SessionNames {
+        let mut undone = self.context.names.clone();
+        undone.apply(&[Change::Rollback.into()]);
+        undone
+    }
+
+    fn ahead(&self) -> Ahead {
+        Ahead {
+            names: self.context.names.clone(),
+            in_block: self.in_block,
+        }
+    }
+
+    fn decide_as(&self, text: &[u8], whole: bool, lexing: Lexing) -> Arc<Decision> {
+        let mut decided = self.world.decide(text, whole, &self.context.names, lexing);
         if self.is_settled() {
             return decided;
         }
@@ -182,17 +254,12 @@ impl<W: World> Deciding<'_, W> {
             there.protected.is_some() || reads(there) || !reads(decided)
         };
         if self.may_be_undone() && decided.protected.is_none() {
-            let mut undone = self.context.names.clone();
-            undone.apply(&[Change::Rollback.into()]);
-            let there = self.world.decide(text, whole, &undone);
+            let there = self.world.decide(text, whole, &self.undone(), lexing);
             if worse(&there, &decided) {
                 decided = there;
             }
         }
-        let mut ahead = Ahead {
-            names: self.context.names.clone(),
-            in_block: self.in_block,
-        };
+        let mut ahead = self.ahead();
         let mut states = 0;
         for entry in self.ledger.iter() {
             if decided.protected.is_some() || states > MAX_STATES {
@@ -205,13 +272,62 @@ impl<W: World> Deciding<'_, W> {
             if states > MAX_STATES {
                 ahead.names.apply(&[Change::Anything.into()]);
             }
-            let there = self.world.decide(text, whole, &ahead.names);
+            let there = self.world.decide(text, whole, &ahead.names, lexing);
             if worse(&there, &decided) {
                 decided = there;
             }
         }
         decided
     }
+}
+
+/// The ways in which the server may read a text: nearly always one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Readings {
+    first: Lexing,
+    others: Vec<Lexing>,
+}
+
+impl Readings {
+    fn add_all(&mut self, lexings: Vec<Lexing>) {
+        for lexing in lexings {
+            if lexing != self.first && !self.others.contains(&lexing) {
+                self.others.push(lexing);
+            }
+        }
+    }
+
+    /// Those that read this text as it stands are one.
+    fn keep_only_what_matters(&mut self, text: &[u8]) {
+        let mut plain = !self.first.matters(text);
+        let is_new = |lexing: &Lexing| lexing.matters(text) || !std::mem::replace(&mut plain, true);
+        self.others.retain(is_new);
+    }
+}
+
+/// What a text does that is read in one of two ways.
+fn either(one: &Decision, other: &Decision) -> Arc<Decision> {
+    let mut both = one.clone();
+    both.effects = both.effects.with(other.effects);
+    both.hint = both.hint.or(other.hint);
+    if both.protected.is_none() {
+        both.protected.clone_from(&other.protected);
+        both.only_stores = other.only_stores;
+    }
+    for name in &other.names {
+        if !both.names.contains(name) {
+            both.names.push(name.clone());
+        }
+    }
+    for suspect in &other.suspects {
+        if !both.suspects.contains(suspect) {
+            both.suspects.push(suspect.clone());
+        }
+    }
+    if both.changes != other.changes {
+        both.changes.push(Change::Anything.into());
+    }
+    Arc::new(both)
 }
 
 /// A session's names, as they will be once what is in flight has succeeded.

@@ -23,7 +23,8 @@ const MAX_IN_FLIGHT: usize = 1 << 16;
 
 /// What a message turns out to be.
 enum Look<'a> {
-    Query(Arc<Decision>),
+    /// False: the server may refuse the text for its encoding, before it begins with the Query.
+    Query(Arc<Decision>, bool),
     Parse(&'a [u8], &'a [u8], bool, Arc<Decision>),
     Bind(Bind<'a>, Arc<Decision>),
     Execute(Sent),
@@ -43,7 +44,7 @@ impl Look<'_> {
     /// That of the statement which the message carries, binds or runs.
     fn decision(&self) -> Option<&Decision> {
         match self {
-            Self::Query(decision) | Self::Parse(_, _, _, decision) | Self::Bind(_, decision) => {
+            Self::Query(decision, _) | Self::Parse(_, _, _, decision) | Self::Bind(_, decision) => {
                 Some(decision)
             }
             Self::Execute(portal) => Some(&portal.decision),
@@ -192,10 +193,15 @@ impl Core {
             self.cycle_begins(&look, at, world);
         }
         match &look {
-            Look::Query(decision) | Look::Parse(_, _, _, decision) => {
-                let parse = !simple;
+            Look::Query(decision, is_begun) => {
+                // Where it is not begun, the unnamed statement and portal stay.
+                let simple = *is_begun || self.cycle.is_unsynced();
                 self.prove(decision, simple, at, world, out);
-                self.steer(decision, simple, parse, at, world, out);
+                self.steer(decision, simple, false, at, world, out);
+            }
+            Look::Parse(_, _, _, decision) => {
+                self.prove(decision, false, at, world, out);
+                self.steer(decision, false, true, at, world, out);
             }
             Look::Bind(_, decision) => self.steer(decision, false, false, at, world, out),
             Look::Execute(portal) => {
@@ -255,7 +261,7 @@ impl Core {
         let worth = Effects::READS_FOREIGN
             .with(Effects::BEGINS)
             .with(Effects::CALLS_UNKNOWN);
-        let alone = matches!(look, Look::Query(decision) if !decision.effects.has(worth));
+        let alone = matches!(look, Look::Query(decision, _) if !decision.effects.has(worth));
         self.begin_attempt(alone, at, world);
     }
 
@@ -283,7 +289,7 @@ impl Core {
             tag::QUERY => {
                 let text = query_text(body);
                 let decision = self.deciding(world).decide(text, whole);
-                Look::Query(self.effective(decision, world))
+                Look::Query(self.effective(decision, world), whole && text.is_ascii())
             }
             tag::PARSE => match Parse::read(body) {
                 Some(parse) => {
@@ -433,9 +439,10 @@ impl Core {
             return;
         }
         match look {
-            Look::Query(decision) => {
+            Look::Query(decision, is_begun) => {
                 self.tally.queries += 1;
-                self.names.simple_query(!self.cycle.is_unsynced());
+                let certain = is_begun && !self.cycle.is_unsynced();
+                self.names.simple_query(certain);
                 let steered = self.steers(&decision);
                 self.runs(&decision);
                 self.ledger.push(Expect::Query(Sent { decision, steered }));

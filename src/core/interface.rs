@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::advice::NotRetried;
-use crate::protection::{Decision, SessionNames};
+use crate::protection::{Decision, Lexing, SessionNames};
 use crate::wire::backend::ErrorFields;
 
 use super::commands::Commands;
@@ -12,9 +12,15 @@ use super::queue::Queue;
 
 /// What the core asks of the world outside; every answer is at hand, nothing waits.
 pub trait World {
-    /// What a statement text does in a session whose names resolve so. `whole` is false where only
-    /// the head of it is in hand.
-    fn decide(&self, text: &[u8], whole: bool, names: &SessionNames) -> Arc<Decision>;
+    /// What a statement text does that the server reads so, in a session whose names resolve so.
+    /// `whole` is false where only the head of it is in hand.
+    fn decide(
+        &self,
+        text: &[u8],
+        whole: bool,
+        names: &SessionNames,
+        lexing: Lexing,
+    ) -> Arc<Decision>;
 
     /// Changes whenever [`World::decide`] may answer differently.
     fn generation(&self) -> u64;

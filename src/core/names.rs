@@ -20,7 +20,7 @@ use foldhash::fast::FixedState;
 
 use crate::protection::{Decision, Effects, NameUse, Reason};
 
-use super::context::{Deciding, Generation};
+use super::context::{Deciding, Generation, Readings};
 use super::interface::World;
 use super::ledger::{Expect, Ledger, Sent};
 
@@ -38,6 +38,8 @@ pub(super) struct Statement {
     text: Option<Box<[u8]>>,
     /// False if the text is only the head of what was sent.
     whole: bool,
+    /// How the server may have read the text.
+    readings: Readings,
 }
 
 /// A portal, or a cursor.
@@ -91,6 +93,7 @@ impl Names {
             generation: deciding.generation(),
             text: keep_text.then(|| text.into()),
             whole,
+            readings: deciding.readings(text),
         };
         self.pending
             .push_back(Pending::Parse(name.into(), statement));
@@ -158,10 +161,11 @@ impl Names {
                 return Arc::clone(&statement.decision);
             };
             if !deciding.is_settled() {
-                return deciding.decide(text, statement.whole);
+                return deciding.decide_read(text, statement.whole, &statement.readings);
             }
             if statement.generation != generation {
-                statement.decision = deciding.decide(text, statement.whole);
+                statement.decision =
+                    deciding.decide_read(text, statement.whole, &statement.readings);
                 statement.generation = generation;
             }
             Arc::clone(&statement.decision)
@@ -309,6 +313,7 @@ impl Names {
                                 generation,
                                 text: None,
                                 whole: true,
+                                readings: Readings::default(),
                             },
                         );
                         self.forget_text(old);

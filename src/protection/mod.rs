@@ -10,6 +10,7 @@ mod reason;
 mod relations;
 mod resolve;
 mod session;
+mod setting;
 mod snapshot;
 
 pub use decision::Decision;
@@ -19,4 +20,4 @@ pub use session::{Leads, SessionChange, SessionNames};
 pub use snapshot::{Snapshot, SnapshotBuilder};
 
 /// The words of a statement's text in which a [`Decision`] is told.
-pub use crate::sql::{Effects, NameUse, RouteHint};
+pub use crate::sql::{Backslash, Effects, Encoding, Lexing, NameUse, RouteHint};

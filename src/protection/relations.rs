@@ -79,8 +79,8 @@ pub(super) struct Relations {
     functions: ByName<Entry>,
     run_no_text: ByName<RunsNoText>,
     patterns: Vec<Pattern>,
-    /// Some protected relation whose name is not ASCII, if there is one.
-    not_ascii: Option<Arc<Reason>>,
+    /// The gravest standing of what has a name beyond ASCII.
+    not_ascii: Standing,
 }
 
 impl Relations {
@@ -93,7 +93,7 @@ impl Relations {
             functions: HashMap::default(),
             run_no_text: HashMap::default(),
             patterns: Vec::new(),
-            not_ascii: None,
+            not_ascii: Standing::Plain,
         }
     }
 
@@ -139,17 +139,20 @@ impl Relations {
     }
 
     fn note_encoding(&mut self, name: &str, standing: &Standing) {
-        if let Standing::Protected(reason) = standing
-            && !name.is_ascii()
-        {
-            self.not_ascii.get_or_insert_with(|| Arc::clone(reason));
+        if !name.is_ascii() {
+            self.note_not_ascii(standing.clone());
         }
+    }
+
+    fn note_not_ascii(&mut self, standing: Standing) {
+        let before = std::mem::replace(&mut self.not_ascii, Standing::Plain);
+        self.not_ascii = before.or_graver(standing);
     }
 
     /// Adds a pattern of the operator's, whose relations are protected for this reason.
     pub(super) fn add_pattern(&mut self, pattern: &TablePattern, reason: Arc<Reason>) {
         if !pattern.table.is_ascii() {
-            self.not_ascii.get_or_insert_with(|| Arc::clone(&reason));
+            self.note_not_ascii(Standing::Protected(Arc::clone(&reason)));
         }
         let database = Glob::new(&pattern.database);
         self.patterns.push(Pattern {
@@ -161,10 +164,10 @@ impl Relations {
         });
     }
 
-    /// True if a protected relation has a name beyond ASCII. Names here are in UTF-8; a client with
-    /// another encoding, GBK say, writes such a name in other bytes.
+    /// True if a relation that is not plain has a name beyond ASCII. A text in an encoding of which
+    /// the characters are not known writes such a name in bytes that are no UTF-8.
     pub(super) fn has_names_beyond_ascii(&self) -> bool {
-        self.not_ascii.is_some()
+        !matches!(self.not_ascii, Standing::Plain)
     }
 
     /// The names of all relations and functions that are not plain, for the matcher.
@@ -221,12 +224,9 @@ impl Relations {
     /// How the relation that a query names stands.
     pub(super) fn resolve(&self, relation: &RelationName<'_>, names: &NameContext) -> Standing {
         let name = &*relation.name;
-        if let Some(reason) = &self.not_ascii
-            && std::str::from_utf8(name).is_err()
-        {
-            // Without the client's encoding it cannot be told which relation is meant, so it is
-            // taken for a protected one.
-            return Standing::Protected(Arc::clone(reason));
+        if self.has_names_beyond_ascii() && std::str::from_utf8(name).is_err() {
+            // It cannot be told which relation is meant, so it is taken for the gravest.
+            return self.not_ascii.clone();
         }
         match (&relation.database, &relation.schema) {
             (Some(database), Some(schema)) if **database != *self.database.as_bytes() => {

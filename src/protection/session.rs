@@ -1,12 +1,13 @@
-//! What a session has changed for itself: how its names resolve, and what it has made that the
-//! catalogs do not say yet. It is a value that is followed through transactions and savepoints;
+//! What a session has changed for itself: how its names resolve, how its texts are read, and what it
+//! has made that the catalogs do not say yet. It is a value that is followed through transactions and savepoints;
 //! each [`SessionChange`] comes from a statement that has succeeded.
 
 use std::sync::Arc;
 
 use super::names::NameContext;
 use super::reason::Reason;
-use crate::sql::{Change, Value, WrittenName};
+use super::setting::Setting;
+use crate::sql::{Backslash, Change, Encoding, Lexing, Value, WrittenName};
 
 /// Where a relation or function leads that a session has made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,21 +118,22 @@ fn remember<T: PartialEq>(known: &mut Vec<T>, new: T) {
 /// Settings and relations at one point of a session.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Scope {
-    path: Value<Vec<String>>,
-    local_path: Option<Value<Vec<String>>>,
+    path: Setting<Vec<String>>,
     user: Value<String>,
     /// The default is the user.
-    role: Value<String>,
-    local_role: Option<Value<String>>,
+    role: Setting<String>,
+    backslash: Setting<Backslash>,
+    encoding: Setting<Encoding>,
     own: Arc<Own>,
 }
 
-/// How names resolve in a session, now and after its transaction.
+/// How names resolve and texts are read in a session, now and after its transaction.
 #[derive(Debug, Clone)]
 pub struct SessionNames {
     /// The user and the search path at login, as far as they are known.
     login_user: Option<String>,
     login_path: Option<Vec<String>>,
+    login_lexing: Lexing,
     scope: Scope,
     /// What holds again after ROLLBACK, and after ROLLBACK TO each savepoint.
     saved: Vec<(Option<String>, Scope)>,
@@ -145,6 +147,7 @@ impl SessionNames {
         Self {
             login_user: Some(login.user.clone()),
             login_path: login.search_path.clone(),
+            login_lexing: Lexing::default(),
             scope: Scope::default(),
             saved: Vec::new(),
             now: login,
@@ -158,14 +161,63 @@ impl SessionNames {
         Self {
             login_user: None,
             login_path: None,
+            login_lexing: Lexing::default(),
             scope: Scope {
-                path: path.map_or(Value::Unknown, Value::Is),
+                path: path.map_or(Value::Unknown, Value::Is).into(),
                 user: Value::Is(now.user.clone()),
                 ..Scope::default()
             },
             saved: Vec::new(),
             now,
             epoch: 0,
+        }
+    }
+
+    /// The same session, whose texts are read so since its login.
+    #[must_use]
+    pub fn with_lexing(mut self, login: Lexing) -> Self {
+        self.login_lexing = login;
+        self
+    }
+
+    /// The ways in which texts may be read now, by what the session has set.
+    pub fn lexings(&self) -> Vec<Lexing> {
+        let Scope {
+            backslash,
+            encoding,
+            ..
+        } = &self.scope;
+        let backslashes = match backslash.now().or(Some(&self.login_lexing.backslash)) {
+            Some(known) => vec![*known],
+            None => vec![Backslash::Plain, Backslash::Escapes],
+        };
+        let encodings = match encoding.now().or(Some(&self.login_lexing.encoding)) {
+            Some(known) => vec![*known],
+            None => Encoding::any().to_vec(),
+        };
+        let with = |encoding: Encoding| {
+            let both = backslashes.iter();
+            both.map(move |backslash| Lexing {
+                backslash: *backslash,
+                encoding,
+            })
+        };
+        encodings.into_iter().flat_map(with).collect()
+    }
+
+    /// True if texts are read so now, and in no other way, by what the session has set.
+    pub fn lexing_is(&self, lexing: Lexing) -> bool {
+        let login = &self.login_lexing;
+        let backslash = self.scope.backslash.now().or(Some(&login.backslash));
+        let encoding = self.scope.encoding.now().or(Some(&login.encoding));
+        backslash == Some(&lexing.backslash) && encoding == Some(&lexing.encoding)
+    }
+
+    /// Texts are read so now: the server says it, whatever the session's statements have said.
+    pub fn lexing_was_reported(&mut self, lexing: Lexing) {
+        if !self.lexing_is(lexing) {
+            self.scope.backslash.correct(lexing.backslash);
+            self.scope.encoding.correct(lexing.encoding);
         }
     }
 
@@ -242,20 +294,15 @@ impl SessionNames {
     fn follow(&mut self, change: &Change) {
         let scope = &mut self.scope;
         match change {
-            Change::SearchPath { path, local: true } => scope.local_path = Some(path.clone()),
-            Change::SearchPath { path, local: false } => {
-                scope.path = path.clone();
-                scope.local_path = None;
+            Change::SearchPath { path, local } => scope.path.set(path.clone(), *local),
+            Change::Role { role, local } => scope.role.set(role.clone(), *local),
+            Change::Backslash { backslash, local } => {
+                scope.backslash.set(backslash.clone(), *local);
             }
-            Change::Role { role, local: true } => scope.local_role = Some(role.clone()),
-            Change::Role { role, local: false } => {
-                scope.role = role.clone();
-                scope.local_role = None;
-            }
+            Change::Encoding { encoding, local } => scope.encoding.set(encoding.clone(), *local),
             Change::User(user) => {
                 scope.user = user.clone();
-                scope.role = Value::Default;
-                scope.local_role = None;
+                scope.role.set(Value::Default, false);
             }
             Change::Dropped(name) => {
                 let own = Arc::make_mut(&mut scope.own);
@@ -269,8 +316,9 @@ impl SessionNames {
                 let own = Arc::make_mut(&mut scope.own);
                 own.temporary.clear();
                 own.anything = true;
-                scope.path = Value::Unknown;
-                scope.local_path = None;
+                scope.path.set(Value::Unknown, false);
+                scope.backslash.set(Value::Unknown, false);
+                scope.encoding.set(Value::Unknown, false);
             }
             Change::DiscardTemporary => Arc::make_mut(&mut scope.own).temporary.clear(),
             Change::DiscardAll => *scope = Scope::default(),
@@ -316,16 +364,18 @@ impl SessionNames {
     }
 
     fn end_local(&mut self) {
-        self.scope.local_path = None;
-        self.scope.local_role = None;
+        let scope = &mut self.scope;
+        scope.path.end_local();
+        scope.role.end_local();
+        scope.backslash.end_local();
+        scope.encoding.end_local();
     }
 
     fn resolve(&mut self) {
         let scope = &self.scope;
         let user = scope.user.or(self.login_user.as_ref());
-        let role = scope.local_role.as_ref().unwrap_or(&scope.role).or(user);
-        let path = scope.local_path.as_ref().unwrap_or(&scope.path);
-        let path = path.or(self.login_path.as_ref());
+        let role = scope.role.now().or(user);
+        let path = scope.path.now().or(self.login_path.as_ref());
         // If the role is not known, neither is a path with the role's own schema in it.
         let is_known =
             |path: &&Vec<String>| role.is_some() || path.iter().all(|schema| schema != "$user");
@@ -337,104 +387,4 @@ impl SessionNames {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stated(change: Change) -> SessionChange {
-        change.into()
-    }
-
-    fn path(schema: &str, local: bool) -> SessionChange {
-        stated(Change::SearchPath {
-            path: Value::Is(vec![schema.to_owned()]),
-            local,
-        })
-    }
-
-    fn made(name: &str, temporary: bool) -> SessionChange {
-        SessionChange::Made {
-            name: (None, name.to_owned()),
-            temporary,
-            leads: Leads::ToMaxCompute,
-        }
-    }
-
-    fn session() -> SessionNames {
-        SessionNames::new(NameContext::new("ann", "\"$user\", public"))
-    }
-
-    fn searched(session: &SessionNames) -> String {
-        let path = session.names().search_path.as_ref();
-        path.map_or("?".to_owned(), |path| path.join(","))
-    }
-
-    #[test]
-    fn settings_follow_transactions_and_savepoints() {
-        let mut session = session();
-        let mut after = |changes: &[SessionChange]| {
-            session.apply(changes);
-            searched(&session)
-        };
-        assert_eq!(after(&[path("a", true)]), "$user,public", "no transaction");
-        assert_eq!(after(&[stated(Change::Begin)]), "$user,public");
-        assert_eq!(after(&[path("a", true)]), "a");
-        assert_eq!(after(&[stated(Change::Savepoint("s".into()))]), "a");
-        assert_eq!(after(&[path("b", false)]), "b");
-        assert_eq!(after(&[stated(Change::Savepoint("s".into()))]), "b");
-        assert_eq!(after(&[path("c", true)]), "c");
-        assert_eq!(after(&[stated(Change::RollbackTo("s".into()))]), "b");
-        assert_eq!(after(&[path("c", true)]), "c");
-        assert_eq!(after(&[stated(Change::Commit)]), "b");
-        assert_eq!(after(&[stated(Change::Begin), path("d", false)]), "d");
-        assert_eq!(after(&[stated(Change::Rollback)]), "b");
-        assert_eq!(after(&[stated(Change::DiscardAll)]), "$user,public");
-    }
-
-    #[test]
-    fn a_role_that_is_not_known_makes_its_schema_unknown() {
-        let mut session = session();
-        let role = |role| stated(Change::Role { role, local: false });
-        session.apply(&[role(Value::Is("bob".into()))]);
-        assert_eq!(session.names().user, "bob");
-        session.apply(&[role(Value::Unknown)]);
-        assert_eq!(searched(&session), "?");
-        session.apply(&[path("a", false)]);
-        assert_eq!(searched(&session), "a");
-        session.apply(&[stated(Change::User(Value::Default)), path("$user", false)]);
-        assert_eq!(session.names().user, "ann");
-        assert_eq!(searched(&session), "$user");
-    }
-
-    #[test]
-    fn what_a_session_made_is_forgotten_when_the_catalogs_tell() {
-        let mut session = session();
-        session.apply(&[made("t", true), made("v", false)]);
-        session.apply(&[stated(Change::Dropped("x".into()))]);
-        assert!(session.own().temporary(b"t").is_some() && session.own().is_open(b"x"));
-        assert_eq!(session.own().made(Some(b"s"), b"v").count(), 1);
-        session.apply(&[stated(Change::Begin)]);
-        session.catalogs_were_read();
-        assert_eq!(session.own().made(None, b"v").count(), 1, "not committed");
-        session.apply(&[stated(Change::Commit)]);
-        session.catalogs_were_read();
-        assert_eq!(session.own().made(None, b"v").count(), 0);
-        assert!(
-            session.own().temporary(b"t").is_some(),
-            "they do not tell of these"
-        );
-        session.apply(&[stated(Change::Anything)]);
-        assert!(session.own().is_open(b"y") && session.own().temporary(b"t").is_none());
-    }
-
-    #[test]
-    fn memory_is_bounded_and_the_rest_is_the_safe_side() {
-        let mut session = session();
-        session.apply(&[stated(Change::Begin)]);
-        for number in 0..2_000 {
-            session.apply(&[made(&number.to_string(), number % 2 == 0)]);
-            session.apply(&[stated(Change::Savepoint(number.to_string()))]);
-        }
-        assert!(session.saved.len() <= MAX_SAVED && session.own().is_open(b"x"));
-        assert!(session.own().made.len() <= MAX_OWN);
-    }
-}
+mod tests;

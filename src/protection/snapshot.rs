@@ -19,7 +19,7 @@ use super::relations::{Relations, Standing};
 use super::resolve::Resolver;
 use super::session::{Own, SessionNames};
 use crate::catalog::{HologresVersion, RouteSettings};
-use crate::sql::{self, Analysis, Effects, Reading, RelationName};
+use crate::sql::{self, Analysis, Backslash, Effects, Lexing, Reading, RelationName};
 
 pub use build::SnapshotBuilder;
 
@@ -114,10 +114,12 @@ impl Snapshot {
     }
 
     /// What the statements of `sql` touch and do, for a session that has changed and made what
-    /// `session` says. What a statement only stores is no reason here to call it protected: the
-    /// session knows where it leads once it is used.
-    pub fn decide_in(&self, sql: &[u8], session: &SessionNames) -> Arc<Decision> {
-        let decision = self.decide_with_own(sql, session);
+    /// `session` says and whose texts the server reads so. `sql` is the text as the client sent it,
+    /// without the terminating zero. What a statement only stores is no reason here to call it
+    /// protected: the session knows where it leads once it is used.
+    pub fn decide_in(&self, sql: &[u8], session: &SessionNames, lexing: Lexing) -> Arc<Decision> {
+        let (sql, backslash) = lexing.read(sql);
+        let decision = self.decide_with_own(&sql, session, backslash);
         if !decision.only_stores {
             return decision;
         }
@@ -128,11 +130,18 @@ impl Snapshot {
         })
     }
 
-    fn decide_with_own(&self, sql: &[u8], session: &SessionNames) -> Arc<Decision> {
+    fn decide_with_own(
+        &self,
+        sql: &[u8],
+        session: &SessionNames,
+        backslash: Backslash,
+    ) -> Arc<Decision> {
         let own = session.own();
-        if own.is_empty() {
+        if own.is_empty() && backslash == Backslash::Plain {
             return self.decide(sql, session.names());
         }
+        // What is remembered goes by the text alone. What need not be read is found without telling
+        // strings from the rest.
         if let Some(decision) = self.quick.transaction(sql) {
             return decision;
         }
@@ -141,19 +150,19 @@ impl Snapshot {
         {
             return decision;
         }
-        Arc::new(self.read(sql::analyze(sql), session.names(), own, Some(session)))
+        let reading = sql::analyze(sql, backslash);
+        Arc::new(self.read(reading, session.names(), own, Some(session)))
     }
 
-    /// What the statements of `sql` touch and do. `sql` is the text as the client sent it, in
-    /// whatever encoding, without the terminating zero.
+    /// What the statements of `sql` touch and do. `sql` is the text in the server's encoding, read
+    /// with `standard_conforming_strings` on, without the terminating zero.
     pub fn decide(&self, sql: &[u8], names: &NameContext) -> Arc<Decision> {
         if let Some(decision) = self.quick.transaction(sql) {
             return decision;
         }
         if sql.len() > MAX_TEXT {
             let quick = self.quick(sql);
-            return quick
-                .unwrap_or_else(|| Arc::new(self.read(sql::analyze(sql), names, &NOTHING, None)));
+            return quick.unwrap_or_else(|| Arc::new(self.read_plain(sql, names)));
         }
         let text = self.hasher.text(sql);
         if sql.len() >= MIN_QUICK_TEXT
@@ -172,7 +181,7 @@ impl Snapshot {
             }
             return decision;
         }
-        let decision = Arc::new(self.read(sql::analyze(sql), names, &NOTHING, None));
+        let decision = Arc::new(self.read_plain(sql, names));
         self.read.insert(key, sql, names, Arc::clone(&decision));
         decision
     }
@@ -183,17 +192,24 @@ impl Snapshot {
     pub fn decide_prefix(&self, head: &[u8], names: &NameContext) -> Arc<Decision> {
         let quick = self.quick.decide_prefix(head);
         quick.unwrap_or_else(|| {
-            Arc::new(self.read(sql::analyze_prefix(head), names, &NOTHING, None))
+            let reading = sql::analyze_prefix(head, Backslash::Plain);
+            Arc::new(self.read(reading, names, &NOTHING, None))
         })
     }
 
     /// The same as [`Snapshot::decide_prefix`], for a session that has changed and made what
-    /// `session` says.
-    pub fn decide_prefix_in(&self, head: &[u8], session: &SessionNames) -> Arc<Decision> {
+    /// `session` says and whose texts the server reads so.
+    pub fn decide_prefix_in(
+        &self,
+        head: &[u8],
+        session: &SessionNames,
+        lexing: Lexing,
+    ) -> Arc<Decision> {
+        let (head, backslash) = lexing.read(head);
         let own = session.own();
-        let quick = own.adds_nothing().then(|| self.quick.decide_prefix(head));
+        let quick = own.adds_nothing().then(|| self.quick.decide_prefix(&head));
         quick.flatten().unwrap_or_else(|| {
-            let reading = sql::analyze_prefix(head);
+            let reading = sql::analyze_prefix(&head, backslash);
             Arc::new(self.read(reading, session.names(), own, Some(session)))
         })
     }
@@ -215,7 +231,7 @@ impl Snapshot {
     /// order. This is for people; [`Snapshot::decide`] keeps the first.
     pub fn reasons(&self, sql: &[u8], names: &NameContext) -> Vec<Arc<Reason>> {
         let mut reasons: Vec<Arc<Reason>> = Vec::new();
-        let reading = sql::analyze(sql);
+        let reading = sql::analyze(sql, Backslash::Plain);
         let mut tell = |reason| {
             if !reasons.contains(&reason) {
                 reasons.push(reason);
@@ -244,6 +260,11 @@ impl Snapshot {
 
     fn resolver(&self) -> Resolver<'_> {
         Resolver::new(&self.relations, self.blind)
+    }
+
+    fn read_plain(&self, sql: &[u8], names: &NameContext) -> Decision {
+        let reading = sql::analyze(sql, Backslash::Plain);
+        self.read(reading, names, &NOTHING, None)
     }
 
     fn read(

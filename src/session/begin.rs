@@ -108,7 +108,7 @@ pub(super) async fn begin<N: Network>(
             return Err(login_failed(client, &refusal, &who, context).await);
         }
     }
-    let names = world.ready(view).await;
+    let names = world.ready(view).await.with_lexing(logged_in.lexing);
     // Now the client may speak, and the core listens.
     let ready = READY_FOR_QUERY.min(logged_in.from_server.len());
     let speaking = client.send(&logged_in.from_server[..ready]);

@@ -20,8 +20,9 @@ use crate::catalog::{Failure, ReadError, read};
 use crate::config::Settings;
 use crate::net::{Network, Stream};
 use crate::observe::secrets;
+use crate::protection::Encoding;
 use crate::protection::knowledge::BorrowedReading;
-use crate::wire::backend::{ErrorFields, Status, tag};
+use crate::wire::backend::{ErrorFields, Status, parameter_status, tag};
 use crate::wire::{HEADER, Header, compose};
 
 use super::cancel;
@@ -249,13 +250,13 @@ impl<N: Network> Borrowed<'_, N> {
         let body = &frame[HEADER..];
         match tag {
             tag::READY_FOR_QUERY => answer.complete = true,
-            tag::DATA_ROW => match row(body, self.session.utf8) {
+            tag::DATA_ROW => match row(body, self.session.lexing.encoding) {
                 Some(row) => answer.rows.push(row),
                 None => {
                     answer.error = Some(ReadError {
                         failure: Failure::Server,
-                        reason: "there are names beyond ASCII, and the session that read the \
-                                 catalogs has another client_encoding than UTF8"
+                        reason: "there are names in characters that are not known in the \
+                                 client_encoding of the session that read the catalogs"
                             .into(),
                     });
                 }
@@ -272,6 +273,11 @@ impl<N: Network> Borrowed<'_, N> {
                 }
             }
             tag::NOTICE | tag::NOTIFICATION | tag::PARAMETER_STATUS => {
+                if tag == tag::PARAMETER_STATUS
+                    && let Some((parameter, value)) = parameter_status(body)
+                {
+                    self.session.lexing.report(parameter, value);
+                }
                 self.for_client.extend_from_slice(frame);
             }
             _ => {}
@@ -279,8 +285,9 @@ impl<N: Network> Borrowed<'_, N> {
     }
 }
 
-/// A DataRow's columns as texts; `None` if they are not, or their encoding is not known.
-fn row(body: &[u8], utf8: bool) -> Option<Row> {
+/// A DataRow's columns as texts, which are in `encoding`; `None` if they are not, or a character is
+/// not known.
+fn row(body: &[u8], encoding: Encoding) -> Option<Row> {
     let (count, mut rest) = body.split_first_chunk::<2>()?;
     let mut row = Vec::with_capacity(usize::from(u16::from_be_bytes(*count)));
     while let Some((length, behind)) = rest.split_first_chunk::<4>() {
@@ -290,11 +297,8 @@ fn row(body: &[u8], utf8: bool) -> Option<Row> {
             continue;
         };
         let (text, behind) = behind.split_at_checked(length)?;
-        let text = std::str::from_utf8(text).ok()?;
-        if !utf8 && !text.is_ascii() {
-            return None;
-        }
-        row.push(Some(text.to_owned()));
+        let text = encoding.to_server(text).into_owned();
+        row.push(Some(String::from_utf8(text).ok()?));
         rest = behind;
     }
     Some(row)
@@ -302,17 +306,20 @@ fn row(body: &[u8], utf8: bool) -> Option<Row> {
 
 #[cfg(test)]
 mod tests {
-    use super::row;
+    use super::{Encoding, row};
 
     #[test]
     fn rows_are_read_if_their_encoding_is_known() {
         let body = b"\0\x03\0\0\0\x02ab\xff\xff\xff\xff\0\0\0\0";
+        let utf8 = Encoding::default();
         let ab = vec![Some("ab".to_owned()), None, Some(String::new())];
-        assert_eq!(row(body, false), Some(ab));
+        assert_eq!(row(body, utf8), Some(ab));
         let name = b"\0\x01\0\0\0\x02\xc3\xa4";
-        assert_eq!(row(name, true), Some(vec![Some("ä".to_owned())]));
-        assert_eq!(row(name, false), None, "it may be GBK");
-        assert_eq!(row(b"\0\x01\0\0\0\x02\xc3", true), None);
-        assert_eq!(row(b"", true), None);
+        let named = |name| Encoding::named(name).expect("an encoding");
+        assert_eq!(row(name, utf8), Some(vec![Some("ä".to_owned())]));
+        assert_eq!(row(name, named("GBK")), Some(vec![Some("盲".to_owned())]));
+        assert_eq!(row(name, named("EUC_TW")), None, "it is not known");
+        assert_eq!(row(b"\0\x01\0\0\0\x02\xc3", utf8), None);
+        assert_eq!(row(b"", utf8), None);
     }
 }

@@ -15,8 +15,9 @@ use tokio::time::Instant;
 
 use crate::net::endpoint::{Connected, Security};
 use crate::net::{Network, Stream, Transport};
+use crate::protection::Lexing;
 use crate::upstream::Upstream;
-use crate::wire::backend::{ErrorFields, tag};
+use crate::wire::backend::{ErrorFields, parameter_status, tag};
 use crate::wire::startup::{MAX_AUTHENTICATION, Startup};
 use crate::wire::{HEADER, Header, compose, frontend};
 
@@ -67,8 +68,8 @@ pub(super) struct LoggedIn<T> {
     pub(super) from_client: Vec<u8>,
     /// What came from the server: the first ReadyForQuery, and what came behind it.
     pub(super) from_server: Vec<u8>,
-    /// True if the session's `client_encoding` is UTF8.
-    pub(super) utf8: bool,
+    /// How the server reads the session's texts, as it has reported.
+    pub(super) lexing: Lexing,
 }
 
 /// Who speaks next.
@@ -107,7 +108,7 @@ impl<T: Transport> Login<T> {
             from_client: Vec::new(),
             from_server: Vec::with_capacity(1024),
             offered_less: false,
-            utf8: false,
+            lexing: Lexing::default(),
         };
         let outcome = match relay.run().await {
             // The client left after it was offered no channel binding. It may not have told its own
@@ -120,7 +121,7 @@ impl<T: Transport> Login<T> {
             origin,
             from_client,
             from_server,
-            utf8,
+            lexing,
             ..
         } = relay;
         if let Err(refusal) = outcome {
@@ -132,7 +133,7 @@ impl<T: Transport> Login<T> {
             origin,
             from_client,
             from_server,
-            utf8,
+            lexing,
         })
     }
 
@@ -180,7 +181,7 @@ struct Relay<'a, T, N> {
     /// The client was offered SCRAM without the channel binding that the server offers, and has not
     /// chosen yet.
     offered_less: bool,
-    utf8: bool,
+    lexing: Lexing,
 }
 
 impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
@@ -219,7 +220,11 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
                         return Err(Refusal::Refused(refused));
                     }
                     tag::BACKEND_KEY_DATA => self.entered.set_key(body, self.origin.clone()),
-                    tag::PARAMETER_STATUS => self.utf8 |= body == b"client_encoding\0UTF8\0",
+                    tag::PARAMETER_STATUS => {
+                        if let Some((parameter, value)) = parameter_status(body) {
+                            self.lexing.report(parameter, value);
+                        }
+                    }
                     tag::AUTHENTICATION => match scram::plan(body, self.server.is_tls()) {
                         scram::Plan::Relay(true) => next = Speaker::Either,
                         scram::Plan::Relay(false) => next = Speaker::Server,

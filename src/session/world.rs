@@ -8,7 +8,7 @@ use crate::catalog::route::{is_common_table, route_setting};
 use crate::config::{self, Language, Override, Scope, Settings};
 use crate::core::{Advised, Commands, ErrorContext, Policy, World};
 use crate::protection::knowledge::{BorrowedReading, DatabaseKnowledge};
-use crate::protection::{Decision, NameContext, SessionNames};
+use crate::protection::{Decision, Lexing, NameContext, SessionNames};
 use crate::sql::ROUTE_SETTINGS;
 use crate::upstream::Upstream;
 use crate::wire::backend::ErrorFields;
@@ -107,12 +107,18 @@ impl SessionWorld {
 }
 
 impl World for SessionWorld {
-    fn decide(&self, text: &[u8], whole: bool, names: &SessionNames) -> Arc<Decision> {
+    fn decide(
+        &self,
+        text: &[u8],
+        whole: bool,
+        names: &SessionNames,
+        lexing: Lexing,
+    ) -> Arc<Decision> {
         let snapshot = self.database.snapshot();
         if whole {
-            snapshot.decide_in(text, names)
+            snapshot.decide_in(text, names, lexing)
         } else {
-            snapshot.decide_prefix_in(text, names)
+            snapshot.decide_prefix_in(text, names, lexing)
         }
     }
 

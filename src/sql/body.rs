@@ -3,6 +3,7 @@
 
 use super::analysis::Analysis;
 use super::effects::Effects;
+use super::lexing::{Backslash, may_escape_quotes};
 use super::mention::mention_strings;
 use super::plpgsql;
 use super::reading::analyze;
@@ -34,29 +35,15 @@ pub(crate) struct Body {
 
 /// Reads the body of a function that is written in `language`. The answer is `None` if that is
 /// neither SQL nor PL/pgSQL.
+///
+/// A body is read by `standard_conforming_strings` of the session that calls it: where that matters,
+/// both readings count together.
 pub(crate) fn read(text: &str, language: &str) -> Option<Body> {
-    let analysis = match language {
-        "sql" => {
-            let mut all = Analysis::default();
-            for one in analyze(text.as_bytes()).statements {
-                all.add(one.effects);
-                all.runs_text |= one.runs_text || one.reads_anything;
-                all.mentions.extend(one.mentions);
-                all.mentions.extend(one.reads);
-                all.writes.extend(one.writes);
-                all.calls.extend(one.calls);
-                all.own_calls.extend(one.own_calls);
-            }
-            strings(text.as_bytes(), &mut all);
-            all
-        }
-        "plpgsql" => {
-            let mut analysis = Analysis::default();
-            plpgsql::read(text.as_bytes(), &mut analysis);
-            analysis
-        }
-        _ => return None,
-    };
+    let mut analysis = Analysis::default();
+    add(text.as_bytes(), language, Backslash::Plain, &mut analysis)?;
+    if may_escape_quotes(text.as_bytes()) {
+        add(text.as_bytes(), language, Backslash::Escapes, &mut analysis)?;
+    }
     let names = |names: &[RelationName<'_>]| names.iter().map(RelationName::written).collect();
     let only_reads = !analysis.runs_text && analysis.effects == Effects::default();
     Some(Body {
@@ -70,12 +57,33 @@ pub(crate) fn read(text: &str, language: &str) -> Option<Body> {
     })
 }
 
-/// Every name in the strings of a text, whether they may be run or not: that depends on what the
-/// functions do that it calls.
-fn strings<'a>(text: &'a [u8], analysis: &mut Analysis<'a>) {
-    for statement in Script::read(text).statements() {
-        mention_strings(&statement, &mut analysis.in_strings);
+/// Adds what a body may do; `None`: its language is not read.
+fn add<'a>(
+    text: &'a [u8],
+    language: &str,
+    backslash: Backslash,
+    all: &mut Analysis<'a>,
+) -> Option<()> {
+    match language {
+        "sql" => {
+            for one in analyze(text, backslash).statements {
+                all.add(one.effects);
+                all.runs_text |= one.runs_text || one.reads_anything;
+                all.mentions.extend(one.mentions);
+                all.mentions.extend(one.reads);
+                all.writes.extend(one.writes);
+                all.calls.extend(one.calls);
+                all.own_calls.extend(one.own_calls);
+            }
+            // Whether strings are run depends on what the functions do that the body calls.
+            for statement in Script::read(text, backslash).statements() {
+                mention_strings(&statement, &mut all.in_strings);
+            }
+        }
+        "plpgsql" => plpgsql::read(text, backslash, all),
+        _ => return None,
     }
+    Some(())
 }
 
 #[cfg(test)]
@@ -172,5 +180,10 @@ mod tests {
         assert_eq!(names(&sql.in_strings), ["secret"]);
         assert!(sql.only_reads && !sql.runs_text);
         assert_eq!(read("", "c"), None);
+        // By a parameter of the session that calls it, this is one string or two.
+        let body = plpgsql(r"begin perform '\', count(*) from secret where a = '\'; end");
+        assert!(names(&body.mentions).contains(&"secret".into()));
+        let body = plpgsql(r"begin perform '\' || count(*) || '\' from secret; end");
+        assert!(names(&body.mentions).contains(&"secret".into()));
     }
 }

@@ -1,5 +1,8 @@
 //! What a statement changes for its session, as far as its text alone says it.
 
+use super::encoding::Encoding;
+use super::lexing::Backslash;
+
 /// The value that a statement gives a setting.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Value<T> {
@@ -45,10 +48,24 @@ pub enum Change {
     },
     /// The statement sets the session's user, and with it the present role.
     User(Value<String>),
+    /// The statement sets `standard_conforming_strings`.
+    Backslash {
+        /// What a backslash is in the texts behind it.
+        backslash: Value<Backslash>,
+        /// True if this holds only until the transaction ends.
+        local: bool,
+    },
+    /// The statement sets `client_encoding`.
+    Encoding {
+        /// The encoding of the texts behind it.
+        encoding: Value<Encoding>,
+        /// True if this holds only until the transaction ends.
+        local: bool,
+    },
     /// A relation of this name was dropped. It may have hidden another of its name.
     Dropped(String),
-    /// From here on any name may lead anywhere: a schema was renamed or dropped, or it is not known
-    /// what was done.
+    /// From here on any name may lead anywhere, and texts may be read in any way: a schema was renamed
+    /// or dropped, or it is not known what was done.
     Anything,
     /// The session drops its temporary relations: `DISCARD TEMP`.
     DiscardTemporary,

@@ -1,19 +1,17 @@
 //! PostgreSQL's lexical rules over bytes: where strings, comments, dollar quotes and identifiers
 //! begin and end.
 //!
-//! The lexer works on bytes, not on text: the client's encoding may be GBK, and no byte of a
-//! multibyte character is ever a quote there. (It may be a backslash: then an `E'…'` string of such
-//! a client can be taken for longer than it is, which leaves the text unterminated, and what is not
-//! terminated counts as reading whatever it names.) Every byte of the input belongs to exactly one
-//! token, nothing panics, and the time is linear in the length. `standard_conforming_strings` is
-//! taken to be on (as it is in Hologres, and in PostgreSQL since 9.1), so that a backslash matters
-//! in `E'…'` only.
+//! The text is in the server's encoding (see `lexing.rs`), in which no byte of a multibyte character
+//! is ASCII; that it is UTF-8 is not required. Every byte of the input belongs to exactly one token,
+//! nothing panics, and the time is linear in the length.
 //!
 //! The rules come from PostgreSQL's documentation, *Lexical Structure*, and from its scanner where
 //! the documentation is silent (what continues a string over a line end; that `1FROM` is two
 //! tokens).
 
 use memchr::{memchr, memchr2, memmem};
+
+use super::lexing::Backslash;
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +28,7 @@ pub(crate) enum Kind {
     UnicodeQuoted,
     /// `'…'`, `B'…'`, `X'…'`, `U&'…'`, with its continuation lines.
     String,
-    /// `E'…'`
+    /// `E'…'`, and `'…'` where a backslash escapes.
     EscapeString,
     /// `$tag$ … $tag$`
     DollarString,
@@ -66,13 +64,19 @@ pub(crate) struct Token {
 pub(crate) struct Lexer<'a> {
     text: &'a [u8],
     position: usize,
+    /// What a backslash is in `'…'`.
+    backslash: Backslash,
 }
 
 impl<'a> Lexer<'a> {
     /// Reads `text`; what lies beyond 4 GiB (no message is that long) is not looked at.
-    pub(crate) fn new(text: &'a [u8]) -> Self {
+    pub(crate) fn new(text: &'a [u8], backslash: Backslash) -> Self {
         let text = &text[..text.len().min(u32::MAX as usize)];
-        Self { text, position: 0 }
+        Self {
+            text,
+            position: 0,
+            backslash,
+        }
     }
 
     fn byte(&self, position: usize) -> u8 {
@@ -241,8 +245,14 @@ impl Iterator for Lexer<'_> {
                 (Kind::Comment, end, terminated)
             }
             b'\'' => {
-                let (end, terminated) = self.string(start + 1, false);
-                (Kind::String, end, terminated)
+                let escapes = self.backslash == Backslash::Escapes;
+                let (end, terminated) = self.string(start + 1, escapes);
+                let kind = if escapes {
+                    Kind::EscapeString
+                } else {
+                    Kind::String
+                };
+                (kind, end, terminated)
             }
             b'"' => {
                 let (end, terminated) = self.quoted(start + 1);
@@ -291,7 +301,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn lex(text: &str) -> Vec<(Kind, &str)> {
-        Lexer::new(text.as_bytes())
+        Lexer::new(text.as_bytes(), Backslash::Plain)
             .filter(|token| token.kind != Kind::Space)
             .map(|token| (token.kind, &text[token.start as usize..token.end as usize]))
             .collect()
@@ -358,7 +368,9 @@ mod tests {
         for text in [
             "'a", "E'a\\", "\"a", "$$a", "$a$ $$", "/* /* */", "U&\"", "U&'", "'a''",
         ] {
-            let last = Lexer::new(text.as_bytes()).last().expect("a token");
+            let last = Lexer::new(text.as_bytes(), Backslash::Plain)
+                .last()
+                .expect("a token");
             assert!(!last.terminated, "{text}");
         }
     }
@@ -370,9 +382,10 @@ mod tests {
         fn every_byte_belongs_to_exactly_one_token(text in proptest::collection::vec(
             prop_oneof![any::<u8>(), proptest::sample::select(&b"'\"$$*/-eEuU&xab1.;,()[]\\\n \t"[..])],
             0..200,
-        )) {
+        ), escapes in any::<bool>()) {
+            let backslash = if escapes { Backslash::Escapes } else { Backslash::Plain };
             let mut position = 0;
-            for token in Lexer::new(&text) {
+            for token in Lexer::new(&text, backslash) {
                 prop_assert_eq!(token.start, position);
                 prop_assert!(token.end > token.start);
                 position = token.end;

@@ -1,8 +1,11 @@
 //! What is said of a text that cannot be read exactly: every identifier in it, and in strings that
 //! may be run, is taken for the name of a relation that is read. That errs on the safe side.
 
+use std::borrow::Cow;
+
 use super::lexer::Kind;
-use super::quoting::string_body;
+use super::lexing::Backslash;
+use super::quoting::{string_body, unescape};
 use super::relation_name::{RelationName, last_part, relation_name};
 use super::token::{Script, Statement};
 
@@ -57,24 +60,53 @@ pub(super) fn mention_strings<'a>(
     for _ in 0..MAX_QUOTING {
         let mut inner = Vec::new();
         for text in texts {
-            let script = Script::read(text);
-            for statement in script.statements() {
-                mention_names(&statement, mentions);
-                inner.extend(strings_of(&statement));
+            match text {
+                Cow::Borrowed(text) => {
+                    inner.extend(mention_text(text, statement.backslash, mentions));
+                }
+                Cow::Owned(text) => {
+                    let mut names = Vec::new();
+                    let strings = mention_text(&text, statement.backslash, &mut names);
+                    let owned = |text: Cow<'_, [u8]>| Cow::Owned(text.into_owned());
+                    inner.extend(strings.into_iter().map(owned));
+                    mentions.extend(names.into_iter().map(RelationName::into_owned));
+                }
             }
         }
         texts = inner;
     }
 }
 
-fn strings_of<'a>(statement: &Statement<'_, 'a>) -> Vec<&'a [u8]> {
-    (0..statement.len())
-        .filter(|index| {
-            matches!(
-                statement.kind(*index),
-                Some(Kind::String | Kind::EscapeString | Kind::DollarString)
-            )
-        })
-        .map(|index| string_body(statement.bytes(index)))
-        .collect()
+/// Adds every identifier of a text that may be run. The answer is what is in its strings.
+fn mention_text<'a>(
+    text: &'a [u8],
+    backslash: Backslash,
+    mentions: &mut Vec<RelationName<'a>>,
+) -> Vec<Cow<'a, [u8]>> {
+    let script = Script::read(text, backslash);
+    let mut strings = Vec::new();
+    for statement in script.statements() {
+        mention_names(&statement, mentions);
+        strings.extend(strings_of(&statement));
+    }
+    strings
+}
+
+/// What is in the strings of a statement: as it is written, and where a backslash escapes
+/// something, without it, too.
+fn strings_of<'a>(statement: &Statement<'_, 'a>) -> Vec<Cow<'a, [u8]>> {
+    let mut strings = Vec::new();
+    for index in 0..statement.len() {
+        let body = match statement.kind(index) {
+            Some(Kind::String | Kind::EscapeString | Kind::DollarString) => {
+                string_body(statement.bytes(index))
+            }
+            _ => continue,
+        };
+        strings.push(Cow::Borrowed(body));
+        if statement.kind(index) == Some(Kind::EscapeString) {
+            strings.extend(unescape(body).map(Cow::Owned));
+        }
+    }
+    strings
 }

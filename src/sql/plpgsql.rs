@@ -10,24 +10,25 @@ use super::effects::Effects;
 use super::function;
 use super::keyword::{Keyword as K, READING_NO_RELATION};
 use super::lexer::Kind;
+use super::lexing::Backslash;
 use super::mention::{mention_all, mention_strings};
 use super::relation_name::{last_part, relation_name};
 use super::token::{Script, Statement};
 
 /// Adds what the body of a DO may do. It has no arguments, so its strings matter only if it runs
 /// text or calls a function that may.
-pub(super) fn read_do<'a>(body: &'a [u8], analysis: &mut Analysis<'a>) {
+pub(super) fn read_do<'a>(body: &'a [u8], backslash: Backslash, analysis: &mut Analysis<'a>) {
     let calls = analysis.calls.len();
     let strings = analysis.in_strings.len();
-    read(body, analysis);
+    read(body, backslash, analysis);
     if !analysis.runs_text && analysis.calls.len() == calls {
         analysis.in_strings.truncate(strings);
     }
 }
 
 /// Adds what the body of a function may do.
-pub(super) fn read<'a>(text: &'a [u8], analysis: &mut Analysis<'a>) {
-    for statement in Script::read(text).statements() {
+pub(super) fn read<'a>(text: &'a [u8], backslash: Backslash, analysis: &mut Analysis<'a>) {
+    for statement in Script::read(text, backslash).statements() {
         mention_strings(&statement, &mut analysis.in_strings);
         if statement.broken {
             mention_all(&statement, false, &mut analysis.mentions);

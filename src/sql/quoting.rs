@@ -20,6 +20,67 @@ pub(super) fn string_body(bytes: &[u8]) -> &[u8] {
     bytes.get(open + delimiter..end).unwrap_or_default()
 }
 
+/// The body of a string in which a backslash escapes, without its escapes (PostgreSQL's manual,
+/// *String Constants with C-Style Escapes*); `None` if there are none.
+pub(super) fn unescape(body: &[u8]) -> Option<Vec<u8>> {
+    memchr::memchr(b'\\', body)?;
+    let mut value = Vec::with_capacity(body.len());
+    let mut rest = body;
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        if byte == b'\'' {
+            // One of two.
+            value.push(byte);
+            rest = tail.strip_prefix(b"'").unwrap_or(tail);
+            continue;
+        }
+        if byte != b'\\' {
+            value.push(byte);
+            continue;
+        }
+        let Some((&escaped, tail)) = rest.split_first() else {
+            break;
+        };
+        rest = tail;
+        let (radix, most) = match escaped {
+            b'0'..=b'7' => (8, 3),
+            b'x' => (16, 2),
+            b'u' => (16, 4),
+            b'U' => (16, 8),
+            _ => {
+                value.push(match escaped {
+                    b'b' => 0x08,
+                    b'f' => 0x0c,
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    other => other,
+                });
+                continue;
+            }
+        };
+        let digits = if radix == 8 {
+            &body[body.len() - tail.len() - 1..]
+        } else {
+            tail
+        };
+        let is_digit = |byte: &&u8| char::from(**byte).is_digit(radix);
+        let count = digits.iter().take(most).take_while(is_digit).count();
+        let code = std::str::from_utf8(&digits[..count]).ok();
+        let code = code.and_then(|digits| u32::from_str_radix(digits, radix).ok());
+        rest = &digits[count..];
+        match code {
+            Some(code) if most > 3 => {
+                let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+                value.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            Some(code) => value.push(code as u8),
+            None => value.push(escaped),
+        }
+    }
+    Some(value)
+}
+
 /// The name in a quoted identifier: what follows `prefix` bytes, without the closing quote, and
 /// with doubled quotes made single.
 pub(super) fn unquote(bytes: &[u8], prefix: usize) -> Cow<'_, [u8]> {
@@ -95,5 +156,18 @@ mod tests {
         assert_eq!(string_body(b"$$"), b"");
         assert_eq!(string_body(b"'"), b"");
         assert_eq!(string_body(b"$$a"), b"");
+    }
+
+    #[test]
+    fn escapes_of_strings() {
+        let unescaped =
+            |body: &[u8]| unescape(body).map(|value| String::from_utf8_lossy(&value).into_owned());
+        assert_eq!(unescaped(b"it''s"), None);
+        let is = |body: &[u8], value: &str| assert_eq!(unescaped(body).as_deref(), Some(value));
+        is(br"it\'s ''so''", "it's 'so'");
+        is(br"\\\'", r"\'");
+        is(br"s\145cret \x74\u0061\U00000062\tle", "secret tab\tle");
+        is(br"\q\", "q");
+        is(br"\x\u", "xu");
     }
 }

@@ -4,6 +4,7 @@ use super::analysis::Analysis;
 use super::change::Change;
 use super::effects::Effects;
 use super::hint::RouteHint;
+use super::lexing::Backslash;
 use super::mention::mention_all;
 use super::statement::classify;
 use super::token::Script;
@@ -17,16 +18,16 @@ pub(crate) struct Reading<'a> {
     pub(crate) statements: Vec<Analysis<'a>>,
 }
 
-/// Reads a whole text.
-pub(crate) fn analyze(text: &[u8]) -> Reading<'_> {
-    read(text, false)
+/// Reads a whole text, in the server's encoding.
+pub(crate) fn analyze(text: &[u8], backslash: Backslash) -> Reading<'_> {
+    read(text, backslash, false)
 }
 
 /// Reads the head of a text whose rest is not in hand. What the rest does is not known, so it is
 /// taken to write, to call anything, to leave the route in doubt and to change the catalogs and how
 /// names resolve; every identifier of the statement that is cut off counts.
-pub(crate) fn analyze_prefix(text: &[u8]) -> Reading<'_> {
-    let mut reading = read(text, true);
+pub(crate) fn analyze_prefix(text: &[u8], backslash: Backslash) -> Reading<'_> {
+    let mut reading = read(text, backslash, true);
     reading.effects = reading.effects.with(UNSEEN);
     reading.statements.push(Analysis {
         changes: vec![Change::Anything],
@@ -42,8 +43,8 @@ pub(crate) const UNSEEN: Effects = Effects::WRITES
     .with(Effects::CHANGES_CATALOG)
     .with(Effects::CHANGES_NAMES);
 
-fn read(text: &[u8], cut: bool) -> Reading<'_> {
-    let script = Script::read(text);
+fn read(text: &[u8], backslash: Backslash, cut: bool) -> Reading<'_> {
+    let script = Script::read(text, backslash);
     let mut reading = Reading {
         hint: script.hint,
         ..Reading::default()

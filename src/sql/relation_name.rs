@@ -23,6 +23,17 @@ pub(crate) struct RelationName<'a> {
 pub type WrittenName = (Option<String>, String);
 
 impl RelationName<'_> {
+    /// The same name, apart from its text.
+    pub(super) fn into_owned<'b>(self) -> RelationName<'b> {
+        let owned = |part: Cow<'_, [u8]>| Cow::Owned(part.into_owned());
+        RelationName {
+            database: self.database.map(owned),
+            schema: self.schema.map(owned),
+            name: owned(self.name),
+            only: self.only,
+        }
+    }
+
     /// The name as it is remembered. What is not UTF-8 in it is replaced.
     pub(crate) fn written(&self) -> WrittenName {
         let text = |part: &[u8]| String::from_utf8_lossy(part).into_owned();

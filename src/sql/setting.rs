@@ -1,11 +1,13 @@
 //! What SET, RESET and `set_config()` do to the settings that a session has to know: those that
-//! choose the route, and those that change how names resolve.
+//! choose the route, those that change how names resolve, and those by which texts are read.
 
 use super::analysis::Analysis;
 use super::change::{Change, Value};
 use super::effects::Effects;
+use super::encoding::Encoding;
 use super::keyword::Keyword;
 use super::lexer::Kind;
+use super::lexing::Backslash;
 use super::token::{Script, Statement};
 
 /// The names of the settings that choose the engine for MaxCompute tables. The first two are the
@@ -91,8 +93,54 @@ fn changed_by_set(statement: &Statement<'_, '_>, index: usize, local: bool) -> O
         Some(Change::Role { role, local })
     } else if is("session_authorization") {
         Some(Change::User(one_value(statement, index + 2)))
+    } else if statement.is_word(index, "names") && statement.bytes(index + 1) != b"=" {
+        // SET NAMES; without a value, it is the default (gram.y, `opt_encoding`).
+        let encoding = match statement.kind(index + 1) {
+            Some(_) => encoding(one_value(statement, index + 1)),
+            None => Value::Default,
+        };
+        Some(Change::Encoding { encoding, local })
+    } else {
+        lexing(&name, one_value(statement, index + 2), local)
+    }
+}
+
+/// What a setting of this name changes for how texts are read.
+fn lexing(name: &[u8], value: Value<String>, local: bool) -> Option<Change> {
+    if name.eq_ignore_ascii_case(b"client_encoding") {
+        let encoding = encoding(value);
+        Some(Change::Encoding { encoding, local })
+    } else if name.eq_ignore_ascii_case(b"standard_conforming_strings") {
+        let backslash = backslash(&value);
+        Some(Change::Backslash { backslash, local })
     } else {
         None
+    }
+}
+
+/// A name that no encoding has is refused by the server, and may be one that it has learned.
+fn encoding(value: Value<String>) -> Value<Encoding> {
+    match value {
+        Value::Is(name) => Encoding::named(&name).map_or(Value::Unknown, Value::Is),
+        Value::Default => Value::Default,
+        Value::Unknown => Value::Unknown,
+    }
+}
+
+/// What `standard_conforming_strings` says; its values may be cut (PostgreSQL, `parse_bool`).
+fn backslash(value: &Value<String>) -> Value<Backslash> {
+    let text = match value {
+        Value::Is(text) => text.to_ascii_lowercase(),
+        Value::Default => return Value::Default,
+        Value::Unknown => return Value::Unknown,
+    };
+    let cuts = |word: &str, least: usize| text.len() >= least && word.starts_with(&text);
+    if cuts("on", 2) || cuts("true", 1) || cuts("yes", 1) || text == "1" {
+        Value::Is(Backslash::Plain)
+    } else if cuts("off", 2) || cuts("false", 1) || cuts("no", 1) || text == "0" {
+        Value::Is(Backslash::Escapes)
+    } else {
+        Value::Unknown
     }
 }
 
@@ -134,12 +182,11 @@ fn schemas(statement: &Statement<'_, '_>, mut index: usize) -> Option<Vec<String
 /// `None` if it is not a list of names.
 pub(crate) fn search_path(list: &str) -> Option<Vec<String>> {
     let text = format!("SET search_path = {list}");
-    let script = Script::read(text.as_bytes());
+    let script = Script::read(text.as_bytes(), Backslash::Plain);
     let statement = script.statements().next()?;
     schemas(&statement, 3)
 }
 
-/// RESET ALL leaves the role alone.
 const DEFAULT_PATH: Change = Change::SearchPath {
     path: Value::Default,
     local: false,
@@ -149,16 +196,27 @@ const DEFAULT_PATH: Change = Change::SearchPath {
 pub(super) fn reset(statement: &Statement<'_, '_>, index: usize, analysis: &mut Analysis<'_>) {
     let name = statement.folded(index);
     let is = |setting: &str| name.eq_ignore_ascii_case(setting.as_bytes());
-    analysis.changes.extend(match statement.keyword(index) {
-        Keyword::Session => Some(Change::User(Value::Default)),
-        Keyword::Role => Some(Change::Role {
+    match statement.keyword(index) {
+        Keyword::Session => analysis.changes.push(Change::User(Value::Default)),
+        Keyword::Role => analysis.changes.push(Change::Role {
             role: Value::Default,
             local: false,
         }),
-        Keyword::All => Some(DEFAULT_PATH),
-        _ if is("search_path") => Some(DEFAULT_PATH),
-        _ => None,
-    });
+        // It leaves the role alone.
+        Keyword::All => {
+            let reset = |name| lexing(name, Value::Default, false);
+            analysis.changes.push(DEFAULT_PATH);
+            analysis.changes.extend(reset(b"client_encoding"));
+            analysis
+                .changes
+                .extend(reset(b"standard_conforming_strings"));
+        }
+        _ if is("search_path") => analysis.changes.push(DEFAULT_PATH),
+        _ => {
+            let reset = lexing(&name, Value::Default, false);
+            analysis.changes.extend(reset);
+        }
+    }
     analysis.add(match statement.keyword(index) {
         Keyword::All => Effects::RESETS_ALL.with(Effects::CHANGES_NAMES),
         Keyword::Session => OTHER_ROLE,
@@ -173,6 +231,16 @@ pub(super) fn set_config(statement: &Statement<'_, '_>, open: usize, analysis: &
     analysis.changes.extend(match literal {
         Some(name) if alone && name.eq_ignore_ascii_case(b"search_path") => {
             Some(path_of_set_config(statement, open))
+        }
+        Some(name) if alone && lexing(name, Value::Unknown, false).is_some() => {
+            let value = statement.plain_string(open + 3);
+            let value = value.and_then(|value| String::from_utf8(value.to_vec()).ok());
+            let value = if set_config_is_whole(statement, open) {
+                value.map_or(Value::Unknown, Value::Is)
+            } else {
+                Value::Unknown
+            };
+            lexing(name, value, statement.keyword(open + 5) == Keyword::True)
         }
         Some(name) if alone && !change_of(name, Effects::default()).has(Effects::CHANGES_NAMES) => {
             None
@@ -192,16 +260,21 @@ fn path_of_set_config(statement: &Statement<'_, '_>, open: usize) -> Change {
     let value = statement
         .plain_string(open + 3)
         .and_then(|value| std::str::from_utf8(value).ok());
-    let is_whole = statement.keyword(0) == Keyword::Select
-        && open <= 4
-        && statement.kind(open + 4) == Some(Kind::Comma)
-        && (local || statement.keyword(open + 5) == Keyword::False)
-        && statement.after(open) == open + 7
-        && statement.len() == open + 7;
+    let is_whole = set_config_is_whole(statement, open);
     let path = match value {
         Some(value) if is_whole && value.trim().is_empty() => Value::Is(Vec::new()),
         Some(value) if is_whole => search_path(value).map_or(Value::Unknown, Value::Is),
         _ => Value::Unknown,
     };
     Change::SearchPath { path, local }
+}
+
+/// True if the statement is `SELECT set_config(…, …, true)`, or `false`, and no more.
+fn set_config_is_whole(statement: &Statement<'_, '_>, open: usize) -> bool {
+    statement.keyword(0) == Keyword::Select
+        && open <= 4
+        && statement.kind(open + 4) == Some(Kind::Comma)
+        && matches!(statement.keyword(open + 5), Keyword::True | Keyword::False)
+        && statement.after(open) == open + 7
+        && statement.len() == open + 7
 }

@@ -261,7 +261,8 @@ fn do_block<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analy
         Some(body) if plpgsql && !statement.broken => {
             analysis.add(ANYTHING);
             analysis.changes.push(Change::Anything);
-            plpgsql::read_do(string_body(statement.bytes(body)), analysis);
+            let text = string_body(statement.bytes(body));
+            plpgsql::read_do(text, statement.backslash, analysis);
         }
         _ => unreadable(statement, ANYTHING, analysis),
     }

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use super::hint::RouteHint;
 use super::keyword::Keyword;
 use super::lexer::{Kind, Lexer};
+use super::lexing::Backslash;
 use super::quoting::{decode_unicode, string_body, unquote};
 
 const NO_MATE: u32 = u32::MAX;
@@ -26,6 +27,8 @@ pub(crate) struct Tok {
 /// The tokens of a text, parted into statements.
 pub(crate) struct Script<'a> {
     pub(crate) text: &'a [u8],
+    /// What a backslash is in `'…'`, also in the texts that stand in its strings.
+    backslash: Backslash,
     tokens: Vec<Tok>,
     /// Ends (exclusive, without the `;`) and starts of statements that have tokens.
     bounds: Vec<Bounds>,
@@ -43,9 +46,10 @@ struct Bounds {
 
 impl<'a> Script<'a> {
     /// Reads the tokens of a text.
-    pub(crate) fn read(text: &'a [u8]) -> Self {
+    pub(crate) fn read(text: &'a [u8], backslash: Backslash) -> Self {
         let mut script = Self {
             text,
+            backslash,
             tokens: Vec::with_capacity(text.len() / 4 + 4),
             bounds: Vec::with_capacity(1),
             hint: None,
@@ -53,7 +57,7 @@ impl<'a> Script<'a> {
         let mut start = 0;
         let mut open: Vec<u32> = Vec::new();
         let mut broken = false;
-        for token in Lexer::new(text) {
+        for token in Lexer::new(text, backslash) {
             let bytes = &text[token.start as usize..token.end as usize];
             broken |= !token.terminated;
             let mut tok = Tok {
@@ -91,7 +95,9 @@ impl<'a> Script<'a> {
                     }
                     None => broken = true,
                 },
-                Kind::String if script.takes_escape(start) => {
+                Kind::String | Kind::EscapeString
+                    if bytes[0] == b'\'' && script.takes_escape(start) =>
+                {
                     // `UESCAPE '!'` is part of the identifier or string in front of it.
                     script.tokens.pop();
                     if let Some(escaped) = script.tokens.last_mut() {
@@ -137,6 +143,7 @@ impl<'a> Script<'a> {
     pub(crate) fn statements(&self) -> impl Iterator<Item = Statement<'_, 'a>> {
         self.bounds.iter().map(|bounds| Statement {
             text: self.text,
+            backslash: self.backslash,
             tokens: &self.tokens[bounds.start..bounds.end],
             broken: bounds.broken,
         })
@@ -148,6 +155,8 @@ impl<'a> Script<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Statement<'t, 'a> {
     text: &'a [u8],
+    /// What a backslash is in `'…'`.
+    pub(crate) backslash: Backslash,
     tokens: &'t [Tok],
     /// Brackets do not match, or a string or comment is not terminated.
     pub(crate) broken: bool,
@@ -244,7 +253,10 @@ impl<'a> Statement<'_, 'a> {
         let bytes = self.bytes(index);
         let value = match self.kind(index)? {
             Kind::String if bytes[0] == b'\'' => bytes.get(1..bytes.len() - 1)?,
-            Kind::EscapeString => bytes.get(2..bytes.len() - 1)?,
+            Kind::EscapeString => {
+                let prefix = usize::from(bytes[0] != b'\'');
+                bytes.get(1 + prefix..bytes.len() - 1)?
+            }
             Kind::DollarString => return Some(string_body(bytes)),
             _ => return None,
         };
@@ -259,7 +271,7 @@ mod tests {
     use super::*;
 
     fn first(text: &str) -> String {
-        let script = Script::read(text.as_bytes());
+        let script = Script::read(text.as_bytes(), Backslash::Plain);
         let statement = script.statements().next().expect("a statement");
         statement.folded_text(0)
     }
@@ -278,7 +290,10 @@ mod tests {
 
     #[test]
     fn statements_part_at_semicolons_outside_strings() {
-        let script = Script::read(b";; select ';' ; ; select (1 /* ; */) ; -- ;");
+        let script = Script::read(
+            b";; select ';' ; ; select (1 /* ; */) ; -- ;",
+            Backslash::Plain,
+        );
         assert_eq!(script.len(), 2);
         assert!(script.statements().all(|statement| !statement.broken));
         for broken in [
@@ -288,7 +303,7 @@ mod tests {
             "select 1)",
             "a /*",
         ] {
-            let script = Script::read(broken.as_bytes());
+            let script = Script::read(broken.as_bytes(), Backslash::Plain);
             let first = script.statements().next().expect("a statement");
             assert!(first.broken, "{broken}");
         }
@@ -296,7 +311,7 @@ mod tests {
 
     #[test]
     fn hints_are_read_from_comments_only() {
-        let hint = |text: &str| Script::read(text.as_bytes()).hint;
+        let hint = |text: &str| Script::read(text.as_bytes(), Backslash::Plain).hint;
         assert_eq!(
             hint("/* osprey: route=sqe */ select 1"),
             Some(RouteHint::Sqe)

@@ -77,6 +77,25 @@ SESSION = [
     "",
     "-- salaries",
 ]
+# Encrypted reads that are texts of another meaning, or none, if they are read otherwise than meant. In
+# GBK the second byte of 誠 is a backslash.
+ENCRYPTED_IF_READ_SO = [
+    "SELECT count(*) FROM 订单 WHERE name <> '誠'",
+    "SELECT E'誠', max(id) FROM salaries",
+    r"SELECT '\'', count(*) FROM salaries WHERE name <> '\''",
+    r"SELECT max(id), '\'' FROM 订单 WHERE name <> '\''",
+]
+# How the server reads the texts behind them.
+LEXING = [
+    "SET standard_conforming_strings = off",
+    "SET standard_conforming_strings = off",
+    "SET standard_conforming_strings TO DEFAULT",
+    "SET LOCAL standard_conforming_strings = off",
+    "SET client_encoding = 'GBK'",
+    "SET NAMES 'GBK'",
+    "SET LOCAL client_encoding = gbk",
+    "RESET client_encoding",
+]
 NAMED = [
     "PREPARE a AS {read}",
     "PREPARE b AS {read}",
@@ -162,8 +181,8 @@ class Case:
         self.steps = []
         for _ in range(self.random.randint(1, 12)):
             self.random.choices(
-                [self._simple, self._extended, self._copy_in, self._copy_in_extended],
-                [8, 9, 0, 0] if reads else [8, 9, 1, 0.5],
+                [self._simple, self._extended, self._read_so, self._copy_in, self._copy_in_extended],
+                [8, 9, 1.5, 0, 0] if reads else [8, 9, 1.5, 1, 0.5],
             )[0]()
         if broken:
             self._break()
@@ -181,15 +200,34 @@ class Case:
 
     def _statement(self):
         if self.reads:
-            kinds, weights = [None, FAILING, TRANSACTION, CURSORS], [9, 0.5, 4, 3]
+            kinds = [None, FAILING, TRANSACTION, CURSORS, LEXING]
+            weights = [9, 0.5, 4, 3, 1.5]
         else:
-            kinds = [None, WRITES, FAILING, TRANSACTION, SESSION, NAMED]
-            weights = [9, 2, 1.5, 4, 2, 3]
+            kinds = [None, WRITES, FAILING, TRANSACTION, SESSION, NAMED, LEXING]
+            weights = [9, 2, 1.5, 4, 2, 3, 1.5]
         kind = self.random.choices(kinds, weights)[0]
         if kind is None:
             read = self._read()
             return f"COPY ({read}) TO STDOUT" if self.random.random() < 0.1 else read
         return self.random.choice(kind).format(read=self._read(), **self.names)
+
+    def _read_so(self):
+        """Says how texts are to be read, and sends one."""
+        for texts in (LEXING, ENCRYPTED_IF_READ_SO):
+            text = self._encoded(self.random.choice(texts))
+            if self.random.random() < 0.5:
+                self._add(f"Query {text!r}", rawpg.query(text))
+                continue
+            self._add(f"Parse '' {text!r}", rawpg.parse("", text))
+            self._add("Bind", rawpg.bind("", ""))
+            self._add("Execute", rawpg.execute(""))
+            if self.random.random() < 0.8 or self.reads:
+                self._add("Sync", SYNC)
+
+    def _encoded(self, text):
+        """In UTF-8 or GBK, whatever the session's encoding is: bytes that are none the server refuses."""
+        codec = "utf-8" if text.isascii() else self.random.choice(["utf-8", "gbk", "gbk"])
+        return text.encode(codec)
 
     def _simple(self):
         text = self._statement()
@@ -198,13 +236,14 @@ class Case:
         # What undoes the setting and then reads, in one Query, is beyond a proxy: nothing fits between.
         if ";" in text and "RESET ALL" in text:
             text = text.replace("RESET ALL", "RESET DateStyle")
+        text = self._encoded(text)
         self._add(f"Query {text!r}", rawpg.query(text))
 
     def _extended(self):
         """Some messages of the extended protocol; most end with Sync."""
         name, portal = self.random.choice(NAMES), self.random.choice(PORTALS)
         if self.random.random() < 0.8:
-            text = self._statement()
+            text = self._encoded(self._statement())
             self._add(f"Parse {name!r} {text!r}", rawpg.parse(name, text))
         if self.random.random() < 0.2:
             self._add(f"Describe statement {name!r}", message(b"D", b"S" + name.encode() + b"\0"))

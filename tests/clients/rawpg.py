@@ -20,12 +20,17 @@ def message(kind, payload=b""):
     return kind + struct.pack("!i", len(payload) + 4) + payload
 
 
+def encoded(text):
+    """A text in UTF-8, if it is not in the bytes of its encoding yet."""
+    return text if isinstance(text, bytes) else text.encode()
+
+
 def query(statement):
-    return message(b"Q", statement.encode() + b"\0")
+    return message(b"Q", encoded(statement) + b"\0")
 
 
 def parse(name, statement):
-    return message(b"P", name.encode() + b"\0" + statement.encode() + b"\0" + b"\0\0")
+    return message(b"P", name.encode() + b"\0" + encoded(statement) + b"\0" + b"\0\0")
 
 
 def bind(portal, name):

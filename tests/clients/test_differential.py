@@ -38,6 +38,10 @@ def database(cluster):
                 f"CREATE TABLE scratch_{worker} (id int, name text); CREATE SEQUENCE sequence_{worker};"
                 f"GRANT ALL ON scratch_{worker} TO PUBLIC; GRANT ALL ON sequence_{worker} TO PUBLIC"
             )
+        connection.execute(
+            "CREATE FOREIGN TABLE 订单 (id int, name text) SERVER odps_server"
+            " OPTIONS (project_name 'finance_byok', table_name 'salaries'); GRANT SELECT ON 订单 TO PUBLIC"
+        )
     return name
 
 

@@ -35,3 +35,5 @@ create table mart.ruled(id int8);
 create rule also as on insert to mart.ruled do also insert into mart.result select id, shop from ods.trade;
 create table mart.parent(id int8, city text);
 create foreign table mart.child() inherits (mart.parent) server odps_server options(project_name 'byok_prj', table_name 'child');
+create foreign table ods.订单(id int8, name text) server odps_server options(project_name 'byok_prj', table_name 'orders'); create foreign table ods.功能表(id int8) server odps_server options(project_name 'byok_prj', table_name 'menu'); create foreign table ods.갂(id int8) server odps_server options(project_name 'byok_prj', table_name 'gakk');
+create table mart.客户(id int8, name text); create table mart.丄(id int8); create view mart.订单表 as select * from ods.订单;

@@ -8,7 +8,9 @@
 //! `discard all`, `vacuum`, `copyin`, `set on`, `set off`, `reset`, `declare NAME BODY`,
 //! `hold NAME BODY` (a cursor WITH HOLD, which COMMIT runs to its end),
 //! `fetch NAME N`, `moody` (answers differently each time), `warn` (a notice), `bold` and
-//! `faint` (set a parameter that is reported), and Osprey's own statements.
+//! `faint` (set a parameter that is reported), `quotes off` and `quotes on` (set
+//! `standard_conforming_strings`), `\'` (encrypted, if that is off when it is parsed), and Osprey's own
+//! statements.
 
 use std::collections::HashMap;
 
@@ -40,7 +42,14 @@ pub(super) struct Backend {
     /// A parameter that is reported at once, as PostgreSQL 11 does.
     style: &'static str,
     style_at_begin: &'static str,
-    at_savepoint: Option<(bool, &'static str)>,
+    /// `standard_conforming_strings`
+    quotes: &'static str,
+    quotes_at_begin: &'static str,
+    /// What was reported of it. With `reports_late`, it is reported in front of ReadyForQuery, as
+    /// PostgreSQL does since 14.
+    reported: &'static str,
+    pub(super) reports_late: bool,
+    at_savepoint: Option<(bool, &'static str, &'static str)>,
     path: &'static str,
     path_at_begin: &'static str,
     prepared: HashMap<Vec<u8>, String>,
@@ -74,6 +83,10 @@ impl Backend {
             at_begin: true,
             style: "plain",
             style_at_begin: "plain",
+            quotes: "on",
+            quotes_at_begin: "on",
+            reported: "on",
+            reports_late: false,
             at_savepoint: None,
             path: "pub",
             path_at_begin: "pub",
@@ -168,6 +181,7 @@ impl Backend {
         if !self.started && self.block == Block::None {
             self.at_begin = self.session;
             self.style_at_begin = self.style;
+            self.quotes_at_begin = self.quotes;
             self.path_at_begin = self.path;
         }
         self.started = true;
@@ -177,7 +191,7 @@ impl Backend {
         match tag {
             b'P' => {
                 let parse = Parse::read(body).expect("well formed");
-                let text = String::from_utf8_lossy(parse.text).into_owned();
+                let text = self.read(&String::from_utf8_lossy(parse.text));
                 self.begin_implicit();
                 self.refuse_in_failed(&text)?;
                 if text == "selekt" {
@@ -300,6 +314,7 @@ impl Backend {
         self.prepared.remove(&b""[..]);
         self.portals.remove(&b""[..]);
         self.begin_implicit();
+        let text = self.read(text);
         for statement in text.split(';').map(str::trim) {
             let result = self
                 .refuse_in_failed(statement)
@@ -426,11 +441,13 @@ impl Backend {
                     self.session = self.at_begin;
                     self.path = self.path_at_begin;
                     self.set_style(self.style_at_begin);
+                    self.set_quotes(self.quotes_at_begin);
                 }
                 self.block = Block::None;
                 self.transaction_over();
                 self.at_begin = self.session;
                 self.style_at_begin = self.style;
+                self.quotes_at_begin = self.quotes;
                 self.path_at_begin = self.path;
                 Ok(Outcome::Tag(if commits { "COMMIT" } else { "ROLLBACK" }))
             }
@@ -438,11 +455,12 @@ impl Backend {
                 Err(("25P01", "only in transaction blocks".into()))
             }
             "savepoint" => {
-                self.at_savepoint = Some((self.session, self.path));
+                self.at_savepoint = Some((self.session, self.path, self.quotes));
                 Ok(Outcome::Tag("SAVEPOINT"))
             }
             "rollback to" => match self.at_savepoint {
-                Some((session, path)) => {
+                Some((session, path, quotes)) => {
+                    self.set_quotes(quotes);
                     self.session = session;
                     self.path = path;
                     self.block = Block::Open;
@@ -454,6 +472,7 @@ impl Backend {
                 self.prepared.clear();
                 self.session = true;
                 self.path = "pub";
+                self.set_quotes("on");
                 Ok(Outcome::Tag("DISCARD ALL"))
             }
             "vacuum" if self.block == Block::Open => Err((
@@ -475,6 +494,10 @@ impl Backend {
                 self.set_style(if text == "bold" { "bold" } else { "faint" });
                 Ok(Outcome::Tag("SET"))
             }
+            "quotes off" | "quotes on" => {
+                self.set_quotes(if text == "quotes off" { "off" } else { "on" });
+                Ok(Outcome::Tag("SET"))
+            }
             "copyin" => {
                 self.copy = Some(simple);
                 self.put(b'G', &[0, 0, 0]);
@@ -489,6 +512,34 @@ impl Backend {
             self.style = style;
             self.put(b'S', format!("style\0{style}\0").as_bytes());
         }
+    }
+
+    fn set_quotes(&mut self, quotes: &'static str) {
+        self.quotes = quotes;
+        if !self.reports_late {
+            self.report();
+        }
+    }
+
+    /// The parameter is changed by something that no statement says.
+    pub(super) fn quotes(&mut self, quotes: &'static str) {
+        self.quotes = quotes;
+        self.quotes_at_begin = quotes;
+        self.report();
+    }
+
+    fn report(&mut self) {
+        if self.reported != self.quotes {
+            self.reported = self.quotes;
+            let status = format!("standard_conforming_strings\0{}\0", self.quotes);
+            self.put(b'S', status.as_bytes());
+        }
+    }
+
+    /// A text as it is read now, whatever the setting is when it runs.
+    fn read(&self, text: &str) -> String {
+        let read = if self.quotes == "off" { "enc" } else { "plain" };
+        text.replace(r"\'", read)
     }
 
     fn may_set(&self) -> Result<(), Failure> {
@@ -521,6 +572,7 @@ impl Backend {
             self.session = self.at_begin;
             self.path = self.path_at_begin;
             self.set_style(self.style_at_begin);
+            self.set_quotes(self.quotes_at_begin);
             self.transaction_over();
             self.started = false;
         } else {
@@ -537,6 +589,7 @@ impl Backend {
     }
 
     fn ready(&mut self) {
+        self.report();
         let status = match self.block {
             Block::None => b"I",
             Block::Open => b"T",

@@ -1,7 +1,9 @@
-//! Which decision a name carries, and by which search path names resolve.
+//! Which decision a name carries, by which search path names resolve, and how texts are read.
 
 use super::route::{sets, trio};
+use super::trio::Trio;
 use super::trio::msg::{bind, close, copy_data, copy_done, execute, extended, parse, query, sync};
+use crate::protection::Backslash;
 
 #[test]
 fn a_late_answer_does_not_make_a_newer_portal_unknown() {
@@ -113,4 +115,102 @@ fn what_is_in_flight_may_lead_elsewhere() {
     let seen = trio.exchange(&[bind("", "s"), execute("", 0), sync()].concat());
     assert_eq!(seen, ["2", "D row 0", "C SELECT 1", "Z I"]);
     assert_eq!(sets(&trio), 1);
+}
+
+/// Encrypted, if it was parsed while `standard_conforming_strings` was off.
+const ESCAPED: &str = r"\'";
+
+/// The session, before a server that reports parameters at once or late.
+fn trios() -> [Trio; 2] {
+    let mut late = trio();
+    late.backend.reports_late = true;
+    [trio(), late]
+}
+
+#[test]
+fn texts_are_read_as_the_server_reports_it() {
+    // How the last text was read, once all before it was answered.
+    let lexing = |sent: &[Vec<u8>]| {
+        let each = trios().map(|mut trio| {
+            for bytes in sent {
+                trio.exchange(bytes);
+            }
+            trio.world.lexings.take();
+            trio.exchange(&query(ESCAPED));
+            let lexings = trio.world.lexings.take();
+            assert_eq!(lexings.len(), 1, "{lexings:?}");
+            lexings[0].backslash
+        });
+        assert_eq!(each[0], each[1]);
+        each[0]
+    };
+    let set = || query("quotes off");
+    assert_eq!(lexing(&[]), Backslash::Plain);
+    assert_eq!(lexing(&[set()]), Backslash::Escapes);
+    assert_eq!(
+        lexing(&[[extended("quotes off"), sync()].concat()]),
+        Backslash::Escapes
+    );
+    assert_eq!(lexing(&[query("begin"), set()]), Backslash::Escapes);
+    assert_eq!(
+        lexing(&[query("begin"), set(), query("rollback")]),
+        Backslash::Plain
+    );
+    let undone = ["begin", "savepoint", "quotes off", "rollback to", "commit"];
+    assert_eq!(lexing(&undone.map(query)), Backslash::Plain);
+    assert_eq!(lexing(&[query("quotes off; fail")]), Backslash::Plain);
+    assert_eq!(lexing(&[set(), query("discard all")]), Backslash::Plain);
+    // Whatever its statements have said.
+    let mut trio = trio();
+    trio.backend.quotes("off");
+    trio.exchange(&query("plain"));
+    assert_eq!(
+        trio.exchange(&query(ESCAPED)),
+        ["T", "D row 0", "C SELECT 1", "Z I"]
+    );
+}
+
+#[test]
+fn what_is_in_flight_may_be_read_otherwise() {
+    for parameter in ["quotes off", "begin; quotes off", "discard all; quotes off"] {
+        for mut trio in trios() {
+            trio.client(&[query(parameter), query(ESCAPED)].concat());
+            trio.settle_frontend();
+            trio.settle();
+            assert_eq!(sets(&trio), 1, "{parameter}");
+        }
+    }
+    for mut trio in trios() {
+        let pipeline = [extended("quotes off"), extended(ESCAPED), sync()];
+        let seen = trio.exchange(&pipeline.concat());
+        assert_eq!(seen.last().map(String::as_str), Some("Z I"));
+        assert!(!seen.contains(&"E XX000".to_owned()), "{seen:?}");
+        // Other texts are read in one way, whatever is in flight.
+        trio.world.lexings.take();
+        trio.client(&[query("quotes on"), query("plain")].concat());
+        trio.settle_frontend();
+        let lexings = trio.world.lexings.take();
+        assert!(lexings.iter().all(|lexing| *lexing == lexings[0]));
+        trio.settle();
+    }
+}
+
+#[test]
+fn a_prepared_statement_stays_read_as_it_was_parsed() {
+    for mut trio in trios() {
+        trio.exchange(&query("quotes off"));
+        trio.exchange(&[parse("s", ESCAPED), sync()].concat());
+        trio.exchange(&query("quotes on"));
+        trio.exchange(&[parse("t", ESCAPED), sync()].concat());
+        // Each is decided anew.
+        trio.exchange(&query("path ext"));
+        for (name, backslash) in [("t", Backslash::Plain), ("s", Backslash::Escapes)] {
+            trio.world.lexings.take();
+            let seen = trio.exchange(&[bind("", name), execute("", 0), sync()].concat());
+            assert_eq!(seen[2..], ["C SELECT 1", "Z I"]);
+            let lexings = trio.world.lexings.take();
+            assert!(lexings.iter().all(|lexing| lexing.backslash == backslash));
+            assert!(!lexings.is_empty());
+        }
+    }
 }

@@ -33,11 +33,15 @@ fn step() -> impl Strategy<Value = Sent> {
     message().prop_map(Sent)
 }
 
+/// Encrypted, if it was parsed while `standard_conforming_strings` was off.
+const ESCAPED: &str = r"\'";
+
 /// Two statements in one Query. Not an end of a transaction in front of an encrypted read: a SET
 /// in front of both would be undone with the transaction, and between them none can be put.
 fn two(first: &str, second: &str) -> String {
     let ends = matches!(first, "commit" | "rollback" | "rollback to");
-    if ends && (second.starts_with("enc") || matches!(second, "half" | "mine" | "hold d enc 2")) {
+    let reads = matches!(second, "half" | "mine" | "hold d enc 2" | ESCAPED);
+    if ends && (second.starts_with("enc") || reads) {
         first.to_owned()
     } else {
         format!("{first}; {second}")
@@ -72,6 +76,10 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
             "path pub",
             "mine",
             "mine",
+            "quotes off",
+            "quotes on",
+            ESCAPED,
+            ESCAPED,
         ])
     };
     let name = || prop::sample::select(vec!["", "a", "b"]);
@@ -112,6 +120,7 @@ fn reading_cycle(forms: std::ops::Range<u32>) -> impl Strategy<Value = Sent> {
         "bold",
         "faint",
         "open",
+        ESCAPED,
     ]);
     (text, forms).prop_map(|(text, form)| {
         Sent(match form {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::advice::NotRetried;
 use crate::core::{Advised, Commands, Core, ErrorContext, Event, Op, Outbox, Policy, Queue, World};
 use crate::protection::{
-    Decision, Effects, NameContext, NameUse, Reason, SessionChange, SessionNames, Source,
+    Backslash, Decision, Effects, Lexing, NameContext, NameUse, Reason, SessionChange,
+    SessionNames, Source,
 };
 use crate::sql::{Change, Value};
 use crate::wire::backend::ErrorFields;
@@ -28,6 +29,8 @@ pub(super) struct FakeWorld {
     pub(super) ever_was_set: std::cell::Cell<bool>,
     /// The search paths by which the core has had something decided.
     pub(super) paths: std::cell::RefCell<Vec<String>>,
+    /// The ways in which it has had something read.
+    pub(super) lexings: std::cell::RefCell<Vec<Lexing>>,
 }
 
 /// How names resolve at login.
@@ -47,6 +50,10 @@ fn changes(word: &str) -> Option<SessionChange> {
         path: Value::Is(vec![path.into()]),
         local: false,
     };
+    let quotes = |backslash| Change::Backslash {
+        backslash: Value::Is(backslash),
+        local: false,
+    };
     let change = match word {
         "begin" => Change::Begin,
         "commit" => Change::Commit,
@@ -55,6 +62,8 @@ fn changes(word: &str) -> Option<SessionChange> {
         "rollback to" => Change::RollbackTo("s".into()),
         "path ext" => path("ext"),
         "path pub" => path("pub"),
+        "quotes off" => quotes(Backslash::Escapes),
+        "quotes on" => quotes(Backslash::Plain),
         "discard all" => Change::DiscardAll,
         _ => return None,
     };
@@ -62,7 +71,13 @@ fn changes(word: &str) -> Option<SessionChange> {
 }
 
 impl World for FakeWorld {
-    fn decide(&self, text: &[u8], _whole: bool, names: &SessionNames) -> Arc<Decision> {
+    fn decide(
+        &self,
+        text: &[u8],
+        _whole: bool,
+        names: &SessionNames,
+        lexing: Lexing,
+    ) -> Arc<Decision> {
         let text = String::from_utf8_lossy(text);
         let mut decision = Decision::default();
         if text.contains(';') {
@@ -70,6 +85,7 @@ impl World for FakeWorld {
         }
         let mut names = names.clone();
         self.paths.borrow_mut().push(path(&names));
+        self.lexings.borrow_mut().push(lexing);
         let mut add = |effects| decision.effects = decision.effects.with(effects);
         for word in text.split(';').map(str::trim) {
             if let Some(change) = changes(word) {
@@ -103,7 +119,8 @@ impl World for FakeWorld {
                 decision.names.push(NameUse::Fetch(name.into()));
             }
             let mine = body == "mine" && path(&names) != "pub";
-            if body.starts_with("enc") || body == "half" || mine {
+            let escaped = body == r"\'" && lexing.backslash == Backslash::Escapes;
+            if body.starts_with("enc") || body == "half" || mine || escaped {
                 add(Effects::READS_FOREIGN);
                 if self.known {
                     decision.protected = Some(Arc::new(Reason {
@@ -218,6 +235,7 @@ pub(super) fn known() -> FakeWorld {
         was_set: std::cell::Cell::default(),
         ever_was_set: std::cell::Cell::default(),
         paths: std::cell::RefCell::default(),
+        lexings: std::cell::RefCell::default(),
     }
 }
 

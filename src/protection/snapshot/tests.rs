@@ -128,7 +128,7 @@ proptest! {
     fn quick_answers_are_those_of_reading(text in soup()) {
         let snapshot = &*SNAPSHOT;
         let names = NameContext::default();
-        let read = snapshot.read(sql::analyze(&text), &names, &NOTHING, None);
+        let read = snapshot.read(sql::analyze(&text, Backslash::Plain), &names, &NOTHING, None);
         let quick = snapshot.quick.transaction(&text).or_else(|| snapshot.quick.decide(&text));
         if let Some(quick) = quick {
             let seen = if quick.effects.has(Effects::WRITES) { Effects::WRITES.0 } else { !0 };

@@ -1,0 +1,134 @@
+use super::*;
+
+fn stated(change: Change) -> SessionChange {
+    change.into()
+}
+
+fn path(schema: &str, local: bool) -> SessionChange {
+    stated(Change::SearchPath {
+        path: Value::Is(vec![schema.to_owned()]),
+        local,
+    })
+}
+
+fn made(name: &str, temporary: bool) -> SessionChange {
+    SessionChange::Made {
+        name: (None, name.to_owned()),
+        temporary,
+        leads: Leads::ToMaxCompute,
+    }
+}
+
+fn session() -> SessionNames {
+    SessionNames::new(NameContext::new("ann", "\"$user\", public"))
+}
+
+fn searched(session: &SessionNames) -> String {
+    let path = session.names().search_path.as_ref();
+    path.map_or("?".to_owned(), |path| path.join(","))
+}
+
+#[test]
+fn settings_follow_transactions_and_savepoints() {
+    let mut session = session();
+    let mut after = |changes: &[SessionChange]| {
+        session.apply(changes);
+        searched(&session)
+    };
+    assert_eq!(after(&[path("a", true)]), "$user,public", "no transaction");
+    assert_eq!(after(&[stated(Change::Begin)]), "$user,public");
+    assert_eq!(after(&[path("a", true)]), "a");
+    assert_eq!(after(&[stated(Change::Savepoint("s".into()))]), "a");
+    assert_eq!(after(&[path("b", false)]), "b");
+    assert_eq!(after(&[stated(Change::Savepoint("s".into()))]), "b");
+    assert_eq!(after(&[path("c", true)]), "c");
+    assert_eq!(after(&[stated(Change::RollbackTo("s".into()))]), "b");
+    assert_eq!(after(&[path("c", true)]), "c");
+    assert_eq!(after(&[stated(Change::Commit)]), "b");
+    assert_eq!(after(&[stated(Change::Begin), path("d", false)]), "d");
+    assert_eq!(after(&[stated(Change::Rollback)]), "b");
+    assert_eq!(after(&[stated(Change::DiscardAll)]), "$user,public");
+}
+
+#[test]
+fn a_role_that_is_not_known_makes_its_schema_unknown() {
+    let mut session = session();
+    let role = |role| stated(Change::Role { role, local: false });
+    session.apply(&[role(Value::Is("bob".into()))]);
+    assert_eq!(session.names().user, "bob");
+    session.apply(&[role(Value::Unknown)]);
+    assert_eq!(searched(&session), "?");
+    session.apply(&[path("a", false)]);
+    assert_eq!(searched(&session), "a");
+    session.apply(&[stated(Change::User(Value::Default)), path("$user", false)]);
+    assert_eq!(session.names().user, "ann");
+    assert_eq!(searched(&session), "$user");
+}
+
+#[test]
+fn what_a_session_made_is_forgotten_when_the_catalogs_tell() {
+    let mut session = session();
+    session.apply(&[made("t", true), made("v", false)]);
+    session.apply(&[stated(Change::Dropped("x".into()))]);
+    assert!(session.own().temporary(b"t").is_some() && session.own().is_open(b"x"));
+    assert_eq!(session.own().made(Some(b"s"), b"v").count(), 1);
+    session.apply(&[stated(Change::Begin)]);
+    session.catalogs_were_read();
+    assert_eq!(session.own().made(None, b"v").count(), 1, "not committed");
+    session.apply(&[stated(Change::Commit)]);
+    session.catalogs_were_read();
+    assert_eq!(session.own().made(None, b"v").count(), 0);
+    assert!(
+        session.own().temporary(b"t").is_some(),
+        "they do not tell of these"
+    );
+    session.apply(&[stated(Change::Anything)]);
+    assert!(session.own().is_open(b"y") && session.own().temporary(b"t").is_none());
+}
+
+#[test]
+fn memory_is_bounded_and_the_rest_is_the_safe_side() {
+    let mut session = session();
+    session.apply(&[stated(Change::Begin)]);
+    for number in 0..2_000 {
+        session.apply(&[made(&number.to_string(), number % 2 == 0)]);
+        session.apply(&[stated(Change::Savepoint(number.to_string()))]);
+    }
+    assert!(session.saved.len() <= MAX_SAVED && session.own().is_open(b"x"));
+    assert!(session.own().made.len() <= MAX_OWN);
+}
+
+#[test]
+fn how_texts_are_read_follows_transactions_and_reports() {
+    let encoding = |name| Encoding::named(name).expect("an encoding");
+    let set = |name, local| {
+        let encoding = Value::Is(encoding(name));
+        stated(Change::Encoding { encoding, local })
+    };
+    let gbk = Lexing {
+        encoding: encoding("GBK"),
+        ..Lexing::default()
+    };
+    let mut session = session().with_lexing(gbk);
+    assert!(session.lexing_is(gbk) && session.lexings() == [gbk]);
+    session.apply(&[stated(Change::Begin), set("SJIS", false), set("UTF8", true)]);
+    assert_eq!(session.lexings(), [Lexing::default()]);
+    session.apply(&[stated(Change::Commit)]);
+    assert_eq!(session.lexings()[0].encoding, encoding("SJIS"));
+    session.apply(&[stated(Change::DiscardAll)]);
+    assert!(session.lexing_is(gbk), "as at login");
+    // What is not known may be anything, until the server says it.
+    session.apply(&[stated(Change::Anything)]);
+    assert!(!session.lexing_is(gbk) && session.lexings().len() > 2);
+    session.lexing_was_reported(gbk);
+    assert!(session.lexing_is(gbk));
+    // How long a value lasts the statements say, whatever it is.
+    session.apply(&[stated(Change::Begin), set("UTF8", true)]);
+    session.lexing_was_reported(Lexing {
+        backslash: Backslash::Escapes,
+        encoding: encoding("SJIS"),
+    });
+    session.apply(&[stated(Change::Commit)]);
+    assert_eq!(session.lexings()[0].encoding, encoding("GBK"));
+    assert_eq!(session.lexings()[0].backslash, Backslash::Escapes);
+}
