@@ -10,7 +10,7 @@
 //! How long a character is comes from PostgreSQL's wchar.c, which names are names of encodings from
 //! its encnames.c (`src/backend/utils/mb` until 12, `src/common` since), and which character it is
 //! from `encoding_rs`. `tests/encodings.rs` compares each character with what a PostgreSQL makes of
-//! it; where the two differ (or PostgreSQL's versions do), [`differs`] says so.
+//! it; where the two differ (or PostgreSQL's versions do), `differs` says so.
 
 use std::borrow::Cow;
 

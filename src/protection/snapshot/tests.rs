@@ -105,6 +105,7 @@ fn soup() -> impl Strategy<Value = Vec<u8>> {
         b"*/",
         b"\n",
         b"E'\\",
+        b"\\'",
         b"\xb6\xa9",
         b"\xff",
         b"\0",
@@ -125,10 +126,11 @@ proptest! {
     /// What needs no reading is decided as reading would decide it. (For a statement that
     /// writes, nobody asks what it calls.)
     #[test]
-    fn quick_answers_are_those_of_reading(text in soup()) {
+    fn quick_answers_are_those_of_reading(text in soup(), escapes in any::<bool>()) {
+        let backslash = if escapes { Backslash::Escapes } else { Backslash::Plain };
         let snapshot = &*SNAPSHOT;
         let names = NameContext::default();
-        let read = snapshot.read(sql::analyze(&text, Backslash::Plain), &names, &NOTHING, None);
+        let read = snapshot.read(sql::analyze(&text, backslash), &names, &NOTHING, None);
         let quick = snapshot.quick.transaction(&text).or_else(|| snapshot.quick.decide(&text));
         if let Some(quick) = quick {
             let seen = if quick.effects.has(Effects::WRITES) { Effects::WRITES.0 } else { !0 };
@@ -176,6 +178,52 @@ fn a_name_in_another_encoding_may_be_any_that_is_not_ascii() {
     // Without such names it matters to nobody.
     let decision = SNAPSHOT.decide(b"select * from \xb6\xa9", &NameContext::default());
     assert!(decision.protected.is_none());
+}
+
+#[test]
+fn a_text_is_decided_as_its_session_reads_it_and_remembered_for_those_that_read_it_so() {
+    let reason = Reason {
+        relation: "ext.订单".into(),
+        via: Vec::new(),
+        project: None,
+        key: None,
+        source: Source::Key,
+    };
+    let snapshot = Snapshot::builder("shop")
+        .protect("ext", "订单", Arc::new(reason))
+        .build(1);
+    let session = SessionNames::new(NameContext::new("ann", "ext"));
+    let utf8 = Lexing::default();
+    let escaping = Lexing {
+        backslash: Backslash::Escapes,
+        ..utf8
+    };
+    let gbk = Lexing {
+        encoding: sql::Encoding::named("GBK").expect("an encoding"),
+        ..utf8
+    };
+    let blanks = " ".repeat(200);
+    let escaped = format!(r"select '\'' from 订单 where{blanks} '\'' = a");
+    let named = b"select 1 from \xb6\xa9\xb5\xa5, \xbf\xcd".to_vec();
+    let other = b"select 1 from \xbf\xcd\xbb\xa7".to_vec();
+    // Each of them in turn, and again from memory.
+    for _ in 0..2 {
+        for (text, lexing, expected) in [
+            (escaped.as_bytes(), utf8, false),
+            (escaped.as_bytes(), escaping, true),
+            (&named, gbk, true),
+            (&other, gbk, false),
+            (b"select 1 from \xe8\xae\xa2\xe5\x8d\x95", gbk, false),
+            (b"select 1 from \xe8\xae\xa2\xe5\x8d\x95", utf8, true),
+        ] {
+            let decision = snapshot.decide_in(text, &session, lexing);
+            let text = String::from_utf8_lossy(text);
+            assert_eq!(decision.protected.is_some(), expected, "{text} {lexing:?}");
+        }
+    }
+    let suspect = Snapshot::builder("shop").foreign("ext", "订单").build(1);
+    let decision = suspect.decide_in(&named, &session, gbk);
+    assert_eq!(decision.suspects, [(None, "订单".to_owned())]);
 }
 
 /// Deep and long texts: no stack to overflow, no step that looks at everything again.
