@@ -278,7 +278,12 @@ impl Core {
             }
             (tag::COPY_IN, Some(Expect::Execute(_) | Expect::Query(_))) => {
                 match self.ledger.enter_copy() {
-                    Some(entered) => self.copy.asked(&entered),
+                    Some(entered) => {
+                        self.copy.asked(&entered);
+                        if self.ledger.is_unsynced() {
+                            self.cycle.reopen();
+                        }
+                    }
                     None => self.give_up("messages were sent within a COPY FROM STDIN", out),
                 }
             }

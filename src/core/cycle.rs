@@ -112,6 +112,11 @@ impl Cycle {
         mixed
     }
 
+    /// The Sync that ended it was eaten by a COPY: it goes on.
+    pub(super) fn reopen(&mut self) {
+        self.extend();
+    }
+
     /// An entry of ours was put in front of it.
     pub(super) fn shift(&mut self) {
         if let Some(anchor) = &mut self.anchor {

@@ -298,6 +298,11 @@ impl Ledger {
         self.copies > 0
     }
 
+    /// True if no Sync is in flight behind the last message of the extended protocol.
+    pub(super) fn is_unsynced(&self) -> bool {
+        self.unsynced
+    }
+
     /// True if a proof of ours is in flight.
     pub(super) fn has_proof(&self) -> bool {
         let is_proof = |entry: &Expect| matches!(entry, Expect::OwnCycle(Own::Proof));

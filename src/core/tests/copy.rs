@@ -1,7 +1,7 @@
 //! COPY FROM STDIN: what is sent within it, what the server eats, and what waits for its answer.
 
 use super::route::{sets, trio};
-use super::trio::msg::{copy_data, copy_done, copy_fail, extended, query, sync};
+use super::trio::msg::{copy_data, copy_done, copy_fail, execute, extended, query, sync};
 
 #[test]
 fn within_copy_nothing_is_injected_and_its_syncs_are_eaten() {
@@ -132,4 +132,23 @@ fn the_end_of_a_second_copy_is_not_taken_for_that_of_the_first() {
         assert!(trio.core.is_quiet());
         assert_eq!(trio.exchange(&query("enc")).last().unwrap(), "Z I");
     }
+}
+
+#[test]
+fn a_sync_that_the_copy_eats_ends_no_cycle() {
+    let mut trio = trio();
+    // The Sync is sent before the server has asked for data, and then eaten. What answers the COPY comes
+    // only with the next one.
+    trio.client(&[extended("copyin"), sync()].concat());
+    trio.settle_frontend();
+    trio.settle();
+    trio.client(&[copy_done(), extended("enc")].concat());
+    trio.settle_frontend();
+    assert!(
+        trio.to_server.ends_with(&execute("", 0)),
+        "it waits for an answer that waits for a Sync"
+    );
+    trio.client(&sync());
+    trio.settle();
+    assert!(trio.core.is_quiet());
 }
