@@ -28,10 +28,10 @@ use pgwire::messages::simplequery::Query;
 use pgwire::messages::startup::ParameterStatus;
 
 use super::format::{encode, fields, parameters};
-use super::parser::parse;
 use super::session::{Outcome, Prepared, Session};
 use super::settings::Status;
-use super::value::{SqlError, Type};
+use super::statement::parse;
+use super::value::SqlError;
 use super::world::{Protocol, Received, World};
 
 /// One connection: all of pgwire's handlers at once.
@@ -404,7 +404,7 @@ impl QueryParser for Preparer {
         }
         let declared = types
             .iter()
-            .map(|kind| kind.as_ref().and_then(Type::declared))
+            .map(|kind| kind.clone().filter(|kind| *kind != WireType::UNKNOWN))
             .collect();
         let connection = &self.0;
         connection
@@ -413,11 +413,7 @@ impl QueryParser for Preparer {
     }
 
     fn get_parameter_types(&self, statement: &Prepared) -> PgWireResult<Vec<WireType>> {
-        Ok(statement
-            .parameters
-            .iter()
-            .map(|kind| kind.wire())
-            .collect())
+        Ok(statement.parameters.clone())
     }
 
     fn get_result_schema(

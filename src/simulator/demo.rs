@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
+pub use super::engine::ENCRYPTED_PROJECT;
 use super::settings::ORC_VIA_HOLO;
 use super::{Engine, PANGU_ERROR, Simulator};
 
@@ -18,8 +19,6 @@ use super::{Engine, PANGU_ERROR, Simulator};
 pub const DATABASE: &str = "shop";
 /// See [`DATABASE`].
 pub const USER: &str = "analyst";
-/// The MaxCompute project that is encrypted with a KMS key.
-pub const ENCRYPTED_PROJECT: &str = "finance_encrypted";
 
 const ENCRYPTED: &str = "SELECT region, count(*) AS orders, sum(amount) AS revenue\n\
                          FROM sales_encrypted GROUP BY region ORDER BY revenue DESC";

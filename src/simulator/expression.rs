@@ -1,441 +1,913 @@
-//! Expressions: their types, their parameters, their values.
+//! From PostgreSQL's SQL to SQLite's: expressions, with the types that PostgreSQL gives them.
 
-use super::data::Column;
-use super::value::{SqlError, Type, Value};
+use sqlparser::ast::{
+    AccessExpr, BinaryOperator, DataType, DuplicateTreatment, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArguments, InTarget, Subscript,
+    TrimWhereField, UnaryOperator, Value as Literal, WindowFrameBound, WindowSpec, WindowType,
+};
 
-/// A scalar expression, an aggregate, or a reference to a column.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Expression {
-    Literal(Value, Type),
-    /// `$n`, counted from 0.
-    Parameter(usize),
-    Column(String),
-    Cast(Box<Self>, Type),
-    Not(Box<Self>),
-    IsNull(Box<Self>, bool),
-    Binary(Operator, Box<Self>, Box<Self>),
-    Call(String, Vec<Self>),
-    Aggregate(Aggregate, Option<Box<Self>>),
-}
+use super::functions::{AGGREGATES, FUNCTIONS, SETS, WINDOW};
+use super::scope::{column, literal, quoted};
+use super::statement::folded;
+use super::translator::{
+    Translator, Typed, data_type, placeholder, shortened, sorted, split, string,
+};
+use super::value::{
+    SqlError, Type, Value, array_of, element_of, is_float, is_integer, is_registered,
+    text_to_value, type_name, type_named,
+};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Operator {
-    Or,
-    And,
-    Equal,
-    NotEqual,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-    Concatenate,
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Aggregate {
-    Count,
-    Sum,
-    Average,
-    Least,
-    Greatest,
-}
-
-impl Aggregate {
-    pub(super) fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "count" => Self::Count,
-            "sum" => Self::Sum,
-            "avg" => Self::Average,
-            "min" => Self::Least,
-            "max" => Self::Greatest,
-            _ => return None,
-        })
+impl Translator<'_> {
+    /// An expression; what is in GROUP BY as a whole is grouped with all that is in it.
+    pub(super) fn expression(&mut self, expr: &Expr) -> Result<Typed, SqlError> {
+        let before = self.scopes.last().and_then(|scope| scope.ungrouped.clone());
+        let typed = self.ungrouped(expr)?;
+        if let Some(scope) = self.scopes.last_mut()
+            && scope.groups.contains(&typed.sql)
+        {
+            scope.ungrouped = before;
+        }
+        Ok(typed)
     }
-}
 
-/// What an expression is evaluated against.
-pub(super) trait Environment {
-    fn parameter(&self, index: usize) -> Value;
-    /// A function of the session: `current_setting()`, `hg_version()`, …
-    fn call(&mut self, name: &str, arguments: Vec<Value>) -> Result<Value, SqlError>;
-}
+    /// An expression where a boolean is wanted.
+    pub(super) fn condition(&mut self, expr: &Expr) -> Result<String, SqlError> {
+        self.typed_as(expr, &Type::BOOL)
+    }
 
-/// The parameters' types, as far as declared by the client or inferred.
-pub(super) type ParameterTypes = Vec<Option<Type>>;
+    /// An expression where a value of `kind` is wanted: literals and parameters become that.
+    pub(super) fn typed_as(&mut self, expr: &Expr, kind: &Type) -> Result<String, SqlError> {
+        let typed = self.expression(expr)?;
+        Ok(self.coerced(expr, typed, kind)?.sql)
+    }
 
-impl Expression {
-    /// The output name of a column that has no alias.
-    pub(super) fn name(&self) -> String {
-        match self {
-            Self::Column(name) | Self::Call(name, _) => name.clone(),
-            Self::Cast(inner, kind) => match inner.name() {
-                name if name == "?column?" => kind.wire().name().to_owned(),
-                name => name,
+    fn coerced(&mut self, expr: &Expr, typed: Typed, kind: &Type) -> Result<Typed, SqlError> {
+        if typed.kind != Type::UNKNOWN || *kind == Type::UNKNOWN {
+            return Ok(typed);
+        }
+        let mut expr = expr;
+        while let Expr::Nested(inner) = expr {
+            expr = inner;
+        }
+        let Expr::Value(value) = expr else {
+            return Ok(Typed::new(typed.sql, kind.clone()));
+        };
+        if let Some(at) = placeholder(&value.value) {
+            self.parameters[at] = Some(kind.clone());
+        } else if let Some(text) = string(&value.value) {
+            return cast_literal(text, kind);
+        }
+        Ok(Typed::new(typed.sql, kind.clone()))
+    }
+
+    /// Two operands, each where the other's type is wanted.
+    fn pair(&mut self, left: &Expr, right: &Expr) -> Result<(Typed, Typed), SqlError> {
+        let (first, second) = (self.expression(left)?, self.expression(right)?);
+        let first = self.coerced(left, first, &second.kind)?;
+        let second = self.coerced(right, second, &first.kind)?;
+        Ok((first, second))
+    }
+
+    fn ungrouped(&mut self, expr: &Expr) -> Result<Typed, SqlError> {
+        let is = |sql: String| Ok(Typed::new(sql, Type::BOOL));
+        match expr {
+            Expr::Identifier(name) => self.name(None, &folded(name)),
+            Expr::CompoundIdentifier(parts) => match &parts[..] {
+                [.., table, name] => self.name(Some(&folded(table)), &folded(name)),
+                _ => Err(SqlError::not_done("this kind of name")),
             },
-            Self::Aggregate(aggregate, _) => match aggregate {
-                Aggregate::Count => "count",
-                Aggregate::Sum => "sum",
-                Aggregate::Average => "avg",
-                Aggregate::Least => "min",
-                Aggregate::Greatest => "max",
+            Expr::Value(value) => self.literal(&value.value),
+            Expr::TypedString(typed) => {
+                let kind = data_type(&typed.data_type)?;
+                cast_literal(string(&typed.value.value).unwrap_or_default(), &kind)
             }
-            .to_owned(),
-            _ => "?column?".to_owned(),
-        }
-    }
-
-    pub(super) fn has_aggregate(&self) -> bool {
-        match self {
-            Self::Aggregate(..) => true,
-            Self::Cast(inner, _) | Self::Not(inner) | Self::IsNull(inner, _) => {
-                inner.has_aggregate()
+            Expr::Nested(inner) => {
+                let inner = self.expression(inner)?;
+                Ok(Typed::new(format!("({})", inner.sql), inner.kind))
             }
-            Self::Binary(_, left, right) => left.has_aggregate() || right.has_aggregate(),
-            Self::Call(_, arguments) => arguments.iter().any(Self::has_aggregate),
-            Self::Literal(..) | Self::Parameter(_) | Self::Column(_) => false,
-        }
-    }
-
-    /// A column that is neither part of `group` nor inside of an aggregate.
-    pub(super) fn ungrouped<'a>(&'a self, group: &[Self]) -> Option<&'a str> {
-        if group.contains(self) {
-            return None;
-        }
-        match self {
-            Self::Column(name) => Some(name),
-            Self::Cast(inner, _) | Self::Not(inner) | Self::IsNull(inner, _) => {
-                inner.ungrouped(group)
+            Expr::Collate { expr, .. } => self.expression(expr),
+            Expr::IsNull(inner) => is(format!("({} IS NULL)", self.expression(inner)?.sql)),
+            Expr::IsNotNull(inner) => is(format!("({} IS NOT NULL)", self.expression(inner)?.sql)),
+            Expr::IsTrue(inner) => is(format!("({} IS 1)", self.condition(inner)?)),
+            Expr::IsNotTrue(inner) => is(format!("({} IS NOT 1)", self.condition(inner)?)),
+            Expr::IsFalse(inner) => is(format!("({} IS 0)", self.condition(inner)?)),
+            Expr::IsNotFalse(inner) => is(format!("({} IS NOT 0)", self.condition(inner)?)),
+            Expr::IsUnknown(inner) => is(format!("({} IS NULL)", self.condition(inner)?)),
+            Expr::IsNotUnknown(inner) => is(format!("({} IS NOT NULL)", self.condition(inner)?)),
+            Expr::IsDistinctFrom(left, right) => {
+                let (left, right) = self.pair(left, right)?;
+                is(format!("({} IS NOT {})", left.sql, right.sql))
             }
-            Self::Binary(_, left, right) => {
-                left.ungrouped(group).or_else(|| right.ungrouped(group))
+            Expr::IsNotDistinctFrom(left, right) => {
+                let (left, right) = self.pair(left, right)?;
+                is(format!("({} IS {})", left.sql, right.sql))
             }
-            Self::Call(_, arguments) => arguments
-                .iter()
-                .find_map(|argument| argument.ungrouped(group)),
-            Self::Aggregate(..) | Self::Literal(..) | Self::Parameter(_) => None,
-        }
-    }
-
-    /// The expression's type over `columns`; a parameter whose type is still open takes
-    /// `expected`, or text.
-    pub(super) fn resolve(
-        &self,
-        columns: &[Column],
-        parameters: &mut ParameterTypes,
-        expected: Option<Type>,
-    ) -> Result<Type, SqlError> {
-        match self {
-            Self::Literal(_, kind) => Ok(*kind),
-            Self::Parameter(index) => {
-                if parameters.len() <= *index {
-                    parameters.resize(index + 1, None);
-                }
-                let kind = parameters[*index].or(expected).unwrap_or(Type::Text);
-                parameters[*index] = Some(kind);
-                Ok(kind)
+            Expr::Between {
+                expr,
+                negated,
+                low,
+                high,
+            } => {
+                let (low, high) = (self.pair(expr, low)?, self.pair(expr, high)?);
+                let not = if *negated { "NOT " } else { "" };
+                is(format!(
+                    "({} {not}BETWEEN {} AND {})",
+                    low.0.sql, low.1.sql, high.1.sql
+                ))
             }
-            Self::Column(name) => Ok(columns[position(columns, name)?].kind),
-            Self::Cast(inner, kind) => {
-                inner.resolve(columns, parameters, Some(*kind))?;
-                Ok(*kind)
-            }
-            Self::Not(inner) => {
-                inner.resolve(columns, parameters, Some(Type::Bool))?;
-                Ok(Type::Bool)
-            }
-            Self::IsNull(inner, _) => {
-                inner.resolve(columns, parameters, None)?;
-                Ok(Type::Bool)
-            }
-            Self::Binary(operator, left, right) => {
-                resolve_binary(*operator, left, right, columns, parameters, expected)
-            }
-            Self::Call(name, arguments) => {
-                for argument in arguments {
-                    argument.resolve(columns, parameters, None)?;
-                }
-                function_type(name, arguments.len())
-            }
-            Self::Aggregate(aggregate, argument) => {
-                let argument = match argument {
-                    Some(argument) => Some(argument.resolve(columns, parameters, None)?),
-                    None => None,
-                };
-                match (aggregate, argument) {
-                    (Aggregate::Count, _) | (Aggregate::Sum, Some(Type::Int4 | Type::Int8)) => {
-                        Ok(Type::Int8)
+            Expr::In {
+                expr: left,
+                target,
+                negated,
+                ..
+            } => {
+                let not = if *negated { "NOT " } else { "" };
+                let wanted = self.expression(left)?;
+                let list = match target {
+                    InTarget::List(list) => {
+                        let list = list.iter().map(|one| self.typed_as(one, &wanted.kind));
+                        list.collect::<Result<Vec<_>, _>>()?.join(", ")
                     }
-                    (Aggregate::Least | Aggregate::Greatest, Some(kind)) => Ok(kind),
-                    (Aggregate::Average, Some(kind)) if kind.is_number() => Ok(Type::Float8),
-                    (Aggregate::Sum, Some(Type::Float8)) => Ok(Type::Float8),
-                    _ => Err(no_function(&self.name(), 1)),
-                }
-            }
-        }
-    }
-
-    /// The value for one row; aggregates are over `group`, which `row` belongs to.
-    pub(super) fn value(
-        &self,
-        columns: &[Column],
-        row: &[Value],
-        group: &[Vec<Value>],
-        environment: &mut dyn Environment,
-    ) -> Result<Value, SqlError> {
-        match self {
-            Self::Literal(value, _) => Ok(value.clone()),
-            Self::Parameter(index) => Ok(environment.parameter(*index)),
-            Self::Column(name) => {
-                let at = position(columns, name)?;
-                Ok(row.get(at).cloned().unwrap_or(Value::Null))
-            }
-            Self::Cast(inner, kind) => inner.value(columns, row, group, environment)?.cast(*kind),
-            Self::Not(inner) => Ok(match inner.value(columns, row, group, environment)? {
-                Value::Bool(value) => Value::Bool(!value),
-                _ => Value::Null,
-            }),
-            Self::IsNull(inner, negated) => {
-                let null = inner.value(columns, row, group, environment)? == Value::Null;
-                Ok(Value::Bool(null != *negated))
-            }
-            Self::Binary(operator, left, right) => {
-                let left = left.value(columns, row, group, environment)?;
-                let right = right.value(columns, row, group, environment)?;
-                operator.apply(left, right)
-            }
-            Self::Call(name, arguments) => {
-                let arguments: Result<Vec<_>, _> = arguments
-                    .iter()
-                    .map(|argument| argument.value(columns, row, group, environment))
-                    .collect();
-                environment.call(name, arguments?)
-            }
-            Self::Aggregate(aggregate, argument) => {
-                let Some(argument) = argument else {
-                    return Ok(Value::Int(i64::try_from(group.len()).unwrap_or(i64::MAX)));
+                    InTarget::Subquery(query) => self.subquery(query)?.0,
+                    _ => return Err(SqlError::not_done("this kind of IN")),
                 };
-                let mut values = Vec::new();
-                for row in group {
-                    let value = argument.value(columns, row, &[], environment)?;
-                    if value != Value::Null {
-                        values.push(value);
+                is(format!("({} {not}IN ({list}))", wanted.sql))
+            }
+            Expr::Like {
+                negated,
+                any: false,
+                expr,
+                pattern,
+                escape_char,
+            } => self.like(expr, pattern, escape_char.as_deref(), *negated, false),
+            Expr::ILike {
+                negated,
+                any: false,
+                expr,
+                pattern,
+                escape_char,
+            } => self.like(expr, pattern, escape_char.as_deref(), *negated, true),
+            Expr::BinaryOp { left, op, right } => self.operator(left, &spelled(op), right),
+            Expr::AnyOp {
+                left,
+                compare_op,
+                right,
+                ..
+            } => self.any(left, &spelled(compare_op), right, false),
+            Expr::AllOp {
+                left,
+                compare_op,
+                right,
+            } => self.any(left, &spelled(compare_op), right, true),
+            Expr::UnaryOp { op, expr } => match op {
+                UnaryOperator::Not => is(format!("(NOT {})", self.condition(expr)?)),
+                UnaryOperator::Minus | UnaryOperator::Plus | UnaryOperator::BitwiseNot => {
+                    let typed = self.expression(expr)?;
+                    Ok(Typed::new(format!("({op} {})", typed.sql), typed.kind))
+                }
+                _ => Err(SqlError::not_done(&format!("the operator {op}"))),
+            },
+            Expr::Cast {
+                expr,
+                data_type: kind,
+                ..
+            } => self.cast(expr, kind),
+            Expr::Case {
+                operand,
+                conditions,
+                else_result,
+                ..
+            } => {
+                let mut kind = Type::UNKNOWN;
+                let mut results = Vec::new();
+                for result in conditions
+                    .iter()
+                    .map(|when| &when.result)
+                    .chain(else_result.as_deref())
+                {
+                    let typed = self.expression(result)?;
+                    if kind == Type::UNKNOWN || is_float(&typed.kind) {
+                        kind = typed.kind.clone();
+                    }
+                    results.push((result, typed));
+                }
+                let mut results = results.into_iter();
+                let mut sql = "CASE".to_owned();
+                for when in conditions {
+                    let condition = match operand {
+                        Some(operand) => {
+                            let (left, right) = self.pair(operand, &when.condition)?;
+                            format!("{} = {}", left.sql, right.sql)
+                        }
+                        None => self.condition(&when.condition)?,
+                    };
+                    if let Some((result, typed)) = results.next() {
+                        let typed = self.coerced(result, typed, &kind)?;
+                        sql = format!("{sql} WHEN {condition} THEN {}", typed.sql);
                     }
                 }
-                Ok(aggregate.over(values))
+                if let Some((result, typed)) = results.next() {
+                    sql = format!("{sql} ELSE {}", self.coerced(result, typed, &kind)?.sql);
+                }
+                let kind = if kind == Type::UNKNOWN {
+                    Type::TEXT
+                } else {
+                    kind
+                };
+                Ok(Typed::new(format!("{sql} END"), kind))
             }
-        }
-    }
-}
-
-impl Aggregate {
-    #[allow(clippy::cast_precision_loss)] // a handful of rows
-    fn over(self, values: Vec<Value>) -> Value {
-        if self == Self::Count {
-            return Value::Int(i64::try_from(values.len()).unwrap_or(i64::MAX));
-        }
-        if values.is_empty() {
-            return Value::Null;
-        }
-        let sum = |values: &[Value]| values.iter().filter_map(Value::number).sum::<f64>();
-        match self {
-            Self::Count => Value::Null,
-            Self::Average => Value::Float(sum(&values) / values.len() as f64),
-            Self::Sum => {
-                let whole: Option<Vec<i64>> = values
+            Expr::Exists { subquery, negated } => {
+                let not = if *negated { "NOT " } else { "" };
+                is(format!("({not}EXISTS ({}))", self.subquery(subquery)?.0))
+            }
+            Expr::Subquery(query) => {
+                let (sql, columns) = self.subquery(query)?;
+                let kind = columns
+                    .first()
+                    .map_or(Type::TEXT, |column| column.kind.clone());
+                Ok(Typed::new(format!("({sql})"), kind))
+            }
+            Expr::Array(array) => {
+                let all = array.elem.iter().map(|one| self.expression(one));
+                let all = all.collect::<Result<Vec<_>, _>>()?;
+                let element = all.iter().find(|one| one.kind != Type::UNKNOWN);
+                let kind = array_of(&element.map_or(Type::TEXT, |one| one.kind.clone()));
+                let all: Vec<_> = all.iter().map(|one| as_text(one)).collect();
+                Ok(Typed::new(format!("array_make({})", all.join(", ")), kind))
+            }
+            Expr::CompoundFieldAccess { root, access_chain } => self.access(root, access_chain),
+            Expr::Function(function) => self.function(function),
+            Expr::Substring {
+                expr,
+                substring_from,
+                substring_for,
+                ..
+            } => {
+                let mut all = vec![self.expression(expr)?.sql];
+                all.push(
+                    substring_from
+                        .as_ref()
+                        .map_or(Ok("1".to_owned()), |from| self.typed_as(from, &Type::INT4))?,
+                );
+                if let Some(count) = substring_for {
+                    all.push(self.typed_as(count, &Type::INT4)?);
+                }
+                Ok(Typed::new(
+                    format!("substr({})", all.join(", ")),
+                    Type::TEXT,
+                ))
+            }
+            Expr::Trim {
+                trim_where,
+                trim_what,
+                expr,
+                trim_characters,
+            } => {
+                let name = match trim_where {
+                    Some(TrimWhereField::Leading) => "ltrim",
+                    Some(TrimWhereField::Trailing) => "rtrim",
+                    _ => "trim",
+                };
+                let what = trim_what
+                    .as_deref()
+                    .or_else(|| trim_characters.as_ref()?.first());
+                let what = what.map(|what| self.expression(what)).transpose()?;
+                let what = what.map_or(String::new(), |what| format!(", {}", what.sql));
+                Ok(Typed::new(
+                    format!("{name}({}{what})", self.expression(expr)?.sql),
+                    Type::TEXT,
+                ))
+            }
+            Expr::Position { expr, r#in } => {
+                let (part, whole) = (self.expression(expr)?.sql, self.expression(r#in)?.sql);
+                Ok(Typed::new(format!("instr({whole}, {part})"), Type::INT4))
+            }
+            Expr::Ceil { expr, .. } => Ok(Typed::new(
+                format!("ceil({})", self.expression(expr)?.sql),
+                Type::FLOAT8,
+            )),
+            Expr::Floor { expr, .. } => Ok(Typed::new(
+                format!("floor({})", self.expression(expr)?.sql),
+                Type::FLOAT8,
+            )),
+            Expr::Extract { field, expr, .. } => {
+                let field = literal(&field.to_string().to_lowercase());
+                let value = self.expression(expr)?;
+                let args = [Typed::new(field, Type::TEXT), value];
+                Ok(call("date_part", &args).unwrap_or_else(|| Typed::new("NULL", Type::FLOAT8)))
+            }
+            Expr::Tuple(parts) => {
+                let parts = parts
                     .iter()
-                    .map(|value| match value {
-                        Value::Int(value) => Some(*value),
-                        _ => None,
-                    })
-                    .collect();
-                whole.map_or_else(
-                    || Value::Float(sum(&values)),
-                    |whole| Value::Int(whole.iter().sum()),
-                )
+                    .map(|part| Ok(self.expression(part)?.sql))
+                    .collect::<Result<Vec<_>, SqlError>>()?;
+                Ok(Typed::new(format!("({})", parts.join(", ")), Type::RECORD))
             }
-            Self::Least => values
-                .into_iter()
-                .min_by(Value::compare)
-                .unwrap_or(Value::Null),
-            Self::Greatest => values
-                .into_iter()
-                .max_by(Value::compare)
-                .unwrap_or(Value::Null),
+            _ => Err(SqlError::not_done(&shortened(&expr.to_string()))),
         }
     }
-}
 
-impl Operator {
-    fn is_comparison(self) -> bool {
-        matches!(
-            self,
-            Self::Equal
-                | Self::NotEqual
-                | Self::Less
-                | Self::LessOrEqual
-                | Self::Greater
-                | Self::GreaterOrEqual
-        )
-    }
-
-    fn apply(self, left: Value, right: Value) -> Result<Value, SqlError> {
-        match (self, &left, &right) {
-            (Self::And, Value::Bool(false), _) | (Self::And, _, Value::Bool(false)) => {
-                return Ok(Value::Bool(false));
+    fn name(&mut self, table: Option<&str>, name: &str) -> Result<Typed, SqlError> {
+        let found = match column(&self.scopes, table, name) {
+            Ok(found) => found,
+            Err(error) => {
+                const WITHOUT_PARENTHESES: [&str; 9] = [
+                    "current_user",
+                    "session_user",
+                    "user",
+                    "current_role",
+                    "current_catalog",
+                    "current_schema",
+                    "current_date",
+                    "current_timestamp",
+                    "localtimestamp",
+                ];
+                let known = table.is_none() && WITHOUT_PARENTHESES.contains(&name);
+                return known.then(|| call(name, &[])).flatten().ok_or(error);
             }
-            (Self::Or, Value::Bool(true), _) | (Self::Or, _, Value::Bool(true)) => {
-                return Ok(Value::Bool(true));
-            }
-            (_, Value::Null, _) | (_, _, Value::Null) => return Ok(Value::Null),
-            _ => {}
-        }
-        let (left, right) = if self.is_comparison() {
-            aligned(left, right)?
-        } else {
-            (left, right)
         };
-        let order = left.compare(&right);
-        Ok(match self {
-            Self::And => Value::Bool(left.holds() && right.holds()),
-            Self::Or => Value::Bool(left.holds() || right.holds()),
-            Self::Equal => Value::Bool(order.is_eq()),
-            Self::NotEqual => Value::Bool(order.is_ne()),
-            Self::Less => Value::Bool(order.is_lt()),
-            Self::LessOrEqual => Value::Bool(order.is_le()),
-            Self::Greater => Value::Bool(order.is_gt()),
-            Self::GreaterOrEqual => Value::Bool(order.is_ge()),
-            Self::Concatenate => Value::Text(left.printed() + &right.printed()),
-            Self::Add | Self::Subtract | Self::Multiply | Self::Divide => {
-                return self.calculate(&left, &right);
+        if found.depth == 0 {
+            let scope = self.scope();
+            let source = scope
+                .sources
+                .iter()
+                .find(|source| source.alias == found.alias);
+            // The first column is the key of each table here that has one.
+            let key = source.and_then(|source| source.columns.first());
+            let grouped = |sql: &String| scope.groups.contains(sql);
+            if !scope.inside
+                && !grouped(&found.column.sql)
+                && !key.is_some_and(|key| grouped(&key.sql))
+            {
+                let name = format!("{}.{}", found.alias, found.column.name);
+                scope.ungrouped.get_or_insert(name);
             }
+        }
+        Ok(Typed::new(found.column.sql, found.column.kind))
+    }
+
+    fn literal(&mut self, value: &Literal) -> Result<Typed, SqlError> {
+        if let Some(text) = string(value) {
+            return Ok(Typed::new(literal(text), Type::UNKNOWN));
+        }
+        if let Some(at) = placeholder(value) {
+            while self.parameters.len() <= at {
+                self.parameters.push(None);
+            }
+            let kind = self.parameters[at].clone().unwrap_or(Type::UNKNOWN);
+            return Ok(Typed::new(format!("?{}", at + 1), kind));
+        }
+        Ok(match value {
+            Literal::Number(digits, _) => match digits.parse::<i64>() {
+                Ok(number) if i32::try_from(number).is_ok() => Typed::new(digits, Type::INT4),
+                Ok(_) => Typed::new(digits, Type::INT8),
+                Err(_) => Typed::new(digits, Type::FLOAT8),
+            },
+            Literal::Boolean(value) => Typed::new(if *value { "1" } else { "0" }, Type::BOOL),
+            Literal::Null => Typed::new("NULL", Type::UNKNOWN),
+            value => return Err(SqlError::not_done(&format!("the literal {value}"))),
         })
     }
 
-    fn calculate(self, left: &Value, right: &Value) -> Result<Value, SqlError> {
-        let divisor_is_zero = self == Self::Divide && right.number() == Some(0.0);
-        if divisor_is_zero {
-            return Err(SqlError::new("22012", "division by zero"));
+    fn operator(&mut self, left: &Expr, op: &str, right: &Expr) -> Result<Typed, SqlError> {
+        let is = |sql: String| Ok(Typed::new(sql, Type::BOOL));
+        match op {
+            "AND" | "OR" => is(format!(
+                "({} {op} {})",
+                self.condition(left)?,
+                self.condition(right)?
+            )),
+            "=" | "<>" | "!=" | "<" | ">" | "<=" | ">=" => {
+                let (left, right) = self.pair(left, right)?;
+                comparable(&left, op, &right)?;
+                is(format!("({} {op} {})", left.sql, right.sql))
+            }
+            "||" => {
+                let (first, second) = (self.expression(left)?, self.expression(right)?);
+                if let Some(kind) = [&first, &second]
+                    .into_iter()
+                    .find(|one| element_of(&one.kind).is_some())
+                {
+                    let as_array = |one: &Typed| {
+                        if element_of(&one.kind).is_some() {
+                            one.sql.clone()
+                        } else {
+                            format!("array_make({})", as_text(one))
+                        }
+                    };
+                    return Ok(Typed::new(
+                        format!("array_cat({}, {})", as_array(&first), as_array(&second)),
+                        kind.kind.clone(),
+                    ));
+                }
+                Ok(Typed::new(
+                    format!("({} || {})", as_text(&first), as_text(&second)),
+                    Type::TEXT,
+                ))
+            }
+            "+" | "-" | "*" | "/" | "%" | "&" | "|" | "<<" | ">>" | "^" => {
+                let (left, right) = self.pair(left, right)?;
+                let number = |typed: &Typed| {
+                    is_integer(&typed.kind) || is_float(&typed.kind) || typed.kind == Type::UNKNOWN
+                };
+                if !number(&left) || !number(&right) {
+                    return Err(no_operator(&left, op, &right));
+                }
+                let kind = match (&left.kind, &right.kind) {
+                    (left, right) if is_float(left) || is_float(right) || op == "^" => Type::FLOAT8,
+                    (left, right) if *left == Type::INT8 || *right == Type::INT8 => Type::INT8,
+                    _ => Type::INT4,
+                };
+                let sql = match op {
+                    "/" => format!("divide({}, {})", left.sql, right.sql),
+                    "%" => format!("modulo({}, {})", left.sql, right.sql),
+                    "^" => format!("power({}, {})", left.sql, right.sql),
+                    op => format!("({} {op} {})", left.sql, right.sql),
+                };
+                Ok(Typed::new(sql, kind))
+            }
+            "~" | "!~" | "~*" | "!~*" => {
+                let (left, right) = (
+                    self.typed_as(left, &Type::TEXT)?,
+                    self.typed_as(right, &Type::TEXT)?,
+                );
+                let not = if op.starts_with('!') { "NOT " } else { "" };
+                is(format!(
+                    "({not}matches({left}, {right}, {}))",
+                    i32::from(op.ends_with('*'))
+                ))
+            }
+            "~~" | "!~~" | "~~*" | "!~~*" => {
+                self.like(left, right, None, op.starts_with('!'), op.ends_with('*'))
+            }
+            "@>" => is(format!(
+                "array_contains({}, {})",
+                self.expression(left)?.sql,
+                self.expression(right)?.sql
+            )),
+            "<@" => is(format!(
+                "array_contains({1}, {0})",
+                self.expression(left)?.sql,
+                self.expression(right)?.sql
+            )),
+            "&&" => is(format!(
+                "array_overlaps({}, {})",
+                self.expression(left)?.sql,
+                self.expression(right)?.sql
+            )),
+            op => Err(SqlError::not_done(&format!("the operator {op}"))),
         }
-        if let (Value::Int(left), Value::Int(right)) = (left, right) {
-            let result = match self {
-                Self::Add => left.checked_add(*right),
-                Self::Subtract => left.checked_sub(*right),
-                Self::Multiply => left.checked_mul(*right),
-                _ => left.checked_div(*right),
+    }
+
+    fn like(
+        &mut self,
+        text: &Expr,
+        pattern: &Expr,
+        escape: Option<&Expr>,
+        negated: bool,
+        any_case: bool,
+    ) -> Result<Typed, SqlError> {
+        let (text, pattern) = (
+            self.typed_as(text, &Type::TEXT)?,
+            self.typed_as(pattern, &Type::TEXT)?,
+        );
+        let escape = escape.map(|escape| self.expression(escape)).transpose()?;
+        let escape = escape.map_or(String::new(), |escape| format!(", {}", escape.sql));
+        let not = if negated { "NOT " } else { "" };
+        let sql = format!(
+            "({not}is_like({text}, {pattern}, {}{escape}))",
+            i32::from(any_case)
+        );
+        Ok(Typed::new(sql, Type::BOOL))
+    }
+
+    /// `left op ANY (right)` and `left op ALL (right)`.
+    fn any(&mut self, left: &Expr, op: &str, right: &Expr, all: bool) -> Result<Typed, SqlError> {
+        let mut inner = right;
+        while let Expr::Nested(nested) = inner {
+            inner = nested;
+        }
+        if let Expr::Subquery(query) = inner {
+            let word = match (op, all) {
+                ("=", false) => "IN",
+                ("<>" | "!=", true) => "NOT IN",
+                _ => {
+                    return Err(SqlError::not_done(&format!(
+                        "{op} ANY or ALL of a subquery"
+                    )));
+                }
             };
-            return result
-                .map(Value::Int)
-                .ok_or_else(|| SqlError::new("22003", "bigint out of range"));
+            let left = self.expression(left)?.sql;
+            return Ok(Typed::new(
+                format!("({left} {word} ({}))", self.subquery(query)?.0),
+                Type::BOOL,
+            ));
         }
-        let (Some(left), Some(right)) = (left.number(), right.number()) else {
-            return Ok(Value::Null);
+        let wanted = self.expression(left)?;
+        let array = self.expression(right)?;
+        let array = self.coerced(right, array, &array_of(&wanted.kind))?;
+        let element = element_of(&array.kind).unwrap_or(Type::TEXT);
+        let wanted = self.coerced(left, wanted, &element)?;
+        let compared = match op {
+            "=" | "<>" | "!=" | "<" | ">" | "<=" | ">=" => {
+                format!("{} {op} any_of.value", wanted.sql)
+            }
+            "~" => format!("matches({}, any_of.value, 0)", wanted.sql),
+            "~~" => format!("is_like({}, any_of.value, 0)", wanted.sql),
+            _ => return Err(SqlError::not_done(&format!("{op} ANY or ALL"))),
         };
-        Ok(Value::Float(match self {
-            Self::Add => left + right,
-            Self::Subtract => left - right,
-            Self::Multiply => left * right,
-            _ => left / right,
-        }))
+        let rows = format!(
+            "json_each(array_to_json({}, {})) AS any_of",
+            array.sql,
+            i32::from(is_integer(&element))
+        );
+        let sql = if all {
+            format!("(NOT EXISTS (SELECT 1 FROM {rows} WHERE NOT ({compared})))")
+        } else {
+            format!("(EXISTS (SELECT 1 FROM {rows} WHERE {compared}))")
+        };
+        Ok(Typed::new(sql, Type::BOOL))
     }
-}
 
-/// A string compared with something else is read as that.
-fn aligned(left: Value, right: Value) -> Result<(Value, Value), SqlError> {
-    let kind = |value: &Value| match value {
-        Value::Bool(_) => Type::Bool,
-        Value::Int(_) => Type::Int8,
-        Value::Float(_) => Type::Float8,
-        Value::Text(_) | Value::Null => Type::Text,
-    };
-    Ok(match (kind(&left), kind(&right)) {
-        (Type::Text, other) if other != Type::Text => (left.cast(other)?, right),
-        (other, Type::Text) if other != Type::Text => (left, right.cast(other)?),
-        _ => (left, right),
-    })
-}
-
-fn resolve_binary(
-    operator: Operator,
-    left: &Expression,
-    right: &Expression,
-    columns: &[Column],
-    parameters: &mut ParameterTypes,
-    expected: Option<Type>,
-) -> Result<Type, SqlError> {
-    let open = match operator {
-        Operator::And | Operator::Or => Some(Type::Bool),
-        Operator::Concatenate => Some(Type::Text),
-        _ if operator.is_comparison() => None,
-        _ => expected,
-    };
-    // A string literal takes the type of what it is compared with.
-    let strings = [left, right]
-        .iter()
-        .any(|side| matches!(side, Expression::Literal(Value::Text(_) | Value::Null, _)));
-    // The side that knows its type tells a parameter on the other side.
-    let (left, right) = if matches!(left, Expression::Parameter(_)) {
-        let right = right.resolve(columns, parameters, open)?;
-        (left.resolve(columns, parameters, Some(right))?, right)
-    } else {
-        let left = left.resolve(columns, parameters, open)?;
-        (left, right.resolve(columns, parameters, Some(left))?)
-    };
-    let numbers = left.is_number() && right.is_number();
-    let comparable = left == right || numbers || strings;
-    match operator {
-        Operator::And | Operator::Or if left == Type::Bool && right == Type::Bool => Ok(Type::Bool),
-        Operator::Concatenate if left == Type::Text || right == Type::Text => Ok(Type::Text),
-        _ if operator.is_comparison() && comparable => Ok(Type::Bool),
-        Operator::Add | Operator::Subtract | Operator::Multiply | Operator::Divide if numbers => {
-            Ok(match (left, right) {
-                (Type::Float8, _) | (_, Type::Float8) => Type::Float8,
-                (Type::Int4, Type::Int4) => Type::Int4,
-                _ => Type::Int8,
-            })
+    fn cast(&mut self, expr: &Expr, to: &DataType) -> Result<Typed, SqlError> {
+        let kind = data_type(to)?;
+        let typed = self.expression(expr)?;
+        let unknown = typed.kind == Type::UNKNOWN;
+        let typed = self.coerced(expr, typed, &kind)?;
+        if unknown && typed.sql.starts_with('?') {
+            return Ok(typed);
         }
-        _ => {
-            let (left, right) = (left.wire(), right.wire());
-            Err(SqlError::new(
+        let from = &typed.kind;
+        let text = |kind: &Type| {
+            matches!(
+                *kind,
+                Type::TEXT | Type::VARCHAR | Type::NAME | Type::BPCHAR | Type::UNKNOWN
+            )
+        };
+        let sql = if is_registered(&kind) && !is_integer(from) {
+            format!("name_to_oid({}, {})", as_text(&typed), literal(kind.name()))
+        } else if text(&kind) {
+            let length = to.to_string();
+            let length = length
+                .split_once('(')
+                .map(|(_, rest)| rest.trim_end_matches(')'));
+            let length = length.and_then(|digits| digits.parse::<u32>().ok());
+            match length {
+                Some(length) => format!("substr({}, 1, {length})", as_text(&typed)),
+                None => as_text(&typed),
+            }
+        } else if kind == Type::CHAR {
+            format!("substr({}, 1, 1)", as_text(&typed))
+        } else if *from == kind {
+            typed.sql
+        } else if is_integer(&kind) || is_float(&kind) || kind == Type::BOOL {
+            format!("cast_value({}, {})", typed.sql, literal(&type_name(&kind)))
+        } else if kind == Type::DATE {
+            format!("date({})", typed.sql)
+        } else {
+            typed.sql
+        };
+        Ok(Typed::new(sql, kind))
+    }
+
+    /// `root[index]`, `(record).field`, and a column's name in front of these.
+    fn access(&mut self, root: &Expr, chain: &[AccessExpr]) -> Result<Typed, SqlError> {
+        let mut chain = chain;
+        let mut typed = match (root, chain) {
+            (Expr::Identifier(table), [AccessExpr::Dot(Expr::Identifier(name)), rest @ ..]) => {
+                chain = rest;
+                self.name(Some(&folded(table)), &folded(name))?
+            }
+            _ => self.expression(root)?,
+        };
+        for access in chain {
+            typed = match access {
+                AccessExpr::Subscript(Subscript::Index { index }) => {
+                    let index = self.typed_as(index, &Type::INT4)?;
+                    // Vectors begin at 0.
+                    let first =
+                        i32::from(typed.kind.name().starts_with('_') || typed.kind == Type::TEXT);
+                    let element = element_of(&typed.kind).unwrap_or(Type::TEXT);
+                    let sql = format!("array_get({}, {index}, {first})", typed.sql);
+                    let sql = if is_integer(&element) {
+                        format!("CAST({sql} AS INTEGER)")
+                    } else {
+                        sql
+                    };
+                    Typed::new(sql, element)
+                }
+                AccessExpr::Dot(Expr::Identifier(field)) => {
+                    let field = folded(field);
+                    let kind = SETS
+                        .iter()
+                        .flat_map(|(_, columns)| *columns)
+                        .find(|(name, ..)| *name == field);
+                    let kind = kind
+                        .and_then(|(_, kind, _)| type_named(kind))
+                        .unwrap_or(Type::INT4);
+                    Typed::new(
+                        format!(
+                            "json_extract({}, {})",
+                            typed.sql,
+                            literal(&format!("$.{field}"))
+                        ),
+                        kind,
+                    )
+                }
+                _ => return Err(SqlError::not_done("this kind of subscript")),
+            };
+        }
+        Ok(typed)
+    }
+
+    fn function(&mut self, function: &Function) -> Result<Typed, SqlError> {
+        let (_, name) = split(&function.name)?;
+        let (given, distinct, clauses) = match &function.args {
+            FunctionArguments::None => (&[][..], false, &[][..]),
+            FunctionArguments::List(list) => {
+                let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
+                (&list.args[..], distinct, &list.clauses[..])
+            }
+            FunctionArguments::Subquery(query) if name == "array" => {
+                let (sql, columns) = self.subquery(query)?;
+                let [column] = &columns[..] else {
+                    return Err(SqlError::new(
+                        "42601",
+                        "subquery must return only one column",
+                    ));
+                };
+                let sql = format!(
+                    "array_from_json((SELECT json_group_array({}) FROM ({sql})))",
+                    quoted(&column.name)
+                );
+                let kind = if column.kind == Type::UNKNOWN {
+                    &Type::TEXT
+                } else {
+                    &column.kind
+                };
+                return Ok(Typed::new(sql, array_of(kind)));
+            }
+            FunctionArguments::Subquery(_) => {
+                return Err(SqlError::not_done("a subquery as arguments"));
+            }
+        };
+        if SETS.iter().any(|(set, _)| *set == name) {
+            return self.set_in_list(&name, given);
+        }
+        let aggregate = AGGREGATES.iter().find(|(known, _)| *known == name);
+        let window = WINDOW.iter().find(|(known, _)| *known == name);
+        if aggregate.is_some() && function.over.is_none() {
+            self.scope().aggregates = true;
+        }
+        let inside = self.scope().inside;
+        self.scope().inside = inside || aggregate.is_some() && function.over.is_none();
+        let (args, order) = self.arguments(given, clauses)?;
+        let filter = function
+            .filter
+            .as_ref()
+            .map(|filter| self.condition(filter))
+            .transpose()?;
+        let filter = filter.map_or(String::new(), |filter| format!(" FILTER (WHERE {filter})"));
+        self.scope().inside = inside;
+        let over = match &function.over {
+            Some(WindowType::WindowSpec(spec)) => format!(" OVER ({})", self.window(spec)?),
+            Some(WindowType::NamedWindow(name)) => format!(" OVER {}", quoted(&folded(name))),
+            None => String::new(),
+        };
+        let first = args
+            .iter()
+            .map(|arg| &arg.kind)
+            .find(|kind| **kind != Type::UNKNOWN)
+            .unwrap_or(&Type::TEXT)
+            .clone();
+        let all: Vec<_> = args.iter().map(|arg| &*arg.sql).collect();
+        let all = all.join(", ");
+        if let Some((_, kind)) = aggregate.or(window) {
+            let kind = match *kind {
+                "arg" => first,
+                "sum" if is_integer(&first) => Type::INT8,
+                "sum" => Type::FLOAT8,
+                "array" => array_of(&first),
+                kind => type_named(kind).unwrap_or(Type::TEXT),
+            };
+            let distinct = if distinct { "DISTINCT " } else { "" };
+            let engine = match &*name {
+                "bool_and" | "every" => "min",
+                "bool_or" => "max",
+                "array_agg" => "json_group_array",
+                name => name,
+            };
+            let sql = format!("{engine}({distinct}{all}{order}){filter}{over}");
+            return Ok(match &*name {
+                "array_agg" => Typed::new(format!("array_from_json(nullif({sql}, '[]'))"), kind),
+                _ => Typed::new(sql, kind),
+            });
+        }
+        let mut args = args;
+        if matches!(&*name, "coalesce" | "nullif" | "greatest" | "least") {
+            let plain = given.iter().filter_map(|arg| match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+                _ => None,
+            });
+            args = plain
+                .zip(args)
+                .map(|(expr, arg)| self.coerced(expr, arg, &first))
+                .collect::<Result<_, _>>()?;
+        }
+        call(&name, &args).ok_or_else(|| {
+            let kinds: Vec<_> = args.iter().map(|arg| type_name(&arg.kind)).collect();
+            SqlError::new(
                 "42883",
-                format!(
-                    "operator does not exist between {} and {}",
-                    left.name(),
-                    right.name()
-                ),
-            ))
+                format!("function {name}({}) does not exist", kinds.join(", ")),
+            )
+        })
+    }
+
+    /// The arguments, and ORDER BY behind them.
+    fn arguments(
+        &mut self,
+        given: &[FunctionArg],
+        clauses: &[FunctionArgumentClause],
+    ) -> Result<(Vec<Typed>, String), SqlError> {
+        let mut args = Vec::new();
+        for arg in given {
+            args.push(match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => self.expression(expr)?,
+                FunctionArg::Unnamed(FunctionArgExpr::Wildcard) => Typed::new("*", Type::INT8),
+                _ => return Err(SqlError::not_done("named arguments")),
+            });
         }
+        let mut order = String::new();
+        for clause in clauses {
+            let FunctionArgumentClause::OrderBy(keys) = clause else {
+                return Err(SqlError::not_done(&shortened(&clause.to_string())));
+            };
+            let keys = keys
+                .iter()
+                .map(|key| Ok(sorted(self.expression(&key.expr)?.sql, key)));
+            order = format!(
+                " ORDER BY {}",
+                keys.collect::<Result<Vec<_>, SqlError>>()?.join(", ")
+            );
+        }
+        Ok((args, order))
+    }
+
+    /// What stands in the parentheses of OVER.
+    pub(super) fn window(&mut self, spec: &WindowSpec) -> Result<String, SqlError> {
+        let mut parts = Vec::new();
+        parts.extend(spec.window_name.as_ref().map(|name| quoted(&folded(name))));
+        if !spec.partition_by.is_empty() {
+            let keys = spec
+                .partition_by
+                .iter()
+                .map(|key| Ok(self.expression(key)?.sql));
+            parts.push(format!(
+                "PARTITION BY {}",
+                keys.collect::<Result<Vec<_>, SqlError>>()?.join(", ")
+            ));
+        }
+        if !spec.order_by.is_empty() {
+            let keys = spec
+                .order_by
+                .iter()
+                .map(|key| Ok(sorted(self.expression(&key.expr)?.sql, key)));
+            parts.push(format!(
+                "ORDER BY {}",
+                keys.collect::<Result<Vec<_>, SqlError>>()?.join(", ")
+            ));
+        }
+        if let Some(frame) = &spec.window_frame {
+            let mut bound = |bound: &WindowFrameBound| {
+                Ok(match bound {
+                    WindowFrameBound::CurrentRow => "CURRENT ROW".to_owned(),
+                    WindowFrameBound::Preceding(None) => "UNBOUNDED PRECEDING".to_owned(),
+                    WindowFrameBound::Following(None) => "UNBOUNDED FOLLOWING".to_owned(),
+                    WindowFrameBound::Preceding(Some(rows)) => {
+                        format!("{} PRECEDING", self.expression(rows)?.sql)
+                    }
+                    WindowFrameBound::Following(Some(rows)) => {
+                        format!("{} FOLLOWING", self.expression(rows)?.sql)
+                    }
+                })
+            };
+            let start = bound(&frame.start_bound)?;
+            parts.push(match &frame.end_bound {
+                Some(end) => format!("{} BETWEEN {start} AND {}", frame.units, bound(end)?),
+                None => format!("{} {start}", frame.units),
+            });
+        }
+        Ok(parts.join(" "))
     }
 }
 
-pub(super) fn position(columns: &[Column], name: &str) -> Result<usize, SqlError> {
-    columns
+/// A call of one of [`FUNCTIONS`]; `None`: there is none of that name.
+fn call(name: &str, args: &[Typed]) -> Option<Typed> {
+    let (_, kind, template) = FUNCTIONS
         .iter()
-        .position(|column| column.name == name)
-        .ok_or_else(|| SqlError::new("42703", format!("column \"{name}\" does not exist")))
+        .find(|(names, ..)| names.split(' ').any(|known| known == name))?;
+    let first = args
+        .iter()
+        .map(|arg| &arg.kind)
+        .find(|kind| **kind != Type::UNKNOWN)
+        .unwrap_or(&Type::TEXT);
+    let kind = match *kind {
+        "arg" => first.clone(),
+        kind => type_named(kind.strip_prefix('_').unwrap_or(kind)).map(|element| {
+            if kind.starts_with('_') {
+                array_of(&element)
+            } else {
+                element
+            }
+        })?,
+    };
+    let given: Vec<_> = args
+        .iter()
+        .map(|arg| match name {
+            "concat" | "concat_ws" | "quote_literal" | "array_append" => as_text(arg),
+            _ => arg.sql.clone(),
+        })
+        .collect();
+    if template.is_empty() {
+        return Some(Typed::new(format!("{name}({})", given.join(", ")), kind));
+    }
+    let mut pieces = template.split('$');
+    let mut sql = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let mut letters = piece.chars();
+        match letters.next() {
+            Some('*') => sql.push_str(&given.join(", ")),
+            Some(digit) => {
+                let at = digit.to_digit(10)? as usize;
+                sql.push_str(given.get(at.checked_sub(1)?).map_or("NULL", |arg| arg));
+            }
+            None => {}
+        }
+        sql.push_str(letters.as_str());
+    }
+    Some(Typed::new(sql, kind))
 }
 
-fn function_type(name: &str, arguments: usize) -> Result<Type, SqlError> {
-    match (name, arguments) {
-        (
-            "version" | "hg_version" | "current_database" | "current_catalog" | "current_schema"
-            | "current_user" | "session_user" | "user",
-            0,
-        )
-        | ("current_setting", 1 | 2)
-        | ("set_config", 3)
-        | ("upper" | "lower", 1) => Ok(Type::Text),
-        ("pg_backend_pid", 0) | ("length", 1) => Ok(Type::Int4),
-        _ => Err(no_function(name, arguments)),
+/// The text of a value.
+fn as_text(typed: &Typed) -> String {
+    match &typed.kind {
+        kind if *kind == Type::BOOL => format!(
+            "CASE {} WHEN 1 THEN 'true' WHEN 0 THEN 'false' END",
+            typed.sql
+        ),
+        kind if is_registered(kind) => {
+            format!("oid_to_name({}, {})", typed.sql, literal(kind.name()))
+        }
+        kind if is_float(kind) => format!("cast_text({})", typed.sql),
+        kind if is_integer(kind) => format!("CAST({} AS TEXT)", typed.sql),
+        _ => typed.sql.clone(),
     }
 }
 
-fn no_function(name: &str, arguments: usize) -> SqlError {
+/// A text literal as one of `kind`.
+fn cast_literal(text: &str, kind: &Type) -> Result<Typed, SqlError> {
+    if is_registered(kind) && text.parse::<i64>().is_err() {
+        return Ok(Typed::new(
+            format!("name_to_oid({}, {})", literal(text), literal(kind.name())),
+            kind.clone(),
+        ));
+    }
+    let sql = match text_to_value(text, kind)? {
+        Value::Integer(number) => number.to_string(),
+        Value::Real(number) => format!("{number:?}"),
+        _ => literal(text),
+    };
+    Ok(Typed::new(sql, kind.clone()))
+}
+
+/// PostgreSQL compares no numbers with texts, nor booleans with either.
+fn comparable(left: &Typed, op: &str, right: &Typed) -> Result<(), SqlError> {
+    let sort = |kind: &Type| match kind {
+        kind if *kind == Type::BOOL => Some(1),
+        kind if is_integer(kind) || is_float(kind) => Some(2),
+        kind if matches!(
+            *kind,
+            Type::TEXT | Type::VARCHAR | Type::NAME | Type::CHAR | Type::BPCHAR
+        ) =>
+        {
+            Some(3)
+        }
+        _ => None,
+    };
+    match (sort(&left.kind), sort(&right.kind)) {
+        (Some(one), Some(other)) if one != other => Err(no_operator(left, op, right)),
+        _ => Ok(()),
+    }
+}
+
+fn no_operator(left: &Typed, op: &str, right: &Typed) -> SqlError {
+    let (left, right) = (type_name(&left.kind), type_name(&right.kind));
     SqlError::new(
         "42883",
-        format!("the simulator has no function {name} for {arguments} such arguments"),
+        format!("operator does not exist: {left} {op} {right}"),
     )
+}
+
+fn spelled(op: &BinaryOperator) -> String {
+    op.to_string()
 }

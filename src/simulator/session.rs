@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::data::{Column, Rows};
-use super::expression::ParameterTypes;
-use super::select::{Plan, Reader, plan};
+use super::database::Rows;
+use super::engine::Engine;
 use super::settings::{Settings, Status};
 use super::statement::Statement;
-use super::value::{SqlError, Type, Value};
-use super::world::World;
+use super::translate::{Translation, translate};
+use super::translator::ParameterTypes;
+use super::value::{Column, SqlError, Type, Value};
+use super::world::{Asking, World};
 
 /// A statement that has been looked at: what it takes and what it returns.
 #[derive(Debug, Clone)]
@@ -18,7 +19,7 @@ pub(super) struct Prepared {
     pub(super) statement: Statement,
     pub(super) parameters: Vec<Type>,
     pub(super) columns: Vec<Column>,
-    plan: Option<Plan>,
+    query: Option<Translation>,
 }
 
 /// What running a statement yields.
@@ -69,20 +70,18 @@ impl Session {
     ) -> Result<Prepared, SqlError> {
         self.check_not_failed(&statement)?;
         let mut parameters = declared;
-        let mut selected = None;
-        let columns = match &statement {
-            Statement::Select(select) => {
-                let plan = plan(select, world, &mut parameters)?;
-                let columns = plan.columns.clone();
-                selected = Some(plan);
-                columns
+        let query = match &statement {
+            Statement::Query(query) | Statement::Explain(query) => {
+                let made = translate(&world.relations, query, &mut parameters)?;
+                world.check(&made.sql)?;
+                Some(made)
             }
-            Statement::Explain(select) => {
-                selected = Some(plan(select, world, &mut parameters)?);
-                vec![Column::new("QUERY PLAN", Type::Text)]
-            }
-            Statement::Show(name) => vec![Column::new(name.as_str(), Type::Text)],
-            Statement::Catalog(question) => question.columns(),
+            _ => None,
+        };
+        let columns = match (&statement, &query) {
+            (Statement::Query(_), Some(query)) => query.columns.clone(),
+            (Statement::Explain(_), _) => vec![Column::new("QUERY PLAN", Type::TEXT)],
+            (Statement::Show(name), _) => vec![Column::new(name.as_str(), Type::TEXT)],
             _ => Vec::new(),
         };
         Ok(Prepared {
@@ -90,10 +89,13 @@ impl Session {
             statement,
             parameters: parameters
                 .into_iter()
-                .map(|kind| kind.unwrap_or(Type::Text))
+                .map(|kind| {
+                    kind.filter(|kind| *kind != Type::UNKNOWN)
+                        .unwrap_or(Type::TEXT)
+                })
                 .collect(),
             columns,
-            plan: selected,
+            query,
         })
     }
 
@@ -117,32 +119,31 @@ impl Session {
         self.check_not_failed(&prepared.statement)?;
         self.settings.begin_statement();
         let settings = &mut self.settings;
-        let tag = match (&prepared.statement, &prepared.plan) {
-            (Statement::Explain(_), Some(plan)) => {
-                let lines = plan.explain(world, settings);
+        let tag = match (&prepared.statement, &prepared.query) {
+            (Statement::Explain(_), Some(query)) => {
+                let lines = explained(world, query, settings);
                 let rows = lines
                     .into_iter()
                     .map(|line| vec![Value::Text(line)])
                     .collect();
                 return Ok(rows_of(rows, "EXPLAIN"));
             }
-            (_, Some(plan)) => {
-                let mut reader = Reader {
-                    world,
+            (_, Some(query)) => {
+                let asking = Asking {
                     settings,
-                    parameters,
                     user: &self.user,
                     database: &self.database,
                     connection: self.connection,
                 };
-                return Ok(Outcome::Rows(plan.run(&mut reader)?, "SELECT"));
+                let (rows, sets) = world.run(query, parameters, &asking)?;
+                for (name, value, local) in sets {
+                    settings.set(&name, Some(value), local)?;
+                }
+                return Ok(Outcome::Rows(rows, "SELECT"));
             }
             (Statement::Show(name), _) => {
-                let value = Value::text(settings.show(name)?);
+                let value = Value::Text(settings.show(name)?.to_owned());
                 return Ok(rows_of(vec![vec![value]], "SHOW"));
-            }
-            (Statement::Catalog(question), _) => {
-                return Ok(rows_of(question.rows(world), "SELECT"));
             }
             (Statement::Set { name, value, local }, _) => {
                 settings.set(name, value.clone(), *local)?;
@@ -161,13 +162,15 @@ impl Session {
                 settings.reset_all();
                 "RESET"
             }
-            (Statement::DiscardAll, _) if settings.status() != Status::Idle => {
+            (Statement::Discard("DISCARD ALL"), _) if settings.status() != Status::Idle => {
                 let message = "DISCARD ALL cannot run inside a transaction block";
                 return Err(SqlError::new("25001", message));
             }
-            (Statement::DiscardAll, _) => {
-                settings.reset_all();
-                "DISCARD ALL"
+            (Statement::Discard(tag), _) => {
+                if *tag == "DISCARD ALL" {
+                    settings.reset_all();
+                }
+                tag
             }
             (
                 Statement::AlterDatabase {
@@ -211,13 +214,36 @@ impl Session {
                 settings.rollback_to(name)?;
                 "ROLLBACK"
             }
-            // `prepare` has made a plan for every SELECT; SET TRANSACTION has no effect here.
-            (Statement::SetTransaction | Statement::Select(_) | Statement::Explain(_), None) => {
+            // `prepare` has translated every query; SET TRANSACTION has no effect here.
+            (Statement::SetTransaction | Statement::Query(_) | Statement::Explain(_), None) => {
                 "SET"
             }
         };
         Ok(Outcome::Done(tag, None))
     }
+}
+
+/// What EXPLAIN says: what is read, and by which engine.
+fn explained(world: &World, query: &Translation, settings: &Settings) -> Vec<String> {
+    let mut lines = Vec::new();
+    for read in &query.reads {
+        let foreign = world.foreign(read);
+        let scan = if foreign.is_some() {
+            "Foreign Scan"
+        } else {
+            "Seq Scan"
+        };
+        lines.push(format!("{scan} on {read}"));
+        if let Some((project, table)) = foreign.and_then(|relation| relation.foreign.as_ref()) {
+            let engine = Engine::reading(true, settings);
+            lines.push(format!("  Engine: {engine}"));
+            lines.push(format!("  MaxCompute: {project}.{table}"));
+        }
+    }
+    if lines.is_empty() {
+        lines.push("Result".to_owned());
+    }
+    lines
 }
 
 fn rows_of(rows: Vec<Vec<Value>>, tag: &'static str) -> Outcome {

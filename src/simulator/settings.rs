@@ -114,6 +114,16 @@ impl Settings {
         self.current.get(&canonical(name)).map(String::as_str)
     }
 
+    /// All that there are, by their names in lower case.
+    pub(super) fn all(&self) -> &BTreeMap<String, String> {
+        &self.current
+    }
+
+    /// True if the session has set it to something else than it began with.
+    pub(super) fn is_own(&self, name: &str) -> bool {
+        self.current.get(name) != self.initial.get(name)
+    }
+
     /// `SHOW name`.
     pub(super) fn show(&self, name: &str) -> Result<&str, SqlError> {
         self.get(name).ok_or_else(|| unrecognized(name))

@@ -1,14 +1,18 @@
-//! What all connections to one simulator share: the relations, the counters, the log.
+//! What all connections to one simulator share: the database, the counters, the log.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::data::{Kind, Relation, Rows, relations};
-use super::settings::{CATALOG_ROUTING, FAIL_AFTER_ROWS, ORC_VIA_HOLO, Settings};
-use super::value::{SqlError, Value};
+use super::database::{Database, Rows};
+use super::engine::{Engine, PANGU_ERROR};
+use super::functions::locked as locked_context;
+use super::scope::{Relation, Relations};
+use super::settings::{FAIL_AFTER_ROWS, Settings};
+use super::translate::Translation;
+use super::value::{SqlError, Value, array_text};
 
 /// How a simulated Hologres differs from the usual.
 #[derive(Debug, Clone)]
@@ -37,49 +41,6 @@ impl Default for Options {
 
 /// How many received statements are kept.
 const LOG: usize = 10_000;
-
-/// What the vendor's page quotes for HQE reading encrypted data, to the letter.
-pub const PANGU_ERROR: &str = "status { code: SERVER_INTERNAL_ERROR message: \"hos_exception: \
-     IO error: Failed to execute pangu open normal file \
-     pangu://xxx:xxx/product/odps/xxx/data/xxxx/xxx/xxx, errorcode: 9, errorcode_description: \
-     invalid argument, err_msg: PanguParameterInvalidException";
-
-/// What reads a relation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Engine {
-    /// Hologres Query Engine: fast, cannot read data encrypted with a KMS key.
-    Hqe,
-    /// Seahawks Query Engine.
-    Sqe,
-    /// The Common Table path.
-    CommonTable,
-}
-
-impl Engine {
-    /// The engine that `settings` choose for a relation.
-    pub(super) fn reading(kind: &Kind, settings: &Settings) -> Self {
-        let routing = settings.get(CATALOG_ROUTING).unwrap_or_default();
-        if !matches!(kind, Kind::Foreign { .. }) {
-            Self::Hqe
-        } else if routing.contains("odps:common_table") {
-            Self::CommonTable
-        } else if settings.get(ORC_VIA_HOLO) == Some("off") {
-            Self::Sqe
-        } else {
-            Self::Hqe
-        }
-    }
-}
-
-impl fmt::Display for Engine {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Hqe => "HQE",
-            Self::Sqe => "SQE",
-            Self::CommonTable => "Common Table",
-        })
-    }
-}
 
 /// How often an engine has read a relation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -110,9 +71,21 @@ pub enum Protocol {
     Extended,
 }
 
+/// Who asks.
+pub(super) struct Asking<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) user: &'a str,
+    pub(super) database: &'a str,
+    pub(super) connection: i32,
+}
+
+/// The OID of the database that a session is in.
+const DATABASE_OID: i64 = 16_000;
+
 /// The shared state.
 pub(super) struct World {
-    pub(super) relations: Vec<Relation>,
+    pub(super) relations: Relations,
+    database: Mutex<Database>,
     pub(super) hg_version: String,
     pub(super) password: Option<String>,
     fail_after_rows: usize,
@@ -123,9 +96,12 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(options: Options) -> Self {
-        Self {
-            relations: relations(),
+    pub(super) fn new(options: Options) -> io::Result<Self> {
+        let (database, relations) =
+            Database::new().map_err(|error| io::Error::other(error.message))?;
+        Ok(Self {
+            relations,
+            database: Mutex::new(database),
             hg_version: options.hg_version,
             password: options.password,
             fail_after_rows: options.fail_after_rows,
@@ -133,7 +109,7 @@ impl World {
             databases: Mutex::default(),
             scans: Mutex::default(),
             received: Mutex::default(),
-        }
+        })
     }
 
     /// The process number of the next connection.
@@ -141,50 +117,148 @@ impl World {
         1 + self.connections.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The index of the relation of that name; without a schema it is in `public`.
-    pub(super) fn find(&self, schema: Option<&str>, name: &str) -> Result<usize, SqlError> {
-        let wanted = schema.unwrap_or("public");
+    /// The relation of that qualified name, if it is a foreign table's.
+    pub(super) fn foreign(&self, name: &str) -> Option<&Relation> {
         self.relations
-            .iter()
-            .position(|relation| relation.schema == wanted && relation.name == name)
-            .ok_or_else(|| {
-                let written =
-                    schema.map_or_else(|| name.to_owned(), |schema| format!("{schema}.{name}"));
-                SqlError::new("42P01", format!("relation \"{written}\" does not exist"))
-            })
+            .get(name)
+            .filter(|relation| relation.foreign.is_some())
     }
 
-    pub(super) fn name_of(&self, index: usize) -> String {
-        let relation = &self.relations[index];
-        format!("{}.{}", relation.schema, relation.name)
+    /// Whether the engine can run what the translation has made.
+    pub(super) fn check(&self, sql: &str) -> Result<(), SqlError> {
+        locked(&self.database).check(sql)
     }
 
-    /// Reads a relation that is not a view.
-    pub(super) fn scan(&self, index: usize, settings: &Settings) -> Rows {
-        let relation = &self.relations[index];
-        let engine = Engine::reading(&relation.kind, settings);
-        let (rows, failure) = match &relation.kind {
-            Kind::Foreign {
-                encrypted: true,
-                rows,
-                ..
-            } if engine == Engine::Hqe => {
-                let delivered = settings
-                    .get(FAIL_AFTER_ROWS)
-                    .and_then(|rows| rows.parse().ok());
-                let delivered = rows.iter().take(delivered.unwrap_or(0)).cloned().collect();
-                (delivered, Some(SqlError::new("XX000", PANGU_ERROR)))
+    /// Runs a query for a session, on the engines that its settings choose.
+    pub(super) fn run(
+        &self,
+        query: &Translation,
+        parameters: &[Value],
+        asking: &Asking<'_>,
+    ) -> Result<(Rows, Vec<(String, String, bool)>), SqlError> {
+        let database = locked(&self.database);
+        for read in &query.reads {
+            if let Some(rows) = self.present(read, asking) {
+                database.replace(read, rows)?;
             }
-            Kind::Table(rows) | Kind::Foreign { rows, .. } => (rows.clone(), None),
-            Kind::View(_) => (Vec::new(), None),
-            Kind::Scans => return rows_of(self.scans_rows()),
-            Kind::Statements => return rows_of(self.statements_rows()),
-        };
+        }
+        let hqe = Engine::reading(true, asking.settings) == Engine::Hqe;
+        let delivered = asking.settings.get(FAIL_AFTER_ROWS);
+        let delivered = delivered.and_then(|rows| rows.parse().ok()).unwrap_or(0);
+        {
+            let mut context = locked_context(&database.context);
+            context.session = [
+                ("user", asking.user.to_owned()),
+                ("database", asking.database.to_owned()),
+                ("pid", asking.connection.to_string()),
+                ("hg_version", self.hg_version.clone()),
+            ]
+            .into();
+            context.settings = asking.settings.all().clone();
+            context.readable = hqe.then_some(delivered);
+            context.sets.clear();
+            context.failure = None;
+        }
+        let rows = database.run(&query.sql, parameters);
+        let sets = std::mem::take(&mut locked_context(&database.context).sets);
+        let failed = rows
+            .failure
+            .as_ref()
+            .is_some_and(|failure| failure.message == PANGU_ERROR);
         let mut scans = locked(&self.scans);
-        let count = scans.entry((engine, self.name_of(index))).or_default();
-        count.begun += 1;
-        count.failed += u64::from(failure.is_some());
-        Rows { rows, failure }
+        for read in query
+            .reads
+            .iter()
+            .filter(|read| read.starts_with("public."))
+        {
+            let relation = self.foreign(read);
+            let engine = Engine::reading(relation.is_some(), asking.settings);
+            let count = scans.entry((engine, read.clone())).or_default();
+            count.begun += 1;
+            count.failed += u64::from(failed && relation.is_some_and(Relation::is_encrypted));
+        }
+        Ok((rows, sets))
+    }
+
+    /// The rows of a relation that are others at each moment.
+    fn present(&self, relation: &str, asking: &Asking<'_>) -> Option<Vec<Vec<Value>>> {
+        let text = |text: &str| Value::Text(text.to_owned());
+        match relation {
+            "osprey_simulator.scans" => Some(self.scans_rows()),
+            "osprey_simulator.statements" => Some(self.statements_rows()),
+            "pg_catalog.pg_database" => Some(self.databases_rows(asking.database)),
+            "pg_catalog.pg_db_role_setting" => {
+                let databases = locked(&self.databases);
+                let settings = databases.get(asking.database)?.iter();
+                let settings: Vec<_> = settings
+                    .map(|(name, value)| Some(format!("{name}={value}")))
+                    .collect();
+                Some(vec![vec![
+                    Value::Integer(DATABASE_OID),
+                    Value::Integer(0),
+                    Value::Text(array_text(&settings)),
+                ]])
+            }
+            "pg_catalog.pg_settings" => {
+                let altered = self.database_settings(asking.database);
+                let rows = asking.settings.all().iter().map(|(name, value)| {
+                    let source = if asking.settings.is_own(name) {
+                        "session"
+                    } else if altered.iter().any(|(altered, _)| altered == name) {
+                        "database"
+                    } else {
+                        "default"
+                    };
+                    vec![
+                        text(name),
+                        text(value),
+                        Value::Null,
+                        text("Preset Options"),
+                        text(""),
+                        Value::Null,
+                        text("user"),
+                        text("string"),
+                        text(source),
+                        Value::Null,
+                        Value::Null,
+                        Value::Null,
+                        text(value),
+                        text(value),
+                        Value::Null,
+                        Value::Null,
+                        Value::Integer(0),
+                    ]
+                });
+                Some(rows.collect())
+            }
+            _ => None,
+        }
+    }
+
+    fn databases_rows(&self, present: &str) -> Vec<Vec<Value>> {
+        let mut names = vec![present, "postgres"];
+        names.dedup();
+        let rows = names.into_iter().enumerate().map(|(at, name)| {
+            let text = |text: &str| Value::Text(text.to_owned());
+            let number = Value::Integer;
+            vec![
+                number(DATABASE_OID + at as i64),
+                text(name),
+                number(10),
+                number(6),
+                text("en_US.UTF-8"),
+                text("en_US.UTF-8"),
+                number(0),
+                number(1),
+                number(-1),
+                number(12_000),
+                number(0),
+                number(0),
+                number(1663),
+                Value::Null,
+            ]
+        });
+        rows.collect()
     }
 
     pub(super) fn scans(&self, engine: Engine, relation: &str) -> Scans {
@@ -196,13 +270,13 @@ impl World {
     }
 
     fn scans_rows(&self) -> Vec<Vec<Value>> {
-        let number = |count: u64| Value::Int(i64::try_from(count).unwrap_or(i64::MAX));
+        let number = |count: u64| Value::Integer(i64::try_from(count).unwrap_or(i64::MAX));
         locked(&self.scans)
             .iter()
             .map(|((engine, relation), count)| {
                 vec![
-                    Value::text(engine.to_string()),
-                    Value::text(relation.as_str()),
+                    Value::Text(engine.to_string()),
+                    Value::Text(relation.clone()),
                     number(count.begun),
                     number(count.failed),
                 ]
@@ -219,9 +293,9 @@ impl World {
             .iter()
             .map(|received| {
                 vec![
-                    Value::Int(i64::from(received.connection)),
-                    Value::text(name(received.protocol)),
-                    Value::text(received.sql.as_str()),
+                    Value::Integer(i64::from(received.connection)),
+                    Value::Text(name(received.protocol).to_owned()),
+                    Value::Text(received.sql.clone()),
                 ]
             })
             .collect()
@@ -256,13 +330,6 @@ impl World {
         let altered = databases.get(database).into_iter().flatten();
         let altered = altered.map(|(name, value)| (name.clone(), value.clone()));
         std::iter::once(fail_after_rows).chain(altered).collect()
-    }
-}
-
-fn rows_of(rows: Vec<Vec<Value>>) -> Rows {
-    Rows {
-        rows,
-        failure: None,
     }
 }
 
