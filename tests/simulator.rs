@@ -494,7 +494,7 @@ async fn the_story_without_osprey_says_what_did_not_happen() {
     let stage = Stage {
         simulator: &simulator,
         osprey: simulator.address(), // nothing in between
-        metrics: metrics().await,
+        metrics: Some(metrics().await),
     };
     let mut out = Vec::new();
     let missing = Story::new(stage, &mut out, false).tell().await.unwrap();
@@ -525,7 +525,7 @@ async fn a_story_that_breaks_off_says_why() {
     let stage = Stage {
         simulator: &simulator,
         osprey: nobody,
-        metrics: nobody,
+        metrics: Some(nobody),
     };
     let missing = Story::new(stage, Vec::new(), false).tell().await.unwrap();
     assert_eq!(missing.len(), 1);

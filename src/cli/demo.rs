@@ -1,8 +1,9 @@
 //! `osprey demo`: a simulated Hologres, Osprey in front of it, and the story of one statement.
 
 use std::io::{self, IsTerminal, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{AddrParseError, SocketAddr, TcpListener};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -27,9 +28,24 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:6432")]
     pub(super) listen: SocketAddr,
 
-    /// Where /metrics is served; a free port is taken if this one is in use
+    /// Where /metrics is served, or "off"; a free port is taken if this one is in use
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9464")]
-    pub(super) metrics: SocketAddr,
+    pub(super) metrics: Metrics,
+}
+
+/// An address, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Metrics(pub(super) Option<SocketAddr>);
+
+impl FromStr for Metrics {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, AddrParseError> {
+        if text.trim() == "off" {
+            return Ok(Self(None));
+        }
+        text.trim().parse().map(Some).map(Self)
+    }
 }
 
 /// Runs the demo.
@@ -64,7 +80,7 @@ enum Failure {
 /// Osprey on a thread of its own.
 struct Running {
     listen: SocketAddr,
-    metrics: SocketAddr,
+    metrics: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<Result<(), server::Error>>,
 }
@@ -76,11 +92,10 @@ async fn demo(args: &Args) -> Result<bool, Failure> {
     let hologres = simulator.address();
     writeln!(out, "Hologres, simulated:  {hologres}")?;
     writeln!(out, "Osprey in front:      {}", osprey.listen)?;
-    writeln!(
-        out,
-        "Osprey's metrics:     http://{}/metrics",
-        osprey.metrics
-    )?;
+    match osprey.metrics {
+        Some(metrics) => writeln!(out, "Osprey's metrics:     http://{metrics}/metrics")?,
+        None => writeln!(out, "Osprey's metrics:     off")?,
+    }
 
     let stage = Stage {
         simulator: &simulator,
@@ -98,26 +113,7 @@ async fn demo(args: &Args) -> Result<bool, Failure> {
         }
     }
     if !args.once {
-        writeln!(
-            out,
-            "\nTry it yourself, through Osprey and straight at Hologres:\n"
-        )?;
-        for address in [osprey.listen, hologres] {
-            let (host, port) = (address.ip(), address.port());
-            writeln!(
-                out,
-                "   psql -h {host} -p {port} -U {USER} {DATABASE} -c 'SELECT * FROM sales_encrypted'"
-            )?;
-        }
-        writeln!(
-            out,
-            "\nTables: customers, sales_plain, sales_encrypted; a view: revenue."
-        )?;
-        writeln!(
-            out,
-            "Counters: osprey_simulator.scans, osprey_simulator.statements."
-        )?;
-        writeln!(out, "Ctrl-C ends it.")?;
+        try_next(&mut out, osprey.listen, hologres, osprey.metrics)?;
         tokio::signal::ctrl_c().await?;
     }
     let _ = osprey.stop.send(()); // Refused only if Osprey has ended, which join tells.
@@ -128,10 +124,42 @@ async fn demo(args: &Args) -> Result<bool, Failure> {
     Ok(missing.is_empty())
 }
 
+/// Statements worth a try: the encrypted table joined to a plain one, what psql asks of the catalogs,
+/// and the error that there is without Osprey.
+fn try_next(
+    out: &mut impl Write,
+    osprey: SocketAddr,
+    hologres: SocketAddr,
+    metrics: Option<SocketAddr>,
+) -> io::Result<()> {
+    const JOIN: &str = "SELECT name, sum(amount) FROM customers JOIN sales_encrypted ON customer_id = id \
+                        GROUP BY name ORDER BY 2 DESC";
+    let psql = |address: SocketAddr, statement: &str| {
+        let (host, port) = (address.ip(), address.port());
+        format!("   psql -h {host} -p {port} -U {USER} {DATABASE} -c '{statement}'")
+    };
+    writeln!(out, "\nTry it yourself, through Osprey:\n")?;
+    writeln!(out, "{}", psql(osprey, JOIN))?;
+    writeln!(out, "{}", psql(osprey, "\\d+ revenue"))?;
+    let scans = "SELECT * FROM osprey_simulator.scans";
+    writeln!(out, "{}", psql(osprey, scans))?;
+    writeln!(out, "\nand straight at Hologres, where the first fails:\n")?;
+    let (host, port) = (hologres.ip(), hologres.port());
+    writeln!(out, "   psql -h {host} -p {port} -U {USER} {DATABASE}")?;
+    if let Some(metrics) = metrics {
+        writeln!(out, "\nWhat Osprey counts:  http://{metrics}/metrics")?;
+    }
+    writeln!(
+        out,
+        "Tables: customers, sales_plain, sales_encrypted; a view: revenue."
+    )?;
+    writeln!(out, "Ctrl-C ends it.")
+}
+
 fn start(args: &Args, hologres: SocketAddr) -> Result<Running, Failure> {
     let mut settings = Settings::for_upstream(hologres.ip().to_string(), hologres.port());
     settings.listeners[0].addresses = vec![free(args.listen)];
-    settings.observe.metrics = Some(free(args.metrics));
+    settings.observe.metrics = args.metrics.0.map(free);
     settings.upstream_mut().catalog.user = Some(CATALOG_USER.to_owned());
     settings.upstream_mut().protect.projects.push(ProjectRule {
         name: ENCRYPTED_PROJECT.to_owned(),
@@ -143,9 +171,8 @@ fn start(args: &Args, hologres: SocketAddr) -> Result<Running, Failure> {
 
     let server = Server::bind(settings)?;
     let listen = server.listen_addresses().first().copied();
-    let (Some(listen), Some(metrics)) = (listen, server.metrics_address()) else {
-        return Err(io::Error::other("Osprey listens nowhere").into());
-    };
+    let metrics = server.metrics_address();
+    let listen = listen.ok_or_else(|| io::Error::other("Osprey listens nowhere"))?;
     let (stop, stopped) = oneshot::channel();
     let thread = thread::Builder::new()
         .name("osprey".to_owned())

@@ -507,7 +507,6 @@ impl Filling<'_> {
         primary: bool,
     ) -> Result<(), SqlError> {
         let size = i64::from(type_size(&column.kind));
-        let collated = matches!(column.kind, Type::TEXT | Type::VARCHAR | Type::BPCHAR);
         self.insert(
             "pg_attribute",
             &[
@@ -524,7 +523,7 @@ impl Filling<'_> {
                 ("attalign", text("i")),
                 ("attnotnull", int(primary.into())),
                 ("attislocal", int(1)),
-                ("attcollation", int(if collated { 100 } else { 0 })),
+                ("attcollation", int(collation(&column.kind))),
             ],
         )
     }
@@ -592,6 +591,8 @@ impl Filling<'_> {
     }
 
     fn types(&self) -> Result<(), SqlError> {
+        let array_in = functions().position(|(name, _)| name == "array_in");
+        let array_in = array_in.map_or(0, |at| FIRST_FUNCTION + at as i64);
         let mut types: Vec<_> = TYPES.values().collect();
         types.sort_unstable_by_key(|kind| kind.oid());
         for kind in types {
@@ -641,6 +642,15 @@ impl Filling<'_> {
                     ("typtype", text(sort)),
                     ("typcategory", text(category)),
                     ("typisdefined", int(1)),
+                    (
+                        "typinput",
+                        int(if kind.name().starts_with('_') {
+                            array_in
+                        } else {
+                            0
+                        }),
+                    ),
+                    ("typcollation", int(collation(kind))),
                     ("typdelim", text(",")),
                     (
                         "typelem",
@@ -663,6 +673,15 @@ fn int(number: i64) -> Value {
 
 fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
+}
+
+/// The OID of the collation that columns of a type have.
+fn collation(kind: &Type) -> i64 {
+    match *kind {
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR => 100,
+        Type::NAME => 950,
+        _ => 0,
+    }
 }
 
 /// The schemas' OIDs, as `schema.sql` has them.

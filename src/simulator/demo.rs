@@ -36,8 +36,8 @@ pub struct Stage<'a> {
     pub simulator: &'a Simulator,
     /// Where Osprey listens.
     pub osprey: SocketAddr,
-    /// Where Osprey serves its metrics.
-    pub metrics: SocketAddr,
+    /// Where Osprey serves its metrics, if it does.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// The story's output and what of it did not happen.
@@ -87,7 +87,10 @@ impl<'a, W: Write> Story<'a, W> {
 
         let client = connect(self.stage.osprey).await?;
         self.wait_for_catalog().await?;
-        let before = scrape(self.stage.metrics).await?;
+        let before = match self.stage.metrics {
+            Some(metrics) => Some((metrics, scrape(metrics).await?)),
+            None => None,
+        };
         let mark = self.stage.simulator.received().len();
 
         self.heading("2. The same statement through Osprey: rows")?;
@@ -96,7 +99,10 @@ impl<'a, W: Write> Story<'a, W> {
         self.plain().await?;
         self.heading("4. What Osprey did")?;
         self.injected(mark)?;
-        self.moved(&before).await
+        match before {
+            Some((metrics, before)) => self.moved(metrics, &before).await,
+            None => Ok(()),
+        }
     }
 
     async fn directly(&mut self) -> Result<(), Failure> {
@@ -219,8 +225,7 @@ impl<'a, W: Write> Story<'a, W> {
     }
 
     /// Shows the metrics that have moved since `before`.
-    async fn moved(&mut self, before: &Samples) -> Result<(), Failure> {
-        let metrics = self.stage.metrics;
+    async fn moved(&mut self, metrics: SocketAddr, before: &Samples) -> Result<(), Failure> {
         self.line(format_args!(
             "What moved at http://{metrics}/metrics meanwhile:"
         ))?;
@@ -245,10 +250,19 @@ impl<'a, W: Write> Story<'a, W> {
     async fn wait_for_catalog(&mut self) -> Result<(), Failure> {
         let deadline = Instant::now() + CATALOG_PATIENCE;
         while Instant::now() < deadline {
-            let samples = scrape(self.stage.metrics).await?;
-            let known = samples.iter().any(|(name, value)| {
-                name.starts_with("osprey_catalog_protected_relations{") && *value > 0.0
-            });
+            let known = match self.stage.metrics {
+                Some(metrics) => scrape(metrics).await?.iter().any(|(name, value)| {
+                    name.starts_with("osprey_catalog_protected_relations{") && *value > 0.0
+                }),
+                // The last question of a reading. Should the statement come before what is made of
+                // its answer, Osprey learns from the error.
+                None => {
+                    let received = self.stage.simulator.received();
+                    received
+                        .iter()
+                        .any(|one| one.sql.contains("relhassubclass"))
+                }
+            };
             if known {
                 return Ok(());
             }

@@ -560,10 +560,8 @@ impl Translator<'_> {
             format!("substr({}, 1, 1)", as_text(&typed))
         } else if *from == kind {
             typed.sql
-        } else if is_integer(&kind) || is_float(&kind) || kind == Type::BOOL {
+        } else if is_integer(&kind) || is_float(&kind) || matches!(kind, Type::BOOL | Type::DATE) {
             format!("cast_value({}, {})", typed.sql, literal(&type_name(&kind)))
-        } else if kind == Type::DATE {
-            format!("date({})", typed.sql)
         } else {
             typed.sql
         };
@@ -694,7 +692,7 @@ impl Translator<'_> {
             let engine = match &*name {
                 "bool_and" | "every" => "min",
                 "bool_or" => "max",
-                "array_agg" => "json_group_array",
+                "array_agg" | "json_agg" => "json_group_array",
                 name => name,
             };
             let sql = format!("{engine}({distinct}{all}{order}){filter}{over}");
@@ -718,7 +716,10 @@ impl Translator<'_> {
             let kinds: Vec<_> = args.iter().map(|arg| type_name(&arg.kind)).collect();
             SqlError::new(
                 "42883",
-                format!("function {name}({}) does not exist", kinds.join(", ")),
+                format!(
+                    "function {name}({}) does not exist in the demo's Hologres",
+                    kinds.join(", ")
+                ),
             )
         })
     }

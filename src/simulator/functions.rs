@@ -72,7 +72,12 @@ pub(super) const FUNCTIONS: &[(&str, &str, &str)] = &[
     (
         "date_part",
         "float8",
-        "CAST(strftime(CASE $1 WHEN 'year' THEN '%Y' WHEN 'month' THEN '%m' WHEN 'day' THEN '%d' WHEN 'hour' THEN '%H' WHEN 'minute' THEN '%M' WHEN 'epoch' THEN '%s' END, $2) AS REAL)",
+        "CAST(strftime(CASE $1 WHEN 'year' THEN '%Y' WHEN 'month' THEN '%m' WHEN 'day' THEN '%d' WHEN 'hour' THEN '%H' WHEN 'minute' THEN '%M' WHEN 'epoch' THEN '%s' END, substr($2, 1, 19)) AS REAL)",
+    ),
+    (
+        "date_trunc",
+        "timestamptz",
+        "strftime(CASE $1 WHEN 'year' THEN '%Y-01-01 00:00:00+00' WHEN 'month' THEN '%Y-%m-01 00:00:00+00' WHEN 'day' THEN '%Y-%m-%d 00:00:00+00' WHEN 'hour' THEN '%Y-%m-%d %H:00:00+00' WHEN 'minute' THEN '%Y-%m-%d %H:%M:00+00' END, substr($2, 1, 19))",
     ),
     ("age", "int4", "NULL"),
     // Arrays
@@ -90,6 +95,17 @@ pub(super) const FUNCTIONS: &[(&str, &str, &str)] = &[
     ),
     ("array_position", "int4", ""),
     ("string_to_array", "_text", ""),
+    ("array_in", "text", "$1"), // an array type's typinput
+    (
+        "json_build_object jsonb_build_object",
+        "json",
+        "json_object($*)",
+    ),
+    (
+        "json_build_array jsonb_build_array",
+        "json",
+        "json_array($*)",
+    ),
     // The session
     (
         "current_user user session_user current_role",
@@ -169,7 +185,7 @@ pub(super) const FUNCTIONS: &[(&str, &str, &str)] = &[
         "",
     ),
     (
-        "pg_get_triggerdef pg_get_ruledef pg_get_functiondef pg_get_partkeydef pg_get_partition_constraintdef pg_get_statisticsobjdef pg_get_statisticsobjdef_columns pg_get_serial_sequence pg_get_function_sqlbody pg_tablespace_location pg_get_function_arg_default pg_get_statisticsobjdef_expressions",
+        "pg_get_triggerdef pg_get_ruledef pg_get_functiondef pg_get_partkeydef pg_get_partition_constraintdef pg_get_statisticsobjdef pg_get_statisticsobjdef_columns pg_get_serial_sequence pg_get_function_sqlbody pg_tablespace_location pg_get_function_arg_default pg_get_statisticsobjdef_expressions pg_describe_object",
         "text",
         "NULL",
     ),
@@ -223,6 +239,7 @@ pub(super) const AGGREGATES: &[(&str, &str)] = &[
     ("max", "arg"),
     ("string_agg", "text"),
     ("array_agg", "array"),
+    ("json_agg", "json"),
     ("bool_and", "bool"),
     ("bool_or", "bool"),
     ("every", "bool"),

@@ -2,7 +2,7 @@
 -- pg_catalog and information_schema as clients ask about. The rows of pg_class, pg_attribute and the
 -- like are made from these definitions (database.rs); those that never change are here.
 
-CREATE TABLE public.customers (id int4 PRIMARY KEY, name text NOT NULL, region text, active bool);
+CREATE TABLE public.customers (id int4 PRIMARY KEY, name text, region text, active bool);
 INSERT INTO public.customers VALUES
     (1, 'Aurora Foods', 'north', true), (2, 'Baltic Freight', 'north', true),
     (3, 'Cedar Textiles', 'south', false), (4, 'Delta Optics', 'east', true),

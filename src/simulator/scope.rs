@@ -67,6 +67,8 @@ pub(super) struct Visible {
 pub(super) struct Source {
     pub(super) alias: String,
     pub(super) columns: Vec<Visible>,
+    /// The relation's OID, which its column `tableoid` has; 0 for what is none.
+    pub(super) oid: i64,
     /// Columns that a join with USING has merged into those of a table before.
     pub(super) merged: Vec<String>,
 }
@@ -106,7 +108,13 @@ pub(super) fn column(scopes: &[Scope], table: Option<&str>, name: &str) -> Resul
             if table.is_none() && source.merged.iter().any(|merged| merged == name) {
                 continue;
             }
-            if let Some(column) = source.columns.iter().find(|column| column.name == name) {
+            let hidden = (name == "tableoid" && source.oid != 0).then(|| Visible {
+                name: name.to_owned(),
+                kind: Type::OID,
+                sql: source.oid.to_string(),
+            });
+            let column = source.columns.iter().find(|column| column.name == name);
+            if let Some(column) = column.or(hidden.as_ref()) {
                 if found.is_some() {
                     let message = format!("column reference \"{name}\" is ambiguous");
                     return Err(SqlError::new("42702", message));

@@ -25,7 +25,7 @@ const REPORTED: [&str; 6] = [
     "TimeZone",
 ];
 
-const DEFAULTS: [(&str, &str); 24] = [
+const DEFAULTS: [(&str, &str); 26] = [
     (ORC_VIA_HOLO, "on"),
     (CATALOG_ROUTING, "odps:hqe,dlf:hqe"),
     (FAIL_AFTER_ROWS, "0"),
@@ -39,8 +39,10 @@ const DEFAULTS: [(&str, &str); 24] = [
     ("idle_in_transaction_session_timeout", "10min"),
     ("integer_datetimes", "on"),
     ("intervalstyle", "postgres"),
-    ("is_superuser", "on"),
+    ("is_superuser", "off"),
+    ("lc_collate", "en_US.UTF-8"),
     ("max_identifier_length", "63"),
+    ("max_index_keys", "32"),
     ("search_path", "\"$user\", public"),
     ("server_encoding", "UTF8"),
     ("server_version", "11.3"),

@@ -194,8 +194,20 @@ impl Reader<'_> {
 
     /// Anything else is sqlparser's.
     fn parsed(&mut self, first: &str) -> Result<Statement, SqlError> {
-        let mut parser = Parser::new(&PostgreSqlDialect {})
-            .with_tokens_with_locations(plain_operators(self.tokens));
+        let mut tokens = plain_operators(self.tokens);
+        let word = |token: &TokenWithSpan| matches!(token.token, Token::Word(_));
+        if first == "table"
+            && let Some(at) = tokens.iter().position(word)
+        {
+            // TABLE customers: sqlparser knows it only inside of a query.
+            let whole = [
+                Token::make_keyword("SELECT"),
+                Token::Mul,
+                Token::make_keyword("FROM"),
+            ];
+            tokens.splice(at..=at, whole.map(TokenWithSpan::wrap));
+        }
+        let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens);
         let statement = parser.parse_statement().map_err(|error| {
             // Its messages end in " at Line: 1, Column: 8", or name EOF.
             let message = error.to_string();

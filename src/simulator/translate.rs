@@ -623,6 +623,7 @@ impl Translator<'_> {
             Source {
                 alias: name,
                 columns,
+                oid: 0,
                 merged: Vec::new(),
             },
         )
@@ -640,8 +641,8 @@ impl Translator<'_> {
             .iter()
             .rev()
             .find(|(cte, _)| schema.is_none() && cte == name);
-        let (sql, columns) = match cte {
-            Some((_, columns)) => (quoted(name), columns.clone()),
+        let (sql, columns, oid) = match cte {
+            Some((_, columns)) => (quoted(name), columns.clone(), 0),
             None => {
                 let relation = find(self.relations, schema, name)?;
                 let flat = relation.qualified();
@@ -653,6 +654,7 @@ impl Translator<'_> {
                 (
                     stored(relation.is_encrypted(), &flat),
                     relation.columns.clone(),
+                    relation.oid,
                 )
             }
         };
@@ -673,6 +675,7 @@ impl Translator<'_> {
             Source {
                 alias: shown,
                 columns,
+                oid,
                 merged: Vec::new(),
             },
         ))
@@ -736,6 +739,7 @@ impl Translator<'_> {
             Source {
                 alias: shown,
                 columns: columns.1,
+                oid: 0,
                 merged: Vec::new(),
             },
         ))

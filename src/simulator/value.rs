@@ -165,6 +165,21 @@ pub(super) fn text_to_value(text: &str, kind: &Type) -> Result<Value, SqlError> 
             Value::Integer(number)
         }
         kind if is_float(kind) => Value::Real(text.trim().parse().map_err(|_| malformed())?),
+        kind if *kind == Type::DATE => {
+            let digits: String = text.chars().take(10).filter(char::is_ascii_digit).collect();
+            if digits.len() != 8 {
+                return Err(SqlError {
+                    code: "22007",
+                    ..malformed()
+                });
+            }
+            Value::Text(format!(
+                "{}-{}-{}",
+                &digits[..4],
+                &digits[4..6],
+                &digits[6..]
+            ))
+        }
         _ => Value::Text(text.to_owned()),
     })
 }
