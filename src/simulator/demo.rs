@@ -250,18 +250,17 @@ impl<'a, W: Write> Story<'a, W> {
     async fn wait_for_catalog(&mut self) -> Result<(), Failure> {
         let deadline = Instant::now() + CATALOG_PATIENCE;
         while Instant::now() < deadline {
-            let known = match self.stage.metrics {
-                Some(metrics) => scrape(metrics).await?.iter().any(|(name, value)| {
+            let known = if let Some(metrics) = self.stage.metrics {
+                scrape(metrics).await?.iter().any(|(name, value)| {
                     name.starts_with("osprey_catalog_protected_relations{") && *value > 0.0
-                }),
+                })
+            } else {
                 // The last question of a reading. Should the statement come before what is made of
                 // its answer, Osprey learns from the error.
-                None => {
-                    let received = self.stage.simulator.received();
-                    received
-                        .iter()
-                        .any(|one| one.sql.contains("relhassubclass"))
-                }
+                let received = self.stage.simulator.received();
+                received
+                    .iter()
+                    .any(|one| one.sql.contains("relhassubclass"))
             };
             if known {
                 return Ok(());

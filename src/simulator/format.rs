@@ -40,12 +40,9 @@ pub(super) fn encode(rows: &[Vec<Value>], fields: &[FieldInfo]) -> PgWireResult<
     let row = |row: &Vec<Value>| {
         let mut data = BytesMut::new();
         for (value, field) in row.iter().zip(fields) {
-            let text = match as_text(value, field.datatype()) {
-                Some(text) => text,
-                None => {
-                    data.put_i32(-1);
-                    continue;
-                }
+            let Some(text) = as_text(value, field.datatype()) else {
+                data.put_i32(-1);
+                continue;
             };
             let start = data.len();
             data.put_i32(0);

@@ -11,20 +11,26 @@
 //! | module | holds |
 //! |---|---|
 //! | `world` | what all connections share: database, counters, log |
-//! | `database`, schema.sql | SQLite, and what is in it; PostgreSQL's catalogs are made from that |
+//! | `database`, schema.sql | SQLite, and what is in it |
+//! | `catalogs` | PostgreSQL's catalogs, made from that |
 //! | `connection`, `startup`, `format` | the protocol, on pgwire's traits |
 //! | `session`, `settings`, `engine` | one connection's state and transactions; which engine reads |
 //! | `statement` | statements, as sqlparser reads them or, if they concern the session, we do |
-//! | `translate`, `expression`, `scope`, `translator` | from PostgreSQL's dialect to SQLite's, with types |
-//! | `functions` | what PostgreSQL has and SQLite has not |
+//! | `translate`, `from`, `expression`, `call` | from PostgreSQL's dialect to SQLite's, with types |
+//! | `scope`, `translator`, `value` | what these share: names, state, types |
+//! | `function_table`, `functions` | which functions there are; those that SQLite has not |
 //! | [`demo`] | the story that `osprey demo` tells |
 
+mod call;
+mod catalogs;
 mod connection;
 mod database;
 pub mod demo;
 mod engine;
 mod expression;
 mod format;
+mod from;
+mod function_table;
 mod functions;
 mod scope;
 mod session;

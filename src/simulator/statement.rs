@@ -409,7 +409,7 @@ fn unfinished(sql: &str, at: Location, message: &str) -> SqlError {
             .message
             .replace("syntax error", "unterminated quoted string");
     } else if message.contains("comment") {
-        error.message = "unterminated /* comment".to_owned();
+        "unterminated /* comment".clone_into(&mut error.message);
     } else if message.contains("delimiter") {
         error.message = error
             .message
@@ -427,9 +427,9 @@ mod tests {
         for (sql, message, position) in [
             ("selec 1", "syntax error at or near \"selec\"", "1"),
             (
-                "select 1;\nselect 'ä' from from",
-                "syntax error at or near \"from\"",
-                "27",
+                "select 1;\nselect 'ä' )",
+                "syntax error at or near \")\"",
+                "22",
             ),
             ("select * from", "syntax error at end of input", "14"),
             ("set a b", "syntax error at or near \"b\"", "7"),

@@ -5,9 +5,9 @@ use sqlparser::ast::{
     SetExpr, Value as Literal,
 };
 
-use super::scope::{Relations, Scope};
+use super::scope::{Relations, Scope, literal};
 use super::statement::folded;
-use super::value::{Column, SqlError, Type, type_named};
+use super::value::{Column, SqlError, Type, is_float, is_integer, is_registered, type_named};
 
 /// The types of a statement's parameters, as far as they are known.
 pub(super) type ParameterTypes = Vec<Option<Type>>;
@@ -43,7 +43,7 @@ impl Typed {
 }
 
 /// A key of ORDER BY, with NULLs where PostgreSQL has them.
-pub(super) fn sorted(sql: String, key: &OrderByExpr) -> String {
+pub(super) fn sorted(sql: &str, key: &OrderByExpr) -> String {
     let descending = matches!(key.options.sort, Some(OrderBySort::Desc));
     let nulls_first = key.options.nulls_first.unwrap_or(descending);
     let direction = if descending { " DESC" } else { "" };
@@ -150,4 +150,20 @@ pub(super) fn shortened(text: &str) -> String {
         return text.to_owned();
     }
     text.chars().take(57).chain("...".chars()).collect()
+}
+
+/// The text of a value.
+pub(super) fn as_text(typed: &Typed) -> String {
+    match &typed.kind {
+        kind if *kind == Type::BOOL => format!(
+            "CASE {} WHEN 1 THEN 'true' WHEN 0 THEN 'false' END",
+            typed.sql
+        ),
+        kind if is_registered(kind) => {
+            format!("oid_to_name({}, {})", typed.sql, literal(kind.name()))
+        }
+        kind if is_float(kind) => format!("cast_text({})", typed.sql),
+        kind if is_integer(kind) => format!("CAST({} AS TEXT)", typed.sql),
+        _ => typed.sql.clone(),
+    }
 }

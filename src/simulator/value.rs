@@ -293,6 +293,11 @@ impl SqlError {
         info
     }
 
+    /// What only SQLite finds out.
+    pub(super) fn unforeseen(error: &rusqlite::Error) -> Self {
+        Self::not_done(&format!("this ({error})"))
+    }
+
     /// Where the simulator ends.
     pub(super) fn not_done(what: &str) -> Self {
         Self::new("0A000", format!("the demo's Hologres does not do {what}"))

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::database::{Database, Rows};
 use super::engine::{Engine, PANGU_ERROR};
-use super::functions::locked as locked_context;
+use super::functions::{SetRequest, locked as locked_context};
 use super::scope::{Relation, Relations};
 use super::settings::{FAIL_AFTER_ROWS, Settings};
 use super::translate::Translation;
@@ -135,7 +135,7 @@ impl World {
         query: &Translation,
         parameters: &[Value],
         asking: &Asking<'_>,
-    ) -> Result<(Rows, Vec<(String, String, bool)>), SqlError> {
+    ) -> Result<(Rows, Vec<SetRequest>), SqlError> {
         let database = locked(&self.database);
         for read in &query.reads {
             if let Some(rows) = self.present(read, asking) {
@@ -186,7 +186,7 @@ impl World {
         match relation {
             "osprey_simulator.scans" => Some(self.scans_rows()),
             "osprey_simulator.statements" => Some(self.statements_rows()),
-            "pg_catalog.pg_database" => Some(self.databases_rows(asking.database)),
+            "pg_catalog.pg_database" => Some(Self::databases_rows(asking.database)),
             "pg_catalog.pg_db_role_setting" => {
                 let databases = locked(&self.databases);
                 let settings = databases.get(asking.database)?.iter();
@@ -235,14 +235,14 @@ impl World {
         }
     }
 
-    fn databases_rows(&self, present: &str) -> Vec<Vec<Value>> {
+    fn databases_rows(present: &str) -> Vec<Vec<Value>> {
         let mut names = vec![present, "postgres"];
         names.dedup();
-        let rows = names.into_iter().enumerate().map(|(at, name)| {
+        let rows = names.into_iter().zip(DATABASE_OID..).map(|(name, oid)| {
             let text = |text: &str| Value::Text(text.to_owned());
             let number = Value::Integer;
             vec![
-                number(DATABASE_OID + at as i64),
+                number(oid),
                 text(name),
                 number(10),
                 number(6),
