@@ -394,6 +394,25 @@ async fn errors_have_postgresqls_codes() {
 }
 
 #[tokio::test]
+async fn what_is_too_much_is_refused_and_harms_nobody() {
+    let simulator = simulator().await;
+    let client = connect(&simulator).await;
+    let sum = |terms: usize| format!("SELECT {}", vec!["1"; terms].join("+"));
+    let nested = format!("SELECT {}1{}", "(".repeat(500), ")".repeat(500));
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n";
+    for (sql, code) in [
+        (sum(20_000), "54001"),
+        (sum(30_000), "0A000"),
+        (nested, "54001"),
+        (endless.to_owned(), "0A000"),
+    ] {
+        let error = client.simple_query(&sql).await.unwrap_err();
+        assert_eq!(error.code().unwrap().code(), code, "{sql:.40}");
+    }
+    assert_eq!(simple(&client, &sum(200)).await.unwrap(), ["200"]);
+}
+
+#[tokio::test]
 async fn explain_shows_the_engine() {
     let simulator = simulator().await;
     let client = connect(&simulator).await;

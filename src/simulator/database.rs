@@ -1,8 +1,9 @@
 //! The database: SQLite in memory, made from `schema.sql`, with catalogs that say what is in it.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use sqlparser::ast::{
     ColumnDef, ColumnOption, CreateServerOption, ObjectName, SetExpr, Statement, TableObject,
 };
@@ -21,6 +22,9 @@ const SCHEMA: &str = include_str!("schema.sql");
 
 /// The most rows that a result may have: it is held in memory.
 const MAX_ROWS: usize = 100_000;
+
+/// How long a statement may run: others wait for it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// OIDs that PostgreSQL gives to catalogs; clients write some of them down.
 const OIDS: [(&str, i64); 16] = [
@@ -58,9 +62,17 @@ pub(super) struct Database {
 impl Database {
     /// Makes it, and says what is in it.
     pub(super) fn new() -> Result<(Self, Relations), SqlError> {
-        let connection =
+        let mut connection =
             Connection::open_in_memory().map_err(|error| SqlError::unforeseen(&error))?;
-        let context = Arc::default();
+        let context: Arc<Mutex<Context>> = Arc::default();
+        let watched = Arc::clone(&context);
+        let late = move || {
+            let deadline = locked(&watched).deadline;
+            deadline.is_some_and(|deadline| Instant::now() > deadline)
+        };
+        connection
+            .progress_handler(100_000, Some(late))
+            .map_err(|error| SqlError::unforeseen(&error))?;
         register(&connection, &context).map_err(|error| SqlError::unforeseen(&error))?;
         let database = Self {
             connection,
@@ -216,6 +228,7 @@ impl Database {
     /// Runs a query.
     pub(super) fn run(&self, sql: &str, parameters: &[Value]) -> Rows {
         let mut read = Rows::default();
+        locked(&self.context).deadline = Some(Instant::now() + PATIENCE);
         if let Err(error) = self.read(sql, parameters, &mut read.rows) {
             read.failure = Some(error);
         }
@@ -257,10 +270,12 @@ impl Database {
 
     /// Why a function of ours failed, or what SQLite says.
     fn failure(&self, error: &rusqlite::Error) -> SqlError {
-        locked(&self.context)
-            .failure
-            .take()
-            .unwrap_or_else(|| SqlError::unforeseen(error))
+        if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
+            let message = "canceling statement due to statement timeout";
+            return SqlError::new("57014", message);
+        }
+        let failure = locked(&self.context).failure.take();
+        failure.unwrap_or_else(|| SqlError::unforeseen(error))
     }
 }
 

@@ -15,11 +15,20 @@ use super::value::{
     text_to_value, type_name, type_named,
 };
 
+/// How deep expressions may stand in each other; SQLite's limit is 1000.
+const MAX_DEPTH: usize = 900;
+
 impl Translator<'_> {
     /// An expression; what is in GROUP BY as a whole is grouped with all that is in it.
     pub(super) fn expression(&mut self, expr: &Expr) -> Result<Typed, SqlError> {
         let before = self.scopes.last().and_then(|scope| scope.ungrouped.clone());
-        let typed = self.ungrouped(expr)?;
+        if self.depth == MAX_DEPTH {
+            return Err(SqlError::new("54001", "stack depth limit exceeded"));
+        }
+        self.depth += 1;
+        let typed = self.ungrouped(expr);
+        self.depth -= 1;
+        let typed = typed?;
         if let Some(scope) = self.scopes.last_mut()
             && scope.groups.contains(&typed.sql)
         {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use regex_lite::RegexBuilder;
 use rusqlite::Connection;
@@ -27,6 +28,8 @@ pub(super) struct Context {
     /// How many rows HQE may still read of encrypted data; `None`: another engine reads.
     pub(super) readable: Option<usize>,
     pub(super) sets: Vec<SetRequest>,
+    /// When the statement has run for too long.
+    pub(super) deadline: Option<Instant>,
     /// Why a function of ours failed.
     pub(super) failure: Option<SqlError>,
     /// The relations' OIDs, as regclass writes and reads them; how views and the like are defined.

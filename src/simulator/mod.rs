@@ -45,38 +45,64 @@ mod world;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread;
 
 use pgwire::tokio::process_socket;
 use tokio::net::TcpListener;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use connection::{Connection, Handlers};
 pub use engine::{ENCRYPTED_PROJECT, Engine, PANGU_ERROR};
 use world::World;
 pub use world::{Options, Protocol, Received, Scans};
 
+/// The stack of a simulator's thread. Reading, keeping and dropping what stands in many operators or
+/// parentheses goes as deep as these; texts of more words than `statement` takes do not get there.
+const STACK: usize = 256 << 20;
+
 /// A running simulator; dropping it ends it and its connections.
 pub struct Simulator {
     address: SocketAddr,
     world: Arc<World>,
-    accepting: JoinHandle<()>,
+    /// Its thread ends when this is dropped.
+    _running: oneshot::Sender<()>,
 }
 
 impl Simulator {
-    /// Listens and serves, on the tokio runtime this is called in.
+    /// Listens, and serves on a thread of its own.
     ///
     /// # Errors
     ///
     /// If the address cannot be listened on.
     pub async fn start(options: Options) -> io::Result<Self> {
-        let listener = TcpListener::bind(options.listen).await?;
+        let listener = TcpListener::bind(options.listen).await?.into_std()?;
         let address = listener.local_addr()?;
         let world = Arc::new(World::new(options)?);
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&world)));
+        let (running, dropped) = oneshot::channel::<()>();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let listener = {
+            let _inside = runtime.enter();
+            TcpListener::from_std(listener)?
+        };
+        let shared = Arc::clone(&world);
+        thread::Builder::new()
+            .name("hologres".to_owned())
+            .stack_size(STACK)
+            .spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = accept(listener, shared) => {}
+                        _ = dropped => {}
+                    }
+                });
+            })?;
         Ok(Self {
             address,
             world,
-            accepting,
+            _running: running,
         })
     }
 
@@ -93,12 +119,6 @@ impl Simulator {
     /// The statements it has run, oldest first; at most the last ten thousand.
     pub fn received(&self) -> Vec<Received> {
         self.world.received()
-    }
-}
-
-impl Drop for Simulator {
-    fn drop(&mut self) {
-        self.accepting.abort();
     }
 }
 

@@ -4,7 +4,7 @@
 use sqlparser::ast::{self, DescribeAlias, Query};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
-use sqlparser::parser::Parser;
+use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use super::value::SqlError;
@@ -50,11 +50,19 @@ impl Statement {
     }
 }
 
+/// Words, signs and blanks in a text: what stands in them goes no deeper than the stack allows.
+const MAX_TOKENS: usize = 50_000;
+
 /// Reads all statements of a text; like PostgreSQL, before the first of them runs.
 pub(super) fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql)
         .tokenize_with_location()
         .map_err(|error| unfinished(sql, error.location, &error.message))?;
+    if tokens.len() > MAX_TOKENS {
+        return Err(SqlError::not_done(&format!(
+            "texts of more than {MAX_TOKENS} words"
+        )));
+    }
     let mut statements = Vec::new();
     for tokens in tokens.split(|token| token.token == Token::SemiColon) {
         let mut reader = Reader { sql, tokens, at: 0 };
@@ -209,6 +217,9 @@ impl Reader<'_> {
         }
         let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens);
         let statement = parser.parse_statement().map_err(|error| {
+            if error == ParserError::RecursionLimitExceeded {
+                return SqlError::new("54001", "stack depth limit exceeded");
+            }
             // Its messages end in " at Line: 1, Column: 8", or name EOF.
             let message = error.to_string();
             let number = |label: &str| {

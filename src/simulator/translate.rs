@@ -34,6 +34,7 @@ pub(super) fn translate(
         reads: Vec::new(),
         scopes: Vec::new(),
         ctes: Vec::new(),
+        depth: 0,
         sets: 0,
         outermost: true,
     };

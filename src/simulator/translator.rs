@@ -20,6 +20,8 @@ pub(super) struct Translator<'a> {
     pub(super) scopes: Vec<Scope>,
     /// The CTEs in sight, the innermost last.
     pub(super) ctes: Vec<(String, Vec<Column>)>,
+    /// How many expressions this one is inside of.
+    pub(super) depth: usize,
     /// How many functions that yield rows there are so far.
     pub(super) sets: usize,
     /// In the select list of the statement itself, whose values go to the client.
