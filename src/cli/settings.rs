@@ -14,8 +14,9 @@ pub(super) const AFTER_HELP: &str = "\
 Flags win over environment variables, these win over the file, the file wins over the defaults.
 Each flag has its variable: OSPREY_CONFIG, OSPREY_UPSTREAM, OSPREY_LISTEN, OSPREY_METRICS,
 OSPREY_ENCRYPTED_PROJECTS, OSPREY_CATALOG_USER, OSPREY_CATALOG_PASSWORD_FILE, OSPREY_MODE,
-OSPREY_ROUTE, OSPREY_SCOPE, OSPREY_LOG, OSPREY_LOG_FORMAT; lists are separated by commas. The catalog account's
-password itself may be in OSPREY_CATALOG_PASSWORD. Everything else is set in the file.
+OSPREY_ROUTE, OSPREY_SCOPE, OSPREY_LOG, OSPREY_LOG_FORMAT; lists are separated by commas. The
+catalog account's password itself may be in OSPREY_CATALOG_PASSWORD. Everything else is set in the
+file.
 
 Examples:
   osprey serve --upstream your-instance.hologres.aliyuncs.com:80 --encrypted-project sales_enc
