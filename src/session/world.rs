@@ -1,5 +1,6 @@
 //! What the core asks of the world, answered from the snapshots at hand.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use crate::catalog::route::{is_common_table, route_setting};
 use crate::config::{self, Language, Override, Scope, Settings};
 use crate::core::{Advised, Commands, ErrorContext, Policy, World};
 use crate::protection::knowledge::{BorrowedReading, DatabaseKnowledge};
-use crate::protection::{Decision, Lexing, NameContext, SessionNames};
+use crate::protection::{Decision, Effects, Lexing, NameContext, RouteHint, SessionNames};
 use crate::sql::ROUTE_SETTINGS;
 use crate::upstream::Upstream;
 use crate::wire::backend::ErrorFields;
@@ -29,9 +30,38 @@ pub(super) struct SessionWorld {
     reads_encrypted: bool,
     /// Any user may set the route.
     user_may_set: bool,
+    /// What the last error was about that [`World::advise`] had something to say of.
+    about: RefCell<About>,
     redact: bool,
     language: Language,
     pub(super) cancel_orphans: bool,
+}
+
+/// What an error was about, for the log.
+#[derive(Debug, Default)]
+pub(super) struct About {
+    /// The relation, if it is known which one.
+    pub(super) relation: Option<String>,
+    /// The MaxCompute project.
+    pub(super) project: Option<String>,
+}
+
+impl About {
+    /// What the error says itself counts for more than why its statement was steered.
+    fn new(project: Option<&str>, decision: Option<&Decision>) -> Self {
+        let reason = decision.and_then(|decision| decision.protected.as_deref());
+        let suspect = match decision.map(|decision| decision.suspects.as_slice()) {
+            Some([(Some(schema), name)]) => Some(format!("{schema}.{name}")),
+            Some([(None, name)]) => Some(name.clone()),
+            _ => None,
+        };
+        Self {
+            relation: reason.map(|reason| reason.relation.clone()).or(suspect),
+            project: project
+                .map(str::to_owned)
+                .or_else(|| reason.and_then(|reason| reason.project.clone())),
+        }
+    }
 }
 
 impl SessionWorld {
@@ -46,6 +76,7 @@ impl SessionWorld {
             database,
             reads_encrypted: false,
             user_may_set: false,
+            about: RefCell::default(),
             redact: settings.observe.redact_paths,
             language: settings.observe.language,
             cancel_orphans: settings.limits.cancel_orphans,
@@ -79,6 +110,41 @@ impl SessionWorld {
         &self.user
     }
 
+    /// What the last error was about; for the line in the log that says what became of it.
+    pub(super) fn take_about(&self) -> About {
+        self.about.take()
+    }
+
+    /// Says in the log why a statement is steered, or is not. No text of SQL is in it.
+    fn tell(&self, decision: &Decision) {
+        let hint = decision.hint.map(|hint| match hint {
+            RouteHint::Sqe => "sqe",
+            RouteHint::Hqe => "hqe",
+            RouteHint::Off => "off",
+        });
+        let (user, database) = (&*self.user, self.database.name());
+        match decision.protected.as_deref() {
+            Some(reason) => tracing::debug!(
+                user,
+                database,
+                relation = %reason.relation,
+                via = ?reason.via,
+                project = reason.project.as_deref(),
+                source = ?reason.source,
+                hint,
+                reads_encrypted_already = self.reads_encrypted,
+                "a statement is protected"
+            ),
+            None => tracing::debug!(
+                user,
+                database,
+                reads_foreign = decision.effects.has(Effects::READS_FOREIGN),
+                hint,
+                "a statement is not protected"
+            ),
+        }
+    }
+
     /// HQE failed on a statement. Where it reads one relation that may be the cause, that is the one;
     /// among several it is not known which, and only the project that the error names is believed.
     fn learn(&self, project: Option<&str>, decision: Option<&Decision>) {
@@ -93,6 +159,11 @@ impl SessionWorld {
                 }
             }
         }
+    }
+
+    /// The database's name.
+    pub(super) fn database(&self) -> &str {
+        self.database.name()
     }
 
     /// Notes that this user's SET of the route has succeeded.
@@ -115,11 +186,15 @@ impl World for SessionWorld {
         lexing: Lexing,
     ) -> Arc<Decision> {
         let snapshot = self.database.snapshot();
-        if whole {
+        let decision = if whole {
             snapshot.decide_in(text, names, lexing)
         } else {
             snapshot.decide_prefix_in(text, names, lexing)
+        };
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            self.tell(&decision);
         }
+        decision
     }
 
     fn generation(&self) -> u64 {
@@ -148,6 +223,8 @@ impl World for SessionWorld {
 
     fn advise(&self, error: ErrorFields<'_>, context: &ErrorContext<'_>) -> Option<Advised> {
         let fault = advice::recognize(error)?;
+        self.about
+            .replace(About::new(fault.project.as_deref(), context.decision));
         let snapshot = self.database.snapshot();
         let mut learned = false;
         if fault.is_curable() && !context.client_owns_route && !context.route_was_set {

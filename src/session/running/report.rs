@@ -56,8 +56,13 @@ impl<T: Transport> Running<T> {
                 if let Some(why) = not_retried {
                     shard.retries_refused.inc(why.label());
                 }
+                let about = self.world.take_about();
                 tracing::info!(
                     session,
+                    user = self.world.user(),
+                    database = self.world.database(),
+                    relation = about.relation,
+                    project = about.project,
                     code,
                     not_retried = not_retried.map(NotRetried::label),
                     "an error about encrypted data was rewritten"
@@ -65,7 +70,16 @@ impl<T: Transport> Running<T> {
             }
             Event::Retried { code } => {
                 shard.retries.inc();
-                tracing::info!(session, code, "HQE failed; the statement is run again");
+                let about = self.world.take_about();
+                tracing::info!(
+                    session,
+                    user = self.world.user(),
+                    database = self.world.database(),
+                    relation = about.relation,
+                    project = about.project,
+                    code,
+                    "HQE failed; the statement is run again"
+                );
             }
             Event::RelayOnly(reason) => {
                 shard.relay_only_sessions.inc();
@@ -99,6 +113,15 @@ impl<T: Transport> Running<T> {
         if tally.cycles > 0 {
             let spent = std::mem::take(&mut self.spent);
             shard.own_time.observe_many(spent, tally.cycles);
+        }
+        if tally.protected > 0 {
+            tracing::debug!(
+                session = self.entered.id(),
+                protected = tally.protected,
+                sets_sent = tally.set_query + tally.set_cycle + tally.set_inline,
+                without_place = tally.not_steered,
+                "protected statements were steered"
+            );
         }
         move_to(&shard.protected_statements, tally.protected);
         move_to(&shard.unsteered_statements, tally.not_steered);
