@@ -12,6 +12,7 @@
 #[cfg(test)]
 mod check;
 mod report;
+mod time;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
+use crate::config::Limits;
 use crate::core::{Core, End, Outbox};
 use crate::net::{Network, Stream, Transport};
 use crate::observe::metrics::CloseReason;
@@ -32,6 +34,7 @@ use super::login::{LoggedIn, READY_FOR_QUERY};
 use super::pump::{Close, Judge, Lane, Sender, Turn};
 use super::read_ahead::Grant;
 use super::registry::{Drain, Entered, Origin};
+use super::rest::Rest;
 use super::world::SessionWorld;
 
 /// Rounds over both lanes before other sessions have their turn.
@@ -73,6 +76,8 @@ pub(super) struct Running<T> {
     cut_at: Option<Instant>,
     /// Spent on the present cycle.
     spent: Duration,
+    /// The clocks, if there are any.
+    rest: Option<Box<Rest>>,
 }
 
 /// The server is busy for a client that is gone.
@@ -123,6 +128,7 @@ impl<T: Transport> Running<T> {
         entered: Entered,
         core: Core,
         world: SessionWorld,
+        limits: &Limits,
     ) -> Self {
         let LoggedIn {
             server,
@@ -150,6 +156,7 @@ impl<T: Transport> Running<T> {
             grant: None,
             cut_at: None,
             spent: Duration::ZERO,
+            rest: Rest::new(limits),
         }
     }
 
@@ -270,6 +277,7 @@ impl<T: Transport> Running<T> {
             self.orphan.map(|orphan| orphan.cancel_at),
             held.map(|since| since + HELD_PATIENCE),
             self.cut_at,
+            self.rest.as_ref().and_then(|rest| rest.until()),
         ]
         .into_iter()
         .flatten()
@@ -353,7 +361,7 @@ impl<T: Transport> Running<T> {
             return Some(ending);
         }
         match context.shared.sessions.drain() {
-            Drain::No => None,
+            Drain::No => self.keep_time(now, context),
             Drain::WhenQuiet => {
                 let idle = self.core.is_quiet()
                     && self.front.is_drained(&self.out.to_server)

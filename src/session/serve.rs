@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::config::Settings;
 use crate::net::{Network, Stream};
 use crate::observe::metrics::{CloseReason, Kind as _, Limit, Shard};
-use crate::upstream::Listener;
+use crate::upstream::{KeptOut, Listener};
 
 use super::admission::{Place, Places, bound};
 use super::admit::{Admitted, admit};
@@ -129,6 +129,20 @@ async fn greet<N: Network>(
             }
             return None;
         }
+    }
+    if let Some(list) = listener.keeps_out(peer.ip()) {
+        let (limit, setting) = match list {
+            KeptOut::NotAllowed => (Limit::Allow, "allow"),
+            KeptOut::Denied => (Limit::Deny, "deny"),
+        };
+        let address = peer.ip().to_canonical();
+        let refusal = Refusal::Network {
+            limit,
+            setting,
+            address,
+        };
+        refuse_for(stream, &refusal, peer, context).await;
+        return None;
     }
     match Greeting::new(stream, peer, listener).run().await {
         Ok(greeted) => Some((greeted, place)),

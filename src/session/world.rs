@@ -1,18 +1,19 @@
 //! What the core asks of the world, answered from the snapshots at hand.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::advice::{self, AdviceContext, NotRetried};
 use crate::catalog::route::{is_common_table, route_setting};
-use crate::config::{self, Language, Override, Scope, Settings};
+use crate::config::{self, Language, Override, Scope, Settings, show_duration};
 use crate::core::{Advised, Commands, ErrorContext, Policy, World};
 use crate::protection::knowledge::{BorrowedReading, DatabaseKnowledge};
 use crate::protection::{Decision, Effects, Lexing, NameContext, RouteHint, SessionNames};
 use crate::sql::ROUTE_SETTINGS;
 use crate::upstream::Upstream;
 use crate::wire::backend::ErrorFields;
+use crate::wire::compose;
 use crate::wire::startup::Startup;
 
 /// How long the first session of a database waits for its catalogs to be read, so that its first
@@ -32,9 +33,35 @@ pub(super) struct SessionWorld {
     user_may_set: bool,
     /// What the last error was about that [`World::advise`] had something to say of.
     about: RefCell<About>,
+    /// The statement that runs has had this time, and was cancelled for it.
+    timed_out: Cell<Option<Duration>>,
     redact: bool,
     language: Language,
     pub(super) cancel_orphans: bool,
+}
+
+/// The code under which the core hears of a statement that has had its time.
+pub(super) const STATEMENT_TIMEOUT: &str = "statement_timeout";
+/// SQLSTATE `query_canceled`.
+const QUERY_CANCELED: &[u8] = b"57014";
+
+/// The server's error with the reason for which its statement was cancelled.
+fn timed_out(error: ErrorFields<'_>, limit: Duration) -> Advised {
+    let message = format!(
+        "canceling statement due to statement timeout: Osprey's limits.statement_timeout is {}",
+        show_duration(limit)
+    );
+    let mut frame = Vec::new();
+    let fields = error.iter().map(|(code, value)| match code {
+        b'M' => (code, message.as_bytes()),
+        _ => (code, value),
+    });
+    compose::error(&mut frame, fields);
+    Advised {
+        frame,
+        code: STATEMENT_TIMEOUT,
+        curable: false,
+    }
 }
 
 /// What an error was about, for the log.
@@ -77,6 +104,7 @@ impl SessionWorld {
             reads_encrypted: false,
             user_may_set: false,
             about: RefCell::default(),
+            timed_out: Cell::default(),
             redact: settings.observe.redact_paths,
             language: settings.observe.language,
             cancel_orphans: settings.limits.cancel_orphans,
@@ -108,6 +136,16 @@ impl SessionWorld {
     /// The user's name.
     pub(super) fn user(&self) -> &str {
         &self.user
+    }
+
+    /// The statement that runs is cancelled, since it has had its time.
+    pub(super) fn time_is_up(&self, limit: Duration) {
+        self.timed_out.set(Some(limit));
+    }
+
+    /// Another cycle has begun.
+    pub(super) fn time_is_its_own(&self) {
+        self.timed_out.set(None);
     }
 
     /// What the last error was about; for the line in the log that says what became of it.
@@ -222,6 +260,11 @@ impl World for SessionWorld {
     }
 
     fn advise(&self, error: ErrorFields<'_>, context: &ErrorContext<'_>) -> Option<Advised> {
+        if let Some(limit) = self.timed_out.get()
+            && error.sqlstate() == QUERY_CANCELED
+        {
+            return Some(timed_out(error, limit));
+        }
         let fault = advice::recognize(error)?;
         self.about
             .replace(About::new(fault.project.as_deref(), context.decision));

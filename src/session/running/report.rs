@@ -9,6 +9,7 @@ use crate::net::{Network, Transport};
 use crate::observe::metrics::{Counter, Direction, Injection, Protocol, Shard};
 use crate::observe::secrets;
 use crate::session::context::Context;
+use crate::session::world::STATEMENT_TIMEOUT;
 
 impl<T: Transport> Running<T> {
     /// Does, counts and logs what one event of the core's asks for.
@@ -49,6 +50,15 @@ impl<T: Transport> Running<T> {
                 tracing::info!(
                     session,
                     "the client sets the engine itself and is left alone"
+                );
+            }
+            Event::ErrorRewritten { code, .. } if code == STATEMENT_TIMEOUT => {
+                shard.statement_timeouts.inc();
+                tracing::info!(
+                    session,
+                    user = self.world.user(),
+                    database = self.world.database(),
+                    "a statement was cancelled for limits.statement_timeout"
                 );
             }
             Event::ErrorRewritten { code, not_retried } => {
@@ -111,6 +121,10 @@ impl<T: Transport> Running<T> {
         move_to(shard.statements.of(Protocol::Extended), tally.executes);
         move_to(&shard.cycles, tally.cycles);
         if tally.cycles > 0 {
+            if let Some(rest) = &mut self.rest {
+                rest.restart();
+            }
+            self.world.time_is_its_own();
             let spent = std::mem::take(&mut self.spent);
             shard.own_time.observe_many(spent, tally.cycles);
         }
