@@ -76,8 +76,19 @@ pub(super) struct Running<T> {
     cut_at: Option<Instant>,
     /// Spent on the present cycle.
     spent: Duration,
+    /// What has passed, for the line in the log at its end.
+    pub(super) figures: Figures,
     /// The clocks, if there are any.
     rest: Option<Box<Rest>>,
+}
+
+/// What has passed in a session.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Figures {
+    pub(super) statements: u64,
+    pub(super) protected: u64,
+    pub(super) to_server: u64,
+    pub(super) to_client: u64,
 }
 
 /// The server is busy for a client that is gone.
@@ -156,6 +167,7 @@ impl<T: Transport> Running<T> {
             grant: None,
             cut_at: None,
             spent: Duration::ZERO,
+            figures: Figures::default(),
             rest: Rest::new(limits),
         }
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::config::Settings;
 use crate::net::{Network, Stream};
@@ -190,6 +190,7 @@ async fn session<N: Network>(
     settings: &Settings,
 ) {
     let opened = Opened::count(context.shard());
+    let since = Instant::now();
     let begun = Box::pin(begin(admitted, context, settings)).await;
     let (mut running, seats) = match begun {
         Ok(begun) => begun,
@@ -197,9 +198,15 @@ async fn session<N: Network>(
     };
     let ending = running.run(context).await;
     opened.reason.set(ending.reason);
+    let figures = running.figures;
     tracing::info!(
         session = running.entered.id(),
         reason = ending.reason.label(),
+        seconds = since.elapsed().as_secs_f64(),
+        statements = figures.statements,
+        protected = figures.protected,
+        bytes_to_server = figures.to_server,
+        bytes_to_client = figures.to_client,
         "session closed"
     );
     // Draining is short and needs no place.

@@ -62,7 +62,7 @@ def test_log_says_what_starts_and_why_a_statement_is_steered(cluster, database):
         with osprey.endpoint(database).connect() as connection:
             connection.execute("SELECT * FROM salary_names").fetchall()
             connection.execute("SELECT 1 FROM pg_class LIMIT 1").fetchall()
-        lines = [json.loads(line) for line in osprey.log_lines]
+    lines = [json.loads(line) for line in osprey.log_lines]
     start = lines[0]
     assert start["version"] and start["configuration"] == "flags and environment alone"
     about = [line for line in lines if line["message"] == "a statement is protected"]
@@ -71,8 +71,12 @@ def test_log_says_what_starts_and_why_a_statement_is_steered(cluster, database):
     assert any(line["message"] == "a statement is not protected" for line in lines)
     steered = [line for line in lines if line["message"] == "protected statements were steered"]
     assert steered and sum(line["sets_sent"] for line in steered) > 0
-    opened = next(line for line in lines if line["message"] == "session opened")
+    opened = [line for line in lines if line["message"] == "session opened"][-1]
     assert opened["upstream_tls"] is False
+    ended = [line for line in lines if line.get("session") == opened["session"]][-1]
+    assert ended["message"] == "session closed" and ended["reason"] == "client"
+    assert ended["seconds"] > 0 and ended["statements"] > 0 and ended["protected"] > 0
+    assert ended["bytes_to_server"] > 0 and ended["bytes_to_client"] > 0
     # Its handshakes are nobody's business but its own.
     assert not any(line["target"].startswith("rustls") for line in lines)
 

@@ -102,6 +102,8 @@ impl<T: Transport> Running<T> {
     pub(super) fn count(&mut self, shard: &Shard) {
         let to_server = std::mem::take(&mut self.front.bytes);
         let to_client = std::mem::take(&mut self.back.bytes);
+        self.figures.to_server += to_server;
+        self.figures.to_client += to_client;
         if to_server > 0 {
             shard.bytes.of(Direction::ToServer).add(to_server);
         }
@@ -112,6 +114,8 @@ impl<T: Transport> Running<T> {
         if tally == Tally::default() {
             return;
         }
+        self.figures.statements += tally.queries + tally.executes;
+        self.figures.protected += tally.protected;
         let move_to = |counter: &Counter, count: u64| {
             if count > 0 {
                 counter.add(count);
