@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::config::{SslMode, SslNegotiation};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{Client, Connection};
 
@@ -70,6 +71,37 @@ impl Service {
     pub async fn databases(&self, database: &str) -> Result<Vec<String>, ReadError> {
         self.asking(database, async |client| {
             read::databases(&mut Account(client)).await
+        })
+        .await
+    }
+
+    /// What the server has against `statement` when it reads it without running it, as the service
+    /// account; `None`: nothing, or a text of several statements, which cannot be asked about.
+    ///
+    /// # Errors
+    /// See [`Service::read`].
+    pub async fn objection(
+        &self,
+        database: &str,
+        statement: &str,
+    ) -> Result<Option<String>, ReadError> {
+        self.asking(database, async |client| {
+            let Err(error) = client.prepare(statement).await else {
+                return Ok(None);
+            };
+            match error.as_db_error() {
+                // A mistake of syntax has a place; that there are several statements has none.
+                Some(said)
+                    if *said.code() == SqlState::SYNTAX_ERROR && said.position().is_none() =>
+                {
+                    Ok(None)
+                }
+                // Class 42, "syntax error or access rule violation": what is wrong with the text.
+                Some(said) if said.code().code().starts_with("42") => {
+                    Ok(Some(ReadError::from(&error).reason))
+                }
+                _ => Err(ReadError::from(&error)),
+            }
         })
         .await
     }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{asking, explain_error, words};
+use crate::catalog::Service;
 use crate::config::{Scope, Settings};
-use crate::keys::LookupError;
+use crate::keys::{Encryption, LookupError};
 use crate::net::{Endpoint, SocketOptions};
 use crate::protection::knowledge::{DatabaseKnowledge, Knowledge};
 use crate::protection::{Decision, Effects, NameContext, Reason, RouteHint, Source};
@@ -48,11 +49,15 @@ pub(super) struct Explanation {
     reasons: Vec<Arc<Reason>>,
     /// The catalogs were read.
     read: bool,
+    /// What Hologres has against the statement, as it says it to the catalog account.
+    objection: Option<String>,
     /// Projects that nobody could be asked about, and why.
     not_known: Vec<(String, LookupError)>,
     scope: Scope,
     /// The setting that would be made: name and value.
     setting: (&'static str, &'static str),
+    /// That setting lets data be read that is encrypted with the default key, too.
+    common_table: bool,
     /// A fresh session reads encrypted data without it.
     already: bool,
 }
@@ -129,6 +134,7 @@ pub(super) async fn explain(
     let upstream = settings.upstream();
     let endpoint = Endpoint::new(upstream, SocketOptions::default());
     let endpoint = Arc::new(endpoint.map_err(|error| error.to_string())?);
+    let service = Service::new(&upstream.catalog, Arc::clone(&endpoint));
     let runtime = tokio::runtime::Handle::current();
     let knowledge = Knowledge::new(upstream, &settings.keys, endpoint, runtime);
     let database = knowledge.database(database);
@@ -144,6 +150,11 @@ pub(super) async fn explain(
         .or(settings.upstream().catalog.user.as_deref())
         .unwrap_or_default();
     let mut explanation = decide(settings, &database, user, statement);
+    if let Some(service) = service {
+        let objection = service.objection(database.name(), statement).await;
+        // The catalogs have just been read, so the rest does not stand or fall with this.
+        explanation.objection = objection.ok().flatten();
+    }
     explanation.not_known = knowledge.keys().failures();
     explanation.not_known.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(explanation)
@@ -177,9 +188,11 @@ fn decide(
         decision,
         reasons,
         read: database.reading_age().is_some(),
+        objection: None,
         not_known: Vec::new(),
         scope: settings.upstream().route.scope,
         setting: crate::catalog::route::route_setting(common_table),
+        common_table,
         already: database.route(user).reads_encrypted_already(),
     }
 }
@@ -196,6 +209,15 @@ impl Explanation {
         (wanted && !self.already).then(|| format!("SET {name} = {value}"))
     }
 
+    /// True if it reads data that is encrypted with the default key, and what is sent does not let it.
+    fn is_out_of_reach(&self) -> bool {
+        let default_key = |reason: &Arc<Reason>| {
+            let record = reason.key.as_deref();
+            record.is_some_and(|record| record.encryption == Encryption::DefaultKey)
+        };
+        !self.common_table && self.sent().is_some() && self.reasons.iter().any(default_key)
+    }
+
     fn json(&self) -> serde_json::Value {
         let reasons = self.reasons.iter().map(|reason| {
             json!({
@@ -210,6 +232,7 @@ impl Explanation {
             "database": self.database,
             "protected": self.decision.protected.is_some(),
             "catalogs_read": self.read,
+            "objection": self.objection,
             "reasons": reasons.collect::<Vec<_>>(),
             "not_looked_up": self
                 .not_known
@@ -220,6 +243,7 @@ impl Explanation {
             "hint": self.decision.hint.map(hint),
             "reads_encrypted_already": self.already,
             "sends": self.sent(),
+            "out_of_reach": self.is_out_of_reach(),
         })
     }
 
@@ -239,6 +263,9 @@ impl Explanation {
                         .into(),
                 );
             }
+        }
+        if let Some(objection) = &self.objection {
+            lines.push(format!("Hologres:  {objection}, to the catalog account"));
         }
         if !self.read {
             lines.push(
@@ -266,8 +293,15 @@ impl Explanation {
             }
             None => "nothing".into(),
         };
-        lines.push(format!("sends:     {sent}\n"));
-        lines.join("\n")
+        lines.push(format!("sends:     {sent}"));
+        if self.is_out_of_reach() {
+            lines.push(
+                "but:       engine SQE cannot read data encrypted with MaxCompute's default key; set \
+                 route.kind = \"common-table\" (--route common-table), from Hologres V3.2 on"
+                    .into(),
+            );
+        }
+        lines.join("\n") + "\n"
     }
 }
 
@@ -309,7 +343,7 @@ fn hint(hint: RouteHint) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ConfiguredEncryption, ProjectRule};
+    use crate::config::{ConfiguredEncryption, ProjectRule, RouteKind};
     use crate::simulator::demo::{DATABASE, ENCRYPTED_PROJECT};
     use crate::simulator::{Options, Simulator};
 
@@ -394,6 +428,28 @@ mod tests {
             "{}",
             said.text()
         );
+    }
+
+    #[tokio::test]
+    async fn the_default_key_is_out_of_reach_of_sqe() {
+        let options = Options {
+            hg_version: "Hologres 3.2.0 (tag: x)".into(),
+            ..Options::default()
+        };
+        let simulator = Simulator::start(options).await.unwrap();
+        let mut settings = settings(&simulator);
+        let upstream = settings.upstream_mut();
+        upstream.protect.projects[0].encryption = ConfiguredEncryption::DefaultKey;
+        upstream.protect.projects[0].key_id = None;
+        let statement = "SELECT * FROM sales_encrypted";
+        for (kind, out_of_reach) in [(RouteKind::Sqe, true), (RouteKind::CommonTable, false)] {
+            settings.upstream_mut().route.kind = kind;
+            let said = explain(&settings, DATABASE, None, statement).await.unwrap();
+            assert_eq!(said.json()["protected"], true);
+            assert_eq!(said.json()["out_of_reach"], out_of_reach);
+            let told = said.text().contains("but:       engine SQE cannot read");
+            assert_eq!(told, out_of_reach, "{}", said.text());
+        }
     }
 
     #[tokio::test]

@@ -17,6 +17,14 @@ pub(super) fn run(args: Args) -> ExitCode {
     if let Err(error) = logs::init(&loaded.settings.observe) {
         return failed(&error);
     }
+    let version = env!("CARGO_PKG_VERSION");
+    let file = loaded.file.as_ref().map(|file| file.display().to_string());
+    let configuration = file.as_deref().unwrap_or("flags and environment alone");
+    logs::say(
+        tracing::Level::INFO,
+        &format!("version {version} starts; configuration: {configuration}"),
+        &[("version", version), ("configuration", configuration)],
+    );
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

@@ -8,6 +8,8 @@ mod tls;
 use std::path::Path;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use addresses::{listen_addresses, upstream_addresses};
 use leads::{names, overlaps};
 use tls::{listen_tls, upstream_tls};
@@ -30,6 +32,7 @@ pub(super) fn check(settings: &Settings, pending: &Pending, notes: &mut Notes) {
     listen_addresses(settings, pending, notes);
     for (listener, path) in settings.listeners.iter().zip(&pending.listeners) {
         proxy_protocol(listener, path, notes);
+        let_in(listener, path, notes);
         listen_tls(listener, path, notes);
         overlaps(listener, path, notes);
     }
@@ -89,6 +92,25 @@ fn proxy_protocol(listener: &Listener, path: &str, notes: &mut Notes) {
     }
 }
 
+/// Lists by which nobody could come in.
+fn let_in(listener: &Listener, path: &str, notes: &mut Notes) {
+    let allow = format!("{path}.allow");
+    if notes.is_given(&allow) && !notes.is_wrong(&allow) && listener.allow.is_empty() {
+        notes.wrong(
+            &allow,
+            "is empty, so that nobody would be let in; leave it away to let in everybody",
+        );
+    }
+    let denied = |net: &&IpNet| listener.deny.iter().any(|deny| deny.contains(*net));
+    if let Some(net) = listener.allow.iter().find(denied) {
+        let deny = format!("{path}.deny");
+        notes.wrong(
+            &deny,
+            format!("has all of {net}, which {allow} lets in; leave one of the two away"),
+        );
+    }
+}
+
 fn upstream_quantities(upstream: &Upstream, part: &PendingUpstream, notes: &mut Notes) {
     let Upstream { route, catalog, .. } = upstream;
     let connect_timeout = part.key("connect_timeout");
@@ -141,6 +163,18 @@ fn quantities(settings: &Settings, notes: &mut Notes) {
 fn limits(limits: &Limits, notes: &mut Notes) {
     above_zero("limits.greeting_timeout", limits.greeting_timeout, notes);
     above_zero("limits.login_timeout", limits.login_timeout, notes);
+    for (key, time) in [
+        ("limits.idle_session_timeout", limits.idle_session_timeout),
+        (
+            "limits.idle_in_transaction_session_timeout",
+            limits.idle_in_transaction_session_timeout,
+        ),
+        ("limits.statement_timeout", limits.statement_timeout),
+    ] {
+        if time.is_some_and(|time| time.is_zero()) {
+            notes.wrong(key, "must be longer than 0, or \"off\"");
+        }
+    }
     if limits.inspect_bytes == 0 {
         notes.wrong(
             "limits.inspect_bytes",

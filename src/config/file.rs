@@ -163,6 +163,8 @@ fn walk(
 fn listener(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Listener) {
     let addresses = &mut target.addresses;
     reader.texts(section, "addresses", values::address, addresses);
+    reader.texts(section, "allow", values::network, &mut target.allow);
+    reader.texts(section, "deny", values::network, &mut target.deny);
     let modes = values::one_of(values::PROXY_PROTOCOLS);
     reader.text(section, "proxy_protocol", modes, &mut target.proxy_protocol);
     let networks = &mut target.proxy_networks;
@@ -402,6 +404,19 @@ fn limits(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Limit
         reader.count(section, total, &mut quota.total);
         reader.optional_count(section, per_address, &mut quota.per_address);
     }
+    let rate = &mut target.new_sessions_per_second;
+    for (key, target) in [
+        ("max_sessions_per_user", &mut target.max_sessions_per_user),
+        (
+            "max_sessions_per_database",
+            &mut target.max_sessions_per_database,
+        ),
+        ("new_sessions_per_second", &mut rate.total),
+        ("new_sessions_per_second_per_address", &mut rate.per_address),
+        ("new_sessions_per_second_per_user", &mut rate.per_user),
+    ] {
+        reader.optional_count(section, key, target);
+    }
     reader.count(section, "max_cancels", &mut target.max_cancels);
     let unknown = &mut target.unknown_cancels_per_second;
     reader.count(section, "unknown_cancels_per_second", unknown);
@@ -414,6 +429,12 @@ fn limits(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Limit
         reader.text(section, key, values::duration, target);
     }
     for (key, target) in [
+        ("idle_session_timeout", &mut target.idle_session_timeout),
+        (
+            "idle_in_transaction_session_timeout",
+            &mut target.idle_in_transaction_session_timeout,
+        ),
+        ("statement_timeout", &mut target.statement_timeout),
         ("tcp_keepalive", &mut target.tcp_keepalive),
         ("tcp_user_timeout", &mut target.tcp_user_timeout),
     ] {

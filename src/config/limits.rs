@@ -9,6 +9,12 @@ pub struct Limits {
     pub workers: usize,
     /// Sessions at a time; default 10,000. The next one gets FATAL 53300.
     pub max_sessions: Quota,
+    /// Of them, those of one user on one upstream; `None`: as many as together. So with the next one.
+    pub max_sessions_per_user: Option<usize>,
+    /// Those on one database of one upstream.
+    pub max_sessions_per_database: Option<usize>,
+    /// How many may begin a second, with a second's worth at once. The next one gets FATAL 53300.
+    pub new_sessions_per_second: Rate,
     /// Connections that have not said yet what they want; default 1,000. Beyond, none is accepted:
     /// they wait in the kernel.
     pub max_greetings: Quota,
@@ -26,6 +32,14 @@ pub struct Limits {
     pub greeting_timeout: Duration,
     /// From the startup packet to the first ReadyForQuery. Default 60 s.
     pub login_timeout: Duration,
+    /// How long a session may be idle outside a transaction before it gets FATAL 57P05; `None`: for
+    /// ever.
+    pub idle_session_timeout: Option<Duration>,
+    /// How long it may be idle within a transaction before it gets FATAL 25P03; `None`: for ever.
+    pub idle_in_transaction_session_timeout: Option<Duration>,
+    /// How long a statement may take before Osprey cancels it (57014); `None`: as long as Hologres
+    /// lets it.
+    pub statement_timeout: Option<Duration>,
     /// After SIGTERM, how long clients are still accepted while `/readyz` says otherwise, for load
     /// balancers to notice. Default 0 s.
     pub pre_drain_delay: Duration,
@@ -63,17 +77,34 @@ impl Quota {
     }
 }
 
+/// How many of something may begin a second; `None`: as many as come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rate {
+    /// From all together.
+    pub total: Option<usize>,
+    /// From one client address (`…_per_address`).
+    pub per_address: Option<usize>,
+    /// For one user on one upstream (`…_per_user`).
+    pub per_user: Option<usize>,
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             max_sessions: Quota::of(10_000),
+            max_sessions_per_user: None,
+            max_sessions_per_database: None,
+            new_sessions_per_second: Rate::default(),
             max_greetings: Quota::of(1_000),
             max_logins: Quota::of(1_000),
             max_cancels: 100,
             unknown_cancels_per_second: 100,
             greeting_timeout: Duration::from_secs(10),
             login_timeout: Duration::from_mins(1),
+            idle_session_timeout: None,
+            idle_in_transaction_session_timeout: None,
+            statement_timeout: None,
             pre_drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(30),
             inspect_bytes: 256 << 10,

@@ -12,6 +12,10 @@ use super::upstream::Upstream;
 pub struct Listener {
     /// Addresses to listen on; default 127.0.0.1:6432.
     pub addresses: Vec<SocketAddr>,
+    /// The networks whose clients are let in; empty: all.
+    pub allow: Vec<IpNet>,
+    /// The networks whose clients are not, though [`Listener::allow`] may have them.
+    pub deny: Vec<IpNet>,
     /// TLS towards clients; `None`: SSLRequest is answered `N`.
     pub tls: Option<ListenTls>,
     /// Whether a load balancer in front says who the client is.
@@ -65,6 +69,8 @@ impl Default for Listener {
     fn default() -> Self {
         Self {
             addresses: vec![SocketAddr::from(([127, 0, 0, 1], 6432))],
+            allow: Vec::new(),
+            deny: Vec::new(),
             tls: None,
             proxy_protocol: ProxyProtocol::Off,
             proxy_networks: Vec::new(),

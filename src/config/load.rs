@@ -15,6 +15,8 @@ use super::settle::settle;
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,
+    /// The file that was read, if one was named.
+    pub file: Option<PathBuf>,
     /// Not wrong, but worth mending: a private key that everyone may read, for example.
     pub warnings: Vec<Problem>,
 }
@@ -31,8 +33,9 @@ pub fn load(
     flags: &[Given],
 ) -> Result<Loaded, Vec<Problem>> {
     let mut draft = Draft::new();
-    if let Some((path, place)) = config_file(config, environment, &mut draft.notes) {
-        file::read(&path, &place, &mut draft);
+    let named = config_file(config, environment, &mut draft.notes);
+    if let Some((path, place)) = &named {
+        file::read(path, place, &mut draft);
     }
     apply_environment(environment, &mut draft);
     apply_flags(flags, &mut draft);
@@ -44,6 +47,7 @@ pub fn load(
     if draft.notes.problems.is_empty() {
         Ok(Loaded {
             settings: draft.settings,
+            file: named.map(|(path, _)| path),
             warnings: draft.notes.warnings,
         })
     } else {

@@ -41,6 +41,7 @@ const MODULES: &[&str] = &[
     "osprey::session::running::report",
     "osprey::session::scram",
     "osprey::session::serve",
+    "osprey::session::world",
 ];
 
 /// Checks a filter: levels, each for all modules or behind `TARGET=`, separated by commas. Blanks beside

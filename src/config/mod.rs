@@ -31,7 +31,7 @@ mod values;
 pub use certificate::certificate_expiry;
 pub use cloud::{Cloud, CredentialSource, Endpoint};
 pub use given::{Environment, Given, Key, VARIABLES};
-pub use limits::{Limits, Quota};
+pub use limits::{Limits, Quota, Rate};
 pub use listener::{ListenTls, Listener, ProxyProtocol, Rule};
 pub use load::{Loaded, load};
 pub use problem::{Place, Problem};

@@ -96,6 +96,11 @@ fn is_plain(listener: &Listener) -> bool {
 
 fn write_listener(f: &mut Formatter<'_>, listener: &Listener, section: &str) -> fmt::Result {
     writeln!(f, "addresses = {}", list(&listener.addresses))?;
+    for (key, networks) in [("allow", &listener.allow), ("deny", &listener.deny)] {
+        if !networks.is_empty() {
+            writeln!(f, "{key} = {}", list(networks))?;
+        }
+    }
     let mode = values::word(values::PROXY_PROTOCOLS, &listener.proxy_protocol);
     writeln!(f, "proxy_protocol = \"{mode}\"")?;
     if listener.proxy_protocol != ProxyProtocol::Off {
@@ -227,6 +232,19 @@ fn write_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
         writeln!(f, "{key} = {}", quota.total)?;
         count(f, &format!("{key}_per_address"), quota.per_address)?;
     }
+    let rate = limits.new_sessions_per_second;
+    for (key, most) in [
+        ("max_sessions_per_user", limits.max_sessions_per_user),
+        (
+            "max_sessions_per_database",
+            limits.max_sessions_per_database,
+        ),
+        ("new_sessions_per_second", rate.total),
+        ("new_sessions_per_second_per_address", rate.per_address),
+        ("new_sessions_per_second_per_user", rate.per_user),
+    ] {
+        count(f, key, most)?;
+    }
     writeln!(f, "max_cancels = {}", limits.max_cancels)?;
     let unknown = limits.unknown_cancels_per_second;
     writeln!(f, "unknown_cancels_per_second = {unknown}")?;
@@ -235,6 +253,12 @@ fn write_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
     duration(f, "pre_drain_delay", limits.pre_drain_delay)?;
     duration(f, "drain_timeout", limits.drain_timeout)?;
     for (key, time) in [
+        ("idle_session_timeout", limits.idle_session_timeout),
+        (
+            "idle_in_transaction_session_timeout",
+            limits.idle_in_transaction_session_timeout,
+        ),
+        ("statement_timeout", limits.statement_timeout),
         ("tcp_keepalive", limits.tcp_keepalive),
         ("tcp_user_timeout", limits.tcp_user_timeout),
     ] {

@@ -154,6 +154,14 @@ impl Core {
             && !self.relay_only
     }
 
+    /// The same within a transaction.
+    pub fn is_idle_in_transaction(&self) -> bool {
+        !self.is_busy()
+            && self.cycle.status() != Status::Idle
+            && !self.from_client.is_mid_message()
+            && !self.from_server.is_mid_message()
+    }
+
     /// True if the server is, or may be, working on something that the client sent.
     pub fn is_busy(&self) -> bool {
         self.relay_only || !self.ledger.is_empty() || self.cycle.is_open() || self.copy.is_on()

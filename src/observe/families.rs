@@ -205,6 +205,12 @@ pub(super) const FAMILIES: &[Family] = &[
         |sources, _| summed(sources, |shard| &shard.protected_statements),
     ),
     counter(
+        "osprey_statement_timeouts_total",
+        &[],
+        "Statements that Osprey cancelled for limits.statement_timeout.",
+        |sources, _| summed(sources, |shard| &shard.statement_timeouts),
+    ),
+    counter(
         "osprey_cycles_total",
         &[],
         "Clients' cycles ended by ReadyForQuery.",

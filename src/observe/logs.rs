@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{LevelFilter, ParseError};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
@@ -60,6 +60,7 @@ pub fn init(settings: &Observe) -> Result<(), Error> {
         filter: settings.log.clone(),
         source,
     })?;
+    let filter = without_the_libraries(filter, &settings.log);
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     // A descriptor of its own: that of `std::io::Stderr` has a lock, and who holds it may wait.
     let sink = std::io::stderr().as_fd().try_clone_to_owned();
@@ -92,6 +93,15 @@ pub fn init(settings: &Observe) -> Result<(), Error> {
     LOG.set(Log { queue, json }).map_err(|_| Error::Twice)?;
     std::panic::set_hook(Box::new(panicked));
     Ok(())
+}
+
+/// Leaves out what the TLS library says of every handshake, unless it is asked for by name.
+fn without_the_libraries(filter: EnvFilter, text: &str) -> EnvFilter {
+    let talkative = filter.max_level_hint() > Some(LevelFilter::INFO);
+    match "rustls=warn".parse() {
+        Ok(quiet) if talkative && !text.contains("rustls") => filter.add_directive(quiet),
+        _ => filter,
+    }
 }
 
 /// Says something whatever the log filter: for what scripts wait for, and for the last words of a
@@ -151,7 +161,22 @@ fn panicked(panic: &PanicHookInfo<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::json;
+    use tracing_subscriber::EnvFilter;
+
+    use super::{json, without_the_libraries};
+
+    #[test]
+    fn the_tls_library_is_quiet_unless_it_is_asked_for() {
+        for (text, quiet) in [
+            ("debug", true),
+            ("info,osprey::session=trace", true),
+            ("info", false),
+            ("debug,rustls=debug", false),
+        ] {
+            let filter = without_the_libraries(EnvFilter::new(text), text);
+            assert_eq!(filter.to_string().contains("rustls=warn"), quiet, "{text}");
+        }
+    }
 
     #[test]
     fn what_is_said_whatever_the_filter_is_a_json_object_too() {

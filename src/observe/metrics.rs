@@ -76,6 +76,10 @@ kinds! {
         Unreachable = "unreachable",
         /// The login took too long.
         Timeout = "timeout",
+        /// It was idle for longer than `limits.idle_session_timeout`.
+        IdleSession = "idle_session",
+        /// It was idle in a transaction for longer than `limits.idle_in_transaction_session_timeout`.
+        IdleInTransaction = "idle_in_transaction",
         /// Osprey is shutting down.
         Drained = "drained",
         /// A fault of Osprey's own.
@@ -120,6 +124,16 @@ pub enum Limit {
     Sessions,
     /// `limits.max_sessions_per_address`
     SessionsPerAddress,
+    /// `limits.max_sessions_per_user`
+    SessionsPerUser,
+    /// `limits.max_sessions_per_database`
+    SessionsPerDatabase,
+    /// `limits.new_sessions_per_second`
+    NewSessions,
+    /// `limits.new_sessions_per_second_per_address`
+    NewSessionsPerAddress,
+    /// `limits.new_sessions_per_second_per_user`
+    NewSessionsPerUser,
     /// `max_sessions` of an upstream
     UpstreamSessions,
     /// `limits.max_logins`
@@ -128,6 +142,10 @@ pub enum Limit {
     LoginsPerAddress,
     /// `limits.max_greetings_per_address`
     GreetingsPerAddress,
+    /// `allow` of a listener
+    Allow,
+    /// `deny` of a listener
+    Deny,
     /// None: Osprey is shutting down.
     Draining,
 }
@@ -137,10 +155,17 @@ impl Limit {
     pub const NAMES: &[&str] = &[
         "limits.max_sessions",
         "limits.max_sessions_per_address",
+        "limits.max_sessions_per_user",
+        "limits.max_sessions_per_database",
+        "limits.new_sessions_per_second",
+        "limits.new_sessions_per_second_per_address",
+        "limits.new_sessions_per_second_per_user",
         "upstream.max_sessions",
         "limits.max_logins",
         "limits.max_logins_per_address",
         "limits.max_greetings_per_address",
+        "listener.allow",
+        "listener.deny",
         "draining",
     ];
 
@@ -342,6 +367,8 @@ pub struct Shard {
     pub protected_statements: Counter,
     /// Of these, the ones in front of which no SET could be sent.
     pub unsteered_statements: Counter,
+    /// Statements that were cancelled for `limits.statement_timeout`.
+    pub statement_timeouts: Counter,
     /// Cycles ended by ReadyForQuery, Osprey's own not counted.
     pub cycles: Counter,
     /// SETs of Osprey's own.

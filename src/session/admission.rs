@@ -1,6 +1,7 @@
 //! How many connections there may be at each step of their way. Each bound is counted by places,
 //! which are given back when they are dropped, whatever ends their holder.
 
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,8 +15,7 @@ use tokio::time::Instant;
 use crate::config::Quota;
 use crate::observe::metrics::Limit;
 
-/// Client addresses whose rate of unknown cancels is remembered; beyond, those at rest are
-/// forgotten.
+/// Whose rates of one kind are remembered; beyond, those at rest are forgotten.
 const MAX_RATES: usize = 10_000;
 /// Between two log lines of a kind that clients can bring about at will.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
@@ -31,13 +31,23 @@ pub(crate) struct Admission {
     pub(crate) sessions: Arc<Places>,
     /// The same by upstream.
     by_upstream: DashMap<String, Arc<Places>>,
+    /// The same by upstream and user.
+    pub(crate) by_user: Arc<Shares>,
+    /// The same by upstream and database.
+    pub(crate) by_database: Arc<Shares>,
+    /// How many sessions may begin: all together, from one address, of one user.
+    pub(crate) new_sessions: Rates<()>,
+    /// See `new_sessions`.
+    pub(crate) new_sessions_by_address: Rates<IpAddr>,
+    /// See `new_sessions`.
+    pub(crate) new_sessions_by_user: Rates<Share>,
     /// Cancel requests on their way whose session is served here.
     pub(crate) cancels: Arc<Places>,
     /// Cancel requests on their way whose session is not served here. They cannot take the places
     /// of the others.
     pub(crate) unknown_cancels: Arc<Places>,
     /// How many such requests each address may send.
-    pub(crate) unknown_rates: Rates,
+    pub(crate) unknown_rates: Rates<IpAddr>,
     /// The log lines about cancels that failed or were dropped.
     pub(crate) cancel_log: Seldom,
     /// The log lines about connections that were refused.
@@ -207,9 +217,64 @@ impl Drop for Place {
     }
 }
 
-/// So many a second for each address, with a second's worth at once.
+/// Whose part of something is counted: the upstream's name, and a user's or a database's.
+pub(crate) type Share = (String, String);
+
+/// Parts that are counted for as long as somebody holds one.
 #[derive(Debug, Default)]
-pub(crate) struct Rates(DashMap<IpAddr, Bucket, foldhash::fast::RandomState>);
+pub(crate) struct Shares(DashMap<Share, usize, foldhash::fast::RandomState>);
+
+impl Shares {
+    /// How many are taken of this one.
+    pub(crate) fn taken(&self, share: &Share) -> usize {
+        self.0.get(share).map_or(0, |taken| *taken)
+    }
+
+    /// Takes one of at most `most`, given back when it is dropped.
+    pub(crate) fn take(self: &Arc<Self>, share: &Share, most: usize) -> Option<Held> {
+        if most == 0 {
+            return None;
+        }
+        let mut taken = self.0.entry(share.clone()).or_default();
+        if *taken >= most {
+            return None;
+        }
+        *taken += 1;
+        Some(Held {
+            shares: Arc::clone(self),
+            share: share.clone(),
+        })
+    }
+}
+
+/// One of somebody's part, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    shares: Arc<Shares>,
+    share: Share,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let share = std::mem::take(&mut self.share);
+        if let dashmap::Entry::Occupied(mut taken) = self.shares.0.entry(share) {
+            *taken.get_mut() -= 1;
+            if *taken.get() == 0 {
+                taken.remove();
+            }
+        }
+    }
+}
+
+/// So many a second for each key, with a second's worth at once.
+#[derive(Debug)]
+pub(crate) struct Rates<K: Eq + Hash>(DashMap<K, Bucket, foldhash::fast::RandomState>);
+
+impl<K: Eq + Hash> Default for Rates<K> {
+    fn default() -> Self {
+        Self(DashMap::default())
+    }
+}
 
 #[derive(Debug)]
 struct Bucket {
@@ -217,9 +282,9 @@ struct Bucket {
     at: Instant,
 }
 
-impl Rates {
-    /// True if `address` may have one more now.
-    pub(crate) fn allows(&self, address: IpAddr, per_second: usize) -> bool {
+impl<K: Eq + Hash> Rates<K> {
+    /// True if `key` may have one more now.
+    pub(crate) fn allows(&self, key: K, per_second: usize) -> bool {
         let now = Instant::now();
         #[allow(clippy::cast_precision_loss)] // A setting of some hundreds.
         let most = per_second as f64;
@@ -227,7 +292,7 @@ impl Rates {
         if self.0.len() >= MAX_RATES {
             self.0.retain(|_, bucket| refilled(bucket) < most);
         }
-        let mut bucket = self.0.entry(address).or_insert(Bucket {
+        let mut bucket = self.0.entry(key).or_insert(Bucket {
             left: most,
             at: now,
         });
@@ -299,6 +364,21 @@ mod tests {
         assert_eq!(second.moves_to(THERE, quota), Err(Full::PerAddress));
         drop((first, second));
         assert_eq!((places.taken(), places.by_address.len()), (0, 0));
+    }
+
+    #[test]
+    fn shares_are_given_back_and_leave_nothing_behind() {
+        let shares = Arc::new(Shares::default());
+        let [one, other] = ["app", "etl"].map(|user| ("prod".to_owned(), user.to_owned()));
+        let first = shares.take(&one, 2).unwrap();
+        let second = shares.take(&one, 2).unwrap();
+        assert!(shares.take(&one, 2).is_none());
+        let third = shares.take(&other, 2).unwrap();
+        assert_eq!((shares.taken(&one), shares.taken(&other)), (2, 1));
+        drop(first);
+        let again = shares.take(&one, 2).unwrap();
+        drop((second, third, again));
+        assert!(shares.0.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

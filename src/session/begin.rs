@@ -12,8 +12,7 @@ use crate::net::{Network, Stream};
 use crate::observe::metrics::CloseReason;
 use crate::observe::secrets;
 
-use super::admission::Place;
-use super::admit::{Admitted, Seats};
+use super::admit::{Admitted, Seats, Taken};
 use super::context::Context;
 use super::login::{Login, READY_FOR_QUERY};
 use super::refusal::Refusal;
@@ -27,7 +26,7 @@ pub(super) async fn begin<N: Network>(
     admitted: Admitted<N::Transport>,
     context: &Arc<Context<N>>,
     settings: &Settings,
-) -> Result<(Running<N::Transport>, Vec<Place>), CloseReason> {
+) -> Result<(Running<N::Transport>, Vec<Taken>), CloseReason> {
     let Admitted {
         mut login,
         peer,
@@ -50,12 +49,8 @@ pub(super) async fn begin<N: Network>(
         () = shared.sessions.drain_begins() => Err(Refusal::ShuttingDown),
     };
     let taken = outcome.and_then(|logged_in| {
-        let seats: Result<Vec<_>, _> = Seats::of(&upstream, &shared.admission, settings)
-            .map(|seat| {
-                let taken = seat.places.take(peer.ip(), seat.quota);
-                taken.map_err(|full| seat.refusal(full))
-            })
-            .collect();
+        let seats = Seats::of(&upstream, (&user, &database), &shared.admission, settings);
+        let seats: Result<Vec<_>, _> = seats.iter().map(|seat| seat.take(peer.ip())).collect();
         Ok((logged_in, seats?))
     });
     let secrets = login.secrets();
@@ -117,7 +112,7 @@ pub(super) async fn begin<N: Network>(
     }
     let policy = world::policy(view, settings, &world, &shared.routes);
     let core = Core::new(policy, names);
-    let running = Running::new(client, logged_in, entered, core, world);
+    let running = Running::new(client, logged_in, entered, core, world, &settings.limits);
     Ok((running, seats))
 }
 
@@ -158,6 +153,7 @@ async fn login_failed<N: Network>(
             tracing::warn!(%peer, user, database, refusal = %why, "no session");
         }
         Refusal::Full { .. }
+        | Refusal::Network { .. }
         | Refusal::ShuttingDown
         | Refusal::Protocol(_)
         | Refusal::TimedOut(_)

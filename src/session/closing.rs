@@ -37,12 +37,12 @@ pub(super) async fn linger<T: Transport>(mut stream: Stream<T>) {
 
 /// The FATAL of a session that ends because Osprey does.
 pub(super) fn shutdown_notice() -> bytes::Bytes {
+    fatal_notice("57P01", "terminating connection: Osprey is shutting down")
+}
+
+/// The FATAL of a session that Osprey ends.
+pub(super) fn fatal_notice(sqlstate: &str, message: &str) -> bytes::Bytes {
     let mut frame = Vec::new();
-    compose::fatal(
-        &mut frame,
-        "57P01",
-        "terminating connection: Osprey is shutting down",
-        None,
-    );
+    compose::fatal(&mut frame, sqlstate, message, None);
     frame.into()
 }

@@ -26,6 +26,7 @@ mod read_ahead;
 mod refusal;
 mod refuse;
 mod registry;
+mod rest;
 mod running;
 mod scram;
 mod serve;

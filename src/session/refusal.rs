@@ -1,6 +1,7 @@
 //! Why there is no session, and what the client is told.
 
 use std::io;
+use std::net::IpAddr;
 
 use crate::config::show_duration;
 use crate::net::Unreachable;
@@ -45,6 +46,16 @@ pub(super) enum Refusal {
         setting: String,
         /// Its value.
         most: usize,
+    },
+    /// The listener lets in nobody from there.
+    #[error("Osprey lets in no client from {address} here: see {setting} of the listener")]
+    Network {
+        /// Which list, as the metrics count it.
+        limit: Limit,
+        /// Its key.
+        setting: &'static str,
+        /// The client's.
+        address: IpAddr,
     },
     /// Osprey refuses; SQLSTATE, message, hint.
     #[error("{message}")]
@@ -93,7 +104,7 @@ impl Refusal {
     /// The limit that refuses, as the metrics count it; `None`: it is no limit of Osprey's.
     pub(super) fn limit(&self) -> Option<Limit> {
         match self {
-            Self::Full { limit, .. } => Some(*limit),
+            Self::Full { limit, .. } | Self::Network { limit, .. } => Some(*limit),
             Self::ShuttingDown => Some(Limit::Draining),
             _ => None,
         }
@@ -110,6 +121,7 @@ impl Refusal {
             | Self::Refused(_) => return None,
             Self::Protocol(_) => ("08P01", None),
             Self::Full { .. } => ("53300", None),
+            Self::Network { .. } => ("28000", None),
             Self::ShuttingDown => (
                 "57P03",
                 Some("Connect again: another instance may take over."),
@@ -128,9 +140,11 @@ impl Refusal {
         match self {
             Self::Gone | Self::Io(_) | Self::Handshake(_) | Self::NoBinding => CloseReason::Client,
             Self::NoStartup(_) | Self::Protocol(_) => CloseReason::ProtocolError,
-            Self::Refused(_) | Self::Full { .. } | Self::ShuttingDown | Self::Own { .. } => {
-                CloseReason::LoginFailed
-            }
+            Self::Refused(_)
+            | Self::Full { .. }
+            | Self::Network { .. }
+            | Self::ShuttingDown
+            | Self::Own { .. } => CloseReason::LoginFailed,
             Self::TimedOut(_) => CloseReason::Timeout,
             Self::Unreachable(_) => CloseReason::Unreachable,
         }

@@ -12,6 +12,7 @@
 #[cfg(test)]
 mod check;
 mod report;
+mod time;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
+use crate::config::Limits;
 use crate::core::{Core, End, Outbox};
 use crate::net::{Network, Stream, Transport};
 use crate::observe::metrics::CloseReason;
@@ -32,6 +34,7 @@ use super::login::{LoggedIn, READY_FOR_QUERY};
 use super::pump::{Close, Judge, Lane, Sender, Turn};
 use super::read_ahead::Grant;
 use super::registry::{Drain, Entered, Origin};
+use super::rest::Rest;
 use super::world::SessionWorld;
 
 /// Rounds over both lanes before other sessions have their turn.
@@ -75,6 +78,19 @@ pub(super) struct Running<T> {
     spent: Duration,
     /// Where sessions are only observed: it was said that this one would have been steered.
     would_steer: bool,
+    /// What has passed, for the line in the log at its end.
+    pub(super) figures: Figures,
+    /// The clocks, if there are any.
+    rest: Option<Box<Rest>>,
+}
+
+/// What has passed in a session.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Figures {
+    pub(super) statements: u64,
+    pub(super) protected: u64,
+    pub(super) to_server: u64,
+    pub(super) to_client: u64,
 }
 
 /// The server is busy for a client that is gone.
@@ -125,6 +141,7 @@ impl<T: Transport> Running<T> {
         entered: Entered,
         core: Core,
         world: SessionWorld,
+        limits: &Limits,
     ) -> Self {
         let LoggedIn {
             server,
@@ -153,6 +170,8 @@ impl<T: Transport> Running<T> {
             cut_at: None,
             spent: Duration::ZERO,
             would_steer: false,
+            figures: Figures::default(),
+            rest: Rest::new(limits),
         }
     }
 
@@ -273,6 +292,7 @@ impl<T: Transport> Running<T> {
             self.orphan.map(|orphan| orphan.cancel_at),
             held.map(|since| since + HELD_PATIENCE),
             self.cut_at,
+            self.rest.as_ref().and_then(|rest| rest.until()),
         ]
         .into_iter()
         .flatten()
@@ -356,7 +376,7 @@ impl<T: Transport> Running<T> {
             return Some(ending);
         }
         match context.shared.sessions.drain() {
-            Drain::No => None,
+            Drain::No => self.keep_time(now, context),
             Drain::WhenQuiet => {
                 let idle = self.core.is_quiet()
                     && self.front.is_drained(&self.out.to_server)

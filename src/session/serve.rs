@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::config::Settings;
 use crate::net::{Network, Stream};
 use crate::observe::metrics::{CloseReason, Kind as _, Limit, Shard};
-use crate::upstream::Listener;
+use crate::upstream::{KeptOut, Listener};
 
 use super::admission::{Place, Places, bound};
 use super::admit::{Admitted, admit};
@@ -130,6 +130,20 @@ async fn greet<N: Network>(
             return None;
         }
     }
+    if let Some(list) = listener.keeps_out(peer.ip()) {
+        let (limit, setting) = match list {
+            KeptOut::NotAllowed => (Limit::Allow, "allow"),
+            KeptOut::Denied => (Limit::Deny, "deny"),
+        };
+        let address = peer.ip().to_canonical();
+        let refusal = Refusal::Network {
+            limit,
+            setting,
+            address,
+        };
+        refuse_for(stream, &refusal, peer, context).await;
+        return None;
+    }
     match Greeting::new(stream, peer, listener).run().await {
         Ok(greeted) => Some((greeted, place)),
         Err(Ungreeted { stream, refusal }) => {
@@ -176,6 +190,7 @@ async fn session<N: Network>(
     settings: &Settings,
 ) {
     let opened = Opened::count(context.shard());
+    let since = Instant::now();
     let begun = Box::pin(begin(admitted, context, settings)).await;
     let (mut running, seats) = match begun {
         Ok(begun) => begun,
@@ -183,9 +198,15 @@ async fn session<N: Network>(
     };
     let ending = running.run(context).await;
     opened.reason.set(ending.reason);
+    let figures = running.figures;
     tracing::info!(
         session = running.entered.id(),
         reason = ending.reason.label(),
+        seconds = since.elapsed().as_secs_f64(),
+        statements = figures.statements,
+        protected = figures.protected,
+        bytes_to_server = figures.to_server,
+        bytes_to_client = figures.to_client,
         "session closed"
     );
     // Draining is short and needs no place.

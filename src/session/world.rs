@@ -1,17 +1,19 @@
 //! What the core asks of the world, answered from the snapshots at hand.
 
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::advice::{self, AdviceContext, NotRetried};
 use crate::catalog::route::{is_common_table, route_setting};
-use crate::config::{self, Language, Mode, Override, Scope, Settings};
+use crate::config::{self, Language, Mode, Override, Scope, Settings, show_duration};
 use crate::core::{Advised, Commands, ErrorContext, Policy, World};
 use crate::protection::knowledge::{BorrowedReading, DatabaseKnowledge};
-use crate::protection::{Decision, Lexing, NameContext, SessionNames};
+use crate::protection::{Decision, Effects, Lexing, NameContext, RouteHint, SessionNames};
 use crate::sql::ROUTE_SETTINGS;
 use crate::upstream::Upstream;
 use crate::wire::backend::ErrorFields;
+use crate::wire::compose;
 use crate::wire::startup::Startup;
 
 /// How long the first session of a database waits for its catalogs to be read, so that its first
@@ -29,9 +31,64 @@ pub(super) struct SessionWorld {
     reads_encrypted: bool,
     /// Any user may set the route.
     user_may_set: bool,
+    /// What the last error was about that [`World::advise`] had something to say of.
+    about: RefCell<About>,
+    /// The statement that runs has had this time, and was cancelled for it.
+    timed_out: Cell<Option<Duration>>,
     redact: bool,
     language: Language,
     pub(super) cancel_orphans: bool,
+}
+
+/// The code under which the core hears of a statement that has had its time.
+pub(super) const STATEMENT_TIMEOUT: &str = "statement_timeout";
+/// SQLSTATE `query_canceled`.
+const QUERY_CANCELED: &[u8] = b"57014";
+
+/// The server's error with the reason for which its statement was cancelled.
+fn timed_out(error: ErrorFields<'_>, limit: Duration) -> Advised {
+    let message = format!(
+        "canceling statement due to statement timeout: Osprey's limits.statement_timeout is {}",
+        show_duration(limit)
+    );
+    let mut frame = Vec::new();
+    let fields = error.iter().map(|(code, value)| match code {
+        b'M' => (code, message.as_bytes()),
+        _ => (code, value),
+    });
+    compose::error(&mut frame, fields);
+    Advised {
+        frame,
+        code: STATEMENT_TIMEOUT,
+        curable: false,
+    }
+}
+
+/// What an error was about, for the log.
+#[derive(Debug, Default)]
+pub(super) struct About {
+    /// The relation, if it is known which one.
+    pub(super) relation: Option<String>,
+    /// The MaxCompute project.
+    pub(super) project: Option<String>,
+}
+
+impl About {
+    /// What the error says itself counts for more than why its statement was steered.
+    fn new(project: Option<&str>, decision: Option<&Decision>) -> Self {
+        let reason = decision.and_then(|decision| decision.protected.as_deref());
+        let suspect = match decision.map(|decision| decision.suspects.as_slice()) {
+            Some([(Some(schema), name)]) => Some(format!("{schema}.{name}")),
+            Some([(None, name)]) => Some(name.clone()),
+            _ => None,
+        };
+        Self {
+            relation: reason.map(|reason| reason.relation.clone()).or(suspect),
+            project: project
+                .map(str::to_owned)
+                .or_else(|| reason.and_then(|reason| reason.project.clone())),
+        }
+    }
 }
 
 impl SessionWorld {
@@ -46,6 +103,8 @@ impl SessionWorld {
             database,
             reads_encrypted: false,
             user_may_set: false,
+            about: RefCell::default(),
+            timed_out: Cell::default(),
             redact: settings.observe.redact_paths,
             language: settings.observe.language,
             cancel_orphans: settings.limits.cancel_orphans,
@@ -79,6 +138,51 @@ impl SessionWorld {
         &self.user
     }
 
+    /// The statement that runs is cancelled, since it has had its time.
+    pub(super) fn time_is_up(&self, limit: Duration) {
+        self.timed_out.set(Some(limit));
+    }
+
+    /// Another cycle has begun.
+    pub(super) fn time_is_its_own(&self) {
+        self.timed_out.set(None);
+    }
+
+    /// What the last error was about; for the line in the log that says what became of it.
+    pub(super) fn take_about(&self) -> About {
+        self.about.take()
+    }
+
+    /// Says in the log why a statement is steered, or is not. No text of SQL is in it.
+    fn tell(&self, decision: &Decision) {
+        let hint = decision.hint.map(|hint| match hint {
+            RouteHint::Sqe => "sqe",
+            RouteHint::Hqe => "hqe",
+            RouteHint::Off => "off",
+        });
+        let (user, database) = (&*self.user, self.database.name());
+        match decision.protected.as_deref() {
+            Some(reason) => tracing::debug!(
+                user,
+                database,
+                relation = %reason.relation,
+                via = ?reason.via,
+                project = reason.project.as_deref(),
+                source = ?reason.source,
+                hint,
+                reads_encrypted_already = self.reads_encrypted,
+                "a statement is protected"
+            ),
+            None => tracing::debug!(
+                user,
+                database,
+                reads_foreign = decision.effects.has(Effects::READS_FOREIGN),
+                hint,
+                "a statement is not protected"
+            ),
+        }
+    }
+
     /// HQE failed on a statement. Where it reads one relation that may be the cause, that is the one;
     /// among several it is not known which, and only the project that the error names is believed.
     fn learn(&self, project: Option<&str>, decision: Option<&Decision>) {
@@ -93,6 +197,11 @@ impl SessionWorld {
                 }
             }
         }
+    }
+
+    /// The database's name.
+    pub(super) fn database(&self) -> &str {
+        self.database.name()
     }
 
     /// Notes that this user's SET of the route has succeeded.
@@ -120,11 +229,15 @@ impl World for SessionWorld {
         lexing: Lexing,
     ) -> Arc<Decision> {
         let snapshot = self.database.snapshot();
-        if whole {
+        let decision = if whole {
             snapshot.decide_in(text, names, lexing)
         } else {
             snapshot.decide_prefix_in(text, names, lexing)
+        };
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            self.tell(&decision);
         }
+        decision
     }
 
     fn generation(&self) -> u64 {
@@ -152,7 +265,14 @@ impl World for SessionWorld {
     }
 
     fn advise(&self, error: ErrorFields<'_>, context: &ErrorContext<'_>) -> Option<Advised> {
+        if let Some(limit) = self.timed_out.get()
+            && error.sqlstate() == QUERY_CANCELED
+        {
+            return Some(timed_out(error, limit));
+        }
         let fault = advice::recognize(error)?;
+        self.about
+            .replace(About::new(fault.project.as_deref(), context.decision));
         let snapshot = self.database.snapshot();
         let mut learned = false;
         if fault.is_curable() && !context.client_owns_route && !context.route_was_set {

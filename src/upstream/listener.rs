@@ -19,8 +19,19 @@ pub struct Listener {
     requires_tls: bool,
     proxy_protocol: ProxyProtocol,
     proxy_networks: Vec<IpNet>,
+    allow: Vec<IpNet>,
+    deny: Vec<IpNet>,
     rules: Vec<Rule>,
     otherwise: Option<Arc<Upstream>>,
+}
+
+/// Why a client is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptOut {
+    /// None of the networks that are let in has its address.
+    NotAllowed,
+    /// One of those that are not has.
+    Denied,
 }
 
 struct Rule {
@@ -61,6 +72,8 @@ impl Listener {
             requires_tls: settings.tls.as_ref().is_some_and(|tls| tls.required),
             proxy_protocol: settings.proxy_protocol,
             proxy_networks: settings.proxy_networks.clone(),
+            allow: settings.allow.clone(),
+            deny: settings.deny.clone(),
             rules: rules.collect(),
             otherwise: settings.upstream.as_deref().and_then(named),
         }
@@ -79,6 +92,8 @@ impl Listener {
             requires_tls: self.requires_tls,
             proxy_protocol: self.proxy_protocol,
             proxy_networks: self.proxy_networks.clone(),
+            allow: self.allow.clone(),
+            deny: self.deny.clone(),
             rules: self
                 .rules
                 .iter()
@@ -111,6 +126,16 @@ impl Listener {
     pub fn believes(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.proxy_networks.iter().any(|net| net.contains(&peer))
+    }
+
+    /// Why clients from `address` are not let in; `None`: they are.
+    pub fn keeps_out(&self, address: IpAddr) -> Option<KeptOut> {
+        let address = address.to_canonical();
+        let among = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&address));
+        if among(&self.deny) {
+            return Some(KeptOut::Denied);
+        }
+        (!self.allow.is_empty() && !among(&self.allow)).then_some(KeptOut::NotAllowed)
     }
 
     /// The upstream that serves `user` on `database`, as a startup packet names them.

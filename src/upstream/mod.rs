@@ -11,5 +11,5 @@ mod map;
 mod proven;
 
 pub use instance::Upstream;
-pub use listener::Listener;
+pub use listener::{KeptOut, Listener};
 pub use map::{TlsFiles, Upstreams, socket_options};

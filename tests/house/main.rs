@@ -15,6 +15,7 @@
 
 mod page;
 mod source;
+mod supply;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::LazyLock;

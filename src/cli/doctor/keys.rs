@@ -42,14 +42,17 @@ pub(super) async fn examine(
                 ));
             }
             Ok(None) => findings.push(Finding::warning(
+                "project-unknown",
                 subject,
                 format!("nobody knows whether it is encrypted ({tables} foreign tables)"),
                 format!(
-                    "say so: --encrypted-project {project}, or [[protect.project]] with \
-                     encryption = \"none\"; or let the cloud say it, with [keys.cloud]"
+                    "say so: --encrypted-project {project} if it is with a KMS key, or \
+                     [[protect.project]] with encryption = \"default-key\" or \"none\"; or let the \
+                     cloud say it, with [keys.cloud]"
                 ),
             )),
             Err(error) => findings.push(Finding::warning(
+                "project-lookup-failed",
                 subject,
                 format!("its encryption cannot be looked up: {error}"),
                 "see the reason; deploy/ram/osprey-policy.json is the policy that Osprey's own \
@@ -59,7 +62,9 @@ pub(super) async fn examine(
     }
     let region = settings.keys.cloud.as_ref().map(|cloud| &*cloud.region);
     if own_key && region != Some("cn-shanghai") {
-        findings.push(Finding::warning(
+        // Nobody here can mend a region, and tables are read in others: no warning.
+        findings.push(Finding::info(
+            "region",
             "vendor",
             "MaxCompute's page on storage encryption says that for Hologres' foreign tables BYOK \
              supports KMS of the region China (Shanghai) only; Hologres' own pages do not say so",
@@ -83,25 +88,27 @@ fn judge(
         words::origin(record.origin)
     );
     match &record.encryption {
-        Encryption::None => Finding::ok(subject, found),
-        Encryption::DefaultKey if common_table => Finding::ok(subject, found),
+        Encryption::None => Finding::ok("project", subject, found),
+        Encryption::DefaultKey if common_table => Finding::ok("project", subject, found),
         Encryption::DefaultKey => Finding::broken(
+            "default-key-route",
             subject,
             format!("{found}, which engine SQE cannot read"),
             "set route.kind = \"common-table\" (--route common-table); it needs Hologres V3.2",
         ),
         Encryption::Kms(key) => match trouble(key, now) {
-            Some((true, mend)) => Finding::broken(subject, found, mend),
-            Some((false, mend)) => Finding::warning(subject, found, mend),
+            Some((true, mend)) => Finding::broken("key-unusable", subject, found, mend),
+            Some((false, mend)) => Finding::warning("key-expires", subject, found, mend),
             None if key.state == KeyState::Unknown && record.origin == Origin::Cloud => {
                 Finding::warning(
+                    "key-state-unknown",
                     subject,
                     format!("{found}; KMS does not say what state the key is in"),
                     "grant kms:DescribeKey on it (deploy/ram/osprey-policy.json), or look in the \
                      KMS console of the region",
                 )
             }
-            None => Finding::ok(subject, found),
+            None => Finding::ok("project", subject, found),
         },
     }
 }

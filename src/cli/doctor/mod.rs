@@ -39,7 +39,7 @@ pub(super) fn run(args: Args) -> ExitCode {
         // Its text says what to do, too.
         .map(|warning| Finding {
             level: Level::Warning,
-            ..Finding::ok("configuration", warning.to_string())
+            ..Finding::ok("configuration", "configuration", warning.to_string())
         })
         .collect();
     match asking::wait_for(examine(&loaded.settings, args.database)) {
@@ -54,7 +54,16 @@ pub(super) fn run(args: Args) -> ExitCode {
     } else {
         text(&findings)
     });
-    ExitCode::from(worst(&findings) as u8)
+    ExitCode::from(exit_status(&findings))
+}
+
+/// 0: nothing to mend; 1: something works and should be mended; 2: something does not work.
+fn exit_status(findings: &[Finding]) -> u8 {
+    match worst(findings) {
+        Level::Ok | Level::Info => 0,
+        Level::Warning => 1,
+        Level::Broken => 2,
+    }
 }
 
 /// Looks at everything; one thing that cannot be looked at keeps no other from it.
@@ -80,7 +89,7 @@ async fn examine(settings: &Settings, databases: Vec<String>) -> Vec<Finding> {
 fn json(findings: &[Finding]) -> String {
     let report = serde_json::json!({
         "status": match worst(findings) {
-            Level::Ok => "healthy",
+            Level::Ok | Level::Info => "healthy",
             Level::Warning => "warnings",
             Level::Broken => "broken",
         },
@@ -94,12 +103,16 @@ fn text(findings: &[Finding]) -> String {
     for finding in findings {
         let level = match finding.level {
             Level::Ok => "ok     ",
+            Level::Info => "info   ",
             Level::Warning => "WARNING",
             Level::Broken => "BROKEN ",
         };
         lines.push(format!("{level}  {}: {}", finding.subject, finding.found));
         if let Some(mend) = &finding.mend {
             lines.push(format!("         -> {mend}"));
+        }
+        if let Some(sql) = &finding.sql {
+            lines.push(format!("            {sql}"));
         }
     }
     let (warnings, broken) = (

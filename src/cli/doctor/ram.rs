@@ -32,7 +32,8 @@ pub(super) async fn examine(
         return;
     }
     let Some(cloud) = &settings.keys.cloud else {
-        findings.push(Finding::warning(
+        findings.push(Finding::info(
+            "role-not-checked",
             SUBJECT,
             format!("whether {ROLE} lets Hologres use the keys was not checked: no [keys.cloud]"),
             "add [keys.cloud] with a region, or compare the RAM console with deploy/ram/README.md",
@@ -47,6 +48,7 @@ pub(super) async fn check(cloud: &AlibabaCloud, findings: &mut Vec<Finding>) {
     match role(cloud).await {
         Ok(found) => findings.extend(found),
         Err(error) => findings.push(Finding::warning(
+            "role-lookup-failed",
             SUBJECT,
             format!("{ROLE} cannot be checked: {error}"),
             "grant Osprey's account ram:GetRole, ram:ListPoliciesForRole and ram:GetPolicy \
@@ -58,8 +60,13 @@ pub(super) async fn check(cloud: &AlibabaCloud, findings: &mut Vec<Finding>) {
 async fn role(cloud: &AlibabaCloud) -> Result<Vec<Finding>, CloudError> {
     let Some(role) = cloud.role(ROLE).await? else {
         return Ok(vec![match cloud.role(LINKED).await? {
-            Some(_) => Finding::ok(SUBJECT, format!("{LINKED} lets Hologres use the keys")),
+            Some(_) => Finding::ok(
+                "role",
+                SUBJECT,
+                format!("{LINKED} lets Hologres use the keys"),
+            ),
             None => Finding::broken(
+                "role-missing",
                 SUBJECT,
                 format!("there is neither {ROLE} nor {LINKED}: Hologres may not use the keys"),
                 format!(
@@ -71,9 +78,14 @@ async fn role(cloud: &AlibabaCloud) -> Result<Vec<Finding>, CloudError> {
     };
     let mut findings = Vec::new();
     if trusts_hologres(&role.assume_role_policy_document) {
-        findings.push(Finding::ok(SUBJECT, format!("{ROLE} trusts Hologres")));
+        findings.push(Finding::ok(
+            "role",
+            SUBJECT,
+            format!("{ROLE} trusts Hologres"),
+        ));
     } else {
         findings.push(Finding::broken(
+            "role-trust",
             SUBJECT,
             format!("{ROLE} does not trust Hologres"),
             format!(
@@ -88,9 +100,10 @@ async fn role(cloud: &AlibabaCloud) -> Result<Vec<Finding>, CloudError> {
     }
     let missing = missing(&documents);
     if missing.is_empty() {
-        findings.push(Finding::ok(SUBJECT, format!("{ROLE} may use KMS")));
+        findings.push(Finding::ok("role", SUBJECT, format!("{ROLE} may use KMS")));
     } else {
         findings.push(Finding::broken(
+            "role-policies",
             SUBJECT,
             format!("the policies of {ROLE} do not allow {}", missing.join(", ")),
             format!(

@@ -70,11 +70,35 @@ async fn what_a_session_cannot_mend_is_a_warning_with_its_statement() {
     let statement = format!(
         "ALTER DATABASE \"{DATABASE}\" SET hg_experimental_enable_access_odps_orc_via_holo = false;"
     );
-    assert_eq!(itself.mend.as_deref(), Some(&*statement));
-    assert!(text(&findings).contains(&format!("-> {statement}")));
-    about(&findings, "Shanghai");
-    about(&findings, "was not checked: no [keys.cloud]");
+    assert_eq!(itself.sql.as_deref(), Some(&*statement));
+    assert!(text(&findings).contains(&format!("\n            {statement}\n")));
+    let json: serde_json::Value = serde_json::from_str(&json(&findings)).unwrap();
+    let told = json["findings"].as_array().unwrap();
+    let told = told.iter().find(|f| f["code"] == "database-default");
+    assert_eq!(told.unwrap()["sql"], statement);
+    // Nobody can mend these here.
+    let region = about(&findings, "Shanghai");
+    let role = about(&findings, "was not checked: no [keys.cloud]");
+    assert_eq!([region.level, role.level], [Level::Info; 2]);
     about(&findings, "a KMS key (BYOK), key-1");
+}
+
+/// What is encrypted, and no cloud to ask: all that is left are remarks.
+#[test]
+fn remarks_are_no_reason_to_fail() {
+    let findings = [
+        Finding::ok("project", "project p", "encrypted"),
+        Finding::info("region", "vendor", "Shanghai", "ask"),
+    ];
+    assert_eq!(exit_status(&findings), 0);
+    assert!(text(&findings).ends_with("All is well.\n"));
+    let json: serde_json::Value = serde_json::from_str(&json(&findings)).unwrap();
+    assert_eq!(json["status"], "healthy");
+    assert_eq!(json["findings"][1]["level"], "info");
+    let warning = Finding::warning("c", "s", "f", "m");
+    let broken = Finding::broken("c", "s", "f", "m");
+    assert_eq!(exit_status(&[warning.clone()]), 1);
+    assert_eq!(exit_status(&[warning, broken]), 2);
 }
 
 #[tokio::test]
@@ -114,10 +138,12 @@ async fn the_default_key_and_a_project_that_nobody_knows() {
     assert_eq!(about(&findings, "SQE cannot read").level, Level::Broken);
     let unknown = about(&findings, "nobody knows");
     assert_eq!(unknown.level, Level::Warning);
+    let offered = unknown.mend.as_deref().unwrap();
+    assert!(offered.contains("\"default-key\""), "{offered}");
     settings.upstream_mut().route.kind = RouteKind::Auto;
     let findings = examine_demo(&settings).await;
     assert_eq!(worst(&findings), Level::Warning, "{findings:#?}");
-    let statement = about(&findings, "Auto Analyze").mend.as_deref().unwrap();
+    let statement = about(&findings, "Auto Analyze").sql.as_deref().unwrap();
     assert!(
         statement.ends_with("= 'odps:common_table,dlf:hqe';"),
         "{statement}"

@@ -33,7 +33,12 @@ pub(super) async fn examine(
         Ok(endpoint) => Arc::new(endpoint),
         Err(error) => {
             let mend = "check the files under [upstream.tls]";
-            findings.push(Finding::broken("upstream", error.to_string(), mend));
+            findings.push(Finding::broken(
+                "tls-files",
+                "upstream",
+                error.to_string(),
+                mend,
+            ));
             return Vec::new();
         }
     };
@@ -41,6 +46,7 @@ pub(super) async fn examine(
     let Some(service) = Service::new(catalog, endpoint) else {
         reach(settings.upstream(), findings).await;
         findings.push(Finding::warning(
+            "catalog-account",
             "upstream",
             "there is no catalog account, so that neither databases nor foreign tables can be \
              looked at; Osprey knows what sessions read in their own name (catalog.borrow), what \
@@ -55,7 +61,12 @@ pub(super) async fn examine(
             Err(error) => {
                 let found = format!("cannot list the databases: {error}");
                 let mend = format!("{}; or name them with --database", error.failure.remedy());
-                findings.push(Finding::broken("upstream", found, mend));
+                findings.push(Finding::broken(
+                    "databases-unreadable",
+                    "upstream",
+                    found,
+                    mend,
+                ));
                 return Vec::new();
             }
         }
@@ -74,7 +85,8 @@ pub(super) async fn examine(
             Err(error) => {
                 let found = format!("cannot be read: {error}");
                 let mend = error.failure.remedy();
-                findings.push(Finding::broken(format!("database {name}"), found, mend));
+                let subject = format!("database {name}");
+                findings.push(Finding::broken("database-unreadable", subject, found, mend));
             }
         }
     }
@@ -100,6 +112,7 @@ async fn reach(upstream: &Upstream, findings: &mut Vec<Finding>) {
         };
         match connected {
             Ok(()) => findings.push(Finding::ok(
+                "upstream-reachable",
                 "upstream",
                 format!("{address} accepts connections"),
             )),
@@ -110,9 +123,9 @@ async fn reach(upstream: &Upstream, findings: &mut Vec<Finding>) {
     for found in unreachable {
         let mend = "check upstream.address and upstream.tls, and that the instance runs";
         findings.push(if all {
-            Finding::broken("upstream", found, mend)
+            Finding::broken("upstream-unreachable", "upstream", found, mend)
         } else {
-            Finding::warning("upstream", found, mend)
+            Finding::warning("upstream-unreachable", "upstream", found, mend)
         });
     }
 }
@@ -122,33 +135,35 @@ fn gates(settings: &Settings, version: Option<HologresVersion>, findings: &mut V
     let subject = "upstream";
     let upgrade = "upgrade the instance: Hologres console, Instances, Upgrade";
     let Some(version) = version else {
-        findings.push(Finding::warning(
+        let unknown = Finding::warning(
+            "version-unknown",
             subject,
             "its version cannot be read",
-            "run SELECT hg_version(); as the catalog account, and grant what it lacks",
-        ));
+            "run this as the catalog account, and grant what it lacks",
+        );
+        findings.push(unknown.with_sql("SELECT hg_version();"));
         return;
     };
     let common_table =
         crate::catalog::route::is_common_table(settings.upstream().route.kind, Some(version));
     findings.push(if version < HologresVersion::READS_ENCRYPTED {
         let found = format!("it is Hologres {version}, which reads no encrypted data (V1.1 does)");
-        Finding::broken(subject, found, upgrade)
+        Finding::broken("version-too-old", subject, found, upgrade)
     } else if common_table && version < HologresVersion::COMMON_TABLE {
         let found = format!(
             "it is Hologres {version}, and route \"common-table\" reads encrypted data from V3.2 on"
         );
         let mend = format!("set route.kind = \"auto\" (--route auto), or {upgrade}");
-        Finding::broken(subject, found, mend)
+        Finding::broken("version-too-old", subject, found, mend)
     } else if version < HologresVersion::NEEDS_NO_BACKEND_CONFIGURATION {
         let found = format!(
             "it is Hologres {version}; before V1.3.31 the back end must be configured for \
              encrypted data"
         );
         let mend = format!("ask Alibaba Cloud's support for that, or {upgrade}");
-        Finding::warning(subject, found, mend)
+        Finding::warning("version-back-end", subject, found, mend)
     } else {
-        Finding::ok(subject, format!("it is Hologres {version}"))
+        Finding::ok("version", subject, format!("it is Hologres {version}"))
     });
 }
 
@@ -167,16 +182,15 @@ fn database(name: String, contents: &Contents, findings: &mut Vec<Finding>) -> D
     );
     findings.push(
         if route.orc_via_holo.is_none() && !route.reads_encrypted_already() {
-            let mend = format!(
-                "run SHOW {}; in it, and see what it answers",
-                ROUTE_SETTINGS[0]
-            );
-            Finding::warning(&subject, found, mend)
+            let mend = "run this in it, and see what it answers";
+            Finding::warning("route-setting-missing", &subject, found, mend)
+                .with_sql(format!("SHOW {};", ROUTE_SETTINGS[0]))
         } else if route.reads_encrypted_already() {
             let found = format!("{found}: encrypted data can be read, and Osprey sets nothing");
-            Finding::ok(&subject, found)
+            Finding::ok("route-setting", &subject, found)
         } else {
             Finding::ok(
+                "route-setting",
                 &subject,
                 format!("{found}: Osprey makes the setting for sessions that need it"),
             )
@@ -196,6 +210,7 @@ fn database(name: String, contents: &Contents, findings: &mut Vec<Finding>) -> D
         .map(|(project, count)| format!("{project} {count}"))
         .collect();
     findings.push(Finding::ok(
+        "foreign-tables",
         &subject,
         format!(
             "{tables} foreign tables of MaxCompute, by project: {}",
@@ -224,12 +239,16 @@ impl Database {
         }
         let (name, value) = crate::catalog::route::route_setting(common_table);
         let database = self.name.replace('"', "\"\"");
-        findings.push(Finding::warning(
+        let lacking = Finding::warning(
+            "database-default",
             format!("database {}", self.name),
             "it has foreign tables of encrypted projects, and what Hologres runs by itself (Auto \
              Analyze, the refresh of dynamic tables) passes no proxy: there it fails, unless the \
              database has the setting",
-            format!("ALTER DATABASE \"{database}\" SET {name} = {value};"),
-        ));
+            "give the database the setting, as its owner or a superuser",
+        );
+        findings.push(lacking.with_sql(format!(
+            "ALTER DATABASE \"{database}\" SET {name} = {value};"
+        )));
     }
 }

@@ -615,6 +615,11 @@ fn who_may_send_a_proxy_header_must_be_said() {
             "proxy_protocol = 'accept'\nproxy_networks = ['10.0.0.0/40']",
             ":5: listen.proxy_networks: \"10",
         ),
+        ("allow = []", ":4: listen.allow: is empty, so that nobody"),
+        (
+            "allow = ['10.1.0.0/16']\ndeny = ['10.0.0.0/8']",
+            ":5: listen.deny: has all of 10.1.0.0/16, which listen.allow lets in",
+        ),
     ] {
         mistake(
             &format!("[upstream]\naddress = 'a'\n[listen]\n{text}\n"),
@@ -638,6 +643,18 @@ fn the_kernel_takes_not_every_time() {
         (
             "greeting_timeout = '0s'",
             ":4: limits.greeting_timeout: must be longer than 0",
+        ),
+        (
+            "statement_timeout = '0s'",
+            ":4: limits.statement_timeout: must be longer than 0, or \"off\"",
+        ),
+        (
+            "max_sessions_per_user = 0",
+            ":4: limits.max_sessions_per_user: must be above 0",
+        ),
+        (
+            "new_sessions_per_second = 'few'",
+            ":4: limits.new_sessions_per_second: expects a whole number",
         ),
     ] {
         mistake(

@@ -202,7 +202,7 @@ fn listener(names: Vec<String>) -> impl Strategy<Value = Listener> {
         networks,
         mode,
         proptest::option::of(upstream),
-        any::<[bool; 2]>(),
+        any::<[bool; 3]>(),
     )
         .prop_map(
             move |(
@@ -210,7 +210,7 @@ fn listener(names: Vec<String>) -> impl Strategy<Value = Listener> {
                 networks,
                 proxy_protocol,
                 upstream,
-                [tls, required],
+                [tls, required, allow],
             )| {
                 let rules: Vec<_> = users
                     .into_iter()
@@ -226,6 +226,14 @@ fn listener(names: Vec<String>) -> impl Strategy<Value = Listener> {
                 let needed = names.len() == 1 || rules.is_empty();
                 Listener {
                     addresses: Vec::new(),
+                    allow: allow
+                        .then(|| "10.0.0.0/8".parse().unwrap())
+                        .into_iter()
+                        .collect(),
+                    deny: allow
+                        .then(|| "10.9.0.0/16".parse().unwrap())
+                        .into_iter()
+                        .collect(),
                     tls: tls.then(|| ListenTls {
                         certificate: in_directory("one.crt"),
                         key: in_directory("one.key"),
@@ -245,9 +253,10 @@ prop_compose! {
     fn limits()(
         workers in 1usize..64,
         quotas in any::<[(u16, Option<u16>); 3]>(),
+        more in any::<[Option<u16>; 5]>(),
         counts in [1usize..1000, 1..1000],
         times in [seconds(), seconds(), seconds(), seconds()],
-        tcp in [proptest::option::of(1u64..32_000), proptest::option::of(1u64..32_000)],
+        off in proptest::array::uniform5(proptest::option::of(1u64..32_000)),
         inspect_bytes in 1usize..1 << 30,
         cancel_orphans in any::<bool>(),
     ) -> Limits {
@@ -256,10 +265,19 @@ prop_compose! {
             per_address: per_address.map(|count| 1 + usize::from(count)),
         });
         let [greeting_timeout, login_timeout, pre_drain_delay, drain_timeout] = times;
-        let [tcp_keepalive, tcp_user_timeout] = tcp.map(|time| time.map(Duration::from_secs));
+        let [tcp_keepalive, tcp_user_timeout, idle, idle_in_transaction, statement_timeout] =
+            off.map(|time| time.map(Duration::from_secs));
+        let [max_sessions_per_user, max_sessions_per_database, total, per_address, per_user] =
+            more.map(|count| count.map(|count| 1 + usize::from(count)));
         Limits {
             workers,
             max_sessions,
+            max_sessions_per_user,
+            max_sessions_per_database,
+            new_sessions_per_second: Rate { total, per_address, per_user },
+            idle_session_timeout: idle,
+            idle_in_transaction_session_timeout: idle_in_transaction,
+            statement_timeout,
             max_greetings,
             max_logins,
             max_cancels: counts[0],

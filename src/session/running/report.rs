@@ -9,6 +9,7 @@ use crate::net::{Network, Transport};
 use crate::observe::metrics::{Counter, Direction, Injection, Protocol, Shard};
 use crate::observe::secrets;
 use crate::session::context::Context;
+use crate::session::world::STATEMENT_TIMEOUT;
 
 impl<T: Transport> Running<T> {
     /// Does, counts and logs what one event of the core's asks for.
@@ -51,13 +52,27 @@ impl<T: Transport> Running<T> {
                     "the client sets the engine itself and is left alone"
                 );
             }
+            Event::ErrorRewritten { code, .. } if code == STATEMENT_TIMEOUT => {
+                shard.statement_timeouts.inc();
+                tracing::info!(
+                    session,
+                    user = self.world.user(),
+                    database = self.world.database(),
+                    "a statement was cancelled for limits.statement_timeout"
+                );
+            }
             Event::ErrorRewritten { code, not_retried } => {
                 shard.errors_rewritten.inc(code);
                 if let Some(why) = not_retried {
                     shard.retries_refused.inc(why.label());
                 }
+                let about = self.world.take_about();
                 tracing::info!(
                     session,
+                    user = self.world.user(),
+                    database = self.world.database(),
+                    relation = about.relation,
+                    project = about.project,
                     code,
                     not_retried = not_retried.map(NotRetried::label),
                     "an error about encrypted data was rewritten"
@@ -65,7 +80,16 @@ impl<T: Transport> Running<T> {
             }
             Event::Retried { code } => {
                 shard.retries.inc();
-                tracing::info!(session, code, "HQE failed; the statement is run again");
+                let about = self.world.take_about();
+                tracing::info!(
+                    session,
+                    user = self.world.user(),
+                    database = self.world.database(),
+                    relation = about.relation,
+                    project = about.project,
+                    code,
+                    "HQE failed; the statement is run again"
+                );
             }
             Event::WouldSteer(reason) => {
                 shard.would_steer.inc();
@@ -117,6 +141,8 @@ impl<T: Transport> Running<T> {
     pub(super) fn count(&mut self, shard: &Shard) {
         let to_server = std::mem::take(&mut self.front.bytes);
         let to_client = std::mem::take(&mut self.back.bytes);
+        self.figures.to_server += to_server;
+        self.figures.to_client += to_client;
         if to_server > 0 {
             shard.bytes.of(Direction::ToServer).add(to_server);
         }
@@ -127,6 +153,8 @@ impl<T: Transport> Running<T> {
         if tally == Tally::default() {
             return;
         }
+        self.figures.statements += tally.queries + tally.executes;
+        self.figures.protected += tally.protected;
         let move_to = |counter: &Counter, count: u64| {
             if count > 0 {
                 counter.add(count);
@@ -136,8 +164,21 @@ impl<T: Transport> Running<T> {
         move_to(shard.statements.of(Protocol::Extended), tally.executes);
         move_to(&shard.cycles, tally.cycles);
         if tally.cycles > 0 {
+            if let Some(rest) = &mut self.rest {
+                rest.restart();
+            }
+            self.world.time_is_its_own();
             let spent = std::mem::take(&mut self.spent);
             shard.own_time.observe_many(spent, tally.cycles);
+        }
+        if tally.protected > 0 {
+            tracing::debug!(
+                session = self.entered.id(),
+                protected = tally.protected,
+                sets_sent = tally.set_query + tally.set_cycle + tally.set_inline,
+                without_place = tally.not_steered,
+                "protected statements were steered"
+            );
         }
         move_to(&shard.protected_statements, tally.protected);
         move_to(&shard.unsteered_statements, tally.not_steered);
