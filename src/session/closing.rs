@@ -8,6 +8,7 @@ use crate::net::{Stream, Transport};
 use crate::wire::compose;
 
 use super::pump::Close;
+use super::refusal::KILLED;
 
 /// How long a connection that was told goodbye may take to hear it.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
@@ -37,12 +38,16 @@ pub(super) async fn linger<T: Transport>(mut stream: Stream<T>) {
 
 /// The FATAL of a session that ends because Osprey does.
 pub(super) fn shutdown_notice() -> bytes::Bytes {
+    notice("terminating connection: Osprey is shutting down")
+}
+
+/// The FATAL of a session that an operator ends.
+pub(super) fn killed_notice() -> bytes::Bytes {
+    notice(KILLED)
+}
+
+fn notice(text: &str) -> bytes::Bytes {
     let mut frame = Vec::new();
-    compose::fatal(
-        &mut frame,
-        "57P01",
-        "terminating connection: Osprey is shutting down",
-        None,
-    );
+    compose::fatal(&mut frame, "57P01", text, None);
     frame.into()
 }

@@ -27,6 +27,7 @@ const FLOORS: &[&[&str]] = &[
     &["main"],
     &["cli"],
     &["server"],
+    &["console"],
     &["session"],
     &["core", "upstream"],
     &["advice"],
