@@ -77,6 +77,12 @@ pub(super) fn bound(portal: &Portal<Parsed>, kinds: &[Type]) -> Result<Vec<Value
         );
         return Err(Error::new("08P01", message));
     }
+    if let Format::Individual(codes) = &portal.parameter_format
+        && codes.len() != kinds.len()
+    {
+        let message = "bind message has another number of parameter formats than of parameters";
+        return Err(Error::new("08P01", message));
+    }
     let value = |(at, kind): (usize, &Type)| {
         let declared = portal.statement.parameter_types.get(at).cloned().flatten();
         let declared = declared.unwrap_or_else(|| wire(*kind));
@@ -103,6 +109,9 @@ fn printed(
     at: usize,
     declared: &WireType,
 ) -> PgWireResult<Option<String>> {
+    if portal.parameter_format.is_text(at) {
+        return portal.parameter::<String>(at, &WireType::TEXT);
+    }
     Ok(match *declared {
         WireType::BOOL => portal
             .parameter::<bool>(at, declared)?

@@ -206,12 +206,22 @@ impl Parser<'_> {
 
     /// A value of this type, or a parameter that is to be one.
     fn operand(&mut self, kind: Type, wanted: &str) -> Result<Operand, Error> {
+        // Drivers put what they fill in between parentheses.
+        if self.symbol("(") {
+            let operand = self.operand(kind, wanted)?;
+            if !self.symbol(")") {
+                return Err(self.unexpected("a closing parenthesis"));
+            }
+            self.cast()?;
+            return Ok(operand);
+        }
         let place = self.place();
         let minus = self.symbol("-");
         let text = match self.peek() {
             Some(Token::Parameter(at)) if !minus => {
                 let at = *at;
                 self.at += 1;
+                self.cast()?;
                 return Ok(self.parameter(at, kind));
             }
             Some(Token::Text(text)) if !minus => text.clone(),

@@ -22,7 +22,7 @@ use super::error::Error;
 use crate::session::Duplex;
 
 /// How long one statement may take, its answer read by the client.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+const STATEMENT_TIMEOUT: Duration = Duration::from_mins(1);
 /// The longest message of a client that has not logged in: PostgreSQL's own limit.
 const LONGEST_OF_LOGIN: usize = 65_535;
 /// The longest of one that has.

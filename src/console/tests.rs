@@ -1,5 +1,6 @@
 //! Every table over a server that nobody has used yet, and the reference that documents them.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::help::COMMANDS;
@@ -84,21 +85,16 @@ fn limits_and_settings_are_those_in_force() {
 fn reference() -> String {
     let mut page = String::from("## Commands\n\n| command | what it does |\n|---|---|\n");
     for (command, about) in COMMANDS {
-        page += &format!("| `{}` | {about} |\n", command.replace('|', "\\|"));
+        let _ = writeln!(page, "| `{}` | {about} |", command.replace('|', "\\|"));
     }
     page += "\n## Tables\n";
     for table in TABLES {
-        page += &format!(
-            "\n### `{}`\n\n{}.\n\n| column | type | what it says |\n|---|---|---|\n",
-            table.name, table.about
-        );
+        let (name, about) = (table.name, table.about);
+        let _ = writeln!(page, "\n### `{name}`\n\n{about}.\n");
+        page += "| column | type | what it says |\n|---|---|---|\n";
         for column in table.columns {
-            page += &format!(
-                "| `{}` | `{}` | {} |\n",
-                column.name,
-                column.kind.name(),
-                column.means
-            );
+            let kind = column.kind.name();
+            let _ = writeln!(page, "| `{}` | `{kind}` | {} |", column.name, column.means);
         }
     }
     page

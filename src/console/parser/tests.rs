@@ -166,6 +166,7 @@ fn what_drivers_say_is_taken() {
         "SELECT current_schema(), current_database() AS db, session_user",
         "SELECT 1",
         "SELECT 'x'::text AS a, NULL, true",
+        "SELECT * FROM limits WHERE setting = ('x') AND limit_value > ('1'::int8)",
         "SELECT n.nspname as \"Schema\", c.relname FROM pg_catalog.pg_class c",
         "SELECT t.typname FROM pg_type t WHERE t.oid = 1",
         "SELECT * FROM information_schema.tables",

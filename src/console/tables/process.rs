@@ -155,7 +155,7 @@ fn config(world: &World) -> Vec<Row> {
     let mut rows = Vec::new();
     for line in text.lines() {
         if line.starts_with('[') {
-            section = line.trim_matches(['[', ']']).to_owned();
+            line.trim_matches(['[', ']']).clone_into(&mut section);
         } else if let Some((key, value)) = line.split_once(" = ")
             && !line.starts_with('#')
         {
