@@ -74,6 +74,8 @@ pub(super) struct Running<T> {
     cut_at: Option<Instant>,
     /// Spent on the present cycle.
     spent: Duration,
+    /// Where sessions are only observed: it was said that this one would have been steered.
+    would_steer: bool,
 }
 
 /// The server is busy for a client that is gone.
@@ -151,6 +153,7 @@ impl<T: Transport> Running<T> {
             grant: None,
             cut_at: None,
             spent: Duration::ZERO,
+            would_steer: false,
         }
     }
 
