@@ -222,6 +222,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn where_sessions_are_only_observed_nothing_is_sent() {
+        let simulator = Simulator::start(Options::default()).await.unwrap();
+        let mut settings = settings(&simulator);
+        settings.upstream_mut().route.mode = crate::config::Mode::Observe;
+        let said = explain(&settings, DATABASE, None, "SELECT * FROM sales_encrypted");
+        let said = said.await.unwrap();
+        assert_eq!(said.json()["protected"], true);
+        assert_eq!(said.sent(), None);
+        let text = said.text();
+        assert!(
+            text.contains("sends:     nothing: route.mode is \"observe\""),
+            "{text}"
+        );
+    }
+
+    #[tokio::test]
     async fn an_upstream_that_is_away_is_told() {
         let simulator = Simulator::start(Options::default()).await.unwrap();
         let settings = settings(&simulator);

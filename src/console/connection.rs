@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use futures::sink::Sink;
-use futures::stream;
+use futures::stream::{self, StreamExt as _};
 use pgwire::api::portal::{Format, Portal};
 use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
 use pgwire::api::results::{FieldInfo, QueryResponse, Response, Tag};
@@ -25,9 +25,12 @@ use super::parser::parse;
 use super::query::{select, value};
 use super::scram::Exchange;
 use super::statement::{Command, Parsed, Statement};
-use super::value::{Row, Value};
+use super::value::Value;
 use crate::observe::metrics::ConsoleCommand;
 use crate::session::Place;
+
+/// Rows that are sent before others have their turn.
+const ROWS_A_TURN: usize = 200;
 
 /// One connection.
 pub(super) struct Connection {
@@ -101,50 +104,59 @@ impl Connection {
                 };
                 return Ok(Response::TransactionEnd(Tag::new(tag)));
             }
-            Statement::Command(command) => self.act(command.clone(), values).await,
-            _ => self.look(statement.clone(), values).await,
+            Statement::Command(command) => self.act(command.clone(), values).await.map(|()| None),
+            _ => self.look(statement.clone(), values, format).await.map(Some),
         };
-        let (rows, kind) = match outcome {
-            Ok(None) => (None, ConsoleCommand::Write),
-            Ok(Some(rows)) => (Some(rows), ConsoleCommand::Read),
+        let (response, kind) = match outcome {
+            Ok(Some(rows)) => (Response::Query(rows), ConsoleCommand::Read),
+            Ok(None) => (
+                Response::Execution(Tag::new(parsed.tag())),
+                ConsoleCommand::Write,
+            ),
             Err(error) => {
                 counts.of(ConsoleCommand::Failed).inc();
                 return Err(error);
             }
         };
         counts.of(kind).inc();
-        match (rows, statement) {
-            (Some(rows), _) => {
-                let fields = Arc::new(fields(&statement.columns(), format));
-                let rows: Vec<_> = encoded(&rows, &fields).map_err(internal)?;
-                let rows = stream::iter(rows.into_iter().map(Ok));
-                Ok(Response::Query(QueryResponse::new(fields, rows)))
-            }
-            (None, Statement::Command(command)) => Ok(Response::Execution(Tag::new(command.tag()))),
-            (None, _) => Ok(Response::EmptyQuery),
-        }
+        Ok(response)
     }
 
-    /// The rows of what is asked, found where no session is served.
+    /// The rows of what is asked, found and encoded where no session is served; `format` is that of
+    /// their columns.
     async fn look(
         &self,
         statement: Statement,
         values: Vec<Value>,
-    ) -> Result<Option<Vec<Row>>, Error> {
+        format: Option<&Format>,
+    ) -> Result<QueryResponse, Error> {
         let world = Arc::clone(&self.office.world);
-        let looking = self.office.runtime.spawn(async move {
-            match &statement {
-                Statement::Select(query) => select(query, (query.table.rows)(&world), &values),
-                Statement::Explain(explain) => command::explain(explain, &values, &world),
-                Statement::Rows { rows, .. } => Ok(rows.clone()),
-                _ => Ok(Vec::new()),
+        let fields = Arc::new(fields(&statement.columns(), format));
+        let looking = {
+            let fields = Arc::clone(&fields);
+            self.office.runtime.spawn(async move {
+                let rows = match &statement {
+                    Statement::Select(query) => select(query, (query.table.rows)(&world), &values)?,
+                    Statement::Explain(explain) => command::explain(explain, &values, &world)?,
+                    Statement::Rows { rows, .. } => rows.clone(),
+                    _ => Vec::new(),
+                };
+                encoded(&rows, &fields).map_err(internal)
+            })
+        };
+        let rows = looking.await.map_err(internal)??;
+        // What they are sent on may be a thread that serves sessions, which have their turns meanwhile.
+        let rows = stream::iter(rows.into_iter().enumerate()).then(|(at, row)| async move {
+            if at % ROWS_A_TURN == ROWS_A_TURN - 1 {
+                tokio::task::yield_now().await;
             }
+            Ok(row)
         });
-        looking.await.map_err(internal)?.map(Some)
+        Ok(QueryResponse::new(fields, rows))
     }
 
     /// Does what a command says, and writes down who said it.
-    async fn act(&self, command: Command, values: Vec<Value>) -> Result<Option<Vec<Row>>, Error> {
+    async fn act(&self, command: Command, values: Vec<Value>) -> Result<(), Error> {
         let operand = command.operand().map(|operand| value(operand, &values));
         let about = operand.and_then(|operand| operand.printed());
         let text = [Some(command.tag().to_owned()), about];
@@ -167,7 +179,7 @@ impl Connection {
             }
             outcome
         });
-        acting.await.map_err(internal)?.map(|()| None)
+        acting.await.map_err(internal)?
     }
 }
 

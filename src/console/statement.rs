@@ -134,6 +134,16 @@ pub(super) struct Parsed {
     pub(super) text: String,
 }
 
+impl Parsed {
+    /// The command tag of one that has no rows.
+    pub(super) fn tag(&self) -> &'static str {
+        match &self.statement {
+            Statement::Command(command) => command.tag(),
+            _ => "",
+        }
+    }
+}
+
 impl Statement {
     /// The columns of its answer; none: it has no rows.
     pub(super) fn columns(&self) -> Vec<Column> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::catalog::route::{is_common_table, route_setting};
-use crate::config::{self, Scope};
+use crate::config::{self, Mode, Scope};
 use crate::keys::{LookupError, words};
 use crate::protection::knowledge::DatabaseKnowledge;
 use crate::protection::{Decision, Effects, NameContext, Reason, RouteHint, Source};
@@ -19,6 +19,7 @@ pub struct Explanation {
     read: bool,
     /// Projects that nobody could be asked about, and why.
     pub not_known: Vec<(String, LookupError)>,
+    mode: Mode,
     scope: Scope,
     /// The setting that would be made: name and value.
     setting: (&'static str, &'static str),
@@ -58,6 +59,7 @@ impl Explanation {
             reasons,
             read: database.reading_age().is_some(),
             not_known: Vec::new(),
+            mode: route.mode,
             scope: route.scope,
             setting: route_setting(common_table),
             already: database.route(user).reads_encrypted_already(),
@@ -72,7 +74,8 @@ impl Explanation {
             None => self.decision.protected.is_some(),
         };
         let (name, value) = self.setting;
-        (wanted && !self.already).then(|| format!("SET {name} = {value}"))
+        (wanted && !self.already && self.mode == Mode::Steer)
+            .then(|| format!("SET {name} = {value}"))
     }
 
     /// All of it as JSON.
@@ -141,6 +144,9 @@ impl Explanation {
                     Scope::Statement => "for this statement alone",
                 };
                 format!("{sent}\n           {lasts}")
+            }
+            None if self.mode == Mode::Observe && self.decision.protected.is_some() => {
+                "nothing: route.mode is \"observe\", so it is only counted and logged".into()
             }
             None if self.already => {
                 format!("nothing: sessions of {} start with it", self.database)

@@ -91,14 +91,14 @@ class Console:
 
 
 @contextlib.contextmanager
-def started(cluster, more="", **options):
+def started(cluster, more="", tls=""):
     conftest.need_osprey()
     # A short path: a socket's has 107 bytes at most.
     directory = tempfile.mkdtemp(prefix="osprey-")
     config = harness.pathlib.Path(directory) / "osprey.toml"
-    config.write_text(configuration(directory, cluster, more))
+    config.write_text(tls + configuration(directory, cluster, more))
     try:
-        with harness.Osprey.in_front_of(cluster, config=config, **options) as osprey:
+        with harness.Osprey.in_front_of(cluster, config=config) as osprey:
             yield Console(osprey, directory)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -478,6 +478,16 @@ def test_who_may_not_is_refused(console):
         console.connect(dbname="postgres")
     assert console.osprey.metric("osprey_console_logins_total", outcome="refused") >= 4
     assert harness.PASSWORD not in console.osprey.log()
+
+
+def test_over_tls(tls_cluster):
+    files = f'certificate = "{tls_cluster.directory}/server.crt"\nkey = "{tls_cluster.directory}/server.key"'
+    with started(tls_cluster, tls=f"[listen.tls]\n{files}\nrequired = true\n") as console:
+        with console.tcp(sslmode="require") as connection:
+            assert connection.execute("SELECT count(*) FROM stats").fetchone()[0] > 30
+            assert len(connection.execute("SHOW STATS").fetchall()) > 30
+        with pytest.raises(psycopg.OperationalError, match="TLS connections only"):
+            console.tcp(sslmode="disable")
 
 
 def test_a_console_without_users_leaves_the_database_to_the_upstream(osprey):

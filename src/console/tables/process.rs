@@ -80,6 +80,8 @@ const OF_STATEMENTS: &[&str] = &[
     "osprey_retries_total",
     "osprey_retries_refused_total",
     "osprey_errors_rewritten_total",
+    "osprey_would_steer_statements_total",
+    "osprey_would_rewrite_errors_total",
 ];
 
 fn statements(world: &World) -> Vec<Row> {

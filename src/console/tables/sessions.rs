@@ -8,7 +8,7 @@ use super::super::value::Type::{Float, Int, Text};
 use super::super::value::{Row, Value};
 use super::super::world::World;
 use crate::catalog::route::is_common_table;
-use crate::config::{RouteKind, Scope, TlsMode};
+use crate::config::{Mode, RouteKind, Scope, TlsMode};
 use crate::core::Steering;
 use crate::session::{Phase, SeenSession};
 use crate::upstream::Upstream;
@@ -108,6 +108,7 @@ pub(super) static UPSTREAMS: Table = Table {
         column("tls", Text, "TLS towards it: `upstream.tls.mode`"),
         column("sessions", Int, "sessions on it, logins included"),
         column("max_sessions", Int, "its own limit; NULL: it has none"),
+        column("mode", Text, "`route.mode`"),
         column("route", Text, "`route.kind`"),
         column("scope", Text, "`route.scope`"),
         column(
@@ -237,6 +238,10 @@ fn upstreams(world: &World) -> Vec<Row> {
             TlsMode::VerifyCa => "verify-ca",
             TlsMode::VerifyFull => "verify-full",
         };
+        let mode = match settings.route.mode {
+            Mode::Steer => "steer",
+            Mode::Observe => "observe",
+        };
         let route = match settings.route.kind {
             RouteKind::Sqe => "sqe",
             RouteKind::CommonTable => "common-table",
@@ -258,6 +263,7 @@ fn upstreams(world: &World) -> Vec<Row> {
             Value::Text(tls.to_owned()),
             Value::count(on_it.count()),
             settings.max_sessions.map_or(Value::Null, Value::count),
+            Value::Text(mode.to_owned()),
             Value::Text(route.to_owned()),
             Value::Text(scope.to_owned()),
             Value::Text(reader.to_owned()),
