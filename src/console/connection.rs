@@ -25,7 +25,7 @@ use super::parser::parse;
 use super::query::{select, value};
 use super::scram::Exchange;
 use super::statement::{Command, Parsed, Statement};
-use super::value::Value;
+use super::value::{Type, Value};
 use crate::observe::metrics::ConsoleCommand;
 use crate::session::Place;
 
@@ -313,7 +313,8 @@ impl QueryParser for Preparer {
     }
 
     fn get_parameter_types(&self, parsed: &Parsed) -> PgWireResult<Vec<WireType>> {
-        Ok(parsed.parameters.iter().map(|kind| wire(*kind)).collect())
+        let kinds = parsed.parameters.iter();
+        Ok(kinds.map(|kind| wire(kind.unwrap_or(Type::Text))).collect())
     }
 
     fn get_result_schema(

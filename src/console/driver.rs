@@ -94,15 +94,21 @@ pub(super) fn reported(user: &str) -> impl Iterator<Item = (String, String)> {
     all.into_iter()
 }
 
-/// True if a query is one of PostgreSQL's catalogs, or of the standard's.
+/// True if a query is one of PostgreSQL's catalogs, or of the standard's, or of a function's rows.
 pub(super) fn is_about_catalogs(words: &[Placed]) -> bool {
     let from = words.iter().any(|(token, _)| token.is_word("from"));
+    let calls = words.windows(3).any(|three| {
+        let [(from, _), (name, _), (open, _)] = three else {
+            return false;
+        };
+        from.is_word("from") && matches!(name, Token::Name { .. }) && open.is_symbol("(")
+    });
     let is_catalog = |name: &str| name.starts_with("pg_") || name == "information_schema";
     let names = words.iter().filter_map(|(token, _)| match token {
         Token::Name { text, .. } => Some(text.as_str()),
         _ => None,
     });
-    from && names.into_iter().any(is_catalog)
+    from && (calls || names.into_iter().any(is_catalog))
 }
 
 /// The answer to such a query: no rows, with the columns that it asks for; or, to the questions of
@@ -111,23 +117,19 @@ pub(super) fn catalog(words: &[Placed]) -> Rows {
     let names = outputs(words);
     let columns: Vec<_> = names.iter().map(|name| column(name, Type::Text)).collect();
     let has = |wanted: &[&str]| {
+        let names = names.iter().take(wanted.len());
         names
-            .iter()
-            .map(String::as_str)
-            .take(wanted.len())
+            .map(|name| name.to_lowercase())
             .eq(wanted.iter().copied())
     };
     let text = |value: &str| Value::Text(value.to_owned());
-    let filters = words
-        .windows(2)
-        .any(|pair| pair[0].0.is_word("relname") && pair[1].0.is_word("operator"));
     let mut rows: Vec<Row> = Vec::new();
-    if has(&["Schema", "Name", "Type", "Owner"]) && !filters && lists_tables(words) {
+    if has(&["schema", "name", "type", "owner"]) && lists_tables(words) {
         let row = |name: &&str| vec![text(SCHEMA), text(name), text("table"), text(DATABASE)];
         let mut tables: Vec<_> = TABLES.iter().map(|table| table.name).collect();
         tables.sort_unstable();
         rows = tables.iter().map(row).collect();
-    } else if has(&["Name", "Owner", "Encoding"]) {
+    } else if has(&["name", "owner", "encoding"]) {
         rows = vec![vec![text(DATABASE), text(DATABASE), text("UTF8")]];
     }
     for row in &mut rows {
@@ -136,13 +138,29 @@ pub(super) fn catalog(words: &[Placed]) -> Rows {
     (columns, rows)
 }
 
-/// True if a query of `pg_class` has tables among what it looks for.
+/// True if a query of `pg_class` has tables among what it looks for, of any name in any schema.
 fn lists_tables(words: &[Placed]) -> bool {
-    let class = words.iter().any(|(token, _)| token.is_word("pg_class"));
-    class
-        && words
-            .iter()
-            .any(|(token, _)| *token == Token::Text("r".to_owned()))
+    let is = |word| words.iter().position(|(token, _)| token.is_word(word));
+    let (Some(_), Some(condition)) = (is("pg_class"), is("where")) else {
+        return false;
+    };
+    let condition = &words[condition..];
+    let wants_tables = condition.iter().any(|(token, _)| match token {
+        // An element of a list, or of an array: `{r,p}`.
+        Token::Text(text) => text
+            .trim_matches(['{', '}'])
+            .split(',')
+            .any(|kind| kind == "r"),
+        _ => false,
+    });
+    let matches = |token: &Token| token.is_word("operator") || token.is_symbol("~");
+    let is_named = condition.windows(2).any(|pair| {
+        let [(name, _), (behind, _)] = pair else {
+            return false;
+        };
+        name.is_word("relname") || name.is_word("nspname") && matches(behind)
+    });
+    wants_tables && !is_named
 }
 
 /// The names of the columns that a query gives: behind AS, or the last name of each.
@@ -321,6 +339,13 @@ mod tests {
     fn psql_lists_the_tables_and_the_database() {
         let (columns, rows) = catalog(&words(TABLES_OF_PSQL));
         assert_eq!((columns.len(), rows.len()), (4, TABLES.len()));
+        let views = TABLES_OF_PSQL.replace("IN ('r','p','')", "IN ('v','')");
+        assert!(catalog(&words(&views)).1.is_empty());
+        // As pgcli asks.
+        let other = TABLES_OF_PSQL
+            .to_lowercase()
+            .replace("in ('r','p','')", "= any('{r,p,\"\"}')");
+        assert_eq!(catalog(&words(&other)).1.len(), TABLES.len());
         let one = TABLES_OF_PSQL.to_owned() + " AND c.relname OPERATOR(pg_catalog.~) '^(x)$'";
         assert!(catalog(&words(&one)).1.is_empty());
         let databases = "SELECT d.datname as \"Name\", pg_get_userbyid(d.datdba) as \"Owner\", \

@@ -68,7 +68,7 @@ pub(super) fn encoded(rows: &[Row], fields: &Arc<Vec<FieldInfo>>) -> PgWireResul
 /// # Errors
 ///
 /// There are more or fewer, or one is no such value.
-pub(super) fn bound(portal: &Portal<Parsed>, kinds: &[Type]) -> Result<Vec<Value>, Error> {
+pub(super) fn bound(portal: &Portal<Parsed>, kinds: &[Option<Type>]) -> Result<Vec<Value>, Error> {
     if portal.parameter_len() != kinds.len() {
         let message = format!(
             "bind message supplies {} parameters, but the prepared statement requires {}",
@@ -83,7 +83,10 @@ pub(super) fn bound(portal: &Portal<Parsed>, kinds: &[Type]) -> Result<Vec<Value
         let message = "bind message has another number of parameter formats than of parameters";
         return Err(Error::new("08P01", message));
     }
-    let value = |(at, kind): (usize, &Type)| {
+    let value = |(at, kind): (usize, &Option<Type>)| {
+        let Some(kind) = kind else {
+            return Ok(Value::Null);
+        };
         let declared = portal.statement.parameter_types.get(at).cloned().flatten();
         let declared = declared.unwrap_or_else(|| wire(*kind));
         let printed = printed(portal, at, &declared).map_err(|error| {

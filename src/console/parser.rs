@@ -57,10 +57,9 @@ pub(super) fn parse(text: &str, user: &str) -> Result<Vec<Parsed>, Error> {
         };
         let statement = parser.statement(user)?;
         parser.end_of_statement()?;
-        let parameters = parser.parameters.into_iter();
         Ok(Parsed {
             statement,
-            parameters: parameters.map(|kind| kind.unwrap_or(Type::Text)).collect(),
+            parameters: parser.parameters,
             text: text.to_owned(),
         })
     };
@@ -120,7 +119,15 @@ impl Parser<'_> {
         Ok(())
     }
 
+    /// Passes over what makes no difference. Clients bind parameters to it all the same.
     fn skip_the_rest(&mut self) {
+        let parameters = self.words.iter().filter_map(|(token, _)| match token {
+            Token::Parameter(at) => Some(at + 1),
+            _ => None,
+        });
+        let most = parameters.max().unwrap_or(0);
+        let known = self.parameters.len().max(most);
+        self.parameters.resize(known, None);
         self.at = self.words.len();
     }
 

@@ -125,11 +125,11 @@ pub(super) struct Explain {
     pub(super) database: Option<Operand>,
 }
 
-/// A statement, and of which types its parameters are.
+/// A statement, and of which types its parameters are; `None`: that one makes no difference.
 #[derive(Clone)]
 pub(super) struct Parsed {
     pub(super) statement: Statement,
-    pub(super) parameters: Vec<Type>,
+    pub(super) parameters: Vec<Option<Type>>,
     /// Its text, as it was sent.
     pub(super) text: String,
 }

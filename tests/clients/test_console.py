@@ -389,6 +389,8 @@ def test_psql(console, client):
     assert status == 0, output
     assert "ERROR" not in output, output
     assert "sessions" in output and "osprey" in output
+    for listing in ("\\dv", "\\dt no*", "\\dt nosuch.*"):
+        assert "sessions" not in console.psql("-c", listing)[1]
     status, output = console.psql("-At", "-c", "BEGIN; SHOW VERSION; COMMIT", "-c", "HELP", "-c", ";")
     assert status == 0 and "KILL id" in output, output
     status, output = console.psql("-c", "SHWO SESSIONS")
@@ -407,6 +409,11 @@ def test_tab_completion_asks_in_silence(console):
         UNION ALL SELECT NULL::pg_catalog.text, n.nspname FROM pg_catalog.pg_namespace n
         WHERE n.nspname LIKE 'ses%' AND n.nspname NOT LIKE E'pg\\\\_%' LIMIT 1000"""
     assert console.ask(query) == []
+
+
+def test_parameters_of_questions_to_the_catalogs(console):
+    query = "SELECT relname FROM pg_catalog.pg_class WHERE relkind = ANY(%b) AND oid = %s"
+    assert console.ask(query, ["r", "p"], 7) == []
 
 
 def test_psycopg(console):

@@ -78,14 +78,16 @@ fn a_query_has_columns_conditions_an_order_and_a_limit() {
     assert_eq!(select.order.len(), 2);
     assert!(select.order[0].1 && !select.order[1].1);
     assert_eq!(select.limit, Some(Operand::Parameter(1)));
-    assert_eq!(parsed.parameters, [Type::Text, Type::Int]);
+    assert_eq!(parsed.parameters, [None, Some(Type::Int)]);
 }
 
 #[test]
 fn a_parameter_has_its_columns_type() {
     let parsed = one("select count(*) from sessions where id = $1 and user like $2");
-    assert_eq!(parsed.parameters, [Type::Int, Type::Text]);
-    assert_eq!(one("KILL $1").parameters, [Type::Int]);
+    assert_eq!(parsed.parameters, [Some(Type::Int), Some(Type::Text)]);
+    assert_eq!(one("KILL $1").parameters, [Some(Type::Int)]);
+    let catalog = "SELECT relname FROM pg_class WHERE relkind = ANY($1) AND x = $2";
+    assert_eq!(one(catalog).parameters, [None, None]);
 }
 
 #[test]
@@ -170,6 +172,7 @@ fn what_drivers_say_is_taken() {
         "SELECT n.nspname as \"Schema\", c.relname FROM pg_catalog.pg_class c",
         "SELECT t.typname FROM pg_type t WHERE t.oid = 1",
         "SELECT * FROM information_schema.tables",
+        "SELECT * FROM unnest(current_schemas(true))",
         "WITH x AS (SELECT 1) SELECT a.attname FROM pg_attribute a",
     ] {
         one(text);
