@@ -16,6 +16,8 @@
 //! 5. Replies are forwarded as they come; those to our own SET are swallowed; an error that
 //!    [`advice`] recognises is rewritten so that its reader knows what to do.
 //!
+//! The console is the database `osprey`, for whoever runs the process.
+//!
 //! [`observe`] counts and logs along the way, [`config`] holds the checked settings, [`cli`] the
 //! commands, and [`simulator`] a small Hologres in process for `osprey demo`.
 //!
@@ -26,6 +28,7 @@ pub mod advice;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+mod console;
 pub mod core;
 mod glob;
 pub mod keys;

@@ -5,15 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use serde_json::json;
-
-use super::{asking, explain_error, words};
+use super::{asking, explain_error};
 use crate::catalog::Service;
-use crate::config::{Scope, Settings};
-use crate::keys::{Encryption, LookupError};
+use crate::config::Settings;
 use crate::net::{Endpoint, SocketOptions};
-use crate::protection::knowledge::{DatabaseKnowledge, Knowledge};
-use crate::protection::{Decision, Effects, NameContext, Reason, RouteHint, Source};
+use crate::protection::knowledge::Knowledge;
+use crate::upstream::Explanation;
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -40,26 +37,6 @@ pub(super) struct Args {
 
     /// The statement, or the error's text; standard input if it is left away
     text: Option<String>,
-}
-
-/// What there is to say.
-pub(super) struct Explanation {
-    database: String,
-    decision: Arc<Decision>,
-    reasons: Vec<Arc<Reason>>,
-    /// The catalogs were read.
-    read: bool,
-    /// What Hologres has against the statement, as it says it to the catalog account.
-    objection: Option<String>,
-    /// Projects that nobody could be asked about, and why.
-    not_known: Vec<(String, LookupError)>,
-    scope: Scope,
-    /// The setting that would be made: name and value.
-    setting: (&'static str, &'static str),
-    /// That setting lets data be read that is encrypted with the default key, too.
-    common_table: bool,
-    /// A fresh session reads encrypted data without it.
-    already: bool,
 }
 
 /// Runs the command.
@@ -125,7 +102,7 @@ fn given(argument: Option<String>, what: &str) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 /// The catalogs cannot be read, in words.
-pub(super) async fn explain(
+async fn explain(
     settings: &Settings,
     database: &str,
     user: Option<&str>,
@@ -149,7 +126,8 @@ pub(super) async fn explain(
     let user = user
         .or(settings.upstream().catalog.user.as_deref())
         .unwrap_or_default();
-    let mut explanation = decide(settings, &database, user, statement);
+    let inspect = settings.limits.inspect_bytes;
+    let mut explanation = Explanation::of(&database, &upstream.route, inspect, user, statement);
     if let Some(service) = service {
         let objection = service.objection(database.name(), statement).await;
         // The catalogs have just been read, so the rest does not stand or fall with this.
@@ -158,186 +136,6 @@ pub(super) async fn explain(
     explanation.not_known = knowledge.keys().failures();
     explanation.not_known.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(explanation)
-}
-
-fn decide(
-    settings: &Settings,
-    database: &DatabaseKnowledge,
-    user: &str,
-    statement: &str,
-) -> Explanation {
-    let snapshot = database.load_full();
-    let names = NameContext::new(user, &database.search_path(user));
-    let text = statement.as_bytes();
-    let decision = match text.get(..settings.limits.inspect_bytes) {
-        Some(head) if head.len() < text.len() => snapshot.decide_prefix(head, &names),
-        _ => snapshot.decide(text, &names),
-    };
-    // Of a text that is cut off, the decision's own reason is all that is known.
-    let reasons = match &decision.protected {
-        None => Vec::new(),
-        Some(first) => match snapshot.reasons(text, &names) {
-            all if all.is_empty() => vec![Arc::clone(first)],
-            all => all,
-        },
-    };
-    let common_table =
-        crate::catalog::route::is_common_table(settings.upstream().route.kind, snapshot.version());
-    Explanation {
-        database: database.name().to_owned(),
-        decision,
-        reasons,
-        read: database.reading_age().is_some(),
-        objection: None,
-        not_known: Vec::new(),
-        scope: settings.upstream().route.scope,
-        setting: crate::catalog::route::route_setting(common_table),
-        common_table,
-        already: database.route(user).reads_encrypted_already(),
-    }
-}
-
-impl Explanation {
-    /// The statement that a session which has not had it yet would get in front.
-    fn sent(&self) -> Option<String> {
-        let wanted = match self.decision.hint {
-            Some(RouteHint::Sqe) => true,
-            Some(RouteHint::Hqe | RouteHint::Off) => false,
-            None => self.decision.protected.is_some(),
-        };
-        let (name, value) = self.setting;
-        (wanted && !self.already).then(|| format!("SET {name} = {value}"))
-    }
-
-    /// True if it reads data that is encrypted with the default key, and what is sent does not let it.
-    fn is_out_of_reach(&self) -> bool {
-        let default_key = |reason: &Arc<Reason>| {
-            let record = reason.key.as_deref();
-            record.is_some_and(|record| record.encryption == Encryption::DefaultKey)
-        };
-        !self.common_table && self.sent().is_some() && self.reasons.iter().any(default_key)
-    }
-
-    fn json(&self) -> serde_json::Value {
-        let reasons = self.reasons.iter().map(|reason| {
-            json!({
-                "relation": reason.relation,
-                "via": reason.via,
-                "project": reason.project,
-                "source": source(reason.source),
-                "record": reason.key.as_deref().map(words::record),
-            })
-        });
-        json!({
-            "database": self.database,
-            "protected": self.decision.protected.is_some(),
-            "catalogs_read": self.read,
-            "objection": self.objection,
-            "reasons": reasons.collect::<Vec<_>>(),
-            "not_looked_up": self
-                .not_known
-                .iter()
-                .map(|(project, error)| json!({"project": project, "error": error.to_string()}))
-                .collect::<Vec<_>>(),
-            "reads_foreign": self.decision.effects.has(Effects::READS_FOREIGN),
-            "hint": self.decision.hint.map(hint),
-            "reads_encrypted_already": self.already,
-            "sends": self.sent(),
-            "out_of_reach": self.is_out_of_reach(),
-        })
-    }
-
-    fn text(&self) -> String {
-        let mut lines = Vec::new();
-        if self.decision.protected.is_some() {
-            lines.push("protected: yes".into());
-            self.reasons
-                .iter()
-                .for_each(|reason| told(reason, &mut lines));
-        } else {
-            lines.push("protected: no".to_owned());
-            if self.decision.effects.has(Effects::READS_FOREIGN) {
-                lines.push(
-                    "  it reads MaxCompute data that is not known to be encrypted; should HQE fail \
-                     on it, Osprey learns from that"
-                        .into(),
-                );
-            }
-        }
-        if let Some(objection) = &self.objection {
-            lines.push(format!("Hologres:  {objection}, to the catalog account"));
-        }
-        if !self.read {
-            lines.push(
-                "not known: which relations lead to MaxCompute, since there is no catalog account \
-                 to read the catalogs with (--catalog-user); sessions read them in their own name"
-                    .into(),
-            );
-        }
-        for (project, error) in &self.not_known {
-            lines.push(format!("not known: project {project}: {error}"));
-        }
-        if let Some(asked) = self.decision.hint {
-            lines.push(format!("comment:   osprey: route={}", hint(asked)));
-        }
-        let sent = match self.sent() {
-            Some(sent) => {
-                let lasts = match self.scope {
-                    Scope::Session => "once, for the rest of the session",
-                    Scope::Statement => "for this statement alone",
-                };
-                format!("{sent}\n           {lasts}")
-            }
-            None if self.already => {
-                format!("nothing: sessions of {} start with it", self.database)
-            }
-            None => "nothing".into(),
-        };
-        lines.push(format!("sends:     {sent}"));
-        if self.is_out_of_reach() {
-            lines.push(
-                "but:       engine SQE cannot read data encrypted with MaxCompute's default key; set \
-                 route.kind = \"common-table\" (--route common-table), from Hologres V3.2 on"
-                    .into(),
-            );
-        }
-        lines.join("\n") + "\n"
-    }
-}
-
-fn told(reason: &Reason, lines: &mut Vec<String>) {
-    lines.push(format!("relation:  {}", reason.relation));
-    for via in &reason.via {
-        lines.push(format!("  reads    {via}"));
-    }
-    if let Some(project) = &reason.project {
-        lines.push(format!("project:   {project}"));
-    }
-    if let Some(record) = &reason.key {
-        lines.push(format!("key:       {}", words::encryption(record)));
-    }
-    let known = match (reason.source, &reason.key) {
-        (Source::Key, Some(record)) => words::origin(record.origin),
-        (Source::Pattern, _) => "a pattern under [protect] matches it",
-        (Source::Key | Source::Learned, _) => "HQE failed on it",
-    };
-    lines.push(format!("known:     {known}"));
-}
-
-fn source(source: Source) -> &'static str {
-    match source {
-        Source::Pattern => "pattern",
-        Source::Key => "key",
-        Source::Learned => "learned",
-    }
-}
-
-fn hint(hint: RouteHint) -> &'static str {
-    match hint {
-        RouteHint::Sqe => "sqe",
-        RouteHint::Hqe => "hqe",
-        RouteHint::Off => "off",
-    }
 }
 
 #[cfg(test)]
@@ -450,6 +248,22 @@ mod tests {
             let told = said.text().contains("but:       engine SQE cannot read");
             assert_eq!(told, out_of_reach, "{}", said.text());
         }
+    }
+
+    #[tokio::test]
+    async fn where_sessions_are_only_observed_nothing_is_sent() {
+        let simulator = Simulator::start(Options::default()).await.unwrap();
+        let mut settings = settings(&simulator);
+        settings.upstream_mut().route.mode = crate::config::Mode::Observe;
+        let said = explain(&settings, DATABASE, None, "SELECT * FROM sales_encrypted");
+        let said = said.await.unwrap();
+        assert_eq!(said.json()["protected"], true);
+        assert_eq!(said.sent(), None);
+        let text = said.text();
+        assert!(
+            text.contains("sends:     nothing: route.mode is \"observe\""),
+            "{text}"
+        );
     }
 
     #[tokio::test]

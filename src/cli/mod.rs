@@ -10,7 +10,6 @@ mod explain;
 mod explain_error;
 mod serve;
 mod settings;
-mod words;
 
 use std::process::ExitCode;
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::cloud::Cloud;
+use super::console::{self, Console, ConsoleUser, Verifier};
 use super::draft::{Draft, PasswordSource, Pending, PendingUpstream};
 use super::limits::Limits;
 use super::listener::{ListenTls, Listener, Rule};
@@ -155,6 +156,9 @@ fn walk(
 
     let mut section = reader.section(root, "limits");
     limits(reader, &mut section, &mut settings.limits);
+
+    let mut section = reader.section(root, "console");
+    console(reader, &mut section, &mut settings.console);
 
     reader.end(root);
 }
@@ -443,6 +447,46 @@ fn limits(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Limit
     let bytes = &mut target.inspect_bytes;
     reader.text(section, "inspect_bytes", values::size, bytes);
     reader.boolean(section, "cancel_orphans", &mut target.cancel_orphans);
+    reader.end(section);
+}
+
+/// `[console]`
+fn console(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Console) {
+    let socket = &mut target.socket;
+    reader.text(section, "socket", some(console::socket), socket);
+    reader.text(
+        section,
+        "socket_mode",
+        console::mode,
+        &mut target.socket_mode,
+    );
+    reader.numbers(section, "uids", &mut target.uids);
+    reader.count(section, "max_connections", &mut target.max_connections);
+    for mut user in reader.sections(section, "user") {
+        let mut value = ConsoleUser {
+            name: String::new(),
+            verifier: Verifier::default(),
+        };
+        reader.text(&mut user, "name", values::name, &mut value.name);
+        let verifier = &mut value.verifier;
+        reader.text(&mut user, "verifier", Verifier::parse, verifier);
+        reader.forbid(
+            &mut user,
+            "password",
+            "a password does not belong in this file; write its verifier, as pg_authid has it",
+        );
+        if user.exists() {
+            reader.require(&user, "name", "as whom to log in");
+            reader.require(&user, "verifier", "SCRAM-SHA-256$…, as pg_authid has it");
+            let known = |other: &ConsoleUser| other.name == value.name;
+            if !value.name.is_empty() && target.users.iter().any(known) {
+                let text = format!("user {:?} is listed twice", value.name);
+                reader.notes().wrong(&user.key("name"), text);
+            }
+            target.users.push(value);
+        }
+        reader.end(&user);
+    }
     reader.end(section);
 }
 

@@ -15,6 +15,9 @@ const OWN: &str = "osprey";
 /// The modules that log; a test compares them with the source.
 const MODULES: &[&str] = &[
     "osprey::cli::serve",
+    "osprey::console::connection",
+    "osprey::console::login",
+    "osprey::console::socket",
     "osprey::keys::cache",
     "osprey::keys::cache::kept",
     "osprey::keys::cloud",
@@ -46,7 +49,7 @@ const MODULES: &[&str] = &[
 
 /// Checks a filter: levels, each for all modules or behind `TARGET=`, separated by commas. Blanks beside
 /// the commas are allowed here, though not to `EnvFilter`.
-pub(super) fn parse(text: &str) -> Result<String, String> {
+pub(crate) fn parse(text: &str) -> Result<String, String> {
     let wrong = |why: &str| Err(format!("{text:?} is not a log filter: {why}"));
     if text.trim().is_empty() {
         return wrong(&format!("it is empty; write one of {}", LEVELS.join(", ")));

@@ -5,11 +5,12 @@
 //! flags on top, `settle.rs` gives each upstream what holds for all, `check.rs` looks for
 //! contradictions and at the files that are named. Each step notes every mistake it finds with its
 //! place, so that one run shows them all. The types, each with its defaults, are in `settings.rs`,
-//! `listener.rs`, `upstream.rs`, `limits.rs` and `cloud.rs`.
+//! `listener.rs`, `upstream.rs`, `limits.rs`, `console.rs` and `cloud.rs`.
 
 pub(crate) mod certificate;
 mod check;
 mod cloud;
+mod console;
 mod draft;
 mod file;
 mod given;
@@ -30,10 +31,13 @@ mod values;
 
 pub use certificate::certificate_expiry;
 pub use cloud::{Cloud, CredentialSource, Endpoint};
+pub use console::{Console, ConsoleUser, Verifier};
 pub use given::{Environment, Given, Key, VARIABLES};
 pub use limits::{Limits, Quota, Rate};
 pub use listener::{ListenTls, Listener, ProxyProtocol, Rule};
 pub use load::{Loaded, load};
+pub(crate) use log_filter::parse as log_filter;
+pub(crate) use problem::nearest;
 pub use problem::{Place, Problem};
 pub use secret::Secret;
 pub use settings::{Keys, Language, Observe, Settings};

@@ -155,7 +155,7 @@ pub(super) fn setting(path: &str) -> String {
 
 /// The one of `candidates` that `word` is most likely a slip of, if any is near: at most one edit
 /// in three characters.
-pub(super) fn nearest<'c>(
+pub(crate) fn nearest<'c>(
     word: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<&'c str> {

@@ -246,6 +246,35 @@ impl Reader<'_> {
         }
     }
 
+    /// A list of whole numbers, which replaces what `target` holds.
+    pub(super) fn numbers(
+        &mut self,
+        section: &mut Section<'_>,
+        key: &'static str,
+        target: &mut Vec<u32>,
+    ) {
+        let Some((full, value)) = self.find(section, key) else {
+            return;
+        };
+        let wanted = "a list of whole numbers, such as [1000, 1001]";
+        let Some(items) = value.get_ref().as_array() else {
+            return self.mistyped(&full, value, wanted);
+        };
+        target.clear();
+        for item in items {
+            let integer = item.get_ref().as_integer();
+            match integer.map(|integer| u32::from_str_radix(integer.as_str(), integer.radix())) {
+                Some(Ok(number)) => target.push(number),
+                Some(Err(_)) => {
+                    let most = u32::MAX;
+                    let text = format!("must be a whole number from 0 to {most}");
+                    self.wrong(&full, item.span().start, text);
+                }
+                None => self.mistyped(&full, item, wanted),
+            }
+        }
+    }
+
     /// True or false.
     pub(super) fn boolean(
         &mut self,

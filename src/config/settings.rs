@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cloud::Cloud;
+use super::console::Console;
 use super::limits::Limits;
 use super::listener::Listener;
 use super::upstream::{Address, Upstream};
@@ -23,6 +24,8 @@ pub struct Settings {
     pub observe: Observe,
     /// Sessions' limits and deadlines.
     pub limits: Limits,
+    /// The console.
+    pub console: Console,
 }
 
 impl Settings {
@@ -38,6 +41,7 @@ impl Settings {
             keys: Keys::default(),
             observe: Observe::default(),
             limits: Limits::default(),
+            console: Console::default(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 use std::time::Duration;
 
+use super::console::Console;
 use super::limits::Limits;
 use super::listener::{Listener, ProxyProtocol};
 use super::settings::{Keys, Observe, Settings};
@@ -55,7 +56,8 @@ impl Display for Settings {
         }
         write_keys(f, &self.keys)?;
         write_observe(f, &self.observe)?;
-        write_limits(f, &self.limits)
+        write_limits(f, &self.limits)?;
+        write_console(f, &self.console)
     }
 }
 
@@ -269,6 +271,18 @@ fn write_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
     }
     writeln!(f, "inspect_bytes = \"{}\"", show_size(limits.inspect_bytes))?;
     writeln!(f, "cancel_orphans = {}", limits.cancel_orphans)
+}
+
+fn write_console(f: &mut Formatter<'_>, console: &Console) -> fmt::Result {
+    writeln!(f, "\n[console]")?;
+    file(f, "socket", console.socket.as_deref())?;
+    writeln!(f, "socket_mode = \"{:04o}\"", console.socket_mode)?;
+    writeln!(f, "uids = {:?}", console.uids)?;
+    writeln!(f, "max_connections = {}", console.max_connections)?;
+    for user in &console.users {
+        writeln!(f, "# and [[console.user]] name = {}", quote(&user.name))?;
+    }
+    Ok(())
 }
 
 fn duration(f: &mut Formatter<'_>, key: &str, time: Duration) -> fmt::Result {

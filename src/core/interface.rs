@@ -10,6 +10,19 @@ use crate::wire::backend::ErrorFields;
 use super::commands::Commands;
 use super::queue::Queue;
 
+/// Who has chosen the engine for a session's next statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Steering {
+    /// Nobody: it is the one that the session began with.
+    None,
+    /// Osprey: encrypted data can be read.
+    Steered,
+    /// Not known; where it matters it is set again.
+    Unknown,
+    /// The client, who is left alone.
+    Client,
+}
+
 /// What the core asks of the world outside; every answer is at hand, nothing waits.
 pub trait World {
     /// What a statement text does that the server reads so, in a session whose names resolve so.

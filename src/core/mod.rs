@@ -44,7 +44,9 @@ mod route;
 mod steer;
 
 pub use commands::Commands;
-pub use interface::{Advised, End, ErrorContext, Event, Outbox, Policy, Progress, Tally, World};
+pub use interface::{
+    Advised, End, ErrorContext, Event, Outbox, Policy, Progress, Steering, Tally, World,
+};
 pub use queue::{Op, Queue};
 
 use context::Context;
@@ -170,6 +172,22 @@ impl Core {
     /// True if nothing is injected and nothing looked into: what passes is the client's affair.
     pub fn is_relay_only(&self) -> bool {
         self.relay_only
+    }
+
+    /// The transaction status as of the last ReadyForQuery.
+    pub fn transaction(&self) -> Status {
+        self.cycle.status()
+    }
+
+    /// Who has chosen the engine for what is sent next, for people.
+    pub fn steering(&self) -> Steering {
+        match self.route.state() {
+            _ if self.relay_only => Steering::Unknown,
+            _ if self.route.is_the_clients() => Steering::Client,
+            route::State::Default => Steering::None,
+            route::State::Set => Steering::Steered,
+            route::State::Unknown => Steering::Unknown,
+        }
     }
 
     /// True if a message towards the client is only half forwarded: nothing of our own may be put

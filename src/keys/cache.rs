@@ -194,11 +194,13 @@ impl KeyCache {
         lesson
     }
 
-    /// Forgets one project.
-    pub fn invalidate(&self, project: &str) {
-        if self.0.entries.remove(&project_key(project)).is_some() {
+    /// Forgets one project; false: nothing was known of it.
+    pub fn invalidate(&self, project: &str) -> bool {
+        let was_known = self.0.entries.remove(&project_key(project)).is_some();
+        if was_known {
             self.changed();
         }
+        was_known
     }
 
     /// Forgets everything.

@@ -10,6 +10,7 @@ pub mod cloud;
 mod configured;
 mod entry;
 mod provider;
+pub(crate) mod words;
 
 use std::time::SystemTime;
 

@@ -9,7 +9,7 @@ use prometheus::proto::{self, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
 
 use super::families::{CONNECT, FAMILIES, Family, OWN};
-use super::metrics::{Durations, MAX_BOUNDS, Scale, Shard};
+use super::metrics::{ConsoleCounts, Durations, MAX_BOUNDS, Scale, Shard};
 use super::reloads::Reloads;
 use super::sources::{Measured, Sources};
 
@@ -70,6 +70,29 @@ impl Metrics {
     /// Sessions that are open now.
     pub fn active_sessions(&self) -> u64 {
         self.sources.measured().open.sessions
+    }
+
+    /// The present value of every counter and gauge: its name, its labels with their values, and the
+    /// value. Histograms are not among them.
+    pub fn samples(&self) -> Vec<(&'static str, String, f64)> {
+        let measured = self.sources.measured();
+        let family = |family: &Family| {
+            let samples = (family.read)(&self.sources, &measured).into_iter();
+            let sample = |(values, value): (Vec<String>, f64)| {
+                let pairs = family.labels.iter().zip(values);
+                let labels: Vec<_> = pairs
+                    .map(|(label, value)| format!("{label}={value}"))
+                    .collect();
+                (family.name, labels.join(","), value)
+            };
+            samples.map(sample).collect::<Vec<_>>()
+        };
+        FAMILIES.iter().flat_map(family).collect()
+    }
+
+    /// What the console has done.
+    pub fn console(&self) -> &ConsoleCounts {
+        &self.sources.console
     }
 
     /// Since when this process runs.

@@ -118,6 +118,24 @@ pub(super) const FAMILIES: &[Family] = &[
             all.map(sample).collect()
         },
     ),
+    counter(
+        "osprey_console_logins_total",
+        &["outcome"],
+        "Connections to the console; \"limited\": too many of them.",
+        |sources, _| {
+            let counts = &sources.console.logins;
+            each(|kind| counts.of(kind).get())
+        },
+    ),
+    counter(
+        "osprey_console_commands_total",
+        &["outcome"],
+        "Statements on the console: those that show something, those that change something, and those that failed.",
+        |sources, _| {
+            let counts = &sources.console.commands;
+            each(|kind| counts.of(kind).get())
+        },
+    ),
     // Sessions.
     gauge(
         "osprey_sessions",
@@ -374,15 +392,12 @@ fn kinds<K: Kind, const N: usize>(
     sources: &Sources,
     of: impl Fn(&Shard) -> &Kinds<K, N>,
 ) -> Samples {
-    K::ALL
-        .iter()
-        .map(|&kind| {
-            (
-                vec![kind.label().into()],
-                sources.sum(|s| of(s).of(kind)) as f64,
-            )
-        })
-        .collect()
+    each(|kind| sources.sum(|s| of(s).of(kind)))
+}
+
+fn each<K: Kind>(count: impl Fn(K) -> u64) -> Samples {
+    let sample = |&kind: &K| (vec![kind.label().into()], count(kind) as f64);
+    K::ALL.iter().map(sample).collect()
 }
 
 fn labels(sources: &Sources, known: &[&'static str], of: impl Fn(&Shard) -> &Labels) -> Samples {

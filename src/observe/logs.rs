@@ -7,15 +7,16 @@ use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::panic::PanicHookInfo;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{LevelFilter, ParseError};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use tracing_subscriber::reload;
 
-use crate::config::Observe;
+use crate::config::{self, Observe};
 use queue::Queue;
 
 /// Bytes of log lines that wait to be written, at most.
@@ -29,6 +30,9 @@ static LOG: OnceLock<Log> = OnceLock::new();
 struct Log {
     queue: Queue,
     json: bool,
+    filter: Mutex<String>,
+    /// Puts another filter in the place of the present one.
+    refilter: Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>,
 }
 
 /// Why logging could not be set up.
@@ -80,17 +84,27 @@ pub fn init(settings: &Observe) -> Result<(), Error> {
         .with_env_filter(filter)
         .with_writer(queue.clone());
     let json = settings.json_logs;
-    let outcome = if json {
-        lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .try_init()
+    // The two formats are two types.
+    let (outcome, refilter): (_, Box<dyn Fn(_) -> _ + Send + Sync>) = if json {
+        let lines = lines.json().flatten_event(true).with_current_span(false);
+        let lines = lines.with_filter_reloading();
+        let handle = lines.reload_handle();
+        let refilter = move |filter: EnvFilter| handle.reload(filter);
+        (lines.try_init(), Box::new(refilter))
     } else {
-        lines.with_ansi(colours).try_init()
+        let lines = lines.with_ansi(colours).with_filter_reloading();
+        let handle = lines.reload_handle();
+        let refilter = move |filter: EnvFilter| handle.reload(filter);
+        (lines.try_init(), Box::new(refilter))
     };
     outcome.map_err(|_| Error::Twice)?;
-    LOG.set(Log { queue, json }).map_err(|_| Error::Twice)?;
+    let log = Log {
+        queue,
+        json,
+        filter: Mutex::new(settings.log.clone()),
+        refilter,
+    };
+    LOG.set(log).map_err(|_| Error::Twice)?;
     std::panic::set_hook(Box::new(panicked));
     Ok(())
 }
@@ -113,6 +127,26 @@ pub fn say(level: tracing::Level, text: &str, fields: &[(&str, &str)]) {
         // Nobody there to be told is no reason to fail.
         None => drop(writeln!(std::io::stderr(), "osprey: {text}")),
     }
+}
+
+/// The filter in force; `None`: there is no log.
+pub fn filter() -> Option<String> {
+    let filter = LOG.get()?.filter.lock();
+    Some(filter.unwrap_or_else(PoisonError::into_inner).clone())
+}
+
+/// Logs by another filter from now on.
+///
+/// # Errors
+/// It is none, in words; or there is no log.
+pub fn set_filter(text: &str) -> Result<(), String> {
+    let text = config::log_filter(text)?;
+    let log = LOG.get().ok_or("this process has no log")?;
+    let mut present = log.filter.lock().unwrap_or_else(PoisonError::into_inner);
+    let filter = EnvFilter::try_new(&text).map_err(|error| error.to_string())?;
+    (log.refilter)(filter).map_err(|error| error.to_string())?;
+    *present = text;
+    Ok(())
 }
 
 /// Log lines that were lost since the start: there was no room for them, or they could not be

@@ -82,6 +82,8 @@ kinds! {
         IdleInTransaction = "idle_in_transaction",
         /// Osprey is shutting down.
         Drained = "drained",
+        /// An operator ended it, by the console.
+        Killed = "killed",
         /// A fault of Osprey's own.
         Panic = "panic",
     }
@@ -221,6 +223,39 @@ kinds! {
         /// It could not be read in time.
         TimedOut = "timed_out",
     }
+}
+
+kinds! {
+    /// What became of a connection to the console.
+    ConsoleLogin {
+        /// It is logged in.
+        Accepted = "accepted",
+        /// Not this user, or not this password.
+        Refused = "refused",
+        /// Too many connections at a time, or logins a second.
+        Limited = "limited",
+    }
+}
+
+kinds! {
+    /// What became of a statement on the console.
+    ConsoleCommand {
+        /// It shows something.
+        Read = "read",
+        /// It has changed something.
+        Write = "write",
+        /// It has failed.
+        Failed = "failed",
+    }
+}
+
+/// What the console has done.
+#[derive(Debug, Default)]
+pub struct ConsoleCounts {
+    /// Connections, by what became of them.
+    pub logins: Kinds<ConsoleLogin, { ConsoleLogin::COUNT }>,
+    /// Statements, by what became of them.
+    pub commands: Kinds<ConsoleCommand, { ConsoleCommand::COUNT }>,
 }
 
 /// One counter per value of a label.

@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use super::metrics::{Counter, Shard};
+use super::metrics::{ConsoleCounts, Counter, Shard};
 use super::reloads::Reloads;
 
 /// What is measured at the moment of a scrape beside the workers' counters.
@@ -126,6 +126,8 @@ pub(super) struct Sources {
     pub(super) refusals: Vec<&'static str>,
     /// What came of reading the configuration again.
     pub(super) reloads: Reloads,
+    /// What the console has done.
+    pub(super) console: ConsoleCounts,
     /// Whom to ask for the rest.
     measured: OnceLock<Box<dyn Fn() -> Measured + Send + Sync>>,
 }
@@ -143,6 +145,7 @@ impl Sources {
             codes: codes.into_iter().collect(),
             refusals: refusals.into_iter().collect(),
             reloads: Reloads::default(),
+            console: ConsoleCounts::default(),
             measured: OnceLock::new(),
         }
     }

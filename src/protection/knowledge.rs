@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 pub use borrowed::BorrowedReading;
-pub use database::{DatabaseCounts, DatabaseKnowledge};
+pub use database::{DatabaseCounts, DatabaseKnowledge, LearnedRelation};
 
 use common::{CatalogReader, Common, Rules};
 

@@ -83,6 +83,11 @@ impl Snapshot {
         self.generation
     }
 
+    /// The relations that are protected by name, each with its schema and the reason, in no order.
+    pub fn protected_relations(&self) -> impl Iterator<Item = (&str, &str, &Arc<Reason>)> {
+        self.relations.protected()
+    }
+
     /// How many relations are protected by name; those that patterns protect are not counted.
     pub fn protected_count(&self) -> usize {
         self.protected

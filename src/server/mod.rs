@@ -14,14 +14,16 @@ mod watchdog;
 mod worker;
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use futures::FutureExt as _;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::advice;
 use crate::config::Settings;
+use crate::console::{self, Control, Socket};
 use crate::net::{TcpNetwork, tls};
 use crate::observe::{Health, Measured, Metrics, OpenConnections, http, logs};
 use crate::session::world::Routes;
@@ -61,6 +63,14 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// The console's socket cannot be opened.
+    #[error("cannot open the console's socket {}", path.display())]
+    Console {
+        /// Its path.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
     /// A TLS file cannot be used.
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
@@ -77,6 +87,8 @@ pub struct Server {
     /// The same with the ports that were free.
     addresses: Vec<SocketAddr>,
     metrics_listener: Option<TcpListener>,
+    console_socket: Option<Socket>,
+    control: Option<Control>,
     background: Runtime,
     shared: Arc<Shared<TcpNetwork>>,
     health: Arc<Health>,
@@ -128,6 +140,14 @@ impl Server {
             .map(|address| listen(address, &mut inherited, "metrics", "--metrics"))
             .transpose()?;
         inherited.warn_of_the_rest();
+        let console = &settings.console;
+        let open = |path: &PathBuf| {
+            Socket::bind(path, console.socket_mode).map_err(|source| Error::Console {
+                path: path.clone(),
+                source,
+            })
+        };
+        let console_socket = console.socket.as_ref().map(open).transpose()?;
         let addresses = listeners
             .iter()
             .map(TcpListener::local_addr)
@@ -153,6 +173,7 @@ impl Server {
             routes: Routes::default(),
             sessions: Arc::new(Registry::default()),
             admission: Admission::default(),
+            aside: OnceLock::new(),
             network: TcpNetwork,
         });
         let asked = Arc::downgrade(&shared);
@@ -167,6 +188,8 @@ impl Server {
             sockets,
             addresses,
             metrics_listener,
+            console_socket,
+            control: None,
             background,
             shared,
             health: Arc::default(),
@@ -209,6 +232,8 @@ impl Server {
             listeners,
             addresses,
             metrics_listener,
+            console_socket,
+            control,
             background,
             shared,
             health,
@@ -228,6 +253,9 @@ impl Server {
                     Arc::clone(&health),
                 ));
             }
+            let _socket_file = control.and_then(|control| {
+                console::start(&shared, control, console_socket, &Handle::current())
+            });
             let listening =
                 Listening::start(listeners, &shared, &workers).map_err(Error::Runtime)?;
             health.ready();
@@ -308,12 +336,20 @@ pub fn run(
         health: Arc::clone(&server.health),
         read: Arc::new(read_again),
         readings: Readings::default(),
+        turn: tokio::sync::Mutex::default(),
     });
     let reload = move || Arc::clone(&reloader).reload();
+    let by_console = reload.clone();
     let endings = {
         let _runtime = server.background.enter();
-        tokio::spawn(signals::on_hangup(reload).map_err(Error::Runtime)?);
+        let hangup = signals::on_hangup(move || reload().map(drop));
+        tokio::spawn(hangup.map_err(Error::Runtime)?);
         Endings::listen().map_err(Error::Runtime)?
     };
+    let ending = endings.by_command();
+    server.control = Some(Control {
+        reload: Box::new(move || by_console().boxed()),
+        drain: Box::new(move || ending.begin()),
+    });
     server.run_until(endings.have_come(1), endings.have_come(2))
 }

@@ -33,6 +33,8 @@ pub(super) struct Reloader {
     /// `None`: there are mistakes, which have been shown.
     pub(super) read: Arc<dyn Fn() -> Option<Settings> + Send + Sync>,
     pub(super) readings: Readings,
+    /// Held by whoever reads it: one at a time.
+    pub(super) turn: tokio::sync::Mutex<()>,
 }
 
 /// What has been read, or why it cannot be used.
@@ -40,7 +42,8 @@ type Read = Option<Result<(Settings, TlsFiles), TlsError>>;
 
 impl Reloader {
     /// Reads it, puts it in force, and says what came of it.
-    pub(super) async fn reload(self: Arc<Self>) {
+    pub(super) async fn reload(self: Arc<Self>) -> Reload {
+        let _turn = self.turn.lock().await;
         self.health.reloading();
         let outcome = Arc::clone(&self).try_reload().await;
         self.shared.metrics.reloads().count(outcome);
@@ -49,6 +52,7 @@ impl Reloader {
             Reload::Refused => Err("the new configuration has mistakes and is not in force"),
             Reload::TimedOut => Err("the new configuration could not be read and is not in force"),
         });
+        outcome
     }
 
     async fn try_reload(self: Arc<Self>) -> Reload {
@@ -175,6 +179,11 @@ fn waits_for_restart(before: &Settings, after: &Settings) -> Vec<&'static str> {
             before.limits.workers != after.limits.workers,
         ),
         ("observe.metrics", old.metrics != new.metrics),
+        (
+            "console.socket",
+            before.console.socket != after.console.socket
+                || before.console.socket_mode != after.console.socket_mode,
+        ),
         ("observe.log", old.log != new.log),
         ("observe.log_format", old.json_logs != new.json_logs),
     ]

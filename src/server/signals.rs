@@ -5,34 +5,59 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 /// The signals that end the process, as they come.
-pub(super) struct Endings(watch::Receiver<u32>);
+pub(super) struct Endings {
+    count: watch::Sender<u32>,
+}
+
+/// Ends the process as the first of those signals does.
+pub(super) struct Ending(watch::Sender<u32>);
+
+impl Ending {
+    /// Begins the end, if it has not begun.
+    pub(super) fn begin(&self) {
+        let begun = self.0.send_if_modified(|count| {
+            let begins = *count == 0;
+            *count += u32::from(begins);
+            begins
+        });
+        if begun {
+            tracing::info!(command = "DRAIN", "shutting down");
+        }
+    }
+}
 
 impl Endings {
     /// Counts SIGTERM and SIGINT from now on. Must be called within a runtime.
     pub(super) fn listen() -> std::io::Result<Self> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let (count, counted) = watch::channel(0);
+        let count = watch::Sender::new(0);
+        let counting = count.clone();
         tokio::spawn(async move {
             loop {
                 let name = tokio::select! {
                     _ = terminate.recv() => "SIGTERM",
                     _ = interrupt.recv() => "SIGINT",
                 };
-                count.send_modify(|count| *count += 1);
-                if *count.borrow() == 1 {
+                counting.send_modify(|count| *count += 1);
+                if *counting.borrow() == 1 {
                     tracing::info!(signal = name, "shutting down");
                 } else {
                     tracing::info!(signal = name, "shutting down now");
                 }
             }
         });
-        Ok(Self(counted))
+        Ok(Self { count })
+    }
+
+    /// What ends the process by a command.
+    pub(super) fn by_command(&self) -> Ending {
+        Ending(self.count.clone())
     }
 
     /// Resolves once `count` of them have come.
     pub(super) fn have_come(&self, count: u32) -> impl Future<Output = ()> + Send + 'static {
-        let mut counted = self.0.clone();
+        let mut counted = self.count.subscribe();
         async move {
             if counted
                 .wait_for(|have_come| *have_come >= count)

@@ -14,6 +14,7 @@ use crate::observe::secrets;
 
 use super::admit::{Admitted, Seats, Taken};
 use super::context::Context;
+use super::live::Phase;
 use super::login::{Login, READY_FOR_QUERY};
 use super::refusal::Refusal;
 use super::refuse::refuse;
@@ -39,6 +40,7 @@ pub(super) async fn begin<N: Network>(
     let mut entered = shared
         .sessions
         .enter(peer, &user, &database, upstream.name());
+    let live = Arc::clone(entered.live());
     let limit = settings.limits.login_timeout;
     let outcome = tokio::select! {
         biased;
@@ -47,6 +49,7 @@ pub(super) async fn begin<N: Network>(
         }
         // As for whoever comes only now: nothing is lost but the login.
         () = shared.sessions.drain_begins() => Err(Refusal::ShuttingDown),
+        () = live.is_killed() => Err(Refusal::Killed),
     };
     let taken = outcome.and_then(|logged_in| {
         let seats = Seats::of(&upstream, (&user, &database), &shared.admission, settings);
@@ -90,6 +93,7 @@ pub(super) async fn begin<N: Network>(
     );
     let mut world = world::SessionWorld::new(view, &upstream, settings);
     if let Some(reading) = world.borrow_session(view) {
+        live.set_phase(Phase::Borrowed);
         let reading = borrowed::read(
             reading,
             &mut client,
@@ -155,6 +159,7 @@ async fn login_failed<N: Network>(
         Refusal::Full { .. }
         | Refusal::Network { .. }
         | Refusal::ShuttingDown
+        | Refusal::Killed
         | Refusal::Protocol(_)
         | Refusal::TimedOut(_)
         | Refusal::Unreachable(_) => {

@@ -8,6 +8,7 @@ use crate::net::{Stream, Transport};
 use crate::wire::compose;
 
 use super::pump::Close;
+use super::refusal::KILLED;
 
 /// How long a connection that was told goodbye may take to hear it.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
@@ -38,6 +39,11 @@ pub(super) async fn linger<T: Transport>(mut stream: Stream<T>) {
 /// The FATAL of a session that ends because Osprey does.
 pub(super) fn shutdown_notice() -> bytes::Bytes {
     fatal_notice("57P01", "terminating connection: Osprey is shutting down")
+}
+
+/// The FATAL of a session that an operator ends.
+pub(super) fn killed_notice() -> bytes::Bytes {
+    fatal_notice("57P01", KILLED)
 }
 
 /// The FATAL of a session that Osprey ends.

@@ -1,6 +1,6 @@
 //! What all sessions share, and what one works with.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
@@ -10,6 +10,7 @@ use crate::observe::metrics::Shard;
 use crate::upstream::Upstreams;
 
 use super::admission::Admission;
+use super::aside::Aside;
 use super::registry::Registry;
 use super::world::Routes;
 
@@ -27,6 +28,8 @@ pub struct Shared<N> {
     pub sessions: Arc<Registry>,
     /// How many connections there may be.
     pub(crate) admission: Admission,
+    /// Who serves clients that ask for no database of the upstreams'.
+    pub(crate) aside: OnceLock<Box<dyn Aside>>,
     /// What makes connections to upstreams.
     pub network: N,
 }

@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::net::Transport;
 
 use super::closing::{close, linger};
+use super::live::Phase;
 use super::pump::Close;
 use super::running::{Ending, Running};
 
@@ -34,6 +35,7 @@ impl<T: Transport> Running<T> {
             mut entered,
             ..
         } = self;
+        entered.live().set_phase(Phase::Draining);
         let delivering = std::future::poll_fn(|task| {
             while !back.deliver(&mut client, &mut out.to_client) {
                 ready!(client.poll_writable(task));

@@ -12,6 +12,7 @@
 
 mod admission;
 mod admit;
+mod aside;
 mod begin;
 mod borrowed;
 mod cancel;
@@ -19,6 +20,7 @@ mod closing;
 mod context;
 mod draining;
 mod greeting;
+mod live;
 mod login;
 mod proxy_header;
 mod pump;
@@ -32,10 +34,13 @@ mod scram;
 mod serve;
 pub mod world;
 
-pub(crate) use admission::{Admission, Place};
+pub(crate) use admission::{Admission, Place, Places, Rates, Seldom};
+pub(crate) use aside::{Aside, Duplex, Visitor};
 pub(crate) use context::Context;
 pub use context::Shared;
+pub(crate) use live::{Ask, Phase};
 pub(crate) use refuse::too_many;
 pub(crate) use registry::Drain;
+pub(crate) use registry::SeenSession;
 pub use registry::{Entry, Registry};
 pub(crate) use serve::{Accepted, serve};

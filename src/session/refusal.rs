@@ -9,6 +9,10 @@ use crate::observe::metrics::{CloseReason, Limit};
 use crate::wire::compose;
 use crate::wire::startup::BadPacket;
 
+/// What the client of a session is told that an operator ends, as PostgreSQL says it
+/// (`pg_terminate_backend`).
+pub(super) const KILLED: &str = "terminating connection due to administrator command";
+
 /// Why a connection does not become a session.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
@@ -70,6 +74,9 @@ pub(super) enum Refusal {
     /// Osprey is going to end.
     #[error("Osprey is shutting down")]
     ShuttingDown,
+    /// An operator ended it, by the console.
+    #[error("{KILLED}")]
+    Killed,
     /// The login took too long.
     #[error("canceling authentication due to timeout: Osprey's limits.login_timeout is {}", show_duration(*.0))]
     TimedOut(std::time::Duration),
@@ -122,6 +129,7 @@ impl Refusal {
             Self::Protocol(_) => ("08P01", None),
             Self::Full { .. } => ("53300", None),
             Self::Network { .. } => ("28000", None),
+            Self::Killed => ("57P01", None),
             Self::ShuttingDown => (
                 "57P03",
                 Some("Connect again: another instance may take over."),
@@ -145,6 +153,7 @@ impl Refusal {
             | Self::Network { .. }
             | Self::ShuttingDown
             | Self::Own { .. } => CloseReason::LoginFailed,
+            Self::Killed => CloseReason::Killed,
             Self::TimedOut(_) => CloseReason::Timeout,
             Self::Unreachable(_) => CloseReason::Unreachable,
         }

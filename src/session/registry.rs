@@ -5,11 +5,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
-use std::time::SystemTime;
 
 use dashmap::DashMap;
 use tokio::sync::Notify;
 
+use super::live::{Ask, Live, Seen};
 use crate::net::endpoint::Destination;
 use crate::upstream::Upstream;
 
@@ -38,9 +38,25 @@ pub struct Entry {
     pub database: String,
     /// The name of its upstream.
     pub upstream: String,
-    /// Since when.
-    pub since: SystemTime,
+    live: Arc<Live>,
     waker: Option<Waker>,
+}
+
+/// What can be seen of one session from outside.
+#[derive(Debug, Clone)]
+pub(crate) struct SeenSession {
+    /// Its number.
+    pub(crate) id: u64,
+    /// Where the client is.
+    pub(crate) peer: SocketAddr,
+    /// As whom it logs in.
+    pub(crate) user: String,
+    /// Into which database.
+    pub(crate) database: String,
+    /// The name of its upstream.
+    pub(crate) upstream: String,
+    /// What it is doing.
+    pub(crate) seen: Seen,
 }
 
 /// The server of a session: its upstream, and the address that answered. A cancel must go to the
@@ -77,6 +93,34 @@ impl Registry {
     /// How many sessions are open, logins included.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// What can be seen of all sessions, logins included, in the order in which they came.
+    pub(crate) fn sessions(&self) -> Vec<SeenSession> {
+        let sessions = self.open.iter().map(|entry| SeenSession {
+            id: *entry.key(),
+            peer: entry.peer,
+            user: entry.user.clone(),
+            database: entry.database.clone(),
+            upstream: entry.upstream.clone(),
+            seen: entry.live.seen(),
+        });
+        let mut sessions: Vec<_> = sessions.collect();
+        sessions.sort_unstable_by_key(|session| session.id);
+        sessions
+    }
+
+    /// Asks something of a session; false: there is none of this number.
+    pub(crate) fn ask(&self, id: u64, what: Ask) -> bool {
+        let found = self.open.get(&id).map(|entry| {
+            entry.live.ask(what);
+            entry.waker.clone()
+        });
+        let is_there = found.is_some();
+        if let Some(waker) = found.flatten() {
+            waker.wake();
+        }
+        is_there
     }
 
     /// How many entries and keys there are.
@@ -129,6 +173,7 @@ impl Registry {
     ) -> Entered {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.count.fetch_add(1, Ordering::Relaxed);
+        let live = Arc::<Live>::default();
         self.open.insert(
             id,
             Entry {
@@ -136,12 +181,13 @@ impl Registry {
                 user: user.to_owned(),
                 database: database.to_owned(),
                 upstream: upstream.to_owned(),
-                since: SystemTime::now(),
+                live: Arc::clone(&live),
                 waker: None,
             },
         );
         Entered {
             registry: Arc::clone(self),
+            live,
             id,
             key: None,
         }
@@ -159,6 +205,7 @@ impl Registry {
 #[derive(Debug)]
 pub(crate) struct Entered {
     registry: Arc<Registry>,
+    live: Arc<Live>,
     id: u64,
     key: Option<Box<[u8]>>,
 }
@@ -169,9 +216,15 @@ impl Entered {
         self.id
     }
 
+    /// What the session tells of itself.
+    pub(super) fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
     /// Cancel requests with this key, the body of BackendKeyData, are this session's from now on.
     pub(crate) fn set_key(&mut self, key: &[u8], origin: Origin) {
         self.forget_key();
+        self.live.set_backend_pid(key);
         let mut owners = self.registry.keys.entry(key.into()).or_default();
         owners.push((self.id, origin));
         self.key = Some(key.into());

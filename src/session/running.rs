@@ -28,8 +28,9 @@ use crate::net::{Network, Stream, Transport};
 use crate::observe::metrics::CloseReason;
 
 use super::cancel;
-use super::closing::shutdown_notice;
+use super::closing::{killed_notice, shutdown_notice};
 use super::context::Context;
+use super::live::Ask;
 use super::login::{LoggedIn, READY_FOR_QUERY};
 use super::pump::{Close, Judge, Lane, Sender, Turn};
 use super::read_ahead::Grant;
@@ -192,7 +193,8 @@ impl<T: Transport> Running<T> {
                 let begun = Instant::now();
                 let next = self.turn(begun, context);
                 self.spent += begun.elapsed();
-                self.count(context.shard());
+                let ended = self.count(context.shard());
+                self.publish(begun, ended);
                 #[cfg(test)]
                 self.check();
                 match next {
@@ -375,18 +377,28 @@ impl<T: Transport> Running<T> {
         if client_is_gone && let Some(ending) = self.without_client(now, context) {
             return Some(ending);
         }
+        match self.entered.live().asked() {
+            None => {}
+            Some(Ask::Cancel) => {
+                self.entered.live().cancels();
+                if self.core.is_busy() {
+                    self.cancel(context);
+                }
+            }
+            Some(Ask::Kill) => return self.killed(now, context),
+        }
         match context.shared.sessions.drain() {
             Drain::No => self.keep_time(now, context),
             Drain::WhenQuiet => {
                 let idle = self.core.is_quiet()
                     && self.front.is_drained(&self.out.to_server)
                     && self.back.is_drained(&self.out.to_client);
-                idle.then(|| self.say_goodbye())
+                idle.then(|| self.say_goodbye(CloseReason::Drained))
             }
             Drain::Now => {
                 let cut_at = *self.cut_at.get_or_insert(now + LAST_WORDS);
                 let may_speak = !self.core.backend_mid_message();
-                (may_speak || now >= cut_at).then(|| self.say_goodbye())
+                (may_speak || now >= cut_at).then(|| self.say_goodbye(CloseReason::Drained))
             }
         }
     }
@@ -470,11 +482,33 @@ impl<T: Transport> Running<T> {
         None
     }
 
-    fn say_goodbye(&mut self) -> Ending {
+    /// An operator ends the session: what the server does for it is cancelled, and the client is told
+    /// as soon as there is a place for it.
+    fn killed<N: Network<Transport = T>>(
+        &mut self,
+        now: Instant,
+        context: &Arc<Context<N>>,
+    ) -> Option<Ending> {
+        let cut_at = self.cut_at.unwrap_or_else(|| {
+            if self.core.is_busy() {
+                self.cancel(context);
+            }
+            now + LAST_WORDS
+        });
+        self.cut_at = Some(cut_at);
+        let may_speak = !self.core.backend_mid_message();
+        (may_speak || now >= cut_at).then(|| self.say_goodbye(CloseReason::Killed))
+    }
+
+    fn say_goodbye(&mut self, reason: CloseReason) -> Ending {
         if !self.core.backend_mid_message() {
-            self.out.to_client.own(shutdown_notice());
+            let notice = match reason {
+                CloseReason::Killed => killed_notice(),
+                _ => shutdown_notice(),
+            };
+            self.out.to_client.own(notice);
         }
-        Ending::orderly(CloseReason::Drained)
+        Ending::orderly(reason)
     }
 
     /// Cancels what the server is doing for this session, unless that is under way already.

@@ -14,6 +14,7 @@ use crate::upstream::{KeptOut, Listener};
 
 use super::admission::{Place, Places, bound};
 use super::admit::{Admitted, admit};
+use super::aside::{Reading, Visitor};
 use super::begin::begin;
 use super::context::Context;
 use super::greeting::{Greeted, Greeting, Request, Ungreeted};
@@ -69,6 +70,19 @@ pub(crate) async fn serve<N: Network>(accepted: Accepted<N::Transport>, context:
             Box::pin(cancelling).await;
         }
         Request::Session(startup) => {
+            let aside = context.shared.aside.get().filter(|aside| {
+                let asked = startup.view();
+                asked.is_some_and(|startup| aside.takes(startup.database(), &settings))
+            });
+            if let Some(aside) = aside {
+                let visitor = Visitor {
+                    peer,
+                    is_tls: client.is_tls(),
+                    client: Box::new(Reading::new(client, startup.bytes())),
+                    place,
+                };
+                return aside.serve(visitor).await;
+            }
             let admitted = Box::pin(admit(client, startup, peer, &listener, &context, &settings));
             let Some(login) = admitted.await else { return };
             drop(place);

@@ -147,6 +147,7 @@ impl World {
             routes: Routes::default(),
             sessions: Arc::new(Registry::default()),
             admission: Admission::default(),
+            aside: std::sync::OnceLock::new(),
             network: net.clone(),
         });
         let context = Arc::new(Context {

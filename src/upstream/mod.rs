@@ -5,11 +5,13 @@
 //! Nothing here changes once it is made. A reload makes other values and swaps the map; a session
 //! owns its [`Upstream`] from login to its last cancel, so whatever began with one ends with it.
 
+mod explanation;
 mod instance;
 mod listener;
 mod map;
 mod proven;
 
+pub use explanation::Explanation;
 pub use instance::Upstream;
 pub use listener::{KeptOut, Listener};
 pub use map::{TlsFiles, Upstreams, socket_options};

@@ -28,6 +28,7 @@ const FLOORS: &[&[&str]] = &[
     &["main"],
     &["cli"],
     &["server"],
+    &["console"],
     &["session"],
     &["core", "upstream"],
     &["advice"],

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use super::super::words;
 use super::finding::Finding;
 use crate::config::Settings;
 use crate::keys::cloud::timestamp;
-use crate::keys::{self, Encryption, KeyRecord, KeyState, KmsKey, Origin};
+use crate::keys::{self, Encryption, KeyRecord, KeyState, KmsKey, Origin, words};
 
 /// A key whose material expires within this time deserves a warning.
 const SOON: Duration = Duration::from_hours(24 * 30);

@@ -29,6 +29,7 @@ pub struct DatabaseKnowledge {
     pub(super) signals: Arc<Signals>,
     borrowing: Mutex<Borrowing>,
     lessons: Mutex<Lessons>,
+    learned: Mutex<Vec<LearnedRelation>>,
     pub(super) counts: DatabaseCounts,
     read_at: Mutex<Option<Instant>>,
     due: Mutex<Option<Due>>,
@@ -49,6 +50,19 @@ struct Lessons {
     waiting: Vec<(Lesson, Option<String>)>,
     /// The task has taken some and is at it.
     under_way: bool,
+    /// What an operator takes back.
+    forgotten: Vec<Lesson>,
+}
+
+/// A relation on which HQE failed and whose project is not known, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LearnedRelation {
+    /// Its schema; `None`: no statement has said it.
+    pub schema: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// When it was learned.
+    pub learned: tokio::time::Instant,
 }
 
 /// Counters of one database, for metrics.
@@ -65,6 +79,15 @@ pub struct DatabaseCounts {
     pub lessons: Counter,
     /// Lessons among these that a key record contradicted.
     pub lessons_contradicted: Counter,
+}
+
+impl std::fmt::Display for LearnedRelation {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(schema) = &self.schema {
+            write!(formatter, "{schema}.")?;
+        }
+        formatter.write_str(&self.name)
+    }
 }
 
 /// How sessions wake the background task. This is a type of its own so that the task, while it
@@ -88,6 +111,7 @@ impl DatabaseKnowledge {
             signals: Arc::default(),
             borrowing: Mutex::default(),
             lessons: Mutex::default(),
+            learned: Mutex::default(),
             counts: DatabaseCounts::default(),
             read_at: Mutex::default(),
             due: Mutex::default(),
@@ -180,6 +204,41 @@ impl DatabaseKnowledge {
         }
         drop(lessons);
         self.signals.wake.notify_one();
+    }
+
+    /// The relations that are protected because HQE failed on them. (The key cache has the lessons
+    /// about projects.)
+    pub fn learned_relations(&self) -> Vec<LearnedRelation> {
+        let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        learned.clone()
+    }
+
+    /// Takes such a lesson back, from the next snapshot on.
+    pub fn forget_relation(&self, lesson: &LearnedRelation) {
+        self.lessons().forgotten.push(Lesson {
+            schema: lesson.schema.clone(),
+            name: lesson.name.clone(),
+        });
+        self.signals.wake.notify_one();
+    }
+
+    /// Takes out the lessons that are taken back; the background task does.
+    pub(super) fn take_forgotten(&self) -> Vec<Lesson> {
+        std::mem::take(&mut self.lessons().forgotten)
+    }
+
+    /// Says which relations are learned now.
+    pub(super) fn note_lessons<'l>(
+        &self,
+        lessons: impl Iterator<Item = (&'l Lesson, &'l tokio::time::Instant)>,
+    ) {
+        let told = lessons.map(|(lesson, learned)| LearnedRelation {
+            schema: lesson.schema.clone(),
+            name: lesson.name.clone(),
+            learned: *learned,
+        });
+        let told = told.collect();
+        *self.learned.lock().unwrap_or_else(PoisonError::into_inner) = told;
     }
 
     /// The counters.

@@ -282,6 +282,7 @@ impl Task {
             }
             !contradicted && now < *learned + ttl
         });
+        database.note_lessons(self.lessons.iter());
         next.lessons = self.lessons.keys().cloned().collect();
         next.lessons.sort_unstable();
 
@@ -316,6 +317,9 @@ impl Task {
     /// the lesson goes to the key cache, which every database asks; otherwise the relation itself
     /// is kept in mind.
     fn learn(&mut self, database: &DatabaseKnowledge, known: &Ingredients) {
+        for lesson in database.take_forgotten() {
+            self.lessons.remove(&lesson);
+        }
         for (lesson, named) in database.take_lessons() {
             let named = named.as_deref().map(project_key);
             let behind: HashSet<String> = known

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::Running;
 use crate::advice::NotRetried;
 use crate::core::{Event, Tally};
@@ -9,6 +11,7 @@ use crate::net::{Network, Transport};
 use crate::observe::metrics::{Counter, Direction, Injection, Protocol, Shard};
 use crate::observe::secrets;
 use crate::session::context::Context;
+use crate::session::live::{Phase, State};
 use crate::session::world::STATEMENT_TIMEOUT;
 
 impl<T: Transport> Running<T> {
@@ -137,8 +140,8 @@ impl<T: Transport> Running<T> {
         }
     }
 
-    /// Moves what was counted to the worker's shard.
-    pub(super) fn count(&mut self, shard: &Shard) {
+    /// Moves what was counted to the worker's shard; true if a cycle has ended.
+    pub(super) fn count(&mut self, shard: &Shard) -> bool {
         let to_server = std::mem::take(&mut self.front.bytes);
         let to_client = std::mem::take(&mut self.back.bytes);
         self.figures.to_server += to_server;
@@ -149,9 +152,12 @@ impl<T: Transport> Running<T> {
         if to_client > 0 {
             shard.bytes.of(Direction::ToClient).add(to_client);
         }
+        if to_server | to_client > 0 {
+            self.entered.live().add_bytes(to_server, to_client);
+        }
         let tally = self.core.tally();
         if tally == Tally::default() {
-            return;
+            return false;
         }
         self.figures.statements += tally.queries + tally.executes;
         self.figures.protected += tally.protected;
@@ -187,5 +193,17 @@ impl<T: Transport> Running<T> {
         move_to(shard.injections.of(Injection::Inline), tally.set_inline);
         move_to(shard.injections.of(Injection::Restore), tally.restores);
         move_to(shard.injections.of(Injection::Proof), tally.proofs);
+        tally.cycles > 0
+    }
+
+    /// Tells whoever looks on what the session is doing; `ended`: a cycle has ended in this turn.
+    pub(super) fn publish(&self, now: Instant, ended: bool) {
+        let state = State {
+            phase: Phase::Running,
+            transaction: self.core.transaction(),
+            steering: self.core.steering(),
+            busy: self.core.is_busy(),
+        };
+        self.entered.live().set(state, now, ended);
     }
 }

@@ -1,12 +1,12 @@
-//! The words that `explain` and `doctor` have for keys.
+//! The words that people are told of keys in.
 
 use std::time::SystemTime;
 
-use crate::keys::cloud::timestamp;
-use crate::keys::{Encryption, KeyRecord, KeyState, KmsKey, Origin};
+use super::cloud::timestamp;
+use super::{Encryption, KeyRecord, KeyState, KmsKey, Origin};
 
 /// How a project is encrypted.
-pub(super) fn encryption(record: &KeyRecord) -> String {
+pub(crate) fn encryption(record: &KeyRecord) -> String {
     match &record.encryption {
         Encryption::None => "not encrypted".into(),
         Encryption::DefaultKey => "encrypted with MaxCompute's default key".into(),
@@ -28,7 +28,7 @@ pub(super) fn encryption(record: &KeyRecord) -> String {
 }
 
 /// A key's state, as KMS names it.
-pub(super) fn state(state: KeyState) -> &'static str {
+pub(crate) fn state(state: KeyState) -> &'static str {
     match state {
         KeyState::Unknown => "Unknown",
         KeyState::Enabled => "Enabled",
@@ -39,7 +39,7 @@ pub(super) fn state(state: KeyState) -> &'static str {
 }
 
 /// Who says so.
-pub(super) fn origin(origin: Origin) -> &'static str {
+pub(crate) fn origin(origin: Origin) -> &'static str {
     match origin {
         Origin::Configured => "the configuration says so",
         Origin::Cloud => "MaxCompute and KMS say so",
@@ -48,7 +48,7 @@ pub(super) fn origin(origin: Origin) -> &'static str {
 }
 
 /// A record as JSON.
-pub(super) fn record(record: &KeyRecord) -> serde_json::Value {
+pub(crate) fn record(record: &KeyRecord) -> serde_json::Value {
     let (kind, key) = match &record.encryption {
         Encryption::None => ("none", None),
         Encryption::DefaultKey => ("default-key", None),

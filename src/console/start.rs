@@ -1,0 +1,36 @@
+//! Opening the console.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::gate::Gate;
+use super::office::Office;
+use super::socket::{Socket, SocketFile};
+use super::tcp::Tcp;
+use super::world::{Control, World};
+use crate::net::TcpNetwork;
+use crate::session::{Seldom, Shared};
+
+/// Opens the console of a process: on its listeners and, if there is one, on a socket. Its statements
+/// run on `runtime`. The socket's file is there until what is returned is dropped.
+pub(crate) fn start(
+    shared: &Arc<Shared<TcpNetwork>>,
+    control: Control,
+    socket: Option<Socket>,
+    runtime: &Handle,
+) -> Option<SocketFile> {
+    let office = Arc::new(Office {
+        world: Arc::new(World {
+            shared: Arc::clone(shared),
+            control,
+        }),
+        gate: Gate::default(),
+        refusals: Seldom::default(),
+        runtime: runtime.clone(),
+    });
+    let file = socket.map(|socket| socket.serve(Arc::clone(&office), runtime));
+    // A process has one console: a second one would be a mistake of the caller's, and harmless.
+    let _ = shared.aside.set(Box::new(Tcp(office)));
+    file
+}

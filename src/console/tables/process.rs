@@ -1,0 +1,178 @@
+//! The process: what it has done, its limits, its configuration.
+
+use super::super::table::{Table, column};
+use super::super::value::Type::{Float, Int, Text};
+use super::super::value::{Row, Value};
+use super::super::world::World;
+use crate::observe::logs;
+
+pub(super) static STATEMENTS: Table = Table {
+    name: "statements",
+    about: "Statements since the start, by what became of them; no text of any is kept",
+    columns: &[
+        column(
+            "what",
+            Text,
+            "the metric, without `osprey_` and `_total`, and its labels",
+        ),
+        column("count", Int, "how many, since the start"),
+    ],
+    rows: statements,
+};
+
+pub(super) static LIMITS: Table = Table {
+    name: "limits",
+    about: "How many there may be of what, and how many there are",
+    columns: &[
+        column("setting", Text, "the setting's key"),
+        column("limit_value", Int, "how many there may be"),
+        column(
+            "per_address",
+            Int,
+            "how many of one client address; NULL: as many as together",
+        ),
+        column("taken", Int, "how many there are"),
+    ],
+    rows: limits,
+};
+
+pub(super) static STATS: Table = Table {
+    name: "stats",
+    about: "Every counter and gauge, as /metrics has them",
+    columns: &[
+        column("name", Text, "the metric"),
+        column("labels", Text, "its labels with their values"),
+        column("value", Float, "its value"),
+    ],
+    rows: stats,
+};
+
+pub(super) static CONFIG: Table = Table {
+    name: "config",
+    about: "The settings in force; passwords and verifiers are left out",
+    columns: &[
+        column("section", Text, "the section of the configuration file"),
+        column("key", Text, "the setting"),
+        column("value", Text, "its value, as the file would have it"),
+    ],
+    rows: config,
+};
+
+pub(super) static VERSION: Table = Table {
+    name: "version",
+    about: "The version that runs, and since when",
+    columns: &[
+        column("version", Text, "Osprey's version"),
+        column("uptime", Float, "seconds since the start"),
+        column("pid", Int, "the process"),
+        column("log", Text, "the log filter in force"),
+    ],
+    rows: version,
+};
+
+/// The metrics that count statements.
+const OF_STATEMENTS: &[&str] = &[
+    "osprey_statements_total",
+    "osprey_protected_statements_total",
+    "osprey_unsteered_statements_total",
+    "osprey_injections_total",
+    "osprey_injection_failures_total",
+    "osprey_retries_total",
+    "osprey_retries_refused_total",
+    "osprey_errors_rewritten_total",
+    "osprey_would_steer_statements_total",
+    "osprey_would_rewrite_errors_total",
+];
+
+fn statements(world: &World) -> Vec<Row> {
+    let samples = world.shared.metrics.samples().into_iter();
+    let of_statements = samples.filter(|(name, ..)| OF_STATEMENTS.contains(name));
+    let row = |(name, labels, value): (&str, String, f64)| {
+        let name = name
+            .trim_start_matches("osprey_")
+            .trim_end_matches("_total");
+        let what = format!("{name} {labels}").trim_end().to_owned();
+        #[allow(clippy::cast_possible_truncation)] // A counter, below 2^53.
+        let count = value as i64;
+        vec![Value::Text(what), Value::Int(count)]
+    };
+    of_statements.map(row).collect()
+}
+
+fn limits(world: &World) -> Vec<Row> {
+    let settings = world.shared.settings.load();
+    let limits = &settings.limits;
+    let admission = &world.shared.admission;
+    let row = |setting: &str, limit: usize, per_address: Option<usize>, taken: usize| {
+        vec![
+            Value::Text(setting.to_owned()),
+            Value::count(limit),
+            per_address.map_or(Value::Null, Value::count),
+            Value::count(taken),
+        ]
+    };
+    let quotas = [
+        (
+            "limits.max_sessions",
+            limits.max_sessions,
+            &admission.sessions,
+        ),
+        (
+            "limits.max_greetings",
+            limits.max_greetings,
+            &admission.greetings,
+        ),
+        ("limits.max_logins", limits.max_logins, &admission.logins),
+    ];
+    let mut rows: Vec<_> = quotas
+        .iter()
+        .map(|(setting, quota, places)| {
+            row(setting, quota.total, quota.per_address, places.taken())
+        })
+        .collect();
+    let cancels = admission.cancels.taken();
+    rows.push(row("limits.max_cancels", limits.max_cancels, None, cancels));
+    for upstream in world.upstreams() {
+        if let Some(most) = upstream.settings().max_sessions {
+            let taken = admission.of_upstream(upstream.name()).taken();
+            let setting = format!("upstream.{}.max_sessions", upstream.name());
+            rows.push(row(&setting, most, None, taken));
+        }
+    }
+    rows
+}
+
+fn stats(world: &World) -> Vec<Row> {
+    let samples = world.shared.metrics.samples().into_iter();
+    let row = |(name, labels, value): (&str, String, f64)| {
+        let name = Value::Text(name.to_owned());
+        vec![name, Value::Text(labels), Value::Float(value)]
+    };
+    samples.map(row).collect()
+}
+
+fn config(world: &World) -> Vec<Row> {
+    let text = world.shared.settings.load().to_string();
+    let mut section = String::new();
+    let mut rows = Vec::new();
+    for line in text.lines() {
+        if line.starts_with('[') {
+            line.trim_matches(['[', ']']).clone_into(&mut section);
+        } else if let Some((key, value)) = line.split_once(" = ")
+            && !line.starts_with('#')
+        {
+            let parts = [section.as_str(), key, value];
+            rows.push(parts.map(|part| Value::Text(part.to_owned())).into());
+        }
+    }
+    rows
+}
+
+fn version(world: &World) -> Vec<Row> {
+    vec![vec![
+        Value::Text(env!("CARGO_PKG_VERSION").to_owned()),
+        Value::seconds(world.shared.metrics.started().elapsed()),
+        Value::count(std::process::id()),
+        Value::text_or_null(logs::filter()),
+    ]]
+}
