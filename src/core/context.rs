@@ -16,7 +16,9 @@
 
 use std::sync::Arc;
 
-use crate::protection::{Decision, Effects, Lexing, SessionChange, SessionNames};
+use crate::protection::{
+    Backslash, Decision, Effects, Encoding, Lexing, SessionChange, SessionNames,
+};
 use crate::sql::{Change, may_be_read_otherwise};
 use crate::wire::backend::{Status, parameter_status};
 
@@ -289,6 +291,17 @@ pub(super) struct Readings {
 }
 
 impl Readings {
+    /// Of a text in the server's encoding.
+    pub(super) fn in_utf8(backslash: Backslash) -> Self {
+        Self {
+            first: Lexing {
+                backslash,
+                encoding: Encoding::default(),
+            },
+            others: Vec::new(),
+        }
+    }
+
     fn add_all(&mut self, lexings: Vec<Lexing>) {
         for lexing in lexings {
             if lexing != self.first && !self.others.contains(&lexing) {
