@@ -445,8 +445,7 @@ impl Core {
                 self.names.transaction_over();
             }
             if self.names.take_catalog_changed() {
-                self.context.catalog_changed();
-                self.events.push_back(Event::CatalogChanged);
+                world.catalog_changed(self.context.catalog_changed());
             }
         }
         self.ledger.status_is_known();

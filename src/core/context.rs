@@ -141,9 +141,11 @@ impl Context {
         self.names.apply(&[end.clone().into()]);
     }
 
-    /// DDL of the session's own was committed; the catalogs are to be read again.
-    pub(super) fn catalog_changed(&mut self) {
+    /// DDL of the session's own was committed; the catalogs are to be read again. The names as they
+    /// are by it.
+    pub(super) fn catalog_changed(&mut self) -> &SessionNames {
         self.outruns_catalogs = true;
+        &self.names
     }
 
     /// A statement is about to be looked at: what had to be remembered of committed DDL is

@@ -99,11 +99,6 @@ impl SessionWorld {
     pub(super) fn proven(&self) {
         self.upstream.set_proven(&self.user);
     }
-
-    /// Notes that DDL was seen passing.
-    pub(super) fn catalog_changed(&self) {
-        self.database.catalog_changed();
-    }
 }
 
 impl World for SessionWorld {
@@ -128,6 +123,10 @@ impl World for SessionWorld {
 
     fn knows_the_catalogs(&self) -> bool {
         !self.database.snapshot().is_blind()
+    }
+
+    fn catalog_changed(&self, names: &SessionNames) {
+        self.database.catalog_changed_by(names);
     }
 
     fn has_protected(&self) -> bool {

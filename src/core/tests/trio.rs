@@ -160,6 +160,8 @@ impl World for FakeWorld {
         true
     }
 
+    fn catalog_changed(&self, _names: &SessionNames) {}
+
     fn has_protected(&self) -> bool {
         self.known
     }
