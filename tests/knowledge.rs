@@ -386,7 +386,11 @@ async fn what_one_session_has_made_all_sessions_know_until_the_catalogs_say_it()
     assert!(read.into_iter().all(is_protected));
     // Among what a session has made itself, too.
     let mut busy = another.clone();
-    busy.apply(&decide("CREATE TEMP TABLE stage (a int)", &busy).changes.clone());
+    busy.apply(
+        &decide("CREATE TEMP TABLE stage (a int)", &busy)
+            .changes
+            .clone(),
+    );
     assert!(decide(read[0], &busy).protected.is_some());
     assert!(!is_protected("CREATE TABLE t AS SELECT * FROM elsewhere"));
 
