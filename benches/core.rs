@@ -52,6 +52,8 @@ impl World for Known {
         self.snapshot.decide_in(text, names, lexing)
     }
 
+    fn catalog_changed(&self, _names: &SessionNames) {}
+
     fn knows_the_catalogs(&self) -> bool {
         true
     }

@@ -12,7 +12,7 @@ use common::until;
 use osprey::catalog::{Contents, Failure, ReadError, Relation, Sort};
 use osprey::config::{ConfiguredEncryption, ProjectRule, Secret, Settings, TablePattern};
 use osprey::protection::knowledge::{DatabaseKnowledge, Knowledge};
-use osprey::protection::{NameContext, Reason, Source};
+use osprey::protection::{Lexing, NameContext, Reason, SessionNames, Source};
 use tokio::runtime::Handle;
 
 const FOREIGN: &str = "
@@ -355,6 +355,52 @@ async fn after_ddl_the_next_session_reads_and_another_one_a_second_later() {
     database.ready().await;
     assert!(!database.snapshot().is_blind());
     assert!(database.borrow_session().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_session_has_made_all_sessions_know_until_the_catalogs_say_it() {
+    let (_knowledge, database) = borrowing();
+    database.borrow_session().unwrap().finish(Ok(contents()));
+    database.ready().await;
+    let mut maker = SessionNames::new(NameContext::new("app", "public"));
+    let another = maker.clone();
+    let decide = |text: &str, session: &SessionNames| {
+        let snapshot = database.snapshot();
+        snapshot.decide_in(text.as_bytes(), session, Lexing::default())
+    };
+    let read = [
+        "CREATE TABLE t AS SELECT * FROM public.fresh",
+        "INSERT INTO t SELECT 1; SELECT * FROM fresh",
+        "PREPARE p AS SELECT * FROM fresh",
+    ];
+    let is_protected = |text: &str| decide(text, &another).protected.is_some();
+    for text in [
+        "CREATE VIEW public.fresh_tmp AS SELECT * FROM orders",
+        "ALTER VIEW public.fresh_tmp RENAME TO fresh",
+    ] {
+        assert!(!read.into_iter().any(is_protected));
+        let changes = decide(text, &maker).changes.clone();
+        maker.apply(&changes);
+        database.catalog_changed_by(&maker);
+    }
+    assert!(read.into_iter().all(is_protected));
+    // Among what a session has made itself, too.
+    let mut busy = another.clone();
+    busy.apply(
+        &decide("CREATE TEMP TABLE stage (a int)", &busy)
+            .changes
+            .clone(),
+    );
+    assert!(decide(read[0], &busy).protected.is_some());
+    assert!(!is_protected("CREATE TABLE t AS SELECT * FROM elsewhere"));
+
+    // The first reading may have come too early.
+    for knows in [true, false] {
+        database.borrow_session().unwrap().finish(Ok(contents()));
+        database.ready().await;
+        assert_eq!(is_protected(read[0]), knows);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -50,7 +50,7 @@ impl<'a> Session<'a> {
                 NameUse::Execute(name) | NameUse::Fetch(name) => {
                     protected |= self.named.get(name).copied().unwrap_or(false);
                 }
-                NameUse::Prepare(name) | NameUse::Declare(name) => {
+                NameUse::Prepare { name, .. } | NameUse::Declare(name) => {
                     self.named
                         .insert(name.clone(), decision.protected.is_some());
                 }

@@ -92,6 +92,8 @@ impl World for Known {
         }
     }
 
+    fn catalog_changed(&self, _names: &SessionNames) {}
+
     fn knows_the_catalogs(&self) -> bool {
         self.generation.get().is_multiple_of(2)
     }

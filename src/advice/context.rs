@@ -33,11 +33,13 @@ pub enum NotRetried {
     RouteWasSet,
     /// The route could not be set.
     RouteNotSet,
+    /// Nothing in it was known to lead to MaxCompute.
+    NotKnown,
 }
 
 impl NotRetried {
     /// Every reason.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::SwitchedOff,
         Self::InTransaction,
         Self::RowsSent,
@@ -51,6 +53,7 @@ impl NotRetried {
         Self::ClientSetRoute,
         Self::RouteWasSet,
         Self::RouteNotSet,
+        Self::NotKnown,
     ];
 
     /// The name of the reason in metrics' labels, and the key of its words in the table.
@@ -69,6 +72,7 @@ impl NotRetried {
             Self::ClientSetRoute => "client_set_route",
             Self::RouteWasSet => "route_was_set",
             Self::RouteNotSet => "route_not_set",
+            Self::NotKnown => "not_known",
         }
     }
 }

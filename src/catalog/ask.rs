@@ -17,16 +17,32 @@ pub(crate) trait Ask {
 /// Why there is no answer.
 #[derive(Debug)]
 pub(crate) enum Unanswered {
-    /// The server refused this statement; another one may do.
+    /// The server says that what this statement asks for is not there, or not for who asks.
+    None(ReadError),
+    /// The server answered with another error.
     Refused(ReadError),
     /// Nothing more can be asked.
     Broken(ReadError),
 }
 
+impl Unanswered {
+    /// What an ErrorResponse says.
+    pub(crate) fn said(sqlstate: &str, message: &str) -> Self {
+        let error = ReadError::said(sqlstate, message);
+        if ReadError::means_none(sqlstate) {
+            Self::None(error)
+        } else {
+            Self::Refused(error)
+        }
+    }
+}
+
 impl From<Unanswered> for ReadError {
     fn from(unanswered: Unanswered) -> Self {
         match unanswered {
-            Unanswered::Refused(error) | Unanswered::Broken(error) => error,
+            Unanswered::None(error) | Unanswered::Refused(error) | Unanswered::Broken(error) => {
+                error
+            }
         }
     }
 }
@@ -36,13 +52,14 @@ pub(super) struct Account<'a>(pub(super) &'a Client);
 
 impl Ask for Account<'_> {
     async fn ask(&mut self, statement: &str) -> Result<Vec<Row>, Unanswered> {
-        let messages = self.0.simple_query(statement).await.map_err(|error| {
-            if error.as_db_error().is_some() {
-                Unanswered::Refused(ReadError::from(&error))
-            } else {
-                Unanswered::Broken(ReadError::from(&error))
-            }
-        })?;
+        let messages =
+            self.0
+                .simple_query(statement)
+                .await
+                .map_err(|error| match error.as_db_error() {
+                    Some(said) => Unanswered::said(said.code().code(), said.message()),
+                    None => Unanswered::Broken(ReadError::from(&error)),
+                })?;
         let rows = messages.iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(
                 (0..row.len())

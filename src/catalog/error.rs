@@ -91,6 +91,13 @@ impl ReadError {
         }
     }
 
+    /// True if an error of this SQLSTATE says that what is asked for is not there, or not for this user:
+    /// no such setting, function or relation, no privilege, or not supported. Any other says nothing
+    /// about that.
+    pub(crate) fn means_none(sqlstate: &str) -> bool {
+        matches!(sqlstate, "42501" | "42704" | "42883" | "42P01" | "0A000")
+    }
+
     /// What was being done took longer than `limit`.
     pub(crate) fn timeout(doing: &str, limit: Duration) -> Self {
         let reason = format!("{doing} took longer than {} s", limit.as_secs_f64());

@@ -162,7 +162,7 @@ pub(super) async fn databases(asked: &mut impl Ask) -> Result<Vec<String>, ReadE
 }
 
 /// Asks all the questions of a reading. `servers` are the names of MaxCompute's foreign servers.
-/// Nothing is set on the way, so that a borrowed session is the same after it.
+/// Nothing is set on the way; who lends a session for it sees to that session's settings.
 pub(crate) async fn contents(
     asked: &mut impl Ask,
     servers: &[String],
@@ -212,11 +212,12 @@ pub(crate) async fn contents(
     Ok(contents)
 }
 
-/// The answer, or nothing if the server refuses the question: not everyone may see everything, and
-/// the rest is still true.
+/// The answer, or nothing if the server says that there is none for who asks: not everyone may see
+/// everything, and the rest is still true. Any other error (a timeout, a character that the session's
+/// encoding does not have) says nothing about what is there, and fails the reading.
 async fn ask_if_allowed(asked: &mut impl Ask, statement: &str) -> Result<Vec<Row>, ReadError> {
     match asked.ask(statement).await {
-        Err(Unanswered::Refused(_)) => Ok(Vec::new()),
+        Err(Unanswered::None(_)) => Ok(Vec::new()),
         answer => Ok(answer?),
     }
 }
@@ -377,4 +378,39 @@ fn first_value(rows: &[Row]) -> Option<String> {
 /// A column's text; empty for NULL and for a column that is not there.
 fn text(row: &Row, column: usize) -> String {
     row.get(column).cloned().flatten().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server with one foreign table, which answers the question about functions with this error.
+    struct Refusing(&'static str);
+
+    impl Ask for Refusing {
+        async fn ask(&mut self, statement: &str) -> Result<Vec<Row>, Unanswered> {
+            if statement == ROUTINES {
+                return Err(Unanswered::said(self.0, "it says why"));
+            }
+            let table = ["public", "orders", "{project_name=sales}"];
+            let table = table.map(|text| Some(text.to_owned())).to_vec();
+            Ok(match statement.starts_with(FOREIGN_TABLES) {
+                true => vec![table],
+                false => Vec::new(),
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn only_an_answer_that_there_is_none_is_one() {
+        let read = async |sqlstate| contents(&mut Refusing(sqlstate), &[]).await;
+        for none in ["42501", "42704", "42883", "42P01", "0A000"] {
+            let contents = read(none).await.expect("a reading of all that there is");
+            assert_eq!(contents.relations.len(), 1, "{none}");
+        }
+        for other in ["57014", "22P05", "53200", "XX000", "55P03", "42601"] {
+            let error = read(other).await.expect_err("half a reading");
+            assert!(error.reason.contains(other), "{error}");
+        }
+    }
 }

@@ -220,11 +220,11 @@ impl Core {
                     self.prove_once();
                 }
                 Own::Proof => self.prove_once(),
-                Own::Rollback | Own::Fail | Own::BeginAndFail | Own::Sync => {}
+                Own::Rollback | Own::Close | Own::Fail | Own::BeginAndFail | Own::Sync => {}
             }
             return;
         };
-        if matches!(own, Own::Proof | Own::Fail | Own::BeginAndFail) {
+        if matches!(own, Own::Proof | Own::Close | Own::Fail | Own::BeginAndFail) {
             return;
         }
         self.route.failed();
@@ -330,8 +330,8 @@ impl Core {
         };
         self.copy.over();
         if !sent.decision.names.is_empty() {
-            let generation = (world.generation(), self.context.epoch());
-            self.names.apply(&sent, generation, succeeded);
+            let (names, deciding) = self.naming(world);
+            names.apply(&sent, &deciding, succeeded);
         }
         if succeeded {
             self.context.succeeded(&sent.decision, rolled_back);
@@ -450,8 +450,7 @@ impl Core {
                 self.names.transaction_over();
             }
             if self.names.take_catalog_changed() {
-                self.context.catalog_changed();
-                self.events.push_back(Event::CatalogChanged);
+                world.catalog_changed(self.context.catalog_changed());
             }
         }
         self.ledger.status_is_known();

@@ -93,7 +93,8 @@ impl Commands {
             Own::Rollback => &self.rollback,
             Own::Fail => &self.fail,
             Own::BeginAndFail => &self.begin_and_fail,
-            Own::Sync => &self.sync,
+            // The Close messages stand in front of it.
+            Own::Close | Own::Sync => &self.sync,
         }
     }
 }

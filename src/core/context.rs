@@ -16,7 +16,9 @@
 
 use std::sync::Arc;
 
-use crate::protection::{Decision, Effects, Lexing, SessionChange, SessionNames};
+use crate::protection::{
+    Backslash, Decision, Effects, Encoding, Lexing, SessionChange, SessionNames,
+};
 use crate::sql::{Change, may_be_read_otherwise};
 use crate::wire::backend::{Status, parameter_status};
 
@@ -190,9 +192,11 @@ impl Context {
         self.names.apply(&[end.clone().into()]);
     }
 
-    /// DDL of the session's own was committed; the catalogs are to be read again.
-    pub(super) fn catalog_changed(&mut self) {
+    /// DDL of the session's own was committed; the catalogs are to be read again. The names as they
+    /// are by it.
+    pub(super) fn catalog_changed(&mut self) -> &SessionNames {
         self.outruns_catalogs = true;
+        &self.names
     }
 
     /// A statement is about to be looked at: what had to be remembered of committed DDL is
@@ -345,6 +349,17 @@ pub(super) struct Readings {
 }
 
 impl Readings {
+    /// Of a text in the server's encoding.
+    pub(super) fn in_utf8(backslash: Backslash) -> Self {
+        Self {
+            first: Lexing {
+                backslash,
+                encoding: Encoding::default(),
+            },
+            others: Vec::new(),
+        }
+    }
+
     fn add_all(&mut self, lexings: Vec<Lexing>) {
         for lexing in lexings {
             if lexing != self.first && !self.others.contains(&lexing) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::protection::{Decision, Effects, NameUse, Reason, SessionChange};
+use crate::protection::{Decision, Effects, NameUse, SessionChange};
 use crate::sql::Change;
 use crate::wire::backend::Status;
 use crate::wire::frontend::{Bind, Parse, Target, execute_portal, query_text, tag};
@@ -305,8 +305,12 @@ impl Core {
             },
             tag::BIND => match Bind::read(body) {
                 Some(bind) => {
-                    let (names, deciding) = self.naming(world);
-                    let decision = names.decision(bind.statement, &deciding);
+                    let decision = if self.ledger.has_names() {
+                        self.prepared(bind.statement, &[], world).map(Arc::new)
+                    } else {
+                        let (names, deciding) = self.naming(world);
+                        names.decision(bind.statement, &deciding)
+                    };
                     let decision = match decision {
                         Some(decision) => self.effective(decision, world),
                         None => Arc::clone(&self.unknown),
@@ -359,7 +363,11 @@ impl Core {
         }
     }
 
-    fn naming<'a, W: World>(&'a mut self, world: &'a W) -> (&'a mut Names, Deciding<'a, W>) {
+    /// The names, and what a statement is decided by that is sent now.
+    pub(super) fn naming<'a, W: World>(
+        &'a mut self,
+        world: &'a W,
+    ) -> (&'a mut Names, Deciding<'a, W>) {
         let deciding = Deciding {
             world,
             in_block: self.cycle.status() != Status::Idle,
@@ -367,80 +375,6 @@ impl Core {
             ledger: &self.ledger,
         };
         (&mut self.names, deciding)
-    }
-
-    /// A statement's own decision together with those of the SQL-level names that it uses.
-    fn effective(&mut self, decision: Arc<Decision>, world: &impl World) -> Arc<Decision> {
-        if decision.protected.is_some() {
-            return decision;
-        }
-        if decision.effects.has(Effects::ENDS)
-            && let Some(protected) = self.read_at_commit()
-        {
-            return Arc::new(Decision {
-                protected: Some(protected),
-                ..(*decision).clone()
-            });
-        }
-        if decision.names.is_empty() {
-            return decision;
-        }
-        let pending = if self.ledger.has_names() {
-            self.pending_by_name(&decision)
-        } else {
-            None
-        };
-        let named = match pending {
-            Some(pending) if pending.protected.is_some() => Some(pending),
-            pending => {
-                let (names, deciding) = self.naming(world);
-                names.by_name(&decision, &deciding).or(pending)
-            }
-        };
-        let Some(named) = named else { return decision };
-        Arc::new(Decision {
-            protected: named.protected.clone(),
-            effects: decision.effects.with(named.effects),
-            suspects: named.suspects.clone(),
-            ..(*decision).clone()
-        })
-    }
-
-    /// Why the end of the present transaction reads encrypted data, if it does: COMMIT runs cursors
-    /// WITH HOLD to their end.
-    fn read_at_commit(&self) -> Option<Arc<Reason>> {
-        let declares = |decision: &Decision| {
-            let mut names = decision.names.iter();
-            names.any(|name| matches!(name, NameUse::Declare(_)))
-        };
-        let in_flight = || {
-            let mut sent = self.ledger.iter().filter_map(Expect::runs);
-            sent.find(|sent| declares(&sent.decision) && sent.decision.protected.is_some())
-                .and_then(|sent| sent.decision.protected.clone())
-        };
-        let names = self.ledger.has_names();
-        self.names
-            .declared()
-            .or_else(|| names.then(in_flight).flatten())
-    }
-
-    /// The decision of a PREPARE or DECLARE that was sent and is not answered yet.
-    fn pending_by_name(&self, decision: &Decision) -> Option<Arc<Decision>> {
-        let makes = |made: &Decision| {
-            made.names.iter().any(|made| {
-                decision.names.iter().any(|used| match (made, used) {
-                    (NameUse::Prepare(made), NameUse::Execute(used))
-                    | (NameUse::Declare(made), NameUse::Fetch(used)) => made == used,
-                    _ => false,
-                })
-            })
-        };
-        self.ledger.iter().find_map(|entry| match entry {
-            Expect::Query(made) | Expect::Execute(made) if makes(&made.decision) => {
-                Some(Arc::clone(&made.decision))
-            }
-            _ => None,
-        })
     }
 
     /// Notes what the server will answer to a message, and what the message does to the session.
@@ -544,20 +478,6 @@ impl Core {
         self.route.state() == State::Set && !undone && planned
     }
 
-    /// True unless a cursor was planned, or may have been, where the route was not set.
-    fn cursor_is_steered(&self, name: &str) -> bool {
-        let declares = |sent: &Sent| {
-            let makes = |made: &NameUse| matches!(made, NameUse::Declare(made) if made == name);
-            sent.decision.names.iter().any(makes)
-        };
-        let portal = self.names.portal(name.as_bytes());
-        let in_flight = self.ledger.iter().filter_map(Expect::sent);
-        in_flight
-            .filter(|sent| declares(sent))
-            .chain(portal.as_ref())
-            .all(|sent| sent.steered)
-    }
-
     /// What stands for a statement that was never seen.
     fn unseen(&self) -> Sent {
         Sent {
@@ -572,7 +492,7 @@ impl Core {
         self.cycle.add(effects);
         self.tally.protected += u64::from(decision.protected.is_some());
         if !decision.names.is_empty() {
-            self.retry.note_cursors(decision);
+            self.retry.note_names(decision);
         }
         if effects.has(Effects::COPY_IN) {
             self.copy.sent();

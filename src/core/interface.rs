@@ -41,6 +41,10 @@ pub trait World {
     /// True if the catalogs have been read since DDL was last seen passing.
     fn knows_the_catalogs(&self) -> bool;
 
+    /// DDL of this session's own was committed, which may change what is protected: what its names
+    /// say that it has made and dropped is so for every session by now.
+    fn catalog_changed(&self, names: &SessionNames);
+
     /// True if this database has relations that are known to be protected.
     fn has_protected(&self) -> bool;
 
@@ -149,8 +153,6 @@ pub enum Event {
     },
     /// A cancel hit our SET: send it upstream once more.
     CancelAgain,
-    /// DDL passed that may change what is protected.
-    CatalogChanged,
     /// The client set the route itself.
     ClientOwnsRoute,
     /// An error was rewritten.

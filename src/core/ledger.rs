@@ -21,6 +21,8 @@ pub(super) enum Own {
     Proof,
     /// ROLLBACK of a transaction that is run again from its begin.
     Rollback,
+    /// The Close of each statement that PREPARE has made in the first run of what is run again.
+    Close,
     /// The Sync that the client has not sent yet behind a statement that failed.
     Sync,
     /// A statement that fails: leaves the present transaction as the client believes it to be.

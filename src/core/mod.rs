@@ -28,6 +28,7 @@ use crate::wire::backend::Status;
 use crate::wire::compose;
 
 mod backend;
+mod by_name;
 mod check;
 mod commands;
 mod context;

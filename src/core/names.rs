@@ -86,18 +86,31 @@ impl Names {
             self.unnamed = Some(Arc::clone(decision));
             return false;
         }
-        let keep_text = self.text_bytes + text.len() <= TEXT_BUDGET;
-        self.text_bytes += if keep_text { text.len() } else { 0 };
-        let statement = Statement {
-            decision: Arc::clone(decision),
-            generation: deciding.generation(),
-            text: keep_text.then(|| text.into()),
-            whole,
-            readings: deciding.readings(text),
-        };
+        let readings = deciding.readings(text);
+        let statement = self.statement(text, Arc::clone(decision), whole, readings, deciding);
         self.pending
             .push_back(Pending::Parse(name.into(), statement));
         true
+    }
+
+    /// A prepared statement, whose text is kept if there is room for it.
+    fn statement(
+        &mut self,
+        text: &[u8],
+        decision: Arc<Decision>,
+        whole: bool,
+        readings: Readings,
+        deciding: &Deciding<'_, impl World>,
+    ) -> Statement {
+        let keep_text = self.text_bytes + text.len() <= TEXT_BUDGET;
+        self.text_bytes += if keep_text { text.len() } else { 0 };
+        Statement {
+            decision,
+            generation: deciding.generation(),
+            text: keep_text.then(|| text.into()),
+            whole,
+            readings,
+        }
     }
 
     /// A Close of a statement was sent. True if it matters when it succeeds.
@@ -299,25 +312,25 @@ impl Names {
 
     /// A statement that makes or drops names by SQL ended. After a failure names are only added:
     /// some of its commands may have succeeded.
-    pub(super) fn apply(&mut self, sent: &Sent, generation: Generation, succeeded: bool) {
+    pub(super) fn apply(
+        &mut self,
+        sent: &Sent,
+        deciding: &Deciding<'_, impl World>,
+        succeeded: bool,
+    ) {
         let decision = &sent.decision;
         for name in &decision.names {
             match name {
-                NameUse::Prepare(name) => {
-                    let key: Box<[u8]> = name.as_bytes().into();
-                    if succeeded || !self.named.contains_key(&key) {
-                        let old = self.named.insert(
-                            key,
-                            Statement {
-                                decision: Arc::clone(decision),
-                                generation,
-                                text: None,
-                                whole: true,
-                                readings: Readings::default(),
-                            },
-                        );
-                        self.forget_text(old);
-                    }
+                NameUse::Prepare {
+                    name,
+                    text,
+                    backslash,
+                } if succeeded || !self.named.contains_key(name.as_bytes()) => {
+                    let readings = Readings::in_utf8(*backslash);
+                    let decision = deciding.decide_read(text, true, &readings);
+                    let statement = self.statement(text, decision, true, readings, deciding);
+                    let old = self.named.insert(name.as_bytes().into(), statement);
+                    self.forget_text(old);
                 }
                 NameUse::Declare(name)
                     if decision.protected.is_some()
@@ -352,26 +365,5 @@ impl Names {
                 Pending::Close(_) => 0,
             })
             .sum();
-    }
-
-    /// What the SQL-level names that a statement uses add to its decision: the first protected one.
-    pub(super) fn by_name(
-        &mut self,
-        decision: &Decision,
-        deciding: &Deciding<'_, impl World>,
-    ) -> Option<Arc<Decision>> {
-        let mut found: Option<Arc<Decision>> = None;
-        for name in &decision.names {
-            let used = match name {
-                NameUse::Execute(name) => self.decision(name.as_bytes(), deciding),
-                NameUse::Fetch(name) => self.portal(name.as_bytes()).map(|sent| sent.decision),
-                _ => None,
-            };
-            match used {
-                Some(used) if used.protected.is_some() => return Some(used),
-                used => found = found.or(used),
-            }
-        }
-        found
     }
 }

@@ -19,12 +19,13 @@
 //!
 //! Level means that all that the client has of the first run has come again.
 
+use std::borrow::Cow;
 use std::hash::BuildHasher;
 
 use crate::advice::NotRetried;
 use crate::protection::{Decision, Effects, NameUse};
-use crate::wire::Header;
-use crate::wire::backend::{Status, tag};
+use crate::wire::backend::{Status, command_tag, tag};
+use crate::wire::{HEADER, Header};
 
 mod again;
 mod parameters;
@@ -64,6 +65,28 @@ impl Heard {
     }
 }
 
+/// An answer without what is another in each run: the OIDs of tables in a RowDescription. A temporary
+/// view that the first run has made is made anew by the second.
+fn comparable(header: Header, frame: &[u8]) -> Cow<'_, [u8]> {
+    if header.tag != tag::ROW_DESCRIPTION {
+        return Cow::Borrowed(frame);
+    }
+    let mut frame = frame.to_vec();
+    let mut column = HEADER + 2;
+    while let Some(name) = frame.get(column..).and_then(|rest| memchr::memchr(0, rest)) {
+        let table = column + name + 1;
+        let Some(oid) = frame.get_mut(table..table + 4) else {
+            break;
+        };
+        oid.fill(0);
+        column = table + COLUMN_BEHIND_NAME;
+    }
+    Cow::Owned(frame)
+}
+
+/// Bytes of a column in a RowDescription behind its name.
+const COLUMN_BEHIND_NAME: usize = 18;
+
 /// What may be run again.
 #[derive(Debug)]
 struct Attempt {
@@ -87,6 +110,12 @@ struct Attempt {
     heard_bytes: usize,
     /// ParseComplete among it: these statements outlive the transaction.
     parsed: usize,
+    /// The names that PREPARE statements of it give, in their order, and how many of those have
+    /// succeeded: these outlive the transaction, too.
+    prepared: Vec<String>,
+    prepared_heard: usize,
+    /// The first line of the COPY that is being answered, which is still to come, names its columns.
+    header_line: bool,
     /// Rows of the statement that is being answered were sent.
     row: bool,
     /// ParameterStatus that the client has got since it began, and those kept from it since it
@@ -118,6 +147,9 @@ impl Attempt {
             heard: Heard::default(),
             heard_bytes: 0,
             parsed: 0,
+            prepared: Vec::new(),
+            prepared_heard: 0,
+            header_line: false,
             row: false,
             told: Parameters::default(),
             untold: Parameters::default(),
@@ -147,23 +179,44 @@ impl Attempt {
     }
 
     /// An answer of the first run goes to the client. Why it cannot be run again, if that is so now.
-    fn hear(&mut self, header: Header, frame: Option<&[u8]>, more: bool) -> Option<NotRetried> {
+    fn hear(
+        &mut self,
+        header: Header,
+        frame: Option<&[u8]>,
+        answering: Answering,
+    ) -> Option<NotRetried> {
         match header.tag {
+            tag::COPY_OUT => self.header_line = answering.copies_header,
+            tag::COPY_DATA if std::mem::take(&mut self.header_line) => {}
             tag::DATA_ROW | tag::COPY_DATA => self.row = true,
-            tag::COMMAND_COMPLETE | tag::PORTAL_SUSPENDED => self.row = false,
+            tag::COMMAND_COMPLETE => {
+                self.row = false;
+                let command = frame.map(|frame| command_tag(&frame[HEADER..]));
+                self.prepared_heard += usize::from(command == Some(b"PREPARE"));
+            }
+            tag::PORTAL_SUSPENDED => self.row = false,
             tag::PARSE_COMPLETE => self.parsed += 1,
             _ => {}
         }
         self.heard_bytes += header.frame;
         match frame {
-            _ if self.row && !self.goes_on && !more => Some(NotRetried::RowsSent),
+            _ if self.row && !self.goes_on && !answering.more => Some(NotRetried::RowsSent),
             Some(frame) if self.heard_bytes <= COMPARED => {
-                self.heard.add(frame);
+                self.heard.add(&comparable(header, frame));
                 None
             }
             _ => Some(NotRetried::TooLarge),
         }
     }
+}
+
+/// What is known of the statement that is being answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answering {
+    /// It is not the last of what would be run again.
+    pub(super) more: bool,
+    /// It is a COPY whose first line names its columns.
+    pub(super) copies_header: bool,
 }
 
 /// What becomes of an answer.
@@ -258,14 +311,22 @@ impl Retry {
         }
     }
 
-    /// A statement is sent that makes or uses cursors: only those that the second run declares
-    /// anew stand where they stood.
-    pub(super) fn note_cursors(&mut self, decision: &Decision) {
+    /// A statement is sent that makes or uses cursors and prepared statements: only those cursors
+    /// that the second run declares anew stand where they stood.
+    pub(super) fn note_names(&mut self, decision: &Decision) {
         let Some(attempt) = &mut self.attempt else {
             return;
         };
         for name in &decision.names {
             match name {
+                NameUse::Prepare { name, .. } => {
+                    if attempt.statements.replaces(name.as_bytes()) {
+                        self.refuse(NotRetried::InTransaction);
+                        return;
+                    }
+                    attempt.prepared.push(name.clone());
+                }
+                NameUse::Execute(name) => attempt.statements.uses(name.as_bytes()),
                 NameUse::Declare(name) => attempt.cursors.push(name.clone()),
                 NameUse::Fetch(name) | NameUse::Close(Some(name))
                     if !attempt.cursors.contains(name) =>
@@ -410,9 +471,13 @@ impl Retry {
         self.attempt = None;
     }
 
-    /// What becomes of an answer to the client's cycle. `more`: the statement that is answered is
-    /// not the last of what would be run again.
-    pub(super) fn answer(&mut self, header: Header, frame: Option<&[u8]>, more: bool) -> Verdict {
+    /// What becomes of an answer to the client's cycle.
+    pub(super) fn answer(
+        &mut self,
+        header: Header,
+        frame: Option<&[u8]>,
+        answering: Answering,
+    ) -> Verdict {
         let Some(attempt) = &mut self.attempt else {
             return Verdict::Forward;
         };
@@ -422,14 +487,14 @@ impl Retry {
         match attempt.phase {
             Phase::Held | Phase::Differs | Phase::Undoing => Verdict::Swallow,
             Phase::First => {
-                if let Some(why) = attempt.hear(header, frame, more) {
+                if let Some(why) = attempt.hear(header, frame, answering) {
                     self.refuse(why);
                 }
                 Verdict::Forward
             }
             Phase::Again(_) if attempt.is_level() => Verdict::Forward,
             Phase::Again(seen) => {
-                attempt.compare(seen, frame.unwrap_or_default());
+                attempt.compare(seen, &comparable(header, frame.unwrap_or_default()));
                 Verdict::SwallowCompared
             }
         }

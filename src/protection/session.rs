@@ -67,6 +67,18 @@ impl Own {
             && self.temporary.iter().all(|(_, leads)| nowhere(leads))
     }
 
+    /// The same with what others have made and dropped since the catalogs were read.
+    pub(super) fn with(&self, others: &Self) -> Self {
+        let mut all = self.clone();
+        for made in &others.made {
+            remember(&mut all.made, made.clone());
+        }
+        for dropped in &others.dropped {
+            remember(&mut all.dropped, dropped.clone());
+        }
+        all
+    }
+
     /// Where the session's temporary relation of this name leads, if there is one.
     pub(super) fn temporary(&self, name: &[u8]) -> Option<&Leads> {
         let mut found = self.temporary.iter();
@@ -229,6 +241,13 @@ impl SessionNames {
     /// What the session has made and dropped.
     pub(super) fn own(&self) -> &Own {
         &self.scope.own
+    }
+
+    /// The same session, after others have made and dropped this.
+    #[must_use]
+    pub(super) fn after(mut self, others: &Own) -> Self {
+        self.scope.own = Arc::new(self.scope.own.with(others));
+        self
     }
 
     /// True if a transaction has begun.

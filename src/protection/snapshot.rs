@@ -8,6 +8,7 @@
 
 mod build;
 
+use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use super::decision::Decision;
@@ -43,6 +44,8 @@ pub struct Snapshot {
     version: Option<HologresVersion>,
     search_path: String,
     blind: bool,
+    /// What sessions have made and dropped since the catalogs were read; nothing unless it is blind.
+    recent: Arc<Own>,
     quick: Arc<Quick>,
     hasher: Hasher,
     read: Memo,
@@ -54,7 +57,32 @@ impl Snapshot {
     /// to MaxCompute (`blind`) or does not. This is cheap: the names and the matcher are shared.
     #[must_use]
     pub fn with_blindness(&self, blind: bool, generation: u64) -> Self {
+        let recent = if blind {
+            Arc::clone(&self.recent)
+        } else {
+            Arc::default()
+        };
+        self.with_recent(recent, blind, generation)
+    }
+
+    /// The same snapshot, blind and under another generation, after this session has committed what
+    /// it has made and dropped.
+    #[must_use]
+    pub(super) fn after(&self, session: &SessionNames, generation: u64) -> Self {
+        let recent = self.recent.with(session.own());
+        self.with_recent(Arc::new(recent), true, generation)
+    }
+
+    /// The same snapshot, blind and under another generation, with what sessions have made and
+    /// dropped since the catalogs were read for the one before it.
+    #[must_use]
+    pub(super) fn still_after(&self, before: &Self, generation: u64) -> Self {
+        self.with_recent(Arc::clone(&before.recent), true, generation)
+    }
+
+    fn with_recent(&self, recent: Arc<Own>, blind: bool, generation: u64) -> Self {
         Self {
+            recent,
             generation,
             relations: Arc::clone(&self.relations),
             quick: Arc::clone(&self.quick),
@@ -156,7 +184,17 @@ impl Snapshot {
             return decision;
         }
         let reading = sql::analyze(sql, backslash);
-        Arc::new(self.read(reading, session.names(), own, Some(session)))
+        let session = self.since(session);
+        Arc::new(self.read(reading, session.names(), session.own(), Some(&session)))
+    }
+
+    /// A session's names, with what all sessions have made since the catalogs were read.
+    fn since<'s>(&self, session: &'s SessionNames) -> Cow<'s, SessionNames> {
+        if self.recent.is_empty() {
+            Cow::Borrowed(session)
+        } else {
+            Cow::Owned(session.clone().after(&self.recent))
+        }
     }
 
     /// What the statements of `sql` touch and do. `sql` is the text in the server's encoding, read
@@ -212,10 +250,12 @@ impl Snapshot {
     ) -> Arc<Decision> {
         let (head, backslash) = lexing.read(head);
         let own = session.own();
-        let quick = own.adds_nothing().then(|| self.quick.decide_prefix(&head));
+        let plain = own.adds_nothing() && self.recent.adds_nothing();
+        let quick = plain.then(|| self.quick.decide_prefix(&head));
         quick.flatten().unwrap_or_else(|| {
             let reading = sql::analyze_prefix(&head, backslash);
-            Arc::new(self.read(reading, session.names(), own, Some(session)))
+            let session = self.since(session);
+            Arc::new(self.read(reading, session.names(), session.own(), Some(&session)))
         })
     }
 
@@ -269,7 +309,11 @@ impl Snapshot {
 
     fn read_plain(&self, sql: &[u8], names: &NameContext) -> Decision {
         let reading = sql::analyze(sql, Backslash::Plain);
-        self.read(reading, names, &NOTHING, None)
+        if self.recent.is_empty() {
+            return self.read(reading, names, &NOTHING, None);
+        }
+        let session = SessionNames::somewhere(names.clone()).after(&self.recent);
+        self.read(reading, names, session.own(), Some(&session))
     }
 
     fn read(

@@ -8,7 +8,8 @@
 //! | until | `catalog.borrow_timeout`, and then for what a cancelled query takes to end, up to `limits.login_timeout` |
 //!
 //! Our queries come before the client's first one, so their answers are all ours. The session is left
-//! as it was: nothing is set, and a query that fails outside a transaction leaves no trace.
+//! as it was: what the reading sets for itself is reset to what the login has brought, and a query that
+//! fails outside a transaction leaves no trace.
 
 use std::io;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::catalog::ask::{Ask, Row, Unanswered};
-use crate::catalog::{Failure, ReadError, read};
+use crate::catalog::{Contents, Failure, ReadError, read};
 use crate::config::Settings;
 use crate::net::{Network, Stream};
 use crate::observe::secrets;
@@ -33,6 +34,13 @@ use super::registry::Entered;
 
 /// Bytes of all answers together: some hundred thousand relations. Beyond, the reading is given up.
 const MAX_ANSWERS: usize = 32 << 20;
+
+/// What the reading needs whatever the client has asked for at its login: time, for which
+/// `catalog.borrow_timeout` is the limit, and every character.
+const SET: &str = "SET statement_timeout = 0; SET client_encoding = 'UTF8'";
+
+/// A session that has just logged in has nothing but what RESET gives it back.
+const RESET: &str = "RESET statement_timeout; RESET client_encoding";
 
 /// Reads the catalogs and hands over what came of it. Afterwards the session stands where it stood:
 /// `from_server` begins with a ReadyForQuery. It takes at most `catalog.borrow_timeout`, and what a
@@ -65,11 +73,12 @@ pub(super) async fn read<N: Network>(
         skip: 0,
         spent: 0,
         for_client: Vec::new(),
+        encoding: Vec::new(),
         ended: None,
     };
     let contents = tokio::select! {
         biased;
-        contents = read::contents(&mut borrowed, reading.servers()) => Some(contents),
+        contents = borrowed.contents(reading.servers()) => Some(contents),
         // Another process will read them.
         () = context.shared.sessions.drain_begins() => None,
     };
@@ -103,7 +112,10 @@ struct Borrowed<'a, N: Network> {
     /// Bytes of all answers so far.
     spent: usize,
     for_client: Vec<u8>,
-    /// The server has ended the session.
+    /// The last ParameterStatus that told of `client_encoding`: what the reading changes is not the
+    /// client's to hear of.
+    encoding: Vec<u8>,
+    /// The session cannot go on: the server has ended it, or it is not as it was.
     ended: Option<Refusal>,
 }
 
@@ -111,7 +123,7 @@ struct Borrowed<'a, N: Network> {
 #[derive(Default)]
 struct Answer {
     rows: Vec<Row>,
-    error: Option<ReadError>,
+    error: Option<Unanswered>,
     /// An ErrorResponse after which the server closes.
     fatal: Option<String>,
     complete: bool,
@@ -144,13 +156,42 @@ impl<N: Network> Ask for Borrowed<'_, N> {
             });
         }
         match answer.error {
-            Some(error) => Err(Unanswered::Refused(error)),
+            Some(error) => Err(error),
             None => Ok(answer.rows),
         }
     }
 }
 
 impl<N: Network> Borrowed<'_, N> {
+    /// Reads the catalogs, with settings of its own, which are put back.
+    async fn contents(&mut self, servers: &[String]) -> Result<Contents, ReadError> {
+        let before = self.session.lexing.encoding;
+        let set = self.ask(SET).await;
+        let may_be_set = !matches!(set, Err(Unanswered::None(_) | Unanswered::Refused(_)));
+        let contents = match set {
+            Err(Unanswered::Broken(error)) => Err(error),
+            // Where it may not be set, what the session has may do.
+            _ => read::contents(self, servers).await,
+        };
+        if may_be_set && self.ended.is_none() {
+            self.deadline = Instant::now() + self.patience;
+            let reset = self.ask(RESET).await;
+            if let (Err(_), None) = (reset, &self.ended) {
+                self.ended = Some(Refusal::Own {
+                    sqlstate: "08006",
+                    message: "Osprey could not give back the session in which it read the catalogs"
+                        .into(),
+                    hint: None,
+                });
+            }
+        }
+        if self.session.lexing.encoding != before {
+            // Something else has changed it meanwhile.
+            self.for_client.append(&mut self.encoding);
+        }
+        contents
+    }
+
     /// Reads up to the ReadyForQuery, or until it is too much: then the answer is not complete.
     async fn receive(&mut self, answer: &mut Answer) -> io::Result<()> {
         loop {
@@ -253,12 +294,12 @@ impl<N: Network> Borrowed<'_, N> {
             tag::DATA_ROW => match row(body, self.session.lexing.encoding) {
                 Some(row) => answer.rows.push(row),
                 None => {
-                    answer.error = Some(ReadError {
+                    answer.error = Some(Unanswered::Refused(ReadError {
                         failure: Failure::Server,
                         reason: "there are names in characters that are not known in the \
                                  client_encoding of the session that read the catalogs"
                             .into(),
-                    });
+                    }));
                 }
             },
             tag::ERROR => {
@@ -269,7 +310,7 @@ impl<N: Network> Borrowed<'_, N> {
                     answer.fatal = Some(message);
                     self.for_client.extend_from_slice(frame);
                 } else {
-                    answer.error = Some(ReadError::said(&text(fields.sqlstate()), &message));
+                    answer.error = Some(Unanswered::said(&text(fields.sqlstate()), &message));
                 }
             }
             tag::NOTICE | tag::NOTIFICATION | tag::PARAMETER_STATUS => {
@@ -277,6 +318,10 @@ impl<N: Network> Borrowed<'_, N> {
                     && let Some((parameter, value)) = parameter_status(body)
                 {
                     self.session.lexing.report(parameter, value);
+                    if parameter == b"client_encoding" {
+                        self.encoding = frame.to_vec();
+                        return;
+                    }
                 }
                 self.for_client.extend_from_slice(frame);
             }

@@ -213,11 +213,6 @@ impl SessionWorld {
     pub(super) fn database(&self) -> &str {
         self.database.name()
     }
-
-    /// Notes that DDL was seen passing.
-    pub(super) fn catalog_changed(&self) {
-        self.database.catalog_changed();
-    }
 }
 
 impl World for SessionWorld {
@@ -246,6 +241,10 @@ impl World for SessionWorld {
 
     fn knows_the_catalogs(&self) -> bool {
         !self.database.snapshot().is_blind()
+    }
+
+    fn catalog_changed(&self, names: &SessionNames) {
+        self.database.catalog_changed_by(names);
     }
 
     fn has_protected(&self) -> bool {

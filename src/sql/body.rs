@@ -45,7 +45,9 @@ pub(crate) fn read(text: &str, language: &str) -> Option<Body> {
         add(text.as_bytes(), language, Backslash::Escapes, &mut analysis)?;
     }
     let names = |names: &[RelationName<'_>]| names.iter().map(RelationName::written).collect();
-    let only_reads = !analysis.runs_text && analysis.effects == Effects::default();
+    // What a session has prepared under a name is not the body's to say.
+    let only_reads =
+        !analysis.runs_text && analysis.effects == Effects::default() && analysis.names.is_empty();
     Some(Body {
         mentions: names(&analysis.mentions),
         writes: names(&analysis.writes),
@@ -74,6 +76,7 @@ fn add<'a>(
                 all.writes.extend(one.writes);
                 all.calls.extend(one.calls);
                 all.own_calls.extend(one.own_calls);
+                all.names.extend(one.names);
             }
             // Whether strings are run depends on what the functions do that the body calls.
             for statement in Script::read(text, backslash).statements() {

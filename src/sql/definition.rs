@@ -16,13 +16,20 @@ use super::token::Statement;
 /// behind AS. The query of a view, and what rules and functions do, is stored with the object and
 /// read when that is used.
 pub(super) fn define<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut Analysis<'a>) {
-    analysis.add(Effects::WRITES);
     let object = (start + 1..statement.len())
         .find(|index| !is_modifier(statement, *index))
         .unwrap_or(statement.len());
     let modifiers = start + 1..object;
     let is_temporary = |index| matches!(statement.keyword(index), K::Temp | K::Temporary);
     let temporary = modifiers.clone().any(is_temporary) || in_temporary_schema(statement, object);
+    let materialized = modifiers
+        .clone()
+        .any(|index| statement.keyword(index) == K::Materialized);
+    let is_view = statement.keyword(object) == K::View && !materialized;
+    if !(temporary && is_view) {
+        // A temporary view is no more than a name of the session's for what it reads.
+        analysis.add(Effects::WRITES);
+    }
     if temporary {
         analysis.add(Effects::CHANGES_NAMES);
     } else if !is_beside_relations(statement.keyword(object)) {
@@ -31,9 +38,6 @@ pub(super) fn define<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: 
     let foreign = modifiers
         .clone()
         .any(|index| statement.is_word(index, "foreign"));
-    let materialized = modifiers
-        .clone()
-        .any(|index| statement.keyword(index) == K::Materialized);
     if statement.keyword(start) == K::Alter {
         alter(statement, object, analysis);
     } else {
@@ -52,7 +56,6 @@ pub(super) fn define<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: 
         }
         _ => {}
     }
-    let is_view = statement.keyword(object) == K::View && !materialized;
     if !is_view && !leaves_empty(statement) {
         return read_query(statement, object, analysis);
     }

@@ -1,6 +1,8 @@
 //! What a statement does beside reading relations: to settings, transactions, the catalogs and
 //! SQL-level names.
 
+use super::lexing::Backslash;
+
 /// What the statements of a text do, all of them together, one bit for each kind of effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Effects(pub u16);
@@ -41,10 +43,18 @@ impl Effects {
     pub const COPY_IN: Self = Self(1 << 11);
     /// The text has more than one statement.
     pub const MULTIPLE: Self = Self(1 << 12);
+    /// The text has a COPY … TO STDOUT whose first line names the columns.
+    pub const COPY_HEADER: Self = Self(1 << 13);
 
     /// True if these effects and `other` have any in common.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
+    }
+
+    /// Those of these effects that are among `kept`.
+    #[must_use]
+    pub const fn only(self, kept: Self) -> Self {
+        Self(self.0 & kept.0)
     }
 
     /// These effects and those of `other` together.
@@ -59,7 +69,14 @@ impl Effects {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NameUse {
     /// `PREPARE name AS …`
-    Prepare(String),
+    Prepare {
+        /// The name that the statement gets.
+        name: String,
+        /// The text behind the AS, in the server's encoding.
+        text: Box<[u8]>,
+        /// What a backslash is in that text.
+        backslash: Backslash,
+    },
     /// `EXECUTE name`, also `EXPLAIN … EXECUTE name` and `CREATE TABLE AS EXECUTE name`.
     Execute(String),
     /// `DEALLOCATE name`; `None`: `ALL`.

@@ -1,7 +1,7 @@
 //! Queries: one that is a statement of its own, and one that stands within another statement.
 
 use super::analysis::Analysis;
-use super::effects::{Effects, NameUse};
+use super::effects::NameUse;
 use super::keyword::Keyword;
 use super::mention::mention_strings;
 use super::relations::walk;
@@ -26,10 +26,9 @@ pub(super) fn query_in<'a>(
     }
 }
 
-/// Adds what `EXECUTE name (arguments)` does; `name` is where its name stands.
+/// Adds what `EXECUTE name (arguments)` does by itself; `name` is where its name stands. What the
+/// prepared statement does, only who knows the session's names can say.
 pub(super) fn execute<'a>(statement: &Statement<'_, 'a>, name: usize, analysis: &mut Analysis<'a>) {
-    // What the prepared statement does is not known here, only its name.
-    analysis.add(Effects::WRITES.with(Effects::CALLS_UNKNOWN));
     analysis
         .names
         .push(NameUse::Execute(statement.folded_text(name)));

@@ -249,7 +249,7 @@ pub(super) fn set_config(statement: &Statement<'_, '_>, open: usize, analysis: &
     });
     analysis.add(match literal {
         Some(name) if alone => change_of(name, Effects::SETS_ROUTE),
-        _ => OTHER_ROLE,
+        _ => OTHER_ROLE.with(Effects::CALLS_UNKNOWN),
     });
 }
 

@@ -32,9 +32,7 @@ fn explain<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
         let end = statement.after(1);
         for option in 2..end {
             if matches!(statement.keyword(option), K::Analyze | K::Analyse) {
-                let value = statement.keyword(option + 1);
-                analyze |=
-                    !matches!(value, K::Off | K::False) && statement.bytes(option + 1) != b"0";
+                analyze |= !is_off(statement, option + 1);
             }
         }
         index = end;
@@ -53,7 +51,7 @@ fn explain<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
         analysis.made.clear();
         // Planning may run functions whose calls it takes for constants.
         let kept = Effects::CALLS_UNKNOWN.with(Effects::ROUTE_DOUBT);
-        analysis.effects = before.with(Effects(analysis.effects.0 & kept.0));
+        analysis.effects = before.with(analysis.effects.only(kept));
     }
 }
 
@@ -89,14 +87,20 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
             analysis.changes.push(Change::Commit);
         }
         K::Prepare => {
-            analysis.add(writes);
-            analysis
-                .names
-                .push(NameUse::Prepare(statement.folded_text(next)));
             let body = statement
                 .find_outside(next + 1, K::As)
                 .map_or(statement.len(), |at| at + 1);
+            analysis.names.push(NameUse::Prepare {
+                name: statement.folded_text(next),
+                text: statement.text_from(body).into(),
+                backslash: statement.backslash,
+            });
+            // What the statement does, it does when it is executed.
+            let (effects, changes) = (analysis.effects, analysis.changes.len());
             query(statement, body, analysis);
+            analysis.effects = effects;
+            analysis.changes.truncate(changes);
+            analysis.made.clear();
         }
         K::Execute => execute(statement, next, analysis),
         K::Deallocate => {
@@ -209,9 +213,7 @@ fn copy<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analysis<
     if statement.is_open(next) {
         let end = statement.after(next);
         query_in(statement, next..end, analysis);
-        if statement.keyword(end + 1) != K::Stdout {
-            analysis.add(Effects::WRITES);
-        }
+        copy_to(statement, end + 1, analysis);
         return;
     }
     let name = next + usize::from(statement.is_word(next, "binary") && statement.is_name(next + 1));
@@ -234,10 +236,29 @@ fn copy<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analysis<
         }
     } else {
         analysis.reads.extend(relation_name(statement, name, last));
-        if statement.keyword(direction + 1) != K::Stdout {
-            analysis.add(Effects::WRITES);
-        }
+        copy_to(statement, direction + 1, analysis);
     }
+}
+
+/// `COPY … TO target [options]`
+fn copy_to(statement: &Statement<'_, '_>, target: usize, analysis: &mut Analysis<'_>) {
+    if statement.keyword(target) != K::Stdout {
+        analysis.add(Effects::WRITES);
+    }
+    let options = target + 1..statement.len();
+    let is_header = |index| statement.is_word(index, "header") && !is_off(statement, index + 1);
+    if options.into_iter().any(is_header) {
+        analysis.add(Effects::COPY_HEADER);
+    }
+}
+
+/// True if an option has this value and is switched off by it.
+fn is_off(statement: &Statement<'_, '_>, value: usize) -> bool {
+    let word = statement
+        .plain_string(value)
+        .unwrap_or(statement.bytes(value));
+    let off: [&[u8]; 3] = [b"off", b"false", b"0"];
+    off.iter().any(|off| word.eq_ignore_ascii_case(off))
 }
 
 /// What a statement may do whose text does not say it.

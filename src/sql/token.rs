@@ -179,6 +179,14 @@ impl<'a> Statement<'_, 'a> {
             .map_or(Keyword::None, |token| token.keyword)
     }
 
+    /// The text from a token to the end of the statement; empty beyond the end.
+    pub(crate) fn text_from(&self, index: usize) -> &'a [u8] {
+        match (self.tokens.get(index), self.tokens.last()) {
+            (Some(first), Some(last)) => &self.text[first.start as usize..last.end as usize],
+            _ => &[],
+        }
+    }
+
     /// The bytes of a token; empty beyond the end.
     pub(crate) fn bytes(&self, index: usize) -> &'a [u8] {
         self.tokens.get(index).map_or(&[], |token| {

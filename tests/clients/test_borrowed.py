@@ -107,6 +107,31 @@ def test_the_session_is_as_it_was(borrowing, database, cluster, statement):
     assert readings(borrowing, database) == (1, 0)
 
 
+def test_the_clients_settings_are_not_those_of_the_reading(borrowing, database, cluster):
+    """A body in characters that the client's encoding does not have; and a time limit."""
+    cluster.query(
+        database,
+        "CREATE FUNCTION counted() RETURNS bigint LANGUAGE sql AS $$ SELECT count(*) FROM salaries -- 😀\n $$",
+    )
+    options = {"options": "-c statement_timeout=7s", "client_encoding": "GBK"}
+    settings = (
+        "SELECT name, setting, source, reset_val FROM pg_settings"
+        " WHERE name IN ('statement_timeout', 'client_encoding') ORDER BY 1"
+    )
+
+    def seen(endpoint):
+        with endpoint.connect(**options) as connection:
+            name = connection.execute("SELECT '查'").fetchone()
+            return connection.execute(settings).fetchall(), name, connection.info.encoding
+
+    assert seen(borrowing.endpoint(database)) == seen(cluster.endpoint(database))
+    assert readings(borrowing, database) == (1, 0)
+    cluster.reset_counters(database)
+    with borrowing.endpoint(database).connect() as connection:
+        assert connection.execute("SELECT counted()").fetchone() == (1000,)
+    assert cluster.scans(database)["HQE"] == (0, 0)
+
+
 def test_no_search_path_answers_in_the_catalogs_place(borrowing, database, cluster):
     with cluster.admin(database) as admin:
         admin.execute(

@@ -6,7 +6,7 @@ use osprey::protection::{Decision, Effects, NameContext, NameUse, RouteHint, Sna
 
 const CORPUS: &str = include_str!("../corpus/decisions.txt");
 
-const EFFECTS: [(&str, Effects); 13] = [
+const EFFECTS: [(&str, Effects); 14] = [
     ("SETS_ROUTE", Effects::SETS_ROUTE),
     ("RESETS_ROUTE", Effects::RESETS_ROUTE),
     ("RESETS_ALL", Effects::RESETS_ALL),
@@ -20,6 +20,7 @@ const EFFECTS: [(&str, Effects); 13] = [
     ("READS_FOREIGN", Effects::READS_FOREIGN),
     ("COPY_IN", Effects::COPY_IN),
     ("MULTIPLE", Effects::MULTIPLE),
+    ("COPY_HEADER", Effects::COPY_HEADER),
 ];
 
 fn describe(decision: &Decision) -> (String, String) {
@@ -36,7 +37,7 @@ fn describe(decision: &Decision) -> (String, String) {
     for name in &decision.names {
         let all = |name: &Option<String>| name.clone().unwrap_or_else(|| "ALL".into());
         facts.push(match name {
-            NameUse::Prepare(name) => format!("prepare:{name}"),
+            NameUse::Prepare { name, .. } => format!("prepare:{name}"),
             NameUse::Execute(name) => format!("execute:{name}"),
             NameUse::Deallocate(name) => format!("deallocate:{}", all(name)),
             NameUse::Declare(name) => format!("declare:{name}"),

@@ -13,7 +13,7 @@ use super::super::cycle::Sending;
 use super::super::interface::{Event, Outbox, World};
 use super::super::ledger::{Expect, Own};
 use super::super::route::State;
-use super::{Attempt, Ended, Heard, Phase, Verdict};
+use super::{Answering, Attempt, CHANGES, Ended, Heard, Phase, Verdict};
 
 /// A cancel that the client asked for (or a timeout) is what it is told of.
 const QUERY_CANCELED: &[u8] = b"57014";
@@ -98,9 +98,22 @@ impl Core {
                 // What was set for an earlier cycle is undone by now.
                 Some(NotRetried::RouteWasSet) => NotRetried::RouteNotSet,
                 Some(refusal) => refusal,
-                None => NotRetried::Writes,
+                None => self.why_not_kept(),
             }
         })
+    }
+
+    /// Why the statement that is being answered was not worth keeping.
+    fn why_not_kept(&self) -> NotRetried {
+        let sent = self.ledger.front().and_then(Expect::sent);
+        let effects = sent.map_or(CHANGES, |sent| sent.decision.effects);
+        if effects.has(CHANGES) {
+            NotRetried::Writes
+        } else if effects.has(Effects::CALLS_UNKNOWN) {
+            NotRetried::UnknownFunction
+        } else {
+            NotRetried::NotKnown
+        }
     }
 
     /// True if the route was set, by all that was sent in front of it, for the statement that is
@@ -120,8 +133,12 @@ impl Core {
         if !self.retry.is_on() {
             return Verdict::Forward;
         }
-        let more = self.may_go_on() || self.more_in_cycle();
-        let verdict = self.retry.answer(header, frame, more);
+        let sent = self.ledger.front().and_then(Expect::runs);
+        let answering = Answering {
+            more: self.may_go_on() || self.more_in_cycle(),
+            copies_header: sent.is_some_and(|sent| sent.decision.effects.has(Effects::COPY_HEADER)),
+        };
+        let verdict = self.retry.answer(header, frame, answering);
         if verdict == Verdict::SwallowCompared {
             self.partly_compared(out);
         }
@@ -261,6 +278,7 @@ impl Core {
             // What is run again opened this transaction, and it is failed.
             self.send_own(Own::Rollback, out);
         }
+        self.close_prepared(&attempt, out);
         self.send_own(Own::Set, out);
         self.route.changed(State::Set, false);
         self.tally.set_cycle += 1;
@@ -297,6 +315,18 @@ impl Core {
         attempt.phase = Phase::Again(Heard::default());
         self.retry.attempt = Some(attempt);
         self.partly_compared(out);
+    }
+
+    /// Closes what PREPARE has made in the first run, so that the second can make it again: the names
+    /// are those of the protocol's own statements.
+    fn close_prepared(&mut self, attempt: &Attempt, out: &mut Outbox) {
+        let made = attempt.prepared.iter().take(attempt.prepared_heard);
+        let mut close = Vec::new();
+        made.for_each(|name| compose::close_statement(&mut close, name.as_bytes()));
+        if !close.is_empty() {
+            out.to_server.own(close.into());
+            self.send_own(Own::Close, out);
+        }
     }
 
     pub(super) fn send_own(&mut self, own: Own, out: &mut Outbox) {

@@ -408,6 +408,26 @@ impl Backend {
             self.portals.insert(name.into(), (body, end));
             return Ok(Outcome::Rows(rows[done.min(end)..end].to_vec()));
         }
+        if let Some((name, body)) = text
+            .strip_prefix("prepare ")
+            .and_then(|rest| rest.split_once(' '))
+        {
+            if self.prepared.contains_key(name.as_bytes()) {
+                return Err(("42P05", "prepared statement already exists".into()));
+            }
+            self.prepared.insert(name.as_bytes().into(), body.into());
+            return Ok(Outcome::Tag("PREPARE"));
+        }
+        if let Some(name) = text.strip_prefix("execute ") {
+            let Some(body) = self.prepared.get(name.as_bytes()).cloned() else {
+                return Err(("26000", "prepared statement does not exist".into()));
+            };
+            let executable = ["enc", "half", "mine", "open", "moody", "plain", "write"];
+            if !executable.iter().any(|word| body.starts_with(word)) {
+                return Err(("42601", "only queries can be executed".into()));
+            }
+            return self.run(&body, simple);
+        }
         if text.starts_with("SELECT 'Osprey") {
             return Err(("22P02", "invalid input syntax for type integer".into()));
         }
@@ -489,6 +509,7 @@ impl Backend {
                 Ok(Outcome::Tag("SET"))
             }
             "mine" if self.path == "ext" => self.run("enc", simple),
+            "unseen" => self.run("enc", simple),
             "mine" => self.run("plain", simple),
             "bold" | "faint" => {
                 self.set_style(if text == "bold" { "bold" } else { "faint" });

@@ -117,6 +117,31 @@ fn what_is_in_flight_may_lead_elsewhere() {
     assert_eq!(sets(&trio), 1);
 }
 
+#[test]
+fn what_prepare_has_made_is_decided_when_it_is_executed() {
+    let mut trio = trio();
+    trio.exchange(&query("prepare s mine"));
+    assert_eq!(sets(&trio), 0);
+    trio.exchange(&query("path ext"));
+    let seen = trio.exchange(&query("execute s"));
+    assert_eq!(seen, ["T", "D row 0", "C SELECT 1", "Z I"]);
+    assert_eq!(sets(&trio), 1);
+    // Sent together with what leads elsewhere, and with the PREPARE itself.
+    let mut trio = self::trio();
+    trio.exchange(&query("prepare s enc; execute s"));
+    assert_eq!(sets(&trio), 1);
+    for used in [
+        extended("execute s"),
+        [bind("", "s"), execute("", 0)].concat(),
+    ] {
+        let mut trio = self::trio();
+        trio.client(&[query("prepare s enc"), used, sync()].concat());
+        trio.settle_frontend();
+        trio.settle();
+        assert_eq!(sets(&trio), 1);
+    }
+}
+
 /// Encrypted, if it was parsed while `standard_conforming_strings` was off.
 const ESCAPED: &str = r"\'";
 

@@ -40,7 +40,10 @@ const ESCAPED: &str = r"\'";
 /// in front of both would be undone with the transaction, and between them none can be put.
 fn two(first: &str, second: &str) -> String {
     let ends = matches!(first, "commit" | "rollback" | "rollback to");
-    let reads = matches!(second, "half" | "mine" | "hold d enc 2" | ESCAPED);
+    let reads = matches!(
+        second,
+        "half" | "mine" | "hold d enc 2" | ESCAPED | "execute a" | "execute b"
+    );
     if ends && (second.starts_with("enc") || reads) {
         first.to_owned()
     } else {
@@ -80,6 +83,12 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
             "quotes on",
             ESCAPED,
             ESCAPED,
+            "prepare a enc 3",
+            "prepare a mine",
+            "prepare b write",
+            "execute a",
+            "execute a",
+            "execute b",
         ])
     };
     let name = || prop::sample::select(vec!["", "a", "b"]);
@@ -103,7 +112,13 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
 fn reading_program() -> impl Strategy<Value = Vec<Sent>> {
     let whole = prop::collection::vec(reading_cycle(0..7), 1..12);
     let extended = prop::collection::vec(reading_cycle(2..9), 1..12);
-    prop_oneof![whole, extended]
+    // What is executed by a name that nobody has seen being prepared may write.
+    let prepared = |mut program: Vec<Sent>| {
+        let first = ["prepare a enc 3", "prepare b plain"].map(|text| Sent(query(text)));
+        program.splice(0..0, first);
+        program
+    };
+    prop_oneof![whole, extended].prop_map(prepared)
 }
 
 fn reading_cycle(forms: std::ops::Range<u32>) -> impl Strategy<Value = Sent> {
@@ -121,15 +136,26 @@ fn reading_cycle(forms: std::ops::Range<u32>) -> impl Strategy<Value = Sent> {
         "faint",
         "open",
         ESCAPED,
+        "execute a",
+        "execute b",
+        PREPARE_AND_EXECUTE,
     ]);
     (text, forms).prop_map(|(text, form)| {
-        Sent(match form {
+        let texts: &[&str] = match text {
+            PREPARE_AND_EXECUTE => &["prepare c enc 3", "execute c"],
+            _ => &[text],
+        };
+        let send = |text: &&str| match form {
             0..2 => query(text),
             7.. => extended(text),
             _ => [extended(text), sync()].concat(),
-        })
+        };
+        Sent(texts.iter().flat_map(send).collect())
     })
 }
+
+/// One after the other, in cycles of their own.
+const PREPARE_AND_EXECUTE: &str = "prepare and execute";
 
 /// What moves next: a piece from the client of so many bytes, the server, or a piece from it.
 #[derive(Debug, Clone, Copy)]
@@ -306,7 +332,6 @@ proptest! {
                 Event::WouldSteer(_)
                     | Event::WouldRewrite { .. }
                     | Event::ClientOwnsRoute
-                    | Event::CatalogChanged
             )
         });
         prop_assert!(said, "{:?}", trio.events);

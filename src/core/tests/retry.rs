@@ -455,3 +455,74 @@ fn a_statement_from_before_that_is_replaced_is_not_met_by_a_second_run() {
         assert_eq!(retried(&trio), 0);
     }
 }
+
+#[test]
+fn what_prepare_has_made_can_be_made_again() {
+    for texts in [
+        ["begin", "prepare s enc 2", "execute s"],
+        ["prepare s enc 2", "begin", "execute s"],
+        [
+            "begin; prepare s plain; execute s",
+            "prepare t enc 2",
+            "execute t",
+        ],
+    ] {
+        for simple in [true, false] {
+            let mut trio = trio();
+            let mut seen = Vec::new();
+            for text in texts {
+                seen = trio.exchange(&if simple || text.contains(';') {
+                    query(text)
+                } else {
+                    [extended(text), sync()].concat()
+                });
+            }
+            let begins: &[&str] = if simple { &["T"] } else { &["1", "2"] };
+            let rows = ["D row 0", "D row 1", "C SELECT 2", "Z T"];
+            assert_eq!(seen, [begins, &rows].concat(), "{texts:?}");
+            assert_eq!(retried(&trio), 1);
+        }
+    }
+    let mut trio = trio();
+    let seen = trio.exchange(&query("prepare s enc; execute s"));
+    assert_eq!(seen, ["C PREPARE", "T", "D row 0", "C SELECT 1", "Z I"]);
+}
+
+#[test]
+fn what_executes_a_statement_that_writes_is_not_run_again() {
+    for text in [
+        "begin; execute s; enc",
+        "begin; prepare t write; execute t; enc",
+    ] {
+        let mut trio = trio();
+        trio.exchange(&query("prepare s write"));
+        assert!(trio.exchange(&query(text)).contains(&"E XX000".to_owned()));
+        assert_eq!(trio.last_refusal(), Some(NotRetried::Writes));
+    }
+    // The name means another statement by then than the one that was executed first.
+    let mut trio = trio();
+    trio.exchange(&[parse("s", "plain"), sync()].concat());
+    for bytes in [
+        query("begin"),
+        query("execute s"),
+        [close('S', "s"), sync()].concat(),
+        query("prepare s open"),
+    ] {
+        trio.exchange(&bytes);
+    }
+    assert!(trio.exchange(&query("enc")).contains(&"E XX000".to_owned()));
+    assert_eq!(trio.last_refusal(), Some(NotRetried::InTransaction));
+}
+
+#[test]
+fn what_was_not_known_to_read_is_no_write() {
+    // Made elsewhere since the catalogs were read.
+    for (text, why) in [
+        ("unseen", NotRetried::NotKnown),
+        ("write; unseen", NotRetried::Writes),
+    ] {
+        let mut trio = trio();
+        assert!(trio.exchange(&query(text)).contains(&"E XX000".to_owned()));
+        assert_eq!(trio.last_refusal(), Some(why));
+    }
+}

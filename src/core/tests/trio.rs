@@ -135,8 +135,15 @@ impl World for FakeWorld {
             if word == "open" {
                 add(Effects::READS_FOREIGN);
             }
-            if let Some(name) = word.strip_prefix("prepare ") {
-                decision.names.push(NameUse::Prepare(name.into()));
+            if let Some((name, prepared)) = word
+                .strip_prefix("prepare ")
+                .and_then(|rest| rest.split_once(' '))
+            {
+                decision.names.push(NameUse::Prepare {
+                    name: name.into(),
+                    text: prepared.as_bytes().into(),
+                    backslash: lexing.backslash,
+                });
             }
             if let Some(name) = word.strip_prefix("execute ") {
                 decision.names.push(NameUse::Execute(name.into()));
@@ -152,6 +159,8 @@ impl World for FakeWorld {
     fn knows_the_catalogs(&self) -> bool {
         true
     }
+
+    fn catalog_changed(&self, _names: &SessionNames) {}
 
     fn has_protected(&self) -> bool {
         self.known

@@ -13,7 +13,7 @@ use super::borrowing::Borrowing;
 use super::common::{CatalogReader, Common};
 use crate::catalog::{ReadError, RoleSetting, RouteSettings};
 use crate::observe::metrics::Counter;
-use crate::protection::Snapshot;
+use crate::protection::{SessionNames, Snapshot};
 
 /// Lessons that wait to be taken in; more are dropped, for the same failures will teach them again.
 const MAX_WAITING_LESSONS: usize = 1_000;
@@ -176,13 +176,25 @@ impl DatabaseKnowledge {
     /// behind one another. Where sessions are borrowed for readings, the next new session does it.
     /// Until then, any name may be one that leads to MaxCompute.
     pub fn catalog_changed(&self) {
+        self.note_change(|snapshot, generation| {
+            (!snapshot.is_blind()).then(|| snapshot.with_blindness(true, generation))
+        });
+    }
+
+    /// The same, of DDL that this session has committed: from now on, and until the catalogs say it,
+    /// all sessions know where what it has made leads.
+    pub fn catalog_changed_by(&self, session: &SessionNames) {
+        self.note_change(|snapshot, generation| Some(snapshot.after(session, generation)));
+    }
+
+    fn note_change(&self, then: impl FnOnce(&Snapshot, u64) -> Option<Snapshot>) {
         let mut borrowing = self.borrowing();
         borrowing.note_change();
-        let snapshot = self.snapshot();
-        if !snapshot.is_blind() {
-            self.store(snapshot.with_blindness(true, self.generation() + 1));
+        let next = then(&self.snapshot(), self.generation() + 1);
+        if let Some(next) = next {
+            self.store(next);
         }
-        drop((borrowing, snapshot));
+        drop(borrowing);
         self.signals.catalog_changed.store(true, Ordering::Release);
         self.signals.wake.notify_one();
     }
@@ -350,7 +362,12 @@ impl DatabaseKnowledge {
             .store(Arc::new(brought.unwrap_or_default()));
         let borrowing = self.borrowing();
         let blind = snapshot.is_blind() || borrowing.is_stale();
-        self.store(snapshot.with_blindness(blind, self.generation() + 1));
+        let generation = self.generation() + 1;
+        self.store(if blind {
+            snapshot.still_after(&self.snapshot(), generation)
+        } else {
+            snapshot.with_blindness(false, generation)
+        });
         drop(borrowing);
         self.counts.snapshots.inc();
     }

@@ -168,6 +168,7 @@ impl SnapshotBuilder {
             version: self.version,
             search_path: self.search_path,
             blind: self.blind,
+            recent: Arc::default(),
             hasher: Hasher::default(),
             read: Memo::new(READ_BYTES),
             need_not_be_read: Memo::new(QUICK_BYTES),

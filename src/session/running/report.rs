@@ -47,7 +47,6 @@ impl<T: Transport> Running<T> {
                 );
                 self.cancel(context);
             }
-            Event::CatalogChanged => self.world.catalog_changed(),
             Event::ClientOwnsRoute => {
                 shard.client_route_sessions.inc();
                 tracing::info!(

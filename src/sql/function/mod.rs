@@ -36,12 +36,11 @@ pub(super) fn call<'a>(statement: &Statement<'_, 'a>, index: usize, analysis: &m
     }
     match known {
         Some(Known::Harmless) => {}
-        Some(Known::NotTwice) => {
-            analysis.add(Effects::CALLS_UNKNOWN);
-            if *statement.folded(index) == *b"set_config" {
-                setting::set_config(statement, index + 1, analysis);
-            }
+        // What it sets is undone with the statement that fails.
+        Some(Known::NotTwice) if *statement.folded(index) == *b"set_config" => {
+            setting::set_config(statement, index + 1, analysis);
         }
+        Some(Known::NotTwice) => analysis.add(Effects::CALLS_UNKNOWN),
         Some(Known::RunsText) => {
             analysis.add(Effects::CALLS_UNKNOWN);
             analysis.runs_text = true;
