@@ -19,7 +19,7 @@ const SOCKET: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 pub(super) struct Gate {
     socket: Arc<Places>,
     tcp: Arc<Places>,
-    rates: Rates,
+    rates: Rates<IpAddr>,
 }
 
 /// Where a connection comes from; `None`: the socket.

@@ -199,11 +199,6 @@ impl SessionWorld {
         }
     }
 
-    /// The database's name.
-    pub(super) fn database(&self) -> &str {
-        self.database.name()
-    }
-
     /// Notes that this user's SET of the route has succeeded.
     pub(super) fn proven(&self) {
         self.upstream.set_proven(&self.user);
