@@ -7,7 +7,7 @@
 pub(super) const FUNCTIONS: &[(&str, &str, &str)] = &[
     // Texts
     (
-        "lower upper reverse initcap trim ltrim rtrim btrim replace translate repeat lpad rpad left right split_part chr substr regexp_replace",
+        "lower upper trim ltrim rtrim btrim replace left right split_part substr regexp_replace",
         "text",
         "",
     ),
@@ -28,7 +28,7 @@ pub(super) const FUNCTIONS: &[(&str, &str, &str)] = &[
     ("abs", "arg", ""),
     ("round", "float8", "round($*)"),
     ("ceil ceiling", "float8", "ceil($1)"),
-    ("floor trunc sqrt exp ln power", "float8", ""),
+    ("floor power", "float8", ""),
     (
         "random",
         "float8",

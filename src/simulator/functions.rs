@@ -196,25 +196,6 @@ pub(super) fn register(
     })?;
 
     // Texts and numbers
-    add("reverse", STRICT, |call| {
-        text(call.text(0).chars().rev().collect::<String>())
-    })?;
-    add("initcap", STRICT, |call| {
-        let mut begins = true;
-        let letters = call
-            .text(0)
-            .chars()
-            .map(|letter| {
-                let first = std::mem::replace(&mut begins, !letter.is_alphanumeric());
-                if first {
-                    letter.to_ascii_uppercase()
-                } else {
-                    letter.to_ascii_lowercase()
-                }
-            })
-            .collect::<String>();
-        text(letters)
-    })?;
     add("btrim", STRICT, |call| {
         let cut = if call.values.len() > 1 {
             call.text(1)
@@ -223,26 +204,6 @@ pub(super) fn register(
         };
         text(call.text(0).trim_matches(|letter| cut.contains(letter)))
     })?;
-    add("translate", STRICT, |call| {
-        let (from, to) = (call.text(1), call.text(2));
-        let to: Vec<char> = to.chars().collect();
-        let letters = call
-            .text(0)
-            .chars()
-            .filter_map(|letter| {
-                from.chars()
-                    .position(|one| one == letter)
-                    .map_or(Some(letter), |at| to.get(at).copied())
-            })
-            .collect::<String>();
-        text(letters)
-    })?;
-    add("repeat", STRICT, |call| {
-        let times = usize::try_from(call.integer(1)).unwrap_or(0).min(10_000);
-        text(call.text(0).repeat(times))
-    })?;
-    add("lpad", STRICT, |call| text(padded(call, true)))?;
-    add("rpad", STRICT, |call| text(padded(call, false)))?;
     add("left", STRICT, |call| {
         let given: Vec<char> = call.text(0).chars().collect();
         text(
@@ -265,10 +226,6 @@ pub(super) fn register(
             .unwrap_or(0)
             .saturating_sub(1);
         text(given.split(&*separator).nth(at).unwrap_or_default())
-    })?;
-    add("chr", STRICT, |call| {
-        let letter = u32::try_from(call.integer(0)).ok().and_then(char::from_u32);
-        text(letter.map_or(String::new(), String::from))
     })?;
     add("regexp_replace", STRICT, |call| {
         let pattern = RegexBuilder::new(&call.text(1))
@@ -310,12 +267,6 @@ pub(super) fn register(
     add("floor", STRICT, |call| {
         Ok(Value::Real(call.float(0).floor()))
     })?;
-    add("trunc", STRICT, |call| {
-        Ok(Value::Real(call.float(0).trunc()))
-    })?;
-    add("sqrt", STRICT, |call| Ok(Value::Real(call.float(0).sqrt())))?;
-    add("exp", STRICT, |call| Ok(Value::Real(call.float(0).exp())))?;
-    add("ln", STRICT, |call| Ok(Value::Real(call.float(0).ln())))?;
     add("power", STRICT, |call| {
         Ok(Value::Real(call.float(0).powf(call.float(1))))
     })?;
@@ -503,27 +454,6 @@ fn bound(count: i64, length: usize) -> usize {
     }
 }
 
-fn padded(call: &Call<'_>, before: bool) -> String {
-    let fill = if call.values.len() > 2 {
-        call.text(2)
-    } else {
-        " ".to_owned()
-    };
-    let given: Vec<char> = call.text(0).chars().collect();
-    let width = usize::try_from(call.integer(1)).unwrap_or(0).min(10_000);
-    let missing: String = fill
-        .chars()
-        .cycle()
-        .take(width.saturating_sub(given.len()))
-        .collect();
-    let given: String = given.into_iter().take(width).collect();
-    if before {
-        missing + &given
-    } else {
-        given + &missing
-    }
-}
-
 fn extreme(call: &Call<'_>, better: fn(f64, f64) -> bool) -> Value {
     let mut best = Value::Null;
     for (at, value) in call.values.iter().enumerate() {
@@ -645,3 +575,21 @@ const ROLES: [(i64, &str); 3] = [
     (16001, "analyst"),
     (16002, "osprey_catalog"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::super::function_table::FUNCTIONS;
+    use super::*;
+
+    #[test]
+    fn the_engine_has_every_function_that_the_table_leaves_to_it() {
+        let connection = Connection::open_in_memory().unwrap();
+        register(&connection, &Arc::default()).unwrap();
+        let left = FUNCTIONS.iter().filter(|(.., sql)| sql.is_empty());
+        for name in left.flat_map(|(names, ..)| names.split(' ')) {
+            let known = "SELECT count(*) FROM pragma_function_list WHERE name = ?1";
+            let found = connection.query_row(known, [name], |row| row.get::<_, i64>(0));
+            assert!(found.unwrap() > 0, "{name}");
+        }
+    }
+}
