@@ -76,6 +76,8 @@ pub(super) struct Running<T> {
     cut_at: Option<Instant>,
     /// Spent on the present cycle.
     spent: Duration,
+    /// Where sessions are only observed: it was said that this one would have been steered.
+    would_steer: bool,
     /// What has passed, for the line in the log at its end.
     pub(super) figures: Figures,
     /// The clocks, if there are any.
@@ -167,6 +169,7 @@ impl<T: Transport> Running<T> {
             grant: None,
             cut_at: None,
             spent: Duration::ZERO,
+            would_steer: false,
             figures: Figures::default(),
             rest: Rest::new(limits),
         }
