@@ -161,8 +161,8 @@ impl SessionWorld {
             RouteHint::Off => "off",
         });
         let (user, database) = (&*self.user, self.database.name());
-        match decision.protected.as_deref() {
-            Some(reason) => tracing::debug!(
+        if let Some(reason) = decision.protected.as_deref() {
+            tracing::debug!(
                 user,
                 database,
                 relation = %reason.relation,
@@ -172,14 +172,15 @@ impl SessionWorld {
                 hint,
                 reads_encrypted_already = self.reads_encrypted,
                 "a statement is protected"
-            ),
-            None => tracing::debug!(
+            );
+        } else {
+            tracing::debug!(
                 user,
                 database,
                 reads_foreign = decision.effects.has(Effects::READS_FOREIGN),
                 hint,
                 "a statement is not protected"
-            ),
+            );
         }
     }
 

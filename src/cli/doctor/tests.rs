@@ -97,7 +97,7 @@ fn remarks_are_no_reason_to_fail() {
     assert_eq!(json["findings"][1]["level"], "info");
     let warning = Finding::warning("c", "s", "f", "m");
     let broken = Finding::broken("c", "s", "f", "m");
-    assert_eq!(exit_status(&[warning.clone()]), 1);
+    assert_eq!(exit_status(std::slice::from_ref(&warning)), 1);
     assert_eq!(exit_status(&[warning, broken]), 2);
 }
 

@@ -54,7 +54,9 @@ impl<T: Transport> Running<T> {
                     "the client sets the engine itself and is left alone"
                 );
             }
-            Event::ErrorRewritten { code, .. } if code == STATEMENT_TIMEOUT => {
+            Event::ErrorRewritten { code, .. } | Event::WouldRewrite { code }
+                if code == STATEMENT_TIMEOUT =>
+            {
                 shard.statement_timeouts.inc();
                 tracing::info!(
                     session,

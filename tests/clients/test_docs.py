@@ -1,0 +1,106 @@
+"""The documentation holds together: links lead somewhere, configurations are ones that Osprey takes,
+settings and alerts that are named are there."""
+
+import re
+import subprocess
+import urllib.parse
+
+import pytest
+import yaml
+
+import conftest
+import harness
+
+DOCS = harness.ROOT / "docs"
+PAGES = sorted(
+    path
+    for path in [*harness.ROOT.glob("*.md"), *DOCS.rglob("*.md"), *harness.ROOT.glob("*/*.md")]
+    + list((harness.ROOT / "deploy").rglob("*.md"))
+)
+PAGES = list(dict.fromkeys(PAGES))
+
+
+def name(path):
+    return str(path.relative_to(harness.ROOT))
+
+
+def without_code(text):
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.S | re.M)
+    return re.sub(r"`[^`\n]*`", "", text)
+
+
+def anchors(path):
+    """The anchors of a page's headings, as Markdown's renderers make them, and its own."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.S | re.M)
+    made = set(re.findall(r'<a (?:id|name)="([^"]+)"', text))
+    for heading in re.findall(r"^#+ +(.*)$", text, flags=re.M):
+        heading = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
+        made.add(re.sub(r"[^\w\- ]", "", heading).replace(" ", "-"))
+    return made
+
+
+def test_every_page_is_found():
+    assert {"README.md", "SECURITY.md", "docs/runbook.md", "docs/zh/errors.md"} <= set(map(name, PAGES))
+    assert {"deploy/kubernetes/README.md", "benches/README.md"} <= set(map(name, PAGES))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text())):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = urllib.parse.unquote(target).partition("#")
+        led_to = (page.parent / path).resolve() if path else page
+        assert led_to.exists(), f"{target} leads nowhere"
+        if anchor:
+            assert anchor in anchors(led_to), f"{target}: there is no such heading"
+
+
+def blocks():
+    for page in PAGES:
+        for number, text in enumerate(
+            re.findall(r"^```toml\n(.*?)^```$", page.read_text(), flags=re.S | re.M)
+        ):
+            yield pytest.param(text, id=f"{name(page)}-{number}")
+
+
+@pytest.mark.parametrize("text", blocks())
+def test_configurations_are_ones_that_osprey_takes(text, tmp_path):
+    conftest.need_osprey()
+    config = tmp_path / "osprey.toml"
+    config.write_text(text)
+    command = [harness.osprey_binary(), "check-config", "--config", config]
+    account = re.search("^user = ", text, flags=re.M)
+    environment = {"OSPREY_CATALOG_PASSWORD": "x"} if account else {}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
+
+
+def test_settings_that_are_named_are_there():
+    """As `section.key`, in any page."""
+    sections = "listen|upstream|route|protect|catalog|keys|observe|limits"
+    shown = (harness.ROOT / "config" / "osprey.toml").read_text()
+    keys = set(re.findall(r"^(?:#= |#e\.g\. |#or: )?(\w+) = ", shown, flags=re.M))
+    keys |= set(re.findall(r"\[+(?:\w+\.)?(\w+)\]+", shown))
+    found = 0
+    for page in PAGES:
+        # The changelog also names what is gone.
+        if page.name == "CHANGELOG.md":
+            continue
+        for section, key in re.findall(rf"`({sections})\.(\w+)", page.read_text()):
+            found += 1
+            assert key in keys or key == "rs", f"{name(page)}: {section}.{key}"
+    assert found > 30
+
+
+def test_the_summary_has_every_page():
+    listed = set(re.findall(r"\]\(([^)]+)\)", (DOCS / "SUMMARY.md").read_text()))
+    there = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
+    assert listed == there - {"SUMMARY.md"}
+
+
+def test_the_runbook_has_every_alert():
+    rules = yaml.safe_load((harness.ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
+    alerts = [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
+    parts = re.findall(r"^## (\w+)$", (DOCS / "runbook.md").read_text(), flags=re.M)
+    assert parts == alerts
