@@ -89,6 +89,7 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
             "execute a",
             "execute a",
             "execute b",
+            "set nonsense",
         ])
     };
     let name = || prop::sample::select(vec!["", "a", "b"]);
