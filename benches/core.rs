@@ -88,6 +88,7 @@ fn session(per_statement: bool) -> Core {
     let policy = Policy {
         commands: Arc::new(commands),
         per_statement,
+        observe: false,
         enforce: false,
         retry_buffer: Some(256 << 10),
         inspect: 256 << 10,

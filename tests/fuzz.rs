@@ -1,6 +1,6 @@
 //! The fuzz targets of `fuzz/`, without a fuzzer: each runs over its kept corpus, and then over
-//! random mutations of it for `OSPREY_FUZZ_SECONDS` (3). `fuzz/run` is the long run, guided by
-//! coverage; what either finds is kept in the corpus.
+//! random mutations of it for `OSPREY_FUZZ_SECONDS` (3), drawn from `OSPREY_FUZZ_SEED` (a new one each
+//! time). `fuzz/run` is the long run, guided by coverage; what either finds is kept in the corpus.
 
 #[path = "../fuzz/targets/mod.rs"]
 mod targets;
@@ -130,10 +130,14 @@ fn run(name: &str) {
     }
     let seconds =
         std::env::var("OSPREY_FUZZ_SECONDS").map_or(3, |text| text.parse().expect("a number"));
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("a clock that is set");
-    let mut random = Random(now.as_nanos() as u64 | 1);
+    let seed = std::env::var("OSPREY_FUZZ_SEED").map_or_else(
+        |_| {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            now.expect("a clock that is set").as_nanos() as u64
+        },
+        |text| text.parse().expect("a number"),
+    );
+    let mut random = Random(seed | 1);
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut runs = 0_u64;
     while Instant::now() < end {
@@ -144,7 +148,10 @@ fn run(name: &str) {
         check(name, target, &data);
         runs += 1;
     }
-    println!("{name}: {} of the corpus, {runs} mutations", corpus.len());
+    println!(
+        "{name}: {} of the corpus, {runs} mutations, OSPREY_FUZZ_SEED={seed}",
+        corpus.len()
+    );
 }
 
 #[test]

@@ -58,8 +58,9 @@ class Peer:
         self.process.wait(30)
 
 
-def pgbouncer(upstream, folder, sessions=500, certificate=None):
-    """Session pooling. `certificate`: the directory of server.crt and server.key."""
+def pgbouncer(upstream, folder, sessions=500, certificate=None, prefix=()):
+    """Session pooling. `certificate`: the directory of server.crt and server.key. `prefix`: what its
+    command begins with, valgrind say."""
     port = free_port()
     folder = folder / f"pgbouncer-{port}"
     folder.mkdir()
@@ -90,10 +91,12 @@ log_connections = 0
 log_disconnections = 0
 """
     )
-    command = ["/usr/sbin/pgbouncer", "-q", configuration]
+    command = [*prefix, "/usr/sbin/pgbouncer", "-q", configuration]
     if os.geteuid() == 0:
+        # It will not run as root, and what it is started with must be able to write as it does.
         folder.chmod(0o755)
-        command += ["-u", "postgres"]
+        owner = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        command = [*owner, *command]
     return Peer("pgbouncer", command, port)
 
 

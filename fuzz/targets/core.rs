@@ -139,6 +139,7 @@ pub(crate) fn run(data: &[u8]) {
     let policy = Policy {
         commands: Arc::new(Commands::new("route", "false")),
         per_statement: flags & 1 != 0,
+        observe: flags & 0x90 == 0x90,
         enforce: flags & 2 != 0,
         retry_buffer: (flags & 4 != 0).then_some(1 << 10),
         inspect: if flags & 8 != 0 { 1 << 10 } else { 24 },

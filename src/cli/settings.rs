@@ -13,9 +13,10 @@ pub(super) const WRONG_CONFIGURATION: u8 = 2;
 pub(super) const AFTER_HELP: &str = "\
 Flags win over environment variables, these win over the file, the file wins over the defaults.
 Each flag has its variable: OSPREY_CONFIG, OSPREY_UPSTREAM, OSPREY_LISTEN, OSPREY_METRICS,
-OSPREY_ENCRYPTED_PROJECTS, OSPREY_CATALOG_USER, OSPREY_CATALOG_PASSWORD_FILE, OSPREY_ROUTE,
-OSPREY_SCOPE, OSPREY_LOG, OSPREY_LOG_FORMAT; lists are separated by commas. The catalog account's
-password itself may be in OSPREY_CATALOG_PASSWORD. Everything else is set in the file.
+OSPREY_ENCRYPTED_PROJECTS, OSPREY_CATALOG_USER, OSPREY_CATALOG_PASSWORD_FILE, OSPREY_MODE,
+OSPREY_ROUTE, OSPREY_SCOPE, OSPREY_LOG, OSPREY_LOG_FORMAT; lists are separated by commas. The
+catalog account's password itself may be in OSPREY_CATALOG_PASSWORD. Everything else is set in the
+file.
 
 Examples:
   osprey serve --upstream your-instance.hologres.aliyuncs.com:80 --encrypted-project sales_enc
@@ -56,6 +57,10 @@ pub(super) struct Args {
     /// The configuration file; config/osprey.toml shows every setting
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+
+    /// Act, or only count and log what would be done: steer or observe [default: steer]
+    #[arg(long, value_name = "MODE")]
+    mode: Option<String>,
 
     /// What to set for encrypted data: sqe, common-table (from V3.2) or auto [default: sqe]
     #[arg(long, value_name = "ROUTE")]
@@ -125,6 +130,7 @@ impl Args {
                 "--catalog-password-file",
                 self.catalog_password_file,
             ),
+            one(Key::Mode, "--mode", self.mode),
             one(Key::Route, "--route", self.route),
             one(Key::Scope, "--scope", self.scope),
             one(Key::Log, "--log", self.log),

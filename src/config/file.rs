@@ -301,6 +301,8 @@ fn upstream(
 
 /// `[route]`; so the others below, for all upstreams or within one.
 fn route(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Route) {
+    let modes = values::one_of(values::MODES);
+    reader.text(section, "mode", modes, &mut target.mode);
     let kinds = values::one_of(values::ROUTES);
     reader.text(section, "kind", kinds, &mut target.kind);
     let scopes = values::one_of(values::SCOPES);

@@ -51,6 +51,8 @@ pub enum Key {
     CatalogPassword,
     /// `catalog.password_file`
     CatalogPasswordFile,
+    /// `route.mode`
+    Mode,
     /// `route.kind`
     Route,
     /// `route.scope`
@@ -72,6 +74,7 @@ impl Key {
             Self::CatalogUser => "catalog.user",
             Self::CatalogPassword => "catalog.password",
             Self::CatalogPasswordFile => "catalog.password_file",
+            Self::Mode => "route.mode",
             Self::Route => "route.kind",
             Self::Scope => "route.scope",
             Self::Log => "observe.log",
@@ -96,7 +99,7 @@ pub struct Given {
 }
 
 /// The environment variables and what each sets. Lists are separated by commas.
-pub const VARIABLES: [(&str, Key); 11] = [
+pub const VARIABLES: [(&str, Key); 12] = [
     ("OSPREY_UPSTREAM", Key::Upstream),
     ("OSPREY_LISTEN", Key::Listen),
     ("OSPREY_METRICS", Key::Metrics),
@@ -105,6 +108,7 @@ pub const VARIABLES: [(&str, Key); 11] = [
     ("OSPREY_CATALOG_PASSWORD", Key::CatalogPassword),
     ("OSPREY_CATALOG_PASSWORD_FILE", Key::CatalogPasswordFile),
     ("OSPREY_ROUTE", Key::Route),
+    ("OSPREY_MODE", Key::Mode),
     ("OSPREY_SCOPE", Key::Scope),
     ("OSPREY_LOG", Key::Log),
     ("OSPREY_LOG_FORMAT", Key::LogFormat),
@@ -137,7 +141,7 @@ pub(super) fn config_file(
     })
 }
 
-fn nearest_variable<'c>(name: &str, names: [&'c str; 11]) -> Option<&'c str> {
+fn nearest_variable<'c>(name: &str, names: [&'c str; VARIABLES.len()]) -> Option<&'c str> {
     let prefix = "OSPREY_";
     let own = name.strip_prefix(prefix)?;
     let all = names.into_iter().chain([CONFIG_VARIABLE]);
@@ -254,6 +258,13 @@ fn apply(key: Key, given: &[&str], place: &Place, draft: &mut Draft) {
         Key::CatalogPasswordFile => {
             if let Some(file) = parsed.last(values::path) {
                 pending.password = Some(PasswordSource::File(file));
+            }
+        }
+        Key::Mode => {
+            if let Some(mode) = parsed.last(values::one_of(values::MODES)) {
+                for upstream in without_own(key, settings, pending, &draft.notes) {
+                    upstream.route.mode = mode;
+                }
             }
         }
         Key::Route => {

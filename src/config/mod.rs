@@ -38,7 +38,7 @@ pub use problem::{Place, Problem};
 pub use secret::Secret;
 pub use settings::{Keys, Language, Observe, Settings};
 pub use upstream::{
-    Address, Catalog, ConfiguredEncryption, Override, ProjectRule, Protect, Route, RouteKind,
+    Address, Catalog, ConfiguredEncryption, Mode, Override, ProjectRule, Protect, Route, RouteKind,
     Scope, TablePattern, TlsMode, Upstream, UpstreamTls,
 };
 pub(crate) use values::show_duration;

@@ -134,6 +134,8 @@ fn write_upstream(f: &mut Formatter<'_>, upstream: &Upstream) -> fmt::Result {
 
 fn write_route(f: &mut Formatter<'_>, route: &Route, prefix: &str) -> fmt::Result {
     writeln!(f, "\n[{prefix}route]")?;
+    let mode = values::word(values::MODES, &route.mode);
+    writeln!(f, "mode = \"{mode}\"")?;
     let kind = values::word(values::ROUTES, &route.kind);
     writeln!(f, "kind = \"{kind}\"")?;
     let scope = values::word(values::SCOPES, &route.scope);

@@ -80,6 +80,8 @@ pub enum TlsMode {
 /// `[route]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
+    /// Whether anything is done at all.
+    pub mode: Mode,
     /// Which setting lets encrypted data be read.
     pub kind: RouteKind,
     /// How long a route stays.
@@ -90,6 +92,16 @@ pub struct Route {
     pub retry: bool,
     /// Bytes of a cycle kept for running it again. Default 256 KiB.
     pub retry_buffer: usize,
+}
+
+/// Whether Osprey acts, or only says what it would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Statements are steered, and errors rewritten.
+    #[default]
+    Steer,
+    /// Every message passes as it came; what would have been done is counted and logged.
+    Observe,
 }
 
 /// See the vendor's pages *Query MaxCompute data encrypted based on BYOK* and *Common Table*.
@@ -206,6 +218,7 @@ impl Upstream {
             connect_timeout: Duration::from_secs(10),
             max_sessions: None,
             route: Route {
+                mode: Mode::default(),
                 kind: RouteKind::default(),
                 scope: Scope::default(),
                 override_client: Override::default(),

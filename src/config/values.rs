@@ -12,7 +12,8 @@ use super::listener::ProxyProtocol;
 use super::problem::nearest;
 use super::settings::Language;
 use super::upstream::{
-    Address, ConfiguredEncryption, Override, ProjectRule, RouteKind, Scope, TablePattern, TlsMode,
+    Address, ConfiguredEncryption, Mode, Override, ProjectRule, RouteKind, Scope, TablePattern,
+    TlsMode,
 };
 
 /// The port of a Hologres endpoint that names none (Hologres, *Endpoints*).
@@ -372,6 +373,8 @@ pub(super) const PROXY_PROTOCOLS: Choices<ProxyProtocol> = &[
     ("accept", ProxyProtocol::Accept),
     ("require", ProxyProtocol::Require),
 ];
+/// `[route] mode`
+pub(super) const MODES: Choices<Mode> = &[("steer", Mode::Steer), ("observe", Mode::Observe)];
 /// `[route] kind`
 pub(super) const ROUTES: Choices<RouteKind> = &[
     ("sqe", RouteKind::Sqe),

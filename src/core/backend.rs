@@ -398,6 +398,11 @@ impl Core {
             self.retry.hear_error(body);
             return Fate::Forward;
         };
+        if self.policy.observe {
+            let code = advised.code;
+            self.events.push_back(Event::WouldRewrite { code });
+            return Fate::Forward;
+        }
         if advised.curable && not_retried.is_none() {
             self.hold(advised.code, advised.frame, out);
             return Fate::Drop;

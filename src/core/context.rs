@@ -32,6 +32,18 @@ const MAX_STATES: usize = 4;
 /// Of the world's knowledge, and of how names resolve in the session.
 pub(super) type Generation = (u64, u32);
 
+/// Longer texts are decided anew each time.
+const MAX_REMEMBERED: usize = 1 << 10;
+
+/// The text of a Parse, and what was decided of it.
+#[derive(Debug)]
+struct Parsed {
+    text: Vec<u8>,
+    generation: Generation,
+    lexing: Lexing,
+    decision: Arc<Decision>,
+}
+
 /// How names resolve and texts are read in one session.
 #[derive(Debug)]
 pub(super) struct Context {
@@ -42,6 +54,8 @@ pub(super) struct Context {
     failed: bool,
     /// DDL of the session's own was committed, and the catalogs have not been read since.
     outruns_catalogs: bool,
+    /// The last Parse. A client that does not name its statements sends the same again and again.
+    parsed: Option<Box<Parsed>>,
 }
 
 impl Context {
@@ -51,6 +65,43 @@ impl Context {
             names,
             failed: false,
             outruns_catalogs: false,
+            parsed: None,
+        }
+    }
+
+    /// What was decided of this text, if it is that of the last Parse and nothing has changed since
+    /// by which it is decided.
+    pub(super) fn decided(&self, text: &[u8], generation: Generation) -> Option<Arc<Decision>> {
+        let parsed = self.parsed.as_ref()?;
+        let same = parsed.generation == generation
+            && parsed.lexing == self.reported
+            && parsed.text == text;
+        same.then(|| Arc::clone(&parsed.decision))
+    }
+
+    /// Remembers what was decided of the text of a Parse.
+    pub(super) fn remember(
+        &mut self,
+        text: &[u8],
+        generation: Generation,
+        decision: &Arc<Decision>,
+    ) {
+        if text.len() > MAX_REMEMBERED {
+            return;
+        }
+        let lexing = self.reported;
+        let decision = Arc::clone(decision);
+        if let Some(parsed) = &mut self.parsed {
+            parsed.text.clear();
+            parsed.text.extend_from_slice(text);
+            (parsed.generation, parsed.lexing, parsed.decision) = (generation, lexing, decision);
+        } else {
+            self.parsed = Some(Box::new(Parsed {
+                text: text.to_vec(),
+                generation,
+                lexing,
+                decision,
+            }));
         }
     }
 
@@ -208,16 +259,21 @@ impl<W: World> Deciding<'_, W> {
         ahead.names.has_route()
     }
 
+    /// True if there is one state in which a statement that is sent now will be run, and one way in
+    /// which it will be read.
+    pub(super) fn is_certain(&self) -> bool {
+        self.is_settled() && self.context.names.lexing_is(self.context.reported)
+    }
+
     /// The ways in which the server may read `text` where it is sent now.
     pub(super) fn readings(&self, text: &[u8]) -> Readings {
-        let Context {
-            names, reported, ..
-        } = self.context;
+        let names = &self.context.names;
+        let reported = self.context.reported;
         let mut readings = Readings {
-            first: *reported,
+            first: reported,
             others: Vec::new(),
         };
-        if self.is_settled() && names.lexing_is(*reported) || !may_be_read_otherwise(text) {
+        if self.is_certain() || !may_be_read_otherwise(text) {
             return readings;
         }
         readings.add_all(names.lexings());

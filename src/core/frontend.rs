@@ -198,6 +198,11 @@ impl Core {
             self.cycle_begins(&look, at, world);
         }
         match &look {
+            Look::Query(decision, _) if self.policy.observe => self.would_steer(decision, world),
+            Look::Execute(portal) if self.policy.observe => {
+                self.would_steer(&portal.decision, world);
+            }
+            _ if self.policy.observe => {}
             Look::Query(decision, is_begun) => {
                 // Where it is not begun, the unnamed statement and portal stay.
                 let simple = *is_begun || self.cycle.is_unsynced();
@@ -301,12 +306,7 @@ impl Core {
             }
             tag::PARSE => match Parse::read(body) {
                 Some(parse) => {
-                    let decision = self.deciding(world).decide(parse.text, whole);
-                    let decision = if whole {
-                        decision
-                    } else {
-                        one_statement(decision)
-                    };
+                    let decision = self.decide_parse(parse.text, whole, world);
                     Look::Parse(parse.name, parse.text, whole, decision)
                 }
                 None => Look::Malformed(header.tag),
@@ -343,6 +343,23 @@ impl Core {
             tag::TERMINATE => Look::Terminate,
             _ => Look::Other,
         }
+    }
+
+    /// What the statement of a Parse does.
+    fn decide_parse(&mut self, text: &[u8], whole: bool, world: &impl World) -> Arc<Decision> {
+        let deciding = self.deciding(world);
+        if !whole {
+            return one_statement(deciding.decide(text, whole));
+        }
+        if !deciding.is_certain() {
+            return deciding.decide(text, whole);
+        }
+        let generation = deciding.generation();
+        self.context.decided(text, generation).unwrap_or_else(|| {
+            let decision = self.deciding(world).decide(text, whole);
+            self.context.remember(text, generation, &decision);
+            decision
+        })
     }
 
     /// What a statement is decided by that is sent now.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::advice::NotRetried;
-use crate::protection::{Decision, Lexing, SessionNames};
+use crate::protection::{Decision, Lexing, Reason, SessionNames};
 use crate::wire::backend::ErrorFields;
 
 use super::commands::Commands;
@@ -86,6 +86,8 @@ pub struct Policy {
     pub retry_buffer: Option<usize>,
     /// Bytes of a statement text that are looked at.
     pub inspect: usize,
+    /// Nothing is injected, held back, run again or rewritten: events say what would have been.
+    pub observe: bool,
     /// Relay only: replication, or Hologres' fixed front end.
     pub relay_only: bool,
     /// The client set the route at startup.
@@ -150,6 +152,14 @@ pub enum Event {
     /// A cycle is run again on the other engine.
     Retried {
         /// The stable code of the error that was held back.
+        code: &'static str,
+    },
+    /// Where sessions are only observed: a statement was sent that would have been steered, for this
+    /// reason, or because a comment in it says so.
+    WouldSteer(Option<Arc<Reason>>),
+    /// Where sessions are only observed: an error passed that would have been rewritten.
+    WouldRewrite {
+        /// The stable code.
         code: &'static str,
     },
     /// The order of messages is ambiguous from here on: the rest is relayed, nothing injected.

@@ -7,11 +7,13 @@
 //! - Within a pipeline that has begun: never a Sync (a server that is skipping would wake and run
 //!   what must be skipped), so a Sync-less statement of our own, undone if the pipeline fails.
 
+use std::sync::Arc;
+
 use crate::protection::{Decision, Effects, RouteHint};
 
 use super::Core;
 use super::cycle::{Anchor, Sending};
-use super::interface::{Outbox, World};
+use super::interface::{Event, Outbox, World};
 use super::ledger::{Expect, Own, Sent};
 use super::route::State;
 
@@ -65,7 +67,7 @@ impl Core {
             sent.is_some_and(|sent| sent.decision.effects.has(Effects::SETS_ROUTE))
         };
         self.route.may_be_the_clients()
-            && !self.policy.enforce
+            && !(self.policy.enforce || self.policy.observe)
             && self.ledger.has_changes()
             && (decision.protected.is_some() || decision.effects.has(Effects::READS_FOREIGN))
             && self.ledger.iter().any(sets)
@@ -100,7 +102,18 @@ impl Core {
 
     /// True if the statement needs our SET.
     pub(super) fn needs_set(&self, decision: &Decision, world: &impl World) -> bool {
-        self.route.state() != State::Set && self.need(decision, world) == Need::Encrypted
+        !self.policy.observe
+            && self.route.state() != State::Set
+            && self.need(decision, world) == Need::Encrypted
+    }
+
+    /// Says of a statement that is about to run that it would be steered, if sessions were not only
+    /// observed.
+    pub(super) fn would_steer(&mut self, decision: &Decision, world: &impl World) {
+        if self.need(decision, world) == Need::Encrypted {
+            let reason = decision.protected.clone();
+            self.events.push_back(Event::WouldSteer(reason));
+        }
     }
 
     /// Where something of ours could be put now. `simple`: in front of a simple Query.
@@ -200,7 +213,7 @@ impl Core {
     }
 
     fn inject(&mut self, own: Own, target: State, place: Place, out: &mut Outbox) {
-        let commands = std::sync::Arc::clone(&self.policy.commands);
+        let commands = Arc::clone(&self.policy.commands);
         let forms = match own {
             Own::Restore => &commands.restore,
             Own::Proof => &commands.proof,

@@ -247,6 +247,18 @@ pub(super) const FAMILIES: &[Family] = &[
         |sources, _| labels(sources, &sources.codes, |shard| &shard.errors_rewritten),
     ),
     counter(
+        "osprey_would_steer_statements_total",
+        &[],
+        "Statements that would have run on the engine for encrypted data, were sessions not only observed.",
+        |sources, _| summed(sources, |shard| &shard.would_steer),
+    ),
+    counter(
+        "osprey_would_rewrite_errors_total",
+        &["code"],
+        "Errors of Hologres' that would have been rewritten, or spared the client, by code.",
+        |sources, _| labels(sources, &sources.codes, |shard| &shard.would_rewrite),
+    ),
+    counter(
         "osprey_retries_total",
         &[],
         "Statements run again after they failed.",

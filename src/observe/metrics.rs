@@ -350,6 +350,10 @@ pub struct Shard {
     pub injection_failures: Counter,
     /// Errors rewritten, by their OSP code.
     pub errors_rewritten: Labels,
+    /// Statements that would have been steered, in sessions that are only observed.
+    pub would_steer: Counter,
+    /// Errors that would have been rewritten, in sessions that are only observed, by their OSP code.
+    pub would_rewrite: Labels,
     /// Statements run again.
     pub retries: Counter,
     /// Statements that failed on encrypted data and were not run again, by reason.

@@ -73,6 +73,8 @@ pub(super) struct Running<T> {
     cut_at: Option<Instant>,
     /// Spent on the present cycle.
     spent: Duration,
+    /// Where sessions are only observed: it was said that this one would have been steered.
+    would_steer: bool,
 }
 
 /// The server is busy for a client that is gone.
@@ -150,6 +152,7 @@ impl<T: Transport> Running<T> {
             grant: None,
             cut_at: None,
             spent: Duration::ZERO,
+            would_steer: false,
         }
     }
 

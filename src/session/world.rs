@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::advice::{self, AdviceContext, NotRetried};
 use crate::catalog::route::{is_common_table, route_setting};
-use crate::config::{self, Language, Override, Scope, Settings};
+use crate::config::{self, Language, Mode, Override, Scope, Settings};
 use crate::core::{Advised, Commands, ErrorContext, Policy, World};
 use crate::protection::knowledge::{BorrowedReading, DatabaseKnowledge};
 use crate::protection::{Decision, Lexing, NameContext, SessionNames};
@@ -98,6 +98,11 @@ impl SessionWorld {
     /// Notes that this user's SET of the route has succeeded.
     pub(super) fn proven(&self) {
         self.upstream.set_proven(&self.user);
+    }
+
+    /// The database's name.
+    pub(super) fn database(&self) -> &str {
+        self.database.name()
     }
 }
 
@@ -224,6 +229,7 @@ pub(super) fn policy(
     let version = world.database.snapshot().version();
     let route: &config::Route = &world.upstream.settings().route;
     let common_table = is_common_table(route.kind, version);
+    let observe = route.mode == Mode::Observe;
     let commands = if common_table {
         &routes.common_table
     } else {
@@ -233,7 +239,8 @@ pub(super) fn policy(
         commands: Arc::clone(commands),
         per_statement: route.scope == Scope::Statement,
         enforce: route.override_client == Override::Enforce,
-        retry_buffer: route.retry.then_some(route.retry_buffer),
+        retry_buffer: (route.retry && !observe).then_some(route.retry_buffer),
+        observe,
         inspect: settings.limits.inspect_bytes,
         relay_only: startup.is_replication() || startup.is_fixed_front_end(),
         client_owns_route: startup

@@ -108,7 +108,7 @@ fn changed_by_set(statement: &Statement<'_, '_>, index: usize, local: bool) -> O
 /// What a setting of this name changes, if it is one that a session follows by its value alone.
 fn followed(name: &[u8], value: Value<String>, local: bool) -> Option<Change> {
     let is = |setting: &&str| name.eq_ignore_ascii_case(setting.as_bytes());
-    if let Some(at) = ROUTE_SETTINGS.iter().position(|setting| is(&setting)) {
+    if let Some(at) = ROUTE_SETTINGS.iter().position(is) {
         let setting = if at < 2 {
             RouteSetting::OrcViaHolo
         } else {

@@ -168,3 +168,32 @@ def test_refused_set_does_no_harm(through_osprey, cluster):
             diagnostics = caught.value.diag
             assert tasks.is_pangu(f"{diagnostics.message_primary} {diagnostics.message_detail}")
         assert connection.execute("SELECT count(*) FROM people").fetchone() == (100,)
+
+
+def test_observe(cluster, database):
+    """Nothing is done, errors pass as Hologres words them, and what would have been done is said."""
+    conftest.need_osprey()
+    known = f'osprey_catalog_protected_relations{{upstream="default",database="{database}"}}'
+
+    def errors(endpoint):
+        found = []
+        with endpoint.connect(autocommit=True) as connection:
+            for send in (connection.execute, psycopg.ClientCursor(connection).execute):
+                assert send(OPEN).fetchone() == (50,)
+                with pytest.raises(psycopg.Error) as caught:
+                    send(ENCRYPTED)
+                found.append(str(caught.value))
+        return found
+
+    with harness.Osprey.in_front_of(cluster, "--mode", "observe") as osprey:
+        through = osprey.endpoint(database)
+        with through.connect():
+            harness.wait_for(lambda: osprey.scrape().get(known, 0) > 0, "the catalogs to be read")
+        cluster.reset_counters(database)
+        assert errors(through) == errors(cluster.endpoint(database))
+        assert cluster.setting_changes(database) == 0
+        scraped = osprey.scrape()
+        assert scraped["osprey_would_steer_statements_total"] == 2
+        assert sum(count for key, count in scraped.items() if "would_rewrite" in key) == 2
+        assert osprey.log().count("this session would have been switched") == 1
+        assert "salaries" in osprey.log()

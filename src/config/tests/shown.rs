@@ -67,6 +67,7 @@ prop_compose! {
 
 prop_compose! {
     fn route()(
+        observe in any::<bool>(),
         kind in select(&[RouteKind::Sqe, RouteKind::CommonTable, RouteKind::Auto][..]),
         statement in any::<bool>(),
         enforce in any::<bool>(),
@@ -74,6 +75,7 @@ prop_compose! {
         retry_buffer in 1usize..1 << 20,
     ) -> Route {
         Route {
+            mode: if observe { Mode::Observe } else { Mode::Steer },
             kind,
             scope: if statement { Scope::Statement } else { Scope::Session },
             override_client: if enforce { Override::Enforce } else { Override::Respect },

@@ -277,8 +277,17 @@ fn check(
     Ok(())
 }
 
+/// 3,000 cases, or as many as `PROPTEST_CASES` says.
+fn config() -> ProptestConfig {
+    let mut config = ProptestConfig::default();
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = 3000;
+    }
+    config
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn known_tables_read_as_if_the_route_had_always_been_right(
@@ -295,6 +304,36 @@ proptest! {
     ) {
         let policy = Policy { per_statement: true, ..policy() };
         check(&program, &moves, policy, known())?;
+    }
+
+    #[test]
+    fn what_is_only_observed_passes_as_it_came(
+        program in prop::collection::vec(step(), 1..12),
+        moves in unsteady_moves(),
+        known in any::<bool>(),
+        proven in any::<bool>(),
+        per_statement in any::<bool>(),
+    ) {
+        let policy = Policy { observe: true, per_statement, ..policy() };
+        let world = FakeWorld { known, proven, ..unknown() };
+        let mut trio = Trio::new(policy, world);
+        let seen = through(&mut trio, &program, &moves);
+        let sent: Vec<u8> = program.iter().flat_map(|sent| sent.0.clone()).chain(sync()).collect();
+        prop_assert_eq!(&trio.to_server, &sent);
+        let mut direct = Backend::new(false);
+        for sent in &program {
+            direct.send(&sent.0);
+        }
+        direct.send(&sync());
+        while direct.step() {}
+        prop_assert_eq!(seen, transcript(&direct.take()));
+        let said = trio.events.iter().all(|event| {
+            matches!(
+                event,
+                Event::WouldSteer(_) | Event::WouldRewrite { .. } | Event::ClientOwnsRoute
+            )
+        });
+        prop_assert!(said, "{:?}", trio.events);
     }
 
     #[test]

@@ -235,6 +235,7 @@ pub(super) fn policy() -> Policy {
     Policy {
         commands: Arc::new(Commands::new("route", "false")),
         per_statement: false,
+        observe: false,
         enforce: false,
         retry_buffer: None,
         inspect: 1 << 16,

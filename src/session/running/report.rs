@@ -66,6 +66,45 @@ impl<T: Transport> Running<T> {
                 shard.retries.inc();
                 tracing::info!(session, code, "HQE failed; the statement is run again");
             }
+            Event::WouldSteer(reason) => {
+                shard.would_steer.inc();
+                let again = std::mem::replace(&mut self.would_steer, true);
+                let relation = reason.as_deref().map(|reason| reason.relation.as_str());
+                let project = reason
+                    .as_deref()
+                    .and_then(|reason| reason.project.as_deref());
+                let (user, database) = (self.world.user(), self.world.database());
+                if again {
+                    tracing::debug!(
+                        session,
+                        user,
+                        database,
+                        relation,
+                        project,
+                        "only observed: another statement would have been steered"
+                    );
+                } else {
+                    tracing::info!(
+                        session,
+                        user,
+                        database,
+                        relation,
+                        project,
+                        "only observed: this session would have been switched to the engine for \
+                         encrypted data"
+                    );
+                }
+            }
+            Event::WouldRewrite { code } => {
+                shard.would_rewrite.inc(code);
+                tracing::info!(
+                    session,
+                    code,
+                    user = self.world.user(),
+                    database = self.world.database(),
+                    "only observed: an error about encrypted data passed as it came"
+                );
+            }
             Event::RelayOnly(reason) => {
                 shard.relay_only_sessions.inc();
                 tracing::warn!(session, reason, "from here on this session is only relayed");
