@@ -394,10 +394,8 @@ mod tests {
             }
             let table = ["public", "orders", "{project_name=sales}"];
             let table = table.map(|text| Some(text.to_owned())).to_vec();
-            Ok(match statement.starts_with(FOREIGN_TABLES) {
-                true => vec![table],
-                false => Vec::new(),
-            })
+            let is_asked = statement.starts_with(FOREIGN_TABLES);
+            Ok(is_asked.then_some(table).into_iter().collect())
         }
     }
 

@@ -335,6 +335,13 @@ impl Core {
         }
         if succeeded {
             self.context.succeeded(&sent.decision, rolled_back);
+            if sent.decision.effects.has(Effects::SETS_ROUTE)
+                && !self.policy.enforce
+                && self.context.has_route()
+                && self.route.tell()
+            {
+                self.events.push_back(Event::ClientOwnsRoute);
+            }
         } else {
             self.context.query_failed(&sent.decision);
         }
@@ -380,7 +387,7 @@ impl Core {
             fields,
             &ErrorContext {
                 decision: decision.as_deref(),
-                client_owns_route: self.route.is_the_clients(),
+                client_owns_route: self.client_had_route(),
                 route_was_set: self.front_is_steered(),
                 not_retried,
             },

@@ -129,7 +129,9 @@ impl Core {
         }
         found.extend(self.names.portal(name.as_bytes()));
         let mut all = Decision::default();
-        found.iter().for_each(|sent| add(&mut all, &sent.decision));
+        for sent in &found {
+            add(&mut all, &sent.decision);
+        }
         // Beside declaring the cursor, its text may have done more.
         all.effects = all.effects.only(READING);
         all.changes.clear();

@@ -113,12 +113,19 @@ impl Context {
     /// False if these changes leave names where they lead, whatever becomes of them.
     fn may_matter(&self, changes: &[SessionChange]) -> bool {
         !changes.iter().all(|change| match change {
-            SessionChange::Stated(Change::Begin | Change::Savepoint(_)) => true,
+            SessionChange::Stated(Change::Begin | Change::Savepoint(_) | Change::Route { .. }) => {
+                true
+            }
             SessionChange::Stated(Change::Commit | Change::Rollback | Change::RollbackTo(_)) => {
                 !self.names.in_transaction()
             }
             _ => false,
         })
+    }
+
+    /// True if a route of the client's own is in force, as of all that was answered.
+    pub(super) fn has_route(&self) -> bool {
+        self.names.has_route()
     }
 
     /// A statement has succeeded. `rolled_back`: the server has answered ROLLBACK to it.
@@ -237,6 +244,19 @@ impl<W: World> Deciding<'_, W> {
     /// full: if it fails, that is undone.
     fn may_be_undone(&self) -> bool {
         !self.in_block && self.context.names.in_transaction()
+    }
+
+    /// True if a route of the client's own is in force where a statement is sent now, behind all
+    /// that is in flight.
+    pub(super) fn has_route(&self) -> bool {
+        if !self.ledger.has_changes() {
+            return self.context.has_route();
+        }
+        let mut ahead = self.ahead();
+        for entry in self.ledger.iter() {
+            ahead.follow(entry);
+        }
+        ahead.names.has_route()
     }
 
     /// True if there is one state in which a statement that is sent now will be run, and one way in

@@ -11,7 +11,7 @@ use crate::wire::{HEADER, Header};
 use super::Core;
 use super::context::Deciding;
 use super::cycle::Sending;
-use super::interface::{End, Event, Outbox, Progress, World};
+use super::interface::{End, Outbox, Progress, World};
 use super::ledger::{Expect, Sent};
 use super::names::Names;
 use super::route::State;
@@ -63,6 +63,11 @@ fn one_statement(mut decision: Arc<Decision>) -> Arc<Decision> {
     }
     decision
 }
+
+/// What leaves the setting as nobody knows it.
+const DOUBTS_ROUTE: Effects = Effects::RESETS_ROUTE
+    .with(Effects::RESETS_ALL)
+    .with(Effects::ROUTE_DOUBT);
 
 impl Core {
     /// Walks over bytes from the client.
@@ -246,6 +251,9 @@ impl Core {
             return false;
         }
         let answers_come = !self.cycle.is_open() && !self.copy.is_on() && !self.ledger.has_copies();
+        if answers_come && self.client_may_set_route(decision) {
+            return true;
+        }
         if self.needs_set(decision, world) {
             let simple = matches!(look, Look::Query(..));
             return !self.has_place(simple, at, world) && (answers_come || self.ledger.has_proof());
@@ -354,7 +362,8 @@ impl Core {
         })
     }
 
-    fn deciding<'a, W: World>(&'a self, world: &'a W) -> Deciding<'a, W> {
+    /// What a statement is decided by that is sent now.
+    pub(super) fn deciding<'a, W: World>(&'a self, world: &'a W) -> Deciding<'a, W> {
         Deciding {
             world,
             in_block: self.cycle.status() != Status::Idle,
@@ -500,16 +509,10 @@ impl Core {
         if effects == Effects::default() {
             return;
         }
-        if effects.has(Effects::SETS_ROUTE) && self.route.client_sets(self.policy.enforce) {
-            self.events.push_back(Event::ClientOwnsRoute);
+        if effects.has(Effects::SETS_ROUTE) {
+            self.route.client_sets();
         }
-        if effects.has(Effects::RESETS_ROUTE.with(Effects::RESETS_ALL)) {
-            self.route.doubt();
-            if !effects.has(Effects::SETS_ROUTE) {
-                self.route.client_resets();
-            }
-        }
-        if effects.has(Effects::ROUTE_DOUBT) {
+        if effects.has(DOUBTS_ROUTE) {
             self.route.doubt();
         }
         if effects.has(Effects::ENDS) {

@@ -86,9 +86,10 @@ impl Core {
     /// A session that has just been told ReadyForQuery with status idle; `names`: how its names
     /// resolve.
     pub fn new(policy: Policy, names: SessionNames) -> Self {
+        let client_sets = policy.client_owns_route && !policy.enforce;
         Self {
             relay_only: policy.relay_only,
-            route: Route::new(policy.client_owns_route && !policy.enforce),
+            route: Route::new(client_sets),
             policy,
             unknown: Arc::new(Decision {
                 effects: Effects::WRITES
@@ -102,7 +103,7 @@ impl Core {
             ledger: Ledger::default(),
             cycle: Cycle::default(),
             copy: Copy::default(),
-            context: Context::new(names),
+            context: Context::new(names.with_route(client_sets)),
             names: Names::default(),
             retry: Retry::default(),
             ended: None,

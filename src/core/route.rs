@@ -21,8 +21,10 @@ pub(super) struct Route {
     state: State,
     /// The setting was changed by us inside a transaction that may still be undone.
     in_transaction: bool,
-    /// The client set the route itself: it is the master.
-    client_owns: bool,
+    /// The client has sent a SET of it: whether that is in force, the session's context says.
+    client_sets: bool,
+    /// It has been told that the client's own is in force.
+    told: bool,
     /// A SET of ours failed where nothing of the client's was at stake: no more attempts.
     disabled: bool,
     /// This user may set the route: a change or a proof of ours has succeeded.
@@ -41,10 +43,10 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// At the start of a session; `client_owns`: the client set the route at startup.
-    pub(super) fn new(client_owns: bool) -> Self {
+    /// At the start of a session; `client_sets`: the client set the route at startup.
+    pub(super) fn new(client_sets: bool) -> Self {
         Self {
-            client_owns,
+            client_sets,
             ..Self::default()
         }
     }
@@ -54,15 +56,14 @@ impl Route {
         self.state
     }
 
-    /// True if it is ours to change: the client has not set it itself, and no change of ours was
-    /// refused.
-    pub(super) fn is_ours(&self) -> bool {
-        !(self.client_owns || self.disabled)
+    /// False if no route of the client's own can be in force.
+    pub(super) fn may_be_the_clients(&self) -> bool {
+        self.client_sets
     }
 
-    /// True if the client set it itself.
-    pub(super) fn is_the_clients(&self) -> bool {
-        self.client_owns
+    /// A route of the client's own is in force. True if that was not told before.
+    pub(super) fn tell(&mut self) -> bool {
+        !std::mem::replace(&mut self.told, true)
     }
 
     /// True if a change of ours was refused.
@@ -87,7 +88,7 @@ impl Route {
 
     /// True if a proof is worth sending: none was sent, and nothing is known by now.
     pub(super) fn needs_proof(&self) -> bool {
-        self.is_ours() && !self.proven && !self.proof_sent && self.state == State::Default
+        !self.disabled && !self.proven && !self.proof_sent && self.state == State::Default
     }
 
     /// A proof was sent.
@@ -95,18 +96,10 @@ impl Route {
         self.proof_sent = true;
     }
 
-    /// A statement of the client's was sent that sets the route; `enforce`: it stays ours all the
-    /// same. True if it is the client's by this.
-    pub(super) fn client_sets(&mut self, enforce: bool) -> bool {
-        let becomes = !enforce && !self.client_owns;
-        self.client_owns |= becomes;
+    /// A statement of the client's was sent that sets the route.
+    pub(super) fn client_sets(&mut self) {
+        self.client_sets = true;
         self.unknown();
-        becomes
-    }
-
-    /// A statement of the client's was sent that resets the route, and sets it no more.
-    pub(super) fn client_resets(&mut self) {
-        self.client_owns = false;
     }
 
     /// We sent a change of the setting. `transaction`: it may be inside one.
@@ -145,7 +138,7 @@ impl Route {
 
     /// Anything may have happened to the setting.
     pub(super) fn doubt(&mut self) {
-        if self.state != State::Default || self.in_transaction || self.client_owns {
+        if self.state != State::Default || self.in_transaction || self.client_sets {
             self.state = State::Unknown;
         }
         self.at_end = None;

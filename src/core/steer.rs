@@ -14,7 +14,7 @@ use crate::protection::{Decision, Effects, RouteHint};
 use super::Core;
 use super::cycle::{Anchor, Sending};
 use super::interface::{Event, Outbox, World};
-use super::ledger::{Expect, Own};
+use super::ledger::{Expect, Own, Sent};
 use super::route::State;
 
 /// Where something of ours goes.
@@ -40,8 +40,41 @@ pub(super) const CHANGES_ROUTE: Effects = Effects::SETS_ROUTE
     .with(Effects::ENDS);
 
 impl Core {
+    /// True if the route is ours to change: no change of ours was refused, and the client's own is not
+    /// in force where a statement is sent now.
+    pub(super) fn route_is_ours(&self, world: &impl World) -> bool {
+        !self.route.is_refused() && !self.client_has_route(world)
+    }
+
+    /// True if a route of the client's own is in force where a statement is sent now.
+    fn client_has_route(&self, world: &impl World) -> bool {
+        self.route.may_be_the_clients() && !self.policy.enforce && self.deciding(world).has_route()
+    }
+
+    /// True if a route of the client's own is, or may be, in force for the statement that is being
+    /// answered.
+    pub(super) fn client_had_route(&self) -> bool {
+        let sent = self.ledger.front().and_then(Expect::sent);
+        let sets = |sent: &Sent| sent.decision.effects.has(Effects::SETS_ROUTE);
+        !self.policy.enforce && (self.context.has_route() || sent.is_some_and(sets))
+    }
+
+    /// True if it is not certain yet whether the client's own is in force for what reads MaxCompute: a
+    /// SET of it is in flight, and may be refused.
+    pub(super) fn client_may_set_route(&self, decision: &Decision) -> bool {
+        let sets = |entry: &Expect| {
+            let sent = entry.runs();
+            sent.is_some_and(|sent| sent.decision.effects.has(Effects::SETS_ROUTE))
+        };
+        self.route.may_be_the_clients()
+            && !(self.policy.enforce || self.policy.observe)
+            && self.ledger.has_changes()
+            && (decision.protected.is_some() || decision.effects.has(Effects::READS_FOREIGN))
+            && self.ledger.iter().any(sets)
+    }
+
     fn need(&self, decision: &Decision, world: &impl World) -> Need {
-        if self.relay_only || !self.route.is_ours() {
+        if self.relay_only || !self.route_is_ours(world) {
             return Need::Either;
         }
         let own_business = Effects::SETS_ROUTE.with(Effects::RESETS_ROUTE);
@@ -167,6 +200,7 @@ impl Core {
     ) {
         if decision.effects.has(Effects::BEGINS)
             && self.route.needs_proof()
+            && !self.client_has_route(world)
             && !self.relay_only
             && world.has_protected()
             && !world.is_proven()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::names::NameContext;
 use super::reason::Reason;
 use super::setting::Setting;
-use crate::sql::{Backslash, Change, Encoding, Lexing, Value, WrittenName};
+use crate::sql::{Backslash, Change, Encoding, Lexing, RouteSetting, Value, WrittenName};
 
 /// Where a relation or function leads that a session has made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +136,8 @@ struct Scope {
     role: Setting<String>,
     backslash: Setting<Backslash>,
     encoding: Setting<Encoding>,
+    orc_via_holo: Setting<String>,
+    catalog_routing: Setting<String>,
     own: Arc<Own>,
 }
 
@@ -146,6 +148,8 @@ pub struct SessionNames {
     login_user: Option<String>,
     login_path: Option<Vec<String>>,
     login_lexing: Lexing,
+    /// The client chose the route at its login.
+    login_route: bool,
     scope: Scope,
     /// What holds again after ROLLBACK, and after ROLLBACK TO each savepoint.
     saved: Vec<(Option<String>, Scope)>,
@@ -160,6 +164,7 @@ impl SessionNames {
             login_user: Some(login.user.clone()),
             login_path: login.search_path.clone(),
             login_lexing: Lexing::default(),
+            login_route: false,
             scope: Scope::default(),
             saved: Vec::new(),
             now: login,
@@ -174,6 +179,7 @@ impl SessionNames {
             login_user: None,
             login_path: None,
             login_lexing: Lexing::default(),
+            login_route: false,
             scope: Scope {
                 path: path.map_or(Value::Unknown, Value::Is).into(),
                 user: Value::Is(now.user.clone()),
@@ -190,6 +196,22 @@ impl SessionNames {
     pub fn with_lexing(mut self, login: Lexing) -> Self {
         self.login_lexing = login;
         self
+    }
+
+    /// The same session, whose client has, or has not, chosen the route at its login.
+    #[must_use]
+    pub fn with_route(mut self, chosen: bool) -> Self {
+        self.login_route = chosen;
+        self
+    }
+
+    /// True if a value of the client's own is in force for one of the settings that choose the route.
+    pub fn has_route(&self) -> bool {
+        let settings = [&self.scope.orc_via_holo, &self.scope.catalog_routing];
+        settings.into_iter().any(|setting| match setting.now() {
+            Value::Is(_) | Value::Unknown => true,
+            Value::Default => self.login_route,
+        })
     }
 
     /// The ways in which texts may be read now, by what the session has set.
@@ -319,6 +341,17 @@ impl SessionNames {
                 scope.backslash.set(backslash.clone(), *local);
             }
             Change::Encoding { encoding, local } => scope.encoding.set(encoding.clone(), *local),
+            Change::Route {
+                setting,
+                value,
+                local,
+            } => {
+                let setting = match setting {
+                    RouteSetting::OrcViaHolo => &mut scope.orc_via_holo,
+                    RouteSetting::CatalogRouting => &mut scope.catalog_routing,
+                };
+                setting.set(value.clone(), *local);
+            }
             Change::User(user) => {
                 scope.user = user.clone();
                 scope.role.set(Value::Default, false);
@@ -388,6 +421,8 @@ impl SessionNames {
         scope.role.end_local();
         scope.backslash.end_local();
         scope.encoding.end_local();
+        scope.orc_via_holo.end_local();
+        scope.catalog_routing.end_local();
     }
 
     fn resolve(&mut self) {

@@ -27,6 +27,15 @@ impl<T> Value<T> {
     }
 }
 
+/// A setting that chooses the engine for MaxCompute tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteSetting {
+    /// `hg_experimental_enable_access_odps_orc_via_holo`, under either of its names.
+    OrcViaHolo,
+    /// `hg_experimental_external_catalog_routing`.
+    CatalogRouting,
+}
+
 /// What a statement changes for its session, once it has succeeded: for its settings, and for
 /// where names lead. What a statement makes is not among these (see `Made` in `analysis.rs`): where
 /// that leads only the catalogs can tell.
@@ -59,6 +68,15 @@ pub enum Change {
     Encoding {
         /// The encoding of the texts behind it.
         encoding: Value<Encoding>,
+        /// True if this holds only until the transaction ends.
+        local: bool,
+    },
+    /// The statement sets one of the settings that choose the route.
+    Route {
+        /// Which of them: they are two, one of which has two names.
+        setting: RouteSetting,
+        /// The setting's value.
+        value: Value<String>,
         /// True if this holds only until the transaction ends.
         local: bool,
     },

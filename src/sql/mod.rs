@@ -33,7 +33,7 @@ mod token;
 
 pub(crate) use analysis::{Analysis, MadeFrom};
 pub(crate) use body::{Body, read as read_body};
-pub use change::{Change, Value};
+pub use change::{Change, RouteSetting, Value};
 pub use effects::{Effects, NameUse};
 pub use encoding::Encoding;
 pub(crate) use function::is_harmless as is_harmless_function;

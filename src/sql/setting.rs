@@ -2,7 +2,7 @@
 //! choose the route, those that change how names resolve, and those by which texts are read.
 
 use super::analysis::Analysis;
-use super::change::{Change, Value};
+use super::change::{Change, RouteSetting, Value};
 use super::effects::Effects;
 use super::encoding::Encoding;
 use super::keyword::Keyword;
@@ -101,13 +101,25 @@ fn changed_by_set(statement: &Statement<'_, '_>, index: usize, local: bool) -> O
         };
         Some(Change::Encoding { encoding, local })
     } else {
-        lexing(&name, one_value(statement, index + 2), local)
+        followed(&name, one_value(statement, index + 2), local)
     }
 }
 
-/// What a setting of this name changes for how texts are read.
-fn lexing(name: &[u8], value: Value<String>, local: bool) -> Option<Change> {
-    if name.eq_ignore_ascii_case(b"client_encoding") {
+/// What a setting of this name changes, if it is one that a session follows by its value alone.
+fn followed(name: &[u8], value: Value<String>, local: bool) -> Option<Change> {
+    let is = |setting: &&str| name.eq_ignore_ascii_case(setting.as_bytes());
+    if let Some(at) = ROUTE_SETTINGS.iter().position(is) {
+        let setting = if at < 2 {
+            RouteSetting::OrcViaHolo
+        } else {
+            RouteSetting::CatalogRouting
+        };
+        Some(Change::Route {
+            setting,
+            value,
+            local,
+        })
+    } else if name.eq_ignore_ascii_case(b"client_encoding") {
         let encoding = encoding(value);
         Some(Change::Encoding { encoding, local })
     } else if name.eq_ignore_ascii_case(b"standard_conforming_strings") {
@@ -204,16 +216,19 @@ pub(super) fn reset(statement: &Statement<'_, '_>, index: usize, analysis: &mut 
         }),
         // It leaves the role alone.
         Keyword::All => {
-            let reset = |name| lexing(name, Value::Default, false);
+            let reset = |name: &[u8]| followed(name, Value::Default, false);
             analysis.changes.push(DEFAULT_PATH);
             analysis.changes.extend(reset(b"client_encoding"));
             analysis
                 .changes
                 .extend(reset(b"standard_conforming_strings"));
+            for setting in [ROUTE_SETTINGS[0], ROUTE_SETTINGS[2]] {
+                analysis.changes.extend(reset(setting.as_bytes()));
+            }
         }
         _ if is("search_path") => analysis.changes.push(DEFAULT_PATH),
         _ => {
-            let reset = lexing(&name, Value::Default, false);
+            let reset = followed(&name, Value::Default, false);
             analysis.changes.extend(reset);
         }
     }
@@ -232,7 +247,7 @@ pub(super) fn set_config(statement: &Statement<'_, '_>, open: usize, analysis: &
         Some(name) if alone && name.eq_ignore_ascii_case(b"search_path") => {
             Some(path_of_set_config(statement, open))
         }
-        Some(name) if alone && lexing(name, Value::Unknown, false).is_some() => {
+        Some(name) if alone && followed(name, Value::Unknown, false).is_some() => {
             let value = statement.plain_string(open + 3);
             let value = value.and_then(|value| String::from_utf8(value.to_vec()).ok());
             let value = if set_config_is_whole(statement, open) {
@@ -240,7 +255,7 @@ pub(super) fn set_config(statement: &Statement<'_, '_>, open: usize, analysis: &
             } else {
                 Value::Unknown
             };
-            lexing(name, value, statement.keyword(open + 5) == Keyword::True)
+            followed(name, value, statement.keyword(open + 5) == Keyword::True)
         }
         Some(name) if alone && !change_of(name, Effects::default()).has(Effects::CHANGES_NAMES) => {
             None

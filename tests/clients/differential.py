@@ -77,6 +77,12 @@ SESSION = [
     "",
     "-- salaries",
 ]
+# The client's own choice of the engine, refused or for a transaction at most; or given back.
+ROUTE = [
+    "SET hg_experimental_enable_access_odps_orc_via_holo = 'nonsense'",
+    "SET LOCAL hg_experimental_enable_access_odps_orc_via_holo = off",
+    "RESET hg_experimental_enable_access_odps_orc_via_holo",
+]
 # Encrypted reads that are texts of another meaning, or none, if they are read otherwise than meant. In
 # GBK the second byte of 誠 is a backslash.
 ENCRYPTED_IF_READ_SO = [
@@ -204,8 +210,8 @@ class Case:
             kinds = [None, FAILING, TRANSACTION, READ_BY_NAME, LEXING]
             weights = [9, 0.5, 4, 3, 1.5]
         else:
-            kinds = [None, WRITES, FAILING, TRANSACTION, SESSION, NAMED, LEXING]
-            weights = [9, 2, 1.5, 4, 2, 3, 1.5]
+            kinds = [None, WRITES, FAILING, TRANSACTION, SESSION, NAMED, LEXING, ROUTE]
+            weights = [9, 2, 1.5, 4, 2, 3, 1.5, 0.7]
         kind = self.random.choices(kinds, weights)[0]
         if kind is None:
             read = self._read()

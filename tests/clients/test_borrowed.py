@@ -327,7 +327,7 @@ def test_a_replication_session_is_not_asked(borrowing, database, cluster):
 
 
 @pytest.mark.parametrize("encoding", ["GBK", "SJIS", "EUC_JIS_2004"])
-def test_names_beyond_ascii_are_read_in_the_clients_encoding(
+def test_names_beyond_ascii_are_read_whatever_the_clients_encoding(
     borrowing, database, cluster, encoding
 ):
     with cluster.admin(database) as admin:
@@ -339,12 +339,8 @@ def test_names_beyond_ascii_are_read_in_the_clients_encoding(
     endpoint = borrowing.endpoint(database)
     with endpoint.connect(client_encoding=encoding) as connection:
         assert connection.execute("SELECT count(*) FROM people").fetchone() == (100,)
-    # Of the last one it is known where a character ends, but not which one it is.
-    assert readings(borrowing, database) == ((0, 1) if encoding == "EUC_JIS_2004" else (1, 0))
-    harness.wait_for(
-        lambda: count(endpoint, "people") and readings(borrowing, database)[0] == 1,
-        "a session whose characters are known to read",
-    )
+    # Of the last one Osprey knows where a character ends, but not which one it is.
+    assert readings(borrowing, database) == (1, 0)
     cluster.reset_counters(database)
     assert count(endpoint, '"表"') == 1000
     with endpoint.connect(client_encoding="GBK") as connection:

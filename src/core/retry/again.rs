@@ -35,7 +35,7 @@ impl Core {
     pub(in super::super) fn may_attempt(&self, world: &impl World) -> bool {
         self.policy.retry_buffer.is_some()
             && self.route.state() != State::Set
-            && self.route.is_ours()
+            && self.route_is_ours(world)
             && world.may_need_retry()
     }
 
@@ -89,7 +89,7 @@ impl Core {
         }
         Some(if self.policy.retry_buffer.is_none() {
             NotRetried::SwitchedOff
-        } else if self.route.is_the_clients() {
+        } else if self.client_had_route() {
             NotRetried::ClientSetRoute
         } else if self.route.is_refused() {
             NotRetried::RouteNotSet

@@ -356,6 +356,13 @@ impl Backend {
             self.session = true;
             return Ok(Outcome::Tag(if text == "set on" { "SET" } else { "RESET" }));
         }
+        if text == "set nonsense" {
+            return Err(("22023", "invalid value for parameter".into()));
+        }
+        if text == "local on" {
+            self.local = (self.block == Block::Open).then_some(true);
+            return Ok(Outcome::Tag("SET"));
+        }
         if text == "half" {
             if !self.ideal && self.local.unwrap_or(self.session) {
                 if simple {

@@ -89,6 +89,7 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
             "execute a",
             "execute a",
             "execute b",
+            "set nonsense",
         ])
     };
     let name = || prop::sample::select(vec!["", "a", "b"]);
@@ -329,9 +330,7 @@ proptest! {
         let said = trio.events.iter().all(|event| {
             matches!(
                 event,
-                Event::WouldSteer(_)
-                    | Event::WouldRewrite { .. }
-                    | Event::ClientOwnsRoute
+                Event::WouldSteer(_) | Event::WouldRewrite { .. } | Event::ClientOwnsRoute
             )
         });
         prop_assert!(said, "{:?}", trio.events);

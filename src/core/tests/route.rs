@@ -2,7 +2,7 @@
 //! real PostgreSQL 15 that the rule comes from.
 
 use super::trio::msg::{bind, describe, execute, extended, parse, query, sync};
-use super::trio::{FakeWorld, Trio, known, policy};
+use super::trio::{FakeWorld, Trio, known, policy, unknown};
 use crate::core::{Event, Policy};
 
 pub(super) fn trio() -> Trio {
@@ -328,6 +328,61 @@ fn the_client_is_the_master_of_the_setting() {
         trio.exchange(&query("enc")),
         ["T", "D row 0", "C SELECT 1", "Z I"]
     );
+}
+
+#[test]
+fn a_set_of_the_clients_counts_while_it_is_in_force() {
+    let rows = ["T", "D row 0", "C SELECT 1", "Z I"];
+    for over in [
+        &["set nonsense"][..],
+        &["begin", "set on", "rollback"],
+        &["begin", "set nonsense", "commit"],
+        &["begin", "local on", "commit"],
+        &["local on"],
+        &["set on; fail"],
+        &["begin", "savepoint", "set on", "rollback to", "commit"],
+    ] {
+        let sent: Vec<_> = over.iter().map(|text| query(text)).collect();
+        let mut trio = trio();
+        for bytes in &sent {
+            trio.exchange(bytes);
+        }
+        assert_eq!(trio.exchange(&query("enc")), rows, "{over:?}");
+        // All in one packet.
+        let mut trio = self::trio();
+        let seen = trio.exchange(&[sent.concat(), query("enc")].concat());
+        assert_eq!(
+            seen.last_chunk(),
+            Some(&rows.map(str::to_owned)),
+            "{over:?}"
+        );
+        // Where it must be learned, too.
+        let policy = Policy {
+            retry_buffer: Some(1 << 16),
+            ..policy()
+        };
+        let mut trio = Trio::new(policy, unknown());
+        let seen = trio.exchange(&[sent.concat(), query("enc")].concat());
+        assert_eq!(
+            seen.last_chunk(),
+            Some(&rows.map(str::to_owned)),
+            "{over:?}"
+        );
+    }
+    for holds in [
+        &["set on"][..],
+        &["begin", "set on", "commit"],
+        &["begin", "local on"],
+        &["begin", "set on", "savepoint", "reset", "rollback to"],
+    ] {
+        let mut trio = trio();
+        for text in holds {
+            trio.exchange(&query(text));
+        }
+        let seen = trio.exchange(&query("enc"));
+        assert_eq!(seen[0], "E XX000", "{holds:?}");
+        assert_eq!(sets(&trio), 0);
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::protection::{
     Backslash, Decision, Effects, Lexing, NameContext, NameUse, Reason, SessionChange,
     SessionNames, Source,
 };
-use crate::sql::{Change, Value};
+use crate::sql::{Change, RouteSetting, Value};
 use crate::wire::backend::ErrorFields;
 use crate::wire::compose;
 
@@ -54,7 +54,15 @@ fn changes(word: &str) -> Option<SessionChange> {
         backslash: Value::Is(backslash),
         local: false,
     };
+    let route = |value, local| Change::Route {
+        setting: RouteSetting::OrcViaHolo,
+        value,
+        local,
+    };
     let change = match word {
+        "set on" | "set off" | "set nonsense" => route(Value::Is(word.into()), false),
+        "local on" => route(Value::Is(word.into()), true),
+        "reset" => route(Value::Default, false),
         "begin" => Change::Begin,
         "commit" => Change::Commit,
         "rollback" => Change::Rollback,
@@ -95,7 +103,7 @@ impl World for FakeWorld {
             match word {
                 "begin" => add(Effects::BEGINS),
                 "commit" | "rollback" | "rollback to" => add(Effects::ENDS),
-                "set on" | "set off" => add(Effects::SETS_ROUTE),
+                "set on" | "set off" | "set nonsense" | "local on" => add(Effects::SETS_ROUTE),
                 "reset" => add(Effects::RESETS_ROUTE),
                 "discard all" => add(Effects::RESETS_ALL.with(Effects::WRITES)),
                 "copyin" => add(Effects::COPY_IN.with(Effects::WRITES)),
