@@ -185,7 +185,12 @@ impl Core {
     pub fn steering(&self) -> Steering {
         match self.route.state() {
             _ if self.relay_only => Steering::Unknown,
-            _ if self.route.is_the_clients() => Steering::Client,
+            _ if self.route.may_be_the_clients()
+                && !self.policy.enforce
+                && self.context.has_route() =>
+            {
+                Steering::Client
+            }
             route::State::Default => Steering::None,
             route::State::Set => Steering::Steered,
             route::State::Unknown => Steering::Unknown,
