@@ -39,6 +39,13 @@ pub(super) const CHANGES_ROUTE: Effects = Effects::SETS_ROUTE
     .with(Effects::ROUTE_DOUBT)
     .with(Effects::ENDS);
 
+/// True if a statement reads MaxCompute, or may do so by a name that it uses.
+fn may_read(decision: &Decision) -> bool {
+    decision.protected.is_some()
+        || decision.effects.has(Effects::READS_FOREIGN)
+        || !decision.names.is_empty()
+}
+
 impl Core {
     /// True if the route is ours to change: no change of ours was refused, and the client's own is not
     /// in force where a statement is sent now.
@@ -60,7 +67,8 @@ impl Core {
     }
 
     /// True if it is not certain yet whether the client's own is in force for what reads MaxCompute: a
-    /// SET of it is in flight, and may be refused.
+    /// SET of it is in flight, may be refused, and will be answered without another word of the
+    /// client's.
     pub(super) fn client_may_set_route(&self, decision: &Decision) -> bool {
         let sets = |entry: &Expect| {
             let sent = entry.runs();
@@ -69,8 +77,13 @@ impl Core {
         self.route.may_be_the_clients()
             && !(self.policy.enforce || self.policy.observe)
             && self.ledger.has_changes()
-            && (decision.protected.is_some() || decision.effects.has(Effects::READS_FOREIGN))
-            && self.ledger.iter().any(sets)
+            && may_read(decision)
+            && !(self.copy.is_on() || self.ledger.has_copies())
+            && self
+                .ledger
+                .iter()
+                .skip_while(|entry| !sets(entry))
+                .any(Expect::ends_cycle)
     }
 
     fn need(&self, decision: &Decision, world: &impl World) -> Need {

@@ -44,7 +44,9 @@ fn two(first: &str, second: &str) -> String {
         second,
         "half" | "mine" | "hold d enc 2" | ESCAPED | "execute a" | "execute b"
     );
-    if ends && (second.starts_with("enc") || reads) {
+    // A text that itself sets the route is left alone.
+    let sets = [first, second].contains(&"set nonsense");
+    if sets || ends && (second.starts_with("enc") || reads) {
         first.to_owned()
     } else {
         format!("{first}; {second}")
