@@ -88,7 +88,7 @@ fn maybe(text: Option<String>) -> Answer {
     Ok(text.map_or(Value::Null, Value::Text))
 }
 
-/// Gives `connection` the functions that [`FUNCTIONS`] and the translation name and that SQLite lacks.
+/// Gives `connection` the functions that the table of functions and the translation name and that SQLite lacks.
 pub(super) fn register(
     connection: &Connection,
     context: &Arc<Mutex<Context>>,
