@@ -280,6 +280,7 @@ impl Core {
                 match self.ledger.enter_copy() {
                     Some(entered) => {
                         self.copy.asked(&entered);
+                        self.retry.not_before(entered.eaten);
                         if self.ledger.is_unsynced() {
                             self.cycle.reopen();
                         }

@@ -402,6 +402,7 @@ impl Ledger {
         };
         self.entries.drain(1..count + usize::from(entered.ended));
         self.cycles -= syncs;
+        entered.eaten = syncs;
         // A Sync that the server eats ends nothing.
         (self.unsynced, self.ambiguous) = self.unsettled();
         Some(entered)
@@ -460,4 +461,6 @@ pub(super) struct Entered {
     pub(super) ended: bool,
     /// A Sync behind data: if it is these that the server refuses, it answers the Sync.
     pub(super) sync_in_data: bool,
+    /// Syncs, in front of data or behind: the server eats them, so they end no cycle.
+    pub(super) eaten: usize,
 }

@@ -129,7 +129,7 @@ impl Core {
         self.copy.check(&self.ledger)?;
         self.names.check(&self.ledger)?;
         self.route.check()?;
-        self.retry.check()
+        self.retry.check(&self.ledger)
     }
 
     /// The next thing that the shell has to do.

@@ -27,6 +27,8 @@ use crate::protection::{Decision, Effects, NameUse};
 use crate::wire::backend::{Status, command_tag, tag};
 use crate::wire::{HEADER, Header};
 
+use super::ledger::Ledger;
+
 mod again;
 mod parameters;
 mod statements;
@@ -393,6 +395,13 @@ impl Retry {
         self.keep(sent, limit);
     }
 
+    /// Of what comes before it, so many turn out to be no cycles.
+    pub(super) fn not_before(&mut self, cycles: usize) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.before = attempt.before.saturating_sub(cycles);
+        }
+    }
+
     /// True while what comes behind a cycle has to wait for its answer.
     pub(super) fn holds_successors(&self) -> bool {
         self.attempt.as_ref().is_some_and(|attempt| attempt.waits)
@@ -516,11 +525,13 @@ impl Retry {
     }
 
     /// A cycle is complete or comes behind others; an error is held back in a phase that has one.
-    pub(super) fn check(&self) -> Result<(), String> {
+    /// What holds its successors back is answered yet.
+    pub(super) fn check(&self, ledger: &Ledger) -> Result<(), String> {
         let Some(attempt) = &self.attempt else {
             return Ok(());
         };
         let failed = attempt.phase != Phase::First;
+        let awaited = attempt.before + usize::from(attempt.waits && !attempt.recording);
         let rules = [
             (
                 !failed || attempt.before == 0,
@@ -537,6 +548,10 @@ impl Retry {
             (
                 !failed || !attempt.error.is_empty(),
                 "what is run again has its first error",
+            ),
+            (
+                failed || ledger.cycles().is_none_or(|cycles| awaited <= cycles),
+                "what is waited for is in flight",
             ),
             (
                 !attempt.partial || failed,

@@ -1,6 +1,8 @@
 //! Running a statement again: the client sees one clean result, or the error with its reason.
 
-use super::trio::msg::{bind, close, describe, execute, extended, parse, query, sync};
+use super::trio::msg::{
+    bind, close, copy_data, copy_done, describe, execute, extended, parse, query, sync,
+};
 use super::trio::{Trio, known, policy, unknown};
 use crate::advice::NotRetried;
 use crate::core::{Event, Policy};
@@ -26,6 +28,24 @@ fn a_simple_query_is_run_again() {
         ["T", "D row 0", "D row 1", "C SELECT 2", "Z I"]
     );
     assert_eq!(retried(&trio), 1);
+}
+
+#[test]
+fn a_sync_that_a_copy_eats_is_no_cycle_in_front_of_it() {
+    let mut trio = trio();
+    let data = [copy_data("x"), sync(), copy_data("y"), copy_done()].concat();
+    trio.client(&[query("copyin"), data, query("enc")].concat());
+    // All of it is sent before the server has asked for data.
+    while trio.frontend(usize::MAX) {}
+    trio.settle();
+    assert_eq!(
+        trio.seen(),
+        ["G", "C COPY 1", "Z I", "T", "D row 0", "C SELECT 1", "Z I"]
+    );
+    assert_eq!(
+        trio.exchange(&query("plain")),
+        ["T", "D plain", "C SELECT 1", "Z I"]
+    );
 }
 
 #[test]
