@@ -16,7 +16,7 @@
 
 use std::sync::Arc;
 
-use crate::protection::{Decision, Effects, Lexing, SessionChange, SessionNames};
+use crate::protection::{Decision, Effects, Encoding, Lexing, SessionChange, SessionNames};
 use crate::sql::{Change, may_be_read_otherwise};
 use crate::wire::backend::{Status, parameter_status};
 
@@ -112,6 +112,26 @@ impl Context {
         if let Some((parameter, value)) = parameter_status(body) {
             self.reported.report(parameter, value);
         }
+    }
+
+    /// The encoding in which the server writes what it says of a statement with this decision; `None`:
+    /// that statement, or one before it of which the server has not told yet, may have changed it.
+    pub(super) fn written_in(&self, decision: Option<&Decision>) -> Option<Encoding> {
+        let keeps = |change: &SessionChange| {
+            !matches!(
+                change,
+                SessionChange::Stated(
+                    Change::Encoding { .. }
+                        | Change::Anything
+                        | Change::DiscardAll
+                        | Change::Rollback
+                        | Change::RollbackTo(_)
+                )
+            )
+        };
+        let settled = self.names.lexing_is(self.reported)
+            && decision.is_none_or(|decision| decision.changes.iter().all(keeps));
+        settled.then_some(self.reported.encoding)
     }
 
     /// A ReadyForQuery of the client's came.

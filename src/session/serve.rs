@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use crate::config::Settings;
 use crate::net::{Network, Stream};
 use crate::observe::metrics::{CloseReason, Kind as _, Limit, Shard};
+use crate::protection::Encoding;
 use crate::upstream::Listener;
 
 use super::admission::{Place, Places, bound};
@@ -112,7 +113,7 @@ async fn greet<N: Network>(
                 if let Err(full) = place.moves_to(peer.ip(), quota) {
                     let limit = Limit::GreetingsPerAddress;
                     let refusal = Refusal::full(limit, bound(full, quota));
-                    refuse_for(stream, &refusal, peer, context).await;
+                    refuse_for(stream, Encoding::default(), &refusal, peer, context).await;
                     return None;
                 }
             }
@@ -139,7 +140,7 @@ async fn greet<N: Network>(
                 tracing::debug!(%peer, %refusal, "no session");
             }
             if let Some(stream) = stream {
-                refuse(stream, &refusal).await;
+                refuse(stream, Encoding::default(), &refusal).await;
             }
             None
         }

@@ -67,6 +67,7 @@ impl<T: Transport> Running<T> {
                 shard.retries.inc();
                 tracing::info!(session, code, "HQE failed; the statement is run again");
             }
+            Event::Cured => self.world.cured(),
             Event::RelayOnly(reason) => {
                 shard.relay_only_sessions.inc();
                 tracing::warn!(session, reason, "from here on this session is only relayed");
