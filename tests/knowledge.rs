@@ -12,7 +12,7 @@ use common::until;
 use osprey::catalog::{Contents, Failure, ReadError, Relation, Sort};
 use osprey::config::{ConfiguredEncryption, ProjectRule, Secret, Settings, TablePattern};
 use osprey::protection::knowledge::{DatabaseKnowledge, Knowledge};
-use osprey::protection::{Lexing, NameContext, Reason, SessionNames, Source};
+use osprey::protection::{Decision, Lexing, NameContext, Reason, SessionNames, Source};
 use tokio::runtime::Handle;
 
 const FOREIGN: &str = "
@@ -192,8 +192,18 @@ async fn other_rules_apply_to_what_is_open() {
     .await;
 }
 
+/// The decision about reading a relation, as the session's core has it when the error comes.
+fn decision(database: &DatabaseKnowledge, relation: &str) -> Arc<Decision> {
+    let names = NameContext {
+        user: "u".into(),
+        search_path: Some(vec!["public".into()]),
+    };
+    let sql = format!("SELECT * FROM {relation}");
+    database.snapshot().decide(sql.as_bytes(), &names)
+}
+
 #[tokio::test]
-async fn a_lesson_about_a_relation_reaches_its_whole_project_in_every_database() {
+async fn a_lesson_goes_from_its_user_to_the_database_to_all_databases() {
     let cluster = postgres::shared();
     let client = cluster.database("taught").await;
     client.batch_execute(FOREIGN).await.unwrap();
@@ -212,32 +222,65 @@ async fn a_lesson_about_a_relation_reaches_its_whole_project_in_every_database()
     );
     here.ready().await;
     there.ready().await;
+    let staff = decision(&here, "staff");
 
-    here.learn_relation(None, "staff", None);
-    until("the lesson", || reason(&here, "staff").is_some()).await;
-    assert_eq!(reason(&here, "staff").unwrap().source, Source::Learned);
-    assert_eq!(
-        reason(&here, "more").unwrap().project.as_deref(),
-        Some("hr")
+    // One user's word is for that user.
+    let (ann, bob) = (here.lessons_of("ann"), there.lessons_of("bob"));
+    assert!(here.hear(&ann, "HR", Some(&staff)));
+    assert!(ann.reason(&staff, &here.snapshot()).is_some());
+    assert!(
+        here.lessons_of("bob")
+            .reason(&staff, &here.snapshot())
+            .is_none()
     );
+    // A second run without the error teaches the database, and the whole project.
+    here.confirm(&ann, "hr");
+    until("the lesson", || reason(&here, "staff").is_some()).await;
+    let taught = reason(&here, "staff").unwrap();
+    assert_eq!(taught.source, Source::Learned);
+    assert_eq!(taught.project.as_deref(), Some("hr"));
+    assert!(reason(&here, "more").is_some());
+    assert_eq!(knowledge.keys().peek("hr"), None);
+    assert_eq!(reason(&there, "staff"), None);
+    // Another user's teaches all.
+    assert!(there.hear(&bob, "hr", Some(&decision(&there, "staff"))));
+    there.confirm(&bob, "hr");
+    assert!(knowledge.keys().peek("hr").is_some());
     until("it is known elsewhere", || {
         reason(&there, "staff").is_some()
     })
     .await;
-
-    here.learn_relation(Some("public"), "made_later", Some("unheard_of"));
-    until("a relation that nobody has read", || {
-        reason(&here, "made_later").is_some()
-    })
-    .await;
-    assert_eq!(knowledge.measure("default").lessons_learned, 2);
-    here.learn_relation(None, "made_later_still", None);
-    // A lesson is counted before the snapshot that it makes is swapped in.
-    until("the third lesson", || {
-        reason(&here, "made_later_still").is_some()
-    })
-    .await;
     assert_eq!(knowledge.measure("default").lessons_learned, 3);
+}
+
+#[tokio::test]
+async fn what_the_catalogs_do_not_bear_out_is_no_lesson() {
+    let cluster = postgres::shared();
+    let client = cluster.database("lied_to").await;
+    client.batch_execute(FOREIGN).await.unwrap();
+    client
+        .batch_execute("CREATE TABLE local (id int)")
+        .await
+        .unwrap();
+    let knowledge = knowledge(&settings(&cluster));
+    let database = knowledge.database("lied_to");
+    database.ready().await;
+    let liar = database.lessons_of("mallory");
+    let local = decision(&database, "local");
+    // No relation of this database is of that project.
+    assert!(!database.hear(&liar, "elsewhere", Some(&local)));
+    assert!(!database.hear(&liar, "elsewhere", Some(&decision(&database, "staff"))));
+    assert!(!database.hear(&liar, "elsewhere", None));
+    // One is; but who reads a local table learns nothing about that table.
+    assert!(database.hear(&liar, "hr", Some(&local)));
+    database.confirm(&liar, "hr");
+    until("the project", || reason(&database, "staff").is_some()).await;
+    assert_eq!(reason(&database, "local"), None);
+    assert!(liar.reason(&local, &database.snapshot()).is_none());
+    // The second run failed alike: the word goes, and what was made of it.
+    database.take_back(&liar, "hr");
+    until("it is gone", || reason(&database, "staff").is_none()).await;
+    assert!(knowledge.measure("default").lessons_contradicted > 3);
 }
 
 #[tokio::test]
@@ -252,11 +295,9 @@ async fn a_lesson_that_the_operator_contradicts_is_dropped() {
     let knowledge = knowledge(&settings);
     let database = knowledge.database("contradicted");
     database.ready().await;
-    database.learn_relation(Some("public"), "staff", None);
-    until("the contradiction", || {
-        knowledge.measure("default").lessons_contradicted > 0
-    })
-    .await;
+    let ann = database.lessons_of("ann");
+    assert!(!database.hear(&ann, "hr", Some(&decision(&database, "staff"))));
+    assert_eq!(knowledge.measure("default").lessons_contradicted, 1);
     assert_eq!(reason(&database, "staff"), None);
 }
 
@@ -267,7 +308,9 @@ async fn a_lesson_does_not_wait_for_a_slow_server() {
     settings.upstream_mut().catalog.user = Some("anyone".into());
     let database = knowledge(&settings).database("slow");
     tokio::time::sleep(Duration::from_millis(50)).await;
-    database.learn_relation(Some("public"), "orders", None);
+    let ann = database.lessons_of("ann");
+    assert!(database.hear(&ann, "sales", Some(&decision(&database, "orders"))));
+    database.confirm(&ann, "sales");
     let took = until("the lesson", || reason(&database, "orders").is_some()).await;
     assert!(took < settings.upstream().connect_timeout / 2, "{took:?}");
     assert_eq!(

@@ -13,6 +13,8 @@ use super::words;
 use crate::config::Language;
 use crate::keys::Origin;
 use crate::keys::cloud::timestamp;
+use crate::protection::Encoding;
+use crate::sql::unicode_escape;
 use crate::wire::backend::ErrorFields;
 use crate::wire::compose;
 
@@ -33,10 +35,30 @@ pub struct Advice<'r> {
     /// The client gets the error as it came: programs act on its words or its SQLSTATE, or the row
     /// is not for this version.
     pub untouched: bool,
+    /// The encoding in which the client is told.
+    pub encoding: Encoding,
 }
 
 /// The message, detail and hint for `fault`, which `error` reported.
 pub fn advise<'r>(
+    fault: &Fault<'r>,
+    error: ErrorFields<'_>,
+    context: &AdviceContext<'_>,
+) -> Advice<'r> {
+    let advice = advise_in(fault, error, context);
+    // Chinese in an encoding that has none.
+    if context.language != Language::English && !context.encoding.holds(&advice.message) {
+        let language = Language::English;
+        let context = AdviceContext {
+            language,
+            ..*context
+        };
+        return advise_in(fault, error, &context);
+    }
+    advice
+}
+
+fn advise_in<'r>(
     fault: &Fault<'r>,
     error: ErrorFields<'_>,
     context: &AdviceContext<'_>,
@@ -73,7 +95,7 @@ pub fn advise<'r>(
     });
     let hint = text
         .and_then(|text| text.hint.as_deref())
-        .and_then(|hint| statement(hint, context.database, names.key_id));
+        .and_then(|hint| statement(hint, context.database, names.key_id, context.encoding));
 
     let mut lines = vec![words::fill(
         around.code.of(language),
@@ -108,10 +130,21 @@ pub fn advise<'r>(
         message: message.unwrap_or_default(),
         detail: lines.join("\n"),
         hint,
+        encoding: context.encoding,
         untouched: text.is_none()
+            || !is_legible(error)
             || clients::act_on(error)
             || !matched.versions.iter().all(for_this_version),
     }
+}
+
+/// True if what Hologres said is text, so that it can be said again.
+fn is_legible(error: ErrorFields<'_>) -> bool {
+    let said = error
+        .iter()
+        .filter(|(code, _)| matches!(code, b'M' | b'D' | b'H'));
+    said.map(|(_, value)| std::str::from_utf8(value))
+        .all(|text| text.is_ok())
 }
 
 /// What Hologres said, with its detail, and with its hint if another takes that one's place.
@@ -133,7 +166,12 @@ fn said(error: ErrorFields<'_>, with_hint: bool, redact: bool) -> String {
 
 /// The statement of a rule; `None` if it names a key and none is known that can stand in a command, or
 /// if the database's name is a word that clients decide by.
-pub(super) fn statement(hint: &str, database: &str, key_id: Option<&str>) -> Option<String> {
+pub(super) fn statement(
+    hint: &str,
+    database: &str,
+    key_id: Option<&str>,
+    encoding: Encoding,
+) -> Option<String> {
     let plain = |id: &&str| {
         !id.is_empty()
             && id
@@ -144,7 +182,7 @@ pub(super) fn statement(hint: &str, database: &str, key_id: Option<&str>) -> Opt
     if hint.contains("{key_id}") && key_id.is_none() {
         return None;
     }
-    let database = quote_identifier(database);
+    let database = quote_identifier(database, encoding);
     let values = [
         ("database", database.as_str()),
         ("key_id", key_id.unwrap_or_default()),
@@ -172,25 +210,34 @@ fn page(rule: &Rule, context: &AdviceContext<'_>) -> String {
     )
 }
 
-/// An identifier as SQL spells it, always in quotes.
-fn quote_identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
+/// An identifier as SQL spells it, always in quotes; in characters that the client has.
+fn quote_identifier(name: &str, encoding: Encoding) -> String {
+    let quoted = name.replace('"', "\"\"");
+    if encoding.holds(name) {
+        return format!("\"{quoted}\"");
+    }
+    let spelt = quoted.chars().map(|character| match character {
+        '\\' => "\\\\".to_owned(),
+        ' '..='~' => character.to_string(),
+        character => unicode_escape(character),
+    });
+    format!("U&\"{}\"", spelt.collect::<String>())
 }
 
 impl Advice<'_> {
-    /// The whole ErrorResponse for the client: Hologres' own, with this message, detail and hint.
-    /// Severity, SQLSTATE, position, file, line, routine and all else stay as Hologres sent them.
+    /// The whole ErrorResponse for the client: Hologres' own `error`, in the client's encoding, with
+    /// this message, detail and hint. Severity, SQLSTATE, position, file, line, routine and all else stay as Hologres sent them.
     pub fn frame(&self, error: ErrorFields<'_>) -> Vec<u8> {
         let mut frame = Vec::new();
         if self.untouched {
             compose::error(&mut frame, error.iter());
             return frame;
         }
-        let hint = self.hint.as_ref().map(|hint| (b'H', hint.as_bytes()));
-        let ours = [
-            (b'M', self.message.as_bytes()),
-            (b'D', self.detail.as_bytes()),
-        ];
+        let told = |text| self.encoding.to_client(text);
+        let (message, detail) = (told(&self.message), told(&self.detail));
+        let hint = self.hint.as_deref().map(told);
+        let hint = hint.as_ref().map(|hint| (b'H', &**hint));
+        let ours = [(b'M', &*message), (b'D', &*detail)];
         let replaced = |code: u8| matches!(code, b'M' | b'D') || code == b'H' && hint.is_some();
         let (before, after): (Vec<_>, Vec<_>) = error
             .iter()

@@ -2,7 +2,7 @@
 
 use crate::catalog::HologresVersion;
 use crate::config::Language;
-use crate::protection::Reason;
+use crate::protection::{Encoding, Reason};
 
 /// Why a failed statement was not run again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,6 +112,8 @@ pub struct AdviceContext<'a> {
     pub redact: bool,
     /// The language of the texts.
     pub language: Language,
+    /// The encoding in which the client is told.
+    pub encoding: Encoding,
     /// The address under which the pages can be read, without a slash at its end; `None`: the
     /// directory of the sources.
     pub docs: Option<&'a str>,

@@ -83,23 +83,19 @@ fn invalidate(world: &World, project: Option<&str>) -> Result<(), Error> {
 }
 
 fn forget(world: &World, subject: Option<&str>) -> Result<(), Error> {
-    let is_meant = |lesson: &str| subject.is_none_or(|subject| subject == lesson);
+    let is_meant = |lesson: &str| subject.is_none_or(|subject| project_key(subject) == lesson);
     let mut found = false;
     for upstream in world.upstreams() {
         let keys = upstream.knowledge().keys();
         for listed in keys.list() {
             let record = &listed.record;
-            let named = subject.is_some_and(|subject| project_key(subject) == record.project);
-            if record.origin == Origin::Learned && (named || is_meant(&record.project)) {
+            if record.origin == Origin::Learned && is_meant(&record.project) {
                 found |= keys.invalidate(&record.project);
             }
         }
         for database in upstream.knowledge().databases() {
-            for lesson in database.learned_relations() {
-                if is_meant(&lesson.to_string()) {
-                    database.forget_relation(&lesson);
-                    found = true;
-                }
+            for lesson in database.told_lessons() {
+                found |= is_meant(&lesson.project) && database.forget_lesson(&lesson.project);
             }
         }
     }

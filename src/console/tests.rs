@@ -37,7 +37,7 @@ fn world() -> (Server, World) {
 fn every_row_has_a_value_of_its_type_for_each_column() {
     let (_server, world) = world();
     let upstream = &world.upstreams()[0];
-    upstream.knowledge().learn_project("sales");
+    upstream.knowledge().keys().learn("sales");
     let mut filled = 0;
     for table in TABLES {
         let rows = (table.rows)(&world);

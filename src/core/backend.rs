@@ -390,6 +390,7 @@ impl Core {
                 decision: decision.as_deref(),
                 client_owns_route: self.client_had_route(),
                 route_was_set: self.front_is_steered(),
+                encoding: self.context.written_in(decision.as_deref()),
                 not_retried,
             },
         );
@@ -420,6 +421,7 @@ impl Core {
     pub(super) fn failed(&mut self, out: &mut Outbox) {
         self.route.pipeline_failed();
         self.context.failed();
+        self.retry.cures_not();
         if self.copy.over() {
             self.give_up("a Sync within a COPY that failed", out);
             return;

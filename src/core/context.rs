@@ -174,6 +174,26 @@ impl Context {
         }
     }
 
+    /// The encoding in which the server writes what it says of a statement with this decision; `None`:
+    /// that statement, or one before it of which the server has not told yet, may have changed it.
+    pub(super) fn written_in(&self, decision: Option<&Decision>) -> Option<Encoding> {
+        let keeps = |change: &SessionChange| {
+            !matches!(
+                change,
+                SessionChange::Stated(
+                    Change::Encoding { .. }
+                        | Change::Anything
+                        | Change::DiscardAll
+                        | Change::Rollback
+                        | Change::RollbackTo(_)
+                )
+            )
+        };
+        let settled = self.names.lexing_is(self.reported)
+            && decision.is_none_or(|decision| decision.changes.iter().all(keeps));
+        settled.then_some(self.reported.encoding)
+    }
+
     /// A ReadyForQuery of the client's came.
     pub(super) fn answered(&mut self, status: Status) {
         let failed = std::mem::take(&mut self.failed);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::advice::NotRetried;
-use crate::protection::{Decision, Lexing, Reason, SessionNames};
+use crate::protection::{Decision, Encoding, Lexing, Reason, SessionNames};
 use crate::wire::backend::ErrorFields;
 
 use super::commands::Commands;
@@ -70,6 +70,9 @@ pub struct ErrorContext<'a> {
     pub client_owns_route: bool,
     /// Osprey had set the route for this statement.
     pub route_was_set: bool,
+    /// The encoding in which it is written, and in which the client is told; `None`: that cannot be
+    /// told.
+    pub encoding: Option<Encoding>,
     /// Why the statement is not run again; `None`: it is, if that would help. Then the client gets
     /// the error only if the second run is answered differently.
     pub not_retried: Option<NotRetried>,
@@ -167,6 +170,8 @@ pub enum Event {
         /// The stable code of the error that was held back.
         code: &'static str,
     },
+    /// What was run again has ended without an error.
+    Cured,
     /// Where sessions are only observed: a statement was sent that would have been steered, for this
     /// reason, or because a comment in it says so.
     WouldSteer(Option<Arc<Reason>>),

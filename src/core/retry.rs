@@ -259,6 +259,8 @@ pub(super) struct Retry {
     refusal: Option<NotRetried>,
     /// Of the present call's input, so many bytes are kept, or need not be.
     kept_to: usize,
+    /// Something was run again, and nothing of that has failed so far.
+    cures: bool,
 }
 
 impl Retry {
@@ -466,6 +468,21 @@ impl Retry {
             attempt.row = false;
             attempt.heard.add(body);
         }
+    }
+
+    /// What was kept is run again.
+    fn begins_again(&mut self) {
+        self.cures = true;
+    }
+
+    /// An error came.
+    pub(super) fn cures_not(&mut self) {
+        self.cures = false;
+    }
+
+    /// The cycle that was run again has ended; true if none of it failed.
+    fn take_cure(&mut self) -> bool {
+        std::mem::take(&mut self.cures)
     }
 
     /// An error went to the client that is not answered by running its cycle again.

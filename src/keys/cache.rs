@@ -63,6 +63,8 @@ pub enum LessonOutcome {
     Known,
     /// A provider says that the project is not encrypted; the provider is believed.
     Contradicted,
+    /// Lessons fill their part of the cache; none of them goes for a new one.
+    NoRoom,
 }
 
 /// One entry of [`KeyCache::list`].
@@ -155,9 +157,11 @@ impl KeyCache {
     pub fn learn(&self, project: &str) -> LessonOutcome {
         let key = project_key(project);
         let now = self.0.clock.monotonic();
+        let room = self.peek(&key).is_some() || self.has_room_for_lesson(now);
         let lesson = {
             let mut entry = self.0.entries.entry(key.clone()).or_default();
             match &entry.known {
+                None if !room => LessonOutcome::NoRoom,
                 Some(known) if known.record.origin != Origin::Learned => {
                     if known.record.is_encrypted() {
                         LessonOutcome::Known
@@ -189,9 +193,25 @@ impl KeyCache {
                 self.bound();
             }
             LessonOutcome::Contradicted => self.0.metrics.contradicted.inc(),
-            LessonOutcome::Known => {}
+            LessonOutcome::Known | LessonOutcome::NoRoom => {}
         }
         lesson
+    }
+
+    /// True while lessons take less than their part of the cache, a quarter: so they push out neither
+    /// what a provider has said nor one another.
+    fn has_room_for_lesson(&self, now: Duration) -> bool {
+        let lives = |known: &Known| known.is_lesson() && now < known.expires_at;
+        let entries = self.0.entries.iter();
+        let lessons = entries.filter(|entry| entry.known.as_ref().is_some_and(lives));
+        lessons.count() < (self.0.settings.load().capacity / 4).max(1)
+    }
+
+    /// What is known of `project` at this moment; nothing is looked up for it.
+    pub fn peek(&self, project: &str) -> Option<Arc<KeyRecord>> {
+        let entry = self.0.entries.get(&project_key(project))?;
+        let known = entry.known.as_ref()?;
+        Some(Arc::clone(&known.record))
     }
 
     /// Forgets one project; false: nothing was known of it.
@@ -387,21 +407,23 @@ impl KeyCache {
         self.0.landings.send_modify(|landings| *landings += 1);
     }
 
-    /// Keeps the bound; the records that would expire first go first, a sixteenth at a time, so
-    /// that sorting them is rare.
+    /// Keeps the bound, a sixteenth at a time, so that sorting is rare. Projects that nobody knows go
+    /// first, then the records that would expire first: names that somebody makes up push out no
+    /// record.
     fn bound(&self) {
         let capacity = self.0.settings.load().capacity;
         let excess = self.0.entries.len().saturating_sub(capacity);
         if excess == 0 {
             return;
         }
-        let mut idle: Vec<(Duration, String)> = self
+        let mut idle: Vec<(bool, Duration, String)> = self
             .0
             .entries
             .iter()
             .filter(|entry| entry.flight.is_none())
             .map(|entry| {
                 (
+                    entry.known.is_some(),
                     entry
                         .known
                         .as_ref()
@@ -411,7 +433,12 @@ impl KeyCache {
             })
             .collect();
         idle.sort_unstable();
-        for (_, key) in idle.into_iter().take(excess + capacity / 16) {
+        let nobody_knows = idle.iter().filter(|(known, ..)| !known).count();
+        let mut goes = excess + capacity / 16;
+        if nobody_knows >= excess {
+            goes = goes.min(nobody_knows);
+        }
+        for (_, _, key) in idle.into_iter().take(goes) {
             if self
                 .0
                 .entries

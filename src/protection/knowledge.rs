@@ -8,11 +8,11 @@ mod borrowed;
 mod borrowing;
 mod common;
 mod database;
+mod lessons;
 mod pace;
 mod refresh;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -20,22 +20,21 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 pub use borrowed::BorrowedReading;
-pub use database::{DatabaseCounts, DatabaseKnowledge, LearnedRelation};
+pub use database::{DatabaseCounts, DatabaseKnowledge};
+pub use lessons::{ToldLesson, UserLessons};
 
 use common::{CatalogReader, Common, Rules};
+use lessons::Witnesses;
 
 use crate::catalog::database_name;
 use crate::config::{Keys, Upstream};
-use crate::keys::{KeyCache, LessonOutcome, SystemClock};
+use crate::keys::{KeyCache, SystemClock};
 use crate::net::Endpoint;
 use crate::observe::{Measured, MeasuredDatabase};
 
 /// Databases kept in mind at a time. Their names come from clients, which may make them up; beyond
 /// this, those that no session uses are forgotten.
 const MAX_DATABASES: usize = 1_000;
-
-/// How often the end of the process looks whether the last lessons have been taken in.
-const LESSON_TICK: Duration = Duration::from_millis(5);
 
 /// All that is known of one upstream.
 pub struct Knowledge {
@@ -67,6 +66,7 @@ impl Knowledge {
                 rules: ArcSwap::from_pointee(rules),
                 changes: watch::Sender::new(0),
                 keys,
+                witnesses: Witnesses::default(),
             }),
             runtime,
             databases: DashMap::default(),
@@ -102,12 +102,6 @@ impl Knowledge {
     /// The key cache, for the console and for metrics.
     pub fn keys(&self) -> &KeyCache {
         &self.common.keys
-    }
-
-    /// HQE failed on data of this MaxCompute project: its tables are protected in every database,
-    /// until a lookup says otherwise or the lesson is a day old.
-    pub fn learn_project(&self, project: &str) -> LessonOutcome {
-        self.common.keys.learn(project)
     }
 
     /// What the metrics say of all this, now; `upstream` is the name it goes by.
@@ -158,14 +152,8 @@ impl Knowledge {
         self.common.changes.send_modify(|changes| *changes += 1);
     }
 
-    /// Waits until what sessions have learned is taken in, and writes to `keys.snapshot` what is not
-    /// there yet.
+    /// Writes to `keys.snapshot` what is not there yet.
     pub async fn save(&self) {
-        for database in self.databases() {
-            while database.has_waiting_lessons() {
-                tokio::time::sleep(LESSON_TICK).await;
-            }
-        }
         self.common.keys.save().await;
     }
 

@@ -5,6 +5,7 @@ mod decision;
 pub mod knowledge;
 mod memo;
 mod names;
+mod projects;
 mod quick;
 mod reason;
 mod relations;

@@ -14,13 +14,14 @@ use std::sync::{Arc, LazyLock};
 use super::decision::Decision;
 use super::memo::{Hasher, MAX_TEXT, Memo, QUICK_BYTES, READ_BYTES};
 use super::names::NameContext;
+use super::projects::Projects;
 use super::quick::Quick;
 use super::reason::Reason;
 use super::relations::{Relations, Standing};
 use super::resolve::Resolver;
 use super::session::{Own, SessionNames};
 use crate::catalog::{HologresVersion, RouteSettings};
-use crate::sql::{self, Analysis, Backslash, Effects, Lexing, Reading, RelationName};
+use crate::sql::{self, Analysis, Backslash, Effects, Lexing, Reading, RelationName, WrittenName};
 
 pub use build::SnapshotBuilder;
 
@@ -38,6 +39,8 @@ static NOTHING: LazyLock<Own> = LazyLock::new(Own::default);
 pub struct Snapshot {
     generation: u64,
     relations: Arc<Relations>,
+    /// `None`: nobody has read the catalogs.
+    projects: Option<Arc<Projects>>,
     protected: usize,
     foreign: usize,
     route: RouteSettings,
@@ -85,6 +88,7 @@ impl Snapshot {
             recent,
             generation,
             relations: Arc::clone(&self.relations),
+            projects: self.projects.clone(),
             quick: Arc::clone(&self.quick),
             route: self.route.clone(),
             search_path: self.search_path.clone(),
@@ -124,6 +128,20 @@ impl Snapshot {
     /// How many relations lead to MaxCompute data that is not known to be encrypted.
     pub fn foreign_count(&self) -> usize {
         self.foreign
+    }
+
+    /// True if a relation of this database leads to data of this project (named as
+    /// [`project_key`](crate::catalog::project_key) spells it) that is not known to be unencrypted.
+    /// `None`: nobody has read the catalogs.
+    pub fn has_project(&self, project: &str) -> Option<bool> {
+        let projects = self.projects.as_ref()?;
+        Some(projects.has(project))
+    }
+
+    /// True if a relation or function of this name leads to such data of this project. `None`: the
+    /// catalogs have none of this name that leads to MaxCompute, or nobody has read them.
+    pub fn leads_to(&self, name: &WrittenName, project: &str) -> Option<bool> {
+        self.projects.as_ref()?.lead_to(name, project)
     }
 
     /// The settings that choose the engine in a fresh session of this database.

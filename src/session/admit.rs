@@ -42,22 +42,27 @@ pub(super) async fn admit<N: Network>(
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         (text(view.user()), text(view.database()))
     };
+    let encoding = startup.encoding();
     let shared = &context.shared;
     if shared.sessions.drain() != Drain::No {
-        refuse_for(client, &Refusal::ShuttingDown, peer, context).await;
+        refuse_for(client, encoding, &Refusal::ShuttingDown, peer, context).await;
         return None;
     }
     let Some(upstream) = listener.upstream_of(&user, &database) else {
+        // The client has written the names in its encoding, and is told of them in it.
+        let view = startup.view()?;
+        let [its_user, its_database] = [view.user(), view.database()]
+            .map(|name| String::from_utf8_lossy(&encoding.to_server(name)).into_owned());
         let refusal = Refusal::Own {
             sqlstate: "3D000",
             message: format!(
-                "Osprey has no upstream for user \"{user}\" and database \"{database}\" here: no \
-                 [[listener.rule]] matches"
+                "Osprey has no upstream for user \"{its_user}\" and database \"{its_database}\" \
+                 here: no [[listener.rule]] matches"
             ),
             hint: None,
         };
         tracing::warn!(%peer, user, database, %refusal, "no session");
-        refuse(client, &refusal).await;
+        refuse(client, encoding, &refusal).await;
         return None;
     };
     // Sessions get their places once they have logged in. A client that could not get one now is
@@ -93,7 +98,7 @@ pub(super) async fn admit<N: Network>(
             place,
         }),
         Err(refusal) => {
-            refuse_for(client, &refusal, peer, context).await;
+            refuse_for(client, encoding, &refusal, peer, context).await;
             None
         }
     }

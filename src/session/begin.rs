@@ -11,6 +11,7 @@ use crate::core::Core;
 use crate::net::{Network, Stream};
 use crate::observe::metrics::CloseReason;
 use crate::observe::secrets;
+use crate::protection::Encoding;
 
 use super::admit::{Admitted, Seats, Taken};
 use super::context::Context;
@@ -68,6 +69,7 @@ pub(super) async fn begin<N: Network>(
         user: &user,
         database: &database,
         secrets: &secrets,
+        encoding: startup.encoding(),
     };
     let (mut logged_in, seats) = match taken {
         Ok(taken) => taken,
@@ -127,6 +129,8 @@ struct Who<'s> {
     database: &'s str,
     /// What may not be logged.
     secrets: &'s [String],
+    /// In which the client is told.
+    encoding: Encoding,
 }
 
 async fn login_failed<N: Network>(
@@ -141,6 +145,7 @@ async fn login_failed<N: Network>(
         user,
         database,
         secrets,
+        encoding,
     } = who;
     let text = refusal.to_string();
     let why = secrets::hide(&text, secrets);
@@ -166,6 +171,6 @@ async fn login_failed<N: Network>(
             tracing::warn!(%peer, user, database, refusal = %why, "no session");
         }
     }
-    refuse(client, refusal).await;
+    refuse(client, *encoding, refusal).await;
     refusal.reason()
 }

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::net::{Stream, Transport, tls};
+use crate::protection::Encoding;
 use crate::upstream::Listener;
 use crate::wire::startup::{BadPacket, Packet, Startup};
 
@@ -59,6 +60,18 @@ impl StartupPacket {
     /// The packet as it came.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The encoding that the client asks for; the server's own, if it asks for none.
+    pub(super) fn encoding(&self) -> Encoding {
+        let settings = self.view().map(Startup::settings).unwrap_or_default();
+        let asked = settings
+            .iter()
+            .rev()
+            .find(|(name, _)| name == "client_encoding");
+        asked.map_or_else(Encoding::default, |(_, name)| {
+            Encoding::named(name).unwrap_or_else(Encoding::of_ascii)
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::config::show_duration;
 use crate::net::Unreachable;
 use crate::observe::metrics::{CloseReason, Limit};
+use crate::protection::Encoding;
 use crate::wire::compose;
 use crate::wire::startup::BadPacket;
 
@@ -117,8 +118,9 @@ impl Refusal {
         }
     }
 
-    /// The FATAL that the client gets; `None`: it has been told, or is not to be told anything.
-    pub(super) fn fatal(&self) -> Option<Vec<u8>> {
+    /// The FATAL that a client gets which reads this encoding; `None`: it has been told, or is not to
+    /// be told anything.
+    pub(super) fn fatal(&self, encoding: Encoding) -> Option<Vec<u8>> {
         let (sqlstate, hint) = match self {
             Self::Gone
             | Self::Io(_)
@@ -139,7 +141,8 @@ impl Refusal {
             Self::Unreachable(error) => ("08006", Some(error.hint())),
         };
         let mut frame = Vec::new();
-        compose::fatal(&mut frame, sqlstate, &self.to_string(), hint);
+        let message = self.to_string();
+        compose::fatal(&mut frame, sqlstate, encoding.to_client(&message), hint);
         Some(frame)
     }
 

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use crate::net::{Network, Stream, Transport};
 use crate::observe::metrics::Limit;
+use crate::protection::Encoding;
 
 use super::closing::linger;
 use super::context::Context;
@@ -19,6 +20,7 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// then.
 pub(super) async fn refuse_for<N: Network>(
     client: Stream<N::Transport>,
+    encoding: Encoding,
     refusal: &Refusal,
     peer: SocketAddr,
     context: &Context<N>,
@@ -29,17 +31,22 @@ pub(super) async fn refuse_for<N: Network>(
     if let Some(left_out) = context.shared.admission.refusal_log.now() {
         tracing::warn!(%peer, %refusal, left_out, "a session was refused");
     }
-    refuse(client, refusal).await;
+    refuse(client, encoding, refusal).await;
 }
 
 /// The FATAL that names a limit, for whoever refuses before there is a session to do it.
 pub(crate) fn too_many(limit: Limit, most: usize) -> Vec<u8> {
-    Refusal::full(limit, most).fatal().unwrap_or_default()
+    let refusal = Refusal::full(limit, most);
+    refusal.fatal(Encoding::default()).unwrap_or_default()
 }
 
-/// Tells a client why there is no session, and closes.
-pub(super) async fn refuse<T: Transport>(mut client: Stream<T>, refusal: &Refusal) {
-    if let Some(frame) = refusal.fatal() {
+/// Tells a client that reads this encoding why there is no session, and closes.
+pub(super) async fn refuse<T: Transport>(
+    mut client: Stream<T>,
+    encoding: Encoding,
+    refusal: &Refusal,
+) {
+    if let Some(frame) = refusal.fatal(encoding) {
         // A client that does not take the message in time does not get it.
         let _ = timeout(LAST_WORD, client.send(&frame)).await;
     }

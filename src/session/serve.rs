@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 use crate::config::Settings;
 use crate::net::{Network, Stream};
 use crate::observe::metrics::{CloseReason, Kind as _, Limit, Shard};
+use crate::protection::Encoding;
 use crate::upstream::{KeptOut, Listener};
 
 use super::admission::{Place, Places, bound};
@@ -126,7 +127,7 @@ async fn greet<N: Network>(
                 if let Err(full) = place.moves_to(peer.ip(), quota) {
                     let limit = Limit::GreetingsPerAddress;
                     let refusal = Refusal::full(limit, bound(full, quota));
-                    refuse_for(stream, &refusal, peer, context).await;
+                    refuse_for(stream, Encoding::default(), &refusal, peer, context).await;
                     return None;
                 }
             }
@@ -155,7 +156,7 @@ async fn greet<N: Network>(
             setting,
             address,
         };
-        refuse_for(stream, &refusal, peer, context).await;
+        refuse_for(stream, Encoding::default(), &refusal, peer, context).await;
         return None;
     }
     match Greeting::new(stream, peer, listener).run().await {
@@ -167,7 +168,7 @@ async fn greet<N: Network>(
                 tracing::debug!(%peer, %refusal, "no session");
             }
             if let Some(stream) = stream {
-                refuse(stream, &refusal).await;
+                refuse(stream, Encoding::default(), &refusal).await;
             }
             None
         }

@@ -1,15 +1,19 @@
 //! What the core asks of the world, answered from the snapshots at hand.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::advice::{self, AdviceContext, NotRetried};
+use crate::catalog::project_key;
 use crate::catalog::route::{is_common_table, route_setting};
 use crate::config::{self, Language, Mode, Override, Scope, Settings, show_duration};
 use crate::core::{Advised, Commands, ErrorContext, Policy, World};
-use crate::protection::knowledge::{BorrowedReading, DatabaseKnowledge};
-use crate::protection::{Decision, Effects, Lexing, NameContext, RouteHint, SessionNames};
+use crate::protection::knowledge::{BorrowedReading, DatabaseKnowledge, UserLessons};
+use crate::protection::{
+    Decision, Effects, Encoding, Lexing, NameContext, RouteHint, SessionNames, Snapshot, Source,
+};
 use crate::sql::ROUTE_SETTINGS;
 use crate::upstream::Upstream;
 use crate::wire::backend::ErrorFields;
@@ -27,6 +31,10 @@ pub(super) struct SessionWorld {
     upstream: Arc<Upstream>,
     database: Arc<DatabaseKnowledge>,
     user: String,
+    /// What this user has heard in this database.
+    lessons: Arc<UserLessons>,
+    /// The project that the error named for which something is run again.
+    tried: Mutex<Option<String>>,
     /// A fresh session of this user reads encrypted data without a SET.
     reads_encrypted: bool,
     /// Any user may set the route.
@@ -98,6 +106,8 @@ impl SessionWorld {
         let database = upstream.knowledge().database(&text(startup.database()));
         let user = text(startup.user());
         Self {
+            lessons: database.lessons_of(&user),
+            tried: Mutex::default(),
             user,
             upstream: Arc::clone(upstream),
             database,
@@ -184,20 +194,59 @@ impl SessionWorld {
         }
     }
 
-    /// HQE failed on a statement. Where it reads one relation that may be the cause, that is the one;
-    /// among several it is not known which, and only the project that the error names is believed.
-    fn learn(&self, project: Option<&str>, decision: Option<&Decision>) {
-        match decision.map(|decision| decision.suspects.as_slice()) {
-            Some([(schema, name)]) => {
-                self.database
-                    .learn_relation(schema.as_deref(), name, project);
-            }
-            _ => {
-                if let Some(project) = project {
-                    self.upstream.knowledge().learn_project(project);
-                }
-            }
+    /// Notes that what was run again did not meet the error a second time.
+    pub(super) fn cured(&self) {
+        if let Some(project) = self.try_with(None) {
+            self.database.confirm(&self.lessons, &project);
         }
+    }
+
+    /// From here on, what is run again is so because the error named this project; the one before.
+    fn try_with(&self, project: Option<String>) -> Option<String> {
+        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *tried, project)
+    }
+
+    /// HQE's error came. What it teaches this user at once, it teaches others only once more is known;
+    /// true if the next run of the statement is steered by it.
+    fn learn(
+        &self,
+        project: Option<&str>,
+        context: &ErrorContext<'_>,
+        snapshot: &Snapshot,
+    ) -> bool {
+        let tried = self.try_with(None);
+        let by_lesson = |decision: &Decision| {
+            let reason = decision.protected.as_deref();
+            reason.is_some_and(|reason| reason.source == Source::Learned)
+        };
+        let again = context.not_retried == Some(NotRetried::FailedAgain);
+        if again || context.route_was_set && context.decision.is_some_and(by_lesson) {
+            // It came on the other engine, too.
+            for project in [project, tried.as_deref()].into_iter().flatten() {
+                self.database.take_back(&self.lessons, project);
+            }
+            return false;
+        }
+        if context.client_owns_route || context.route_was_set {
+            return false;
+        }
+        let heard = project
+            .is_some_and(|project| self.database.hear(&self.lessons, project, context.decision));
+        let Some(project) = project.filter(|_| heard) else {
+            return false;
+        };
+        if context.not_retried.is_none() {
+            self.try_with(Some(project.to_owned()));
+        }
+        if snapshot.has_project(&project_key(project)) == Some(false) {
+            // It reads a relation that no reading of the catalogs has seen: Hologres makes some
+            // foreign tables when they are first queried.
+            self.database.catalog_changed();
+        }
+        context
+            .decision
+            .is_some_and(|decision| self.lessons.reason(decision, snapshot).is_some())
     }
 
     /// Notes that this user's SET of the route has succeeded.
@@ -225,6 +274,13 @@ impl World for SessionWorld {
         } else {
             snapshot.decide_prefix_in(text, names, lexing)
         };
+        let decision = match self.lessons.reason(&decision, &snapshot) {
+            None => decision,
+            Some(reason) => Arc::new(Decision {
+                protected: Some(Arc::new(reason)),
+                ..(*decision).clone()
+            }),
+        };
         if tracing::enabled!(tracing::Level::DEBUG) {
             self.tell(&decision);
         }
@@ -232,7 +288,9 @@ impl World for SessionWorld {
     }
 
     fn generation(&self) -> u64 {
-        self.database.snapshot().generation()
+        // Either alone only grows, so that their sum changes with each of them.
+        let known = self.database.snapshot().generation();
+        known.wrapping_add(self.lessons.version())
     }
 
     fn knows_the_catalogs(&self) -> bool {
@@ -244,7 +302,7 @@ impl World for SessionWorld {
     }
 
     fn has_protected(&self) -> bool {
-        self.database.snapshot().protected_count() > 0
+        self.database.snapshot().protected_count() > 0 || self.lessons.version() > 0
     }
 
     fn reads_encrypted_already(&self) -> bool {
@@ -265,28 +323,16 @@ impl World for SessionWorld {
         {
             return Some(timed_out(error, limit));
         }
+        let encoding = context.encoding.unwrap_or_else(Encoding::of_ascii);
+        let original = error;
+        let read = in_servers_encoding(error, encoding);
+        let error = ErrorFields::new(&read);
         let fault = advice::recognize(error)?;
         self.about
             .replace(About::new(fault.project.as_deref(), context.decision));
         let snapshot = self.database.snapshot();
-        let mut learned = false;
-        if fault.is_curable() && !context.client_owns_route && !context.route_was_set {
-            // With this lesson, the next session's statement need not fail first.
-            self.learn(fault.project.as_deref(), context.decision);
-            let suspects = context
-                .decision
-                .map_or(0, |decision| decision.suspects.len());
-            // The next run of the same statement is steered if what it reads is known by name.
-            learned = suspects == 1 || suspects > 1 && fault.project.is_some();
-            let explained = context.decision.is_some_and(|decision| {
-                decision.protected.is_some() || !decision.suspects.is_empty()
-            });
-            if !explained {
-                // It reads a relation that no reading of the catalogs has seen: Hologres makes some
-                // foreign tables when they are first queried.
-                self.database.catalog_changed();
-            }
-        }
+        let learned =
+            fault.is_curable() && self.learn(fault.project.as_deref(), context, &snapshot);
         let advice = advice::advise(
             &fault,
             error,
@@ -304,14 +350,34 @@ impl World for SessionWorld {
                     .then_some(NotRetried::AnsweredDifferently)),
                 redact: self.redact,
                 language: self.language,
+                encoding,
                 ..AdviceContext::default()
             },
         );
         Some(Advised {
-            frame: advice.frame(error),
+            frame: advice.frame(original),
             code: advice.code,
             curable: fault.is_curable(),
         })
+    }
+}
+
+/// The body of an error as it is in the server's encoding, whatever the client's is.
+fn in_servers_encoding(error: ErrorFields<'_>, encoding: Encoding) -> Cow<'_, [u8]> {
+    let body = error.body();
+    match encoding.to_server(body) {
+        Cow::Borrowed(_) => Cow::Borrowed(body),
+        Cow::Owned(_) => {
+            // Field by field: a character that is cut off ends with its field.
+            let mut converted = Vec::with_capacity(body.len() * 2);
+            for (code, value) in error.iter() {
+                converted.push(code);
+                converted.extend_from_slice(&encoding.to_server(value));
+                converted.push(0);
+            }
+            converted.push(0);
+            Cow::Owned(converted)
+        }
     }
 }
 

@@ -34,8 +34,10 @@ enum Shape {
     EucTw,
     /// Two bytes from 0x80 on, but for the katakana of half width. `pg_sjis_mblen`
     Sjis,
-    /// Two bytes from 0x80 on. `pg_big5_mblen`, `pg_gbk_mblen`, `pg_uhc_mblen`, `pg_euccn_mblen`
+    /// Two bytes from 0x80 on. `pg_big5_mblen`, `pg_gbk_mblen`, `pg_uhc_mblen`
     Double,
+    /// The same, and neither byte is ASCII. `pg_euccn_mblen`
+    EucCn,
     /// Two bytes from 0x80 on, or four if the second is a digit. `pg_gb18030_mblen`
     Gb18030,
 }
@@ -51,8 +53,29 @@ impl Shape {
             Self::EucTw if first == 0x8e => 4,
             Self::Sjis if (0xa1..=0xdf).contains(&first) => 1,
             Self::Gb18030 if text.get(1).is_some_and(u8::is_ascii_digit) => 4,
-            Self::Euc | Self::EucTw | Self::Sjis | Self::Double | Self::Gb18030 => 2,
+            Self::Euc | Self::EucTw | Self::EucCn | Self::Sjis | Self::Double | Self::Gb18030 => 2,
         }
+    }
+
+    /// False for bytes that the wider table has and this encoding has not.
+    fn may_have(self, character: &[u8]) -> bool {
+        let high = |byte: &u8| *byte >= 0xa1;
+        match (self, character) {
+            (Self::Euc | Self::EucTw, [0x8e | 0x8f, rest @ ..]) => rest.iter().all(high),
+            (Self::Euc | Self::EucTw | Self::EucCn, bytes) => bytes.iter().all(high),
+            _ => true,
+        }
+    }
+}
+
+/// Room for the bytes of one character.
+const PLACE: usize = 16;
+
+/// A character as SQL's `U&'…'` writes it.
+pub fn unicode_escape(character: char) -> String {
+    match u32::from(character) {
+        code @ ..0x1_0000 => format!("\\{code:04X}"),
+        code => format!("\\+{code:06X}"),
     }
 }
 
@@ -97,8 +120,9 @@ impl Encoding {
             }
             "shiftjis2004" => known(Shape::Sjis, None),
             "big5" | "win950" | "windows950" => known(Shape::Double, Some(tables::BIG5)),
-            // EUC_CN is a part of GBK.
-            "gbk" | "win936" | "windows936" | "euccn" => known(Shape::Double, Some(tables::GBK)),
+            "gbk" | "win936" | "windows936" => known(Shape::Double, Some(tables::GBK)),
+            // It is a part of GBK.
+            "euccn" => known(Shape::EucCn, Some(tables::GBK)),
             "uhc" | "win949" | "windows949" => known(Shape::Double, Some(tables::EUC_KR)),
             "gb18030" => known(Shape::Gb18030, Some(tables::GB18030)),
             "latin1" | "iso88591" | "win1252" | "windows1252" => single(tables::WINDOWS_1252),
@@ -147,7 +171,7 @@ impl Encoding {
     }
 
     /// An encoding of which nothing is known but that ASCII is part of it.
-    pub(crate) fn other() -> Self {
+    pub fn of_ascii() -> Self {
         Self {
             shape: Shape::Single,
             table: None,
@@ -184,6 +208,46 @@ impl Encoding {
             rest = behind;
         }
         Cow::Owned(converted)
+    }
+
+    /// A text of the server's as a client has it. A character that the encoding does not have, or of
+    /// which that is not known, is written as SQL's `U&'…'` writes it (`\6570`): so what comes out
+    /// is valid in the encoding, and no name becomes another one.
+    pub fn to_client(self, text: &str) -> Cow<'_, [u8]> {
+        if self.is_the_servers() || text.is_ascii() {
+            return Cow::Borrowed(text.as_bytes());
+        }
+        let mut converted = Vec::with_capacity(text.len());
+        for character in text.chars() {
+            let mut place = [0; PLACE];
+            match self.bytes_of(character, &mut place) {
+                Some(bytes) => converted.extend_from_slice(bytes),
+                None => converted.extend_from_slice(unicode_escape(character).as_bytes()),
+            }
+        }
+        Cow::Owned(converted)
+    }
+
+    /// True if the encoding has every character of this text.
+    pub fn holds(self, text: &str) -> bool {
+        let has = |character| self.bytes_of(character, &mut [0; PLACE]).is_some();
+        self.is_the_servers() || text.is_ascii() || text.chars().all(has)
+    }
+
+    /// The bytes that a character is, of which it is known that the server makes that character.
+    fn bytes_of(self, character: char, place: &mut [u8; PLACE]) -> Option<&[u8]> {
+        if character.is_ascii() {
+            place[0] = u8::try_from(character).ok()?;
+            return Some(&place[..1]);
+        }
+        let mut encoder = self.table?.new_encoder();
+        let text = character.encode_utf8(&mut [0; 4]).to_owned();
+        let (result, _, written) = encoder.encode_from_utf8_without_replacement(&text, place, true);
+        let bytes = place.get(..written)?;
+        let whole = result == encoding_rs::EncoderResult::InputEmpty
+            && self.shape.length(bytes) == written
+            && self.shape.may_have(bytes);
+        (whole && self.character(bytes) == Some(character)).then_some(bytes)
     }
 
     /// The character that these bytes are, none of which is left over.
@@ -240,4 +304,83 @@ fn differs(table: &'static Table, bytes: &[u8]) -> bool {
         *lead == first && (these.is_empty() || these.contains(last))
     };
     rows.iter().any(in_row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str) -> Encoding {
+        Encoding::named(name).expect("an encoding")
+    }
+
+    #[test]
+    fn a_text_of_ours_comes_to_the_client_in_its_encoding() {
+        for (name, text, bytes) in [
+            ("GBK", "表 x", &b"\xb1\xed x"[..]),
+            ("GB18030", "㐀", b"\x81\x39\xee\x39"),
+            ("EUC_CN", "表", b"\xb1\xed"),
+            ("BIG5", "功", b"\xa5\x5c"),
+            ("SJIS", "表ｱ", b"\x95\x5c\xb1"),
+            ("EUC_JP", "表ｱ", b"\xc9\xbd\x8e\xb1"),
+            ("EUC_KR", "각", b"\xb0\xa2"),
+            ("UHC", "갂", b"\x81\x41"),
+            ("LATIN1", "é", b"\xe9"),
+            ("WIN1251", "я", b"\xff"),
+            ("UTF8", "表", "表".as_bytes()),
+            ("SQL_ASCII", "表", "表".as_bytes()),
+        ] {
+            let encoding = named(name);
+            assert_eq!(*encoding.to_client(text), *bytes, "{name}");
+            assert_eq!(*encoding.to_server(bytes), *text.as_bytes(), "{name}");
+            assert!(encoding.holds(text), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_an_encoding_does_not_have_is_escaped() {
+        for (name, text, escaped) in [
+            ("LATIN1", "a 表 é", &b"a \\8868 \xe9"[..]),
+            // WIN1252 has it, and LATIN1 has a control character there.
+            ("LATIN1", "€", b"\\20AC"),
+            ("GBK", "😀", b"\\+01F600"),
+            // In GBK it is one byte, which PostgreSQL does not take for a character.
+            ("GBK", "€", b"\\20AC"),
+            // The second byte in GBK is ASCII: EUC_CN has no such character.
+            ("EUC_CN", "丂", b"\\4E02"),
+            ("EUC_KR", "갂", b"\\AC02"),
+            ("SJIS", "각", b"\\AC01"),
+            ("JOHAB", "각", b"\\AC01"),
+            ("MULE_INTERNAL", "é", b"\\00E9"),
+        ] {
+            assert_eq!(*named(name).to_client(text), *escaped, "{name} {text}");
+            assert!(!named(name).holds(text), "{name} {text}");
+        }
+        assert!(Encoding::of_ascii().holds("ascii"));
+        assert_eq!(*Encoding::of_ascii().to_client("é"), *b"\\00E9");
+    }
+
+    #[test]
+    fn nothing_invalid_leaves_whatever_the_character_is() {
+        let names = [
+            "GBK", "GB18030", "BIG5", "SJIS", "EUC_JP", "EUC_KR", "UHC", "LATIN1", "WIN1258",
+        ];
+        for name in names {
+            let encoding = named(name);
+            for code in (0x80..0x3_0000_u32).step_by(7) {
+                let Some(character) = char::from_u32(code) else {
+                    continue;
+                };
+                let text = character.to_string();
+                let told = encoding.to_client(&text);
+                // Either it is the same character for the server, or all of it is ASCII.
+                let read = encoding.to_server(&told);
+                assert!(
+                    told.is_ascii() || *read == *text.as_bytes(),
+                    "{name} {code:x}"
+                );
+                assert!(!told.contains(&b'?'));
+            }
+        }
+    }
 }

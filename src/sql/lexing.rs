@@ -40,7 +40,7 @@ impl Lexing {
             b"client_encoding" => {
                 let name = std::str::from_utf8(value).ok();
                 let encoding = name.and_then(Encoding::named);
-                self.encoding = encoding.unwrap_or_else(Encoding::other);
+                self.encoding = encoding.unwrap_or_else(Encoding::of_ascii);
             }
             _ => {}
         }

@@ -35,7 +35,7 @@ pub(crate) use analysis::{Analysis, MadeFrom};
 pub(crate) use body::{Body, read as read_body};
 pub use change::{Change, RouteSetting, Value};
 pub use effects::{Effects, NameUse};
-pub use encoding::Encoding;
+pub use encoding::{Encoding, unicode_escape};
 pub(crate) use function::is_harmless as is_harmless_function;
 pub use hint::RouteHint;
 pub(crate) use keyword::Keyword;

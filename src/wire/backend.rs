@@ -101,6 +101,11 @@ impl<'a> ErrorFields<'a> {
         Self { body }
     }
 
+    /// The message body.
+    pub fn body(self) -> &'a [u8] {
+        self.body
+    }
+
     /// The fields in the order in which they came: code and value.
     pub fn iter(self) -> impl Iterator<Item = (u8, &'a [u8])> {
         let mut rest = self.body;

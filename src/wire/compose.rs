@@ -89,12 +89,12 @@ pub fn error<'a>(out: &mut Vec<u8>, fields: impl IntoIterator<Item = (u8, &'a [u
 }
 
 /// Appends a FATAL of Osprey's own: after it the connection is closed.
-pub fn fatal(out: &mut Vec<u8>, sqlstate: &str, message: &str, hint: Option<&str>) {
+pub fn fatal(out: &mut Vec<u8>, sqlstate: &str, message: impl AsRef<[u8]>, hint: Option<&str>) {
     let mut fields = vec![
         (b'S', b"FATAL".as_slice()),
         (b'V', b"FATAL"),
         (b'C', sqlstate.as_bytes()),
-        (b'M', message.as_bytes()),
+        (b'M', message.as_ref()),
     ];
     fields.extend(hint.map(|hint| (b'H', hint.as_bytes())));
     error(out, fields);

@@ -2,6 +2,7 @@
 //! programs act on.
 
 use super::*;
+use crate::protection::Encoding;
 
 fn fields_of(frame: &[u8]) -> Vec<(u8, String)> {
     ErrorFields::new(&frame[5..])
@@ -180,7 +181,9 @@ fn every_text_fits_a_box_and_decides_nothing() {
                 assert_eq!(words::check(&message, language, &[]), Ok(()), "{message}");
             }
             if let Some(hint) = &text.hint {
-                let hint = advise::statement(hint, &long_name, Some("key-hzz65f0a")).unwrap();
+                let hint =
+                    advise::statement(hint, &long_name, Some("key-hzz65f0a"), Encoding::default())
+                        .unwrap();
                 assert!(hint.chars().count() <= 300, "{hint}");
                 assert_eq!(clients::decide_by(&hint), None, "{hint}");
                 assert!(!hint.contains('\n'), "{hint}");
@@ -266,4 +269,96 @@ fn what_costs_lifts_or_opens_is_only_advised() {
     ] {
         assert_eq!(rule(code).cure(), Cure::Advised, "{code}");
     }
+}
+
+fn pangu_in(name: &str, database: &str, relation: &str, language: Language) -> Vec<(u8, Vec<u8>)> {
+    let encoding = Encoding::named(name).expect("an encoding");
+    let example = rule("OSP-1001").example.error.as_deref().unwrap();
+    let mut sent = Vec::new();
+    crate::wire::compose::error(
+        &mut sent,
+        [
+            (b'S', &*encoding.to_client("错误")),
+            (b'C', b"XX000"),
+            (b'M', example.as_bytes()),
+        ],
+    );
+    let error = ErrorFields::new(&sent[5..]);
+    let reason = Reason {
+        relation: relation.into(),
+        via: Vec::new(),
+        project: Some("sales_prod".into()),
+        key: None,
+        source: crate::protection::Source::Learned,
+    };
+    let fault = recognize(error).unwrap();
+    let advice = advise(
+        &fault,
+        error,
+        &AdviceContext {
+            database,
+            reason: Some(&reason),
+            language,
+            encoding,
+            ..AdviceContext::default()
+        },
+    );
+    let frame = advice.frame(error);
+    let told = ErrorFields::new(&frame[5..]);
+    told.iter()
+        .map(|(code, value)| (code, value.to_vec()))
+        .collect()
+}
+
+fn text_in(name: &str, fields: &[(u8, Vec<u8>)], code: u8) -> String {
+    let encoding = Encoding::named(name).expect("an encoding");
+    let (_, value) = fields.iter().find(|(known, _)| *known == code).unwrap();
+    String::from_utf8(encoding.to_server(value).into_owned()).expect("valid in the encoding")
+}
+
+#[test]
+fn a_client_is_told_in_its_encoding() {
+    for name in ["GBK", "GB18030", "EUC_CN", "UTF8", "SQL_ASCII"] {
+        let told = pangu_in(name, "数据", "public.订单", Language::Chinese);
+        assert!(
+            text_in(name, &told, b'M').contains("无法读取 public.订单"),
+            "{name}"
+        );
+        assert!(
+            text_in(name, &told, b'H').starts_with("ALTER DATABASE \"数据\" SET"),
+            "{name}"
+        );
+        assert_eq!(text_in(name, &told, b'S'), "错误", "{name}");
+    }
+}
+
+#[test]
+fn what_the_clients_encoding_does_not_have_is_spelt_out() {
+    for name in ["LATIN1", "WIN1251", "JOHAB"] {
+        let told = pangu_in(name, "da\"\\数", "public.订单", Language::Chinese);
+        let message = text_in(name, &told, b'M');
+        assert!(
+            message.is_ascii() && message.contains("cannot read"),
+            "{name} {message}"
+        );
+        assert!(message.contains(r"public.\8BA2\5355"), "{name} {message}");
+        assert_eq!(
+            text_in(name, &told, b'H').split(" SET").next().unwrap(),
+            r#"ALTER DATABASE U&"da""\\\6570""#
+        );
+    }
+}
+
+#[test]
+fn what_is_no_text_is_passed_on_as_it_came() {
+    let example = rule("OSP-1001").example.error.as_deref().unwrap();
+    let mut sent = Vec::new();
+    let broken = [example.as_bytes(), b" \xff\xfe"].concat();
+    let fields = [(b'C', &b"XX000"[..]), (b'M', &broken), (b'D', b"d")];
+    crate::wire::compose::error(&mut sent, fields);
+    let error = ErrorFields::new(&sent[5..]);
+    let fault = recognize(error).unwrap();
+    assert!(fault.is_curable());
+    let advice = advise(&fault, error, &AdviceContext::default());
+    assert_eq!(advice.frame(error), sent);
 }

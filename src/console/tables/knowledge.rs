@@ -136,13 +136,22 @@ pub(super) static LESSONS: Table = Table {
             Text,
             "the database; NULL where it holds for all of the instance",
         ),
-        column("kind", Text, "`project` or `relation`"),
         column(
-            "subject",
+            "user",
             Text,
-            "the MaxCompute project, or the relation as statements name it: what FORGET LESSON takes",
+            "the user who met the failure; NULL where it holds for all of the instance",
         ),
-        column("age", Float, "seconds since it was learned last"),
+        column(
+            "project",
+            Text,
+            "the MaxCompute project: what FORGET LESSON takes",
+        ),
+        column(
+            "confirmed",
+            Bool,
+            "running the statement again with the setting made succeeded; docs/lessons.md says who goes by it",
+        ),
+        column("age", Float, "seconds since it was learned"),
     ],
     rows: lessons,
 };
@@ -280,22 +289,22 @@ fn lessons(world: &World) -> Vec<Row> {
             vec![
                 name_of(&upstream),
                 Value::Null,
-                Value::Text("project".to_owned()),
+                Value::Null,
                 Value::Text(listed.record.project.clone()),
+                Value::Bool(true),
                 Value::seconds(listed.age),
             ]
         }));
     }
     for (upstream, database) in all_databases(world) {
-        let mut learned = database.learned_relations();
-        learned.sort_by_key(ToString::to_string);
-        rows.extend(learned.into_iter().map(|lesson| {
+        rows.extend(database.told_lessons().into_iter().map(|lesson| {
             vec![
                 name_of(&upstream),
                 Value::Text(database.name().to_owned()),
-                Value::Text("relation".to_owned()),
-                Value::Text(lesson.to_string()),
-                Value::seconds(lesson.learned.elapsed()),
+                Value::Text(lesson.user),
+                Value::Text(lesson.project),
+                Value::Bool(lesson.confirmed),
+                Value::seconds(lesson.age),
             ]
         }));
     }

@@ -223,6 +223,13 @@ impl Core {
         }
     }
 
+    /// A cycle ended that was run again, or it is none of those.
+    fn note_cure(&mut self) {
+        if self.retry.take_cure() {
+            self.events.push_back(Event::Cured);
+        }
+    }
+
     /// A ReadyForQuery of the client's, which the cycle's status already says.
     pub(in super::super) fn attempt_ready(
         &mut self,
@@ -233,6 +240,7 @@ impl Core {
     ) -> Fate {
         let last = !self.cycle.is_open() && self.ledger.is_empty();
         let Some(attempt) = &mut self.retry.attempt else {
+            self.note_cure();
             return Fate::Forward;
         };
         if attempt.before > 0 {
@@ -247,6 +255,7 @@ impl Core {
         if again && last {
             if attempt.is_level() {
                 self.come_true(out);
+                self.note_cure();
                 return Fate::Forward;
             }
             return self.undo(frame, out);
@@ -273,6 +282,7 @@ impl Core {
             return;
         };
         self.events.push_back(Event::Retried { code: attempt.code });
+        self.retry.begins_again();
         attempt.status = self.cycle.status();
         if attempt.status != Status::Idle {
             // What is run again opened this transaction, and it is failed.

@@ -448,3 +448,40 @@ async fn another_configuration_is_looked_up_anew() {
     assert_eq!(f.encryption("sales").await, Some(Encryption::DefaultKey));
     assert_eq!(f.cache.negative_ttl(), HOUR);
 }
+
+#[tokio::test]
+async fn names_that_are_made_up_push_out_no_record() {
+    let f = fixture(160);
+    for project in 0..150 {
+        let project = format!("p{project}");
+        f.provider.says(&project, Some(kms()));
+        f.encryption(&project).await;
+    }
+    for made_up in 0..1_000 {
+        f.encryption(&format!("made_up_{made_up}")).await;
+    }
+    assert!(f.cache.0.entries.len() <= 161);
+    assert_eq!(f.cache.records(), 150);
+}
+
+#[tokio::test]
+async fn lessons_have_a_part_of_the_cache_and_the_first_of_them_stay() {
+    let f = fixture(40);
+    f.provider.says("sales", Some(kms()));
+    f.encryption("sales").await;
+    for project in 0..10 {
+        let taken = f.cache.learn(&format!("p{project}"));
+        assert_eq!(taken, LessonOutcome::Taken);
+    }
+    for project in 10..500 {
+        let taken = f.cache.learn(&format!("p{project}"));
+        assert_eq!(taken, LessonOutcome::NoRoom);
+    }
+    assert_eq!(f.cache.learn("p0"), LessonOutcome::Known);
+    assert_eq!(f.encryption("p9").await, Some(kms()));
+    assert_eq!(f.cache.records(), 11);
+    assert_eq!(f.cache.metrics().evictions.get(), 0);
+    // They make room for others when they end.
+    f.clock.forward(25 * HOUR);
+    assert_eq!(f.cache.learn("late"), LessonOutcome::Taken);
+}

@@ -4,29 +4,12 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use super::lessons::Believed;
 use crate::catalog::{Contents, Relation, Sort, project_key};
 use crate::config::TablePattern;
 use crate::glob::Glob;
 use crate::keys::{KeyRecord, Origin};
 use crate::protection::{Reason, Snapshot, SnapshotBuilder, Source};
-
-/// A lesson: HQE failed on a statement that read this relation. The schema is `None` if the
-/// statement did not say it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Lesson {
-    pub(super) schema: Option<String>,
-    pub(super) name: String,
-}
-
-impl Lesson {
-    fn is_about(&self, relation: &Relation) -> bool {
-        self.name == relation.name
-            && self
-                .schema
-                .as_ref()
-                .is_none_or(|schema| *schema == relation.schema)
-    }
-}
 
 /// All that a snapshot is made of. Equal ingredients make equal snapshots.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -35,7 +18,8 @@ pub(super) struct Ingredients {
     pub(super) contents: Option<Arc<Contents>>,
     /// The key records, by [`project_key`].
     pub(super) records: HashMap<String, Arc<KeyRecord>>,
-    pub(super) lessons: Vec<Lesson>,
+    /// What the database's users have heard, as far as all go by it.
+    pub(super) believed: Vec<Believed>,
 }
 
 impl Ingredients {
@@ -48,17 +32,9 @@ impl Ingredients {
             .collect()
     }
 
-    /// The catalog's relations that `lesson` is about, as indices into [`Contents::relations`].
-    pub(super) fn about(&self, lesson: &Lesson) -> impl Iterator<Item = usize> {
-        let relations = self.relations().iter().enumerate();
-        relations
-            .filter(|(_, relation)| lesson.is_about(relation))
-            .map(|(index, _)| index)
-    }
-
     /// The [`project_key`] of every project that a relation leads to; `relation` is its index into
     /// [`Contents::relations`].
-    pub(super) fn projects_behind(&self, relation: usize) -> HashSet<String> {
+    fn projects_behind(&self, relation: usize) -> HashSet<String> {
         let relations = self.relations();
         let mut seen = HashSet::from([relation]);
         let mut queue = vec![relation];
@@ -76,18 +52,10 @@ impl Ingredients {
         projects
     }
 
-    /// True if every project behind the lesson's relation is known not to be encrypted.
-    pub(super) fn contradicts(&self, lesson: &Lesson) -> bool {
-        let mut projects = self
-            .about(lesson)
-            .flat_map(|index| self.projects_behind(index))
-            .peekable();
-        projects.peek().is_some()
-            && projects.all(|project| {
-                self.records
-                    .get(&project)
-                    .is_some_and(|record| !record.is_encrypted())
-            })
+    /// True if a key record says that the project is not encrypted.
+    fn is_unencrypted(&self, project: &str) -> bool {
+        let record = self.records.get(project);
+        record.is_some_and(|record| !record.is_encrypted())
     }
 
     /// Why each of the catalog's relations is protected, if it is, in the order of
@@ -150,6 +118,15 @@ impl Ingredients {
                 .route(contents.route.clone())
                 .version(contents.version)
                 .search_path(contents.search_path.clone());
+            builder = builder.read();
+            for (index, relation) in contents.relations.iter().enumerate() {
+                let behind = self.projects_behind(index);
+                let behind = behind
+                    .iter()
+                    .filter(|project| !self.is_unencrypted(project));
+                let (schema, name) = (&relation.schema, &relation.name);
+                builder = builder.leads_to(schema, name, behind.map(String::as_str));
+            }
             for (schema, name) in &contents.homonyms {
                 builder = builder.homonym(schema, name);
             }
@@ -175,13 +152,18 @@ impl Ingredients {
             }
         } else {
             builder = builder.blind();
-        }
-        for lesson in &self.lessons {
-            if self.about(lesson).next().is_none() {
-                builder = teach(builder, lesson);
+            for lesson in &self.believed {
+                if !self.is_unencrypted(&lesson.project) {
+                    builder = teach(builder, lesson);
+                }
             }
         }
         builder.build(generation)
+    }
+
+    fn is_believed(&self, project: Option<&str>) -> bool {
+        let mut believed = self.believed.iter();
+        believed.any(|lesson| Some(lesson.project.as_str()) == project)
     }
 
     fn relations(&self) -> &[Relation] {
@@ -215,8 +197,9 @@ impl Ingredients {
                 Source::Learned
             }
             Some(record) if record.is_encrypted() => Source::Key,
-            _ if self.lessons.iter().any(|lesson| lesson.is_about(relation)) => Source::Learned,
-            _ => return None,
+            Some(_) => return None,
+            None if self.is_believed(project.as_deref()) => Source::Learned,
+            None => return None,
         };
         Some(Reason {
             relation: relation.qualified(),
@@ -228,28 +211,32 @@ impl Ingredients {
     }
 }
 
-/// A lesson about a relation that the catalog does not have, or nobody has read yet.
-fn teach(builder: SnapshotBuilder, lesson: &Lesson) -> SnapshotBuilder {
-    let relation = match &lesson.schema {
-        Some(schema) => format!("{schema}.{}", lesson.name),
-        None => lesson.name.clone(),
-    };
-    let reason = Arc::new(Reason {
-        relation,
-        via: Vec::new(),
-        project: None,
-        key: None,
-        source: Source::Learned,
-    });
-    if let Some(schema) = &lesson.schema {
-        return builder.protect(schema, &lesson.name, reason);
+/// A lesson while nobody has read the catalogs: it can only be about the relations on which HQE failed.
+fn teach(mut builder: SnapshotBuilder, lesson: &Believed) -> SnapshotBuilder {
+    for (schema, name) in &lesson.relations {
+        let reason = Arc::new(Reason {
+            relation: match schema {
+                Some(schema) => format!("{schema}.{name}"),
+                None => name.clone(),
+            },
+            via: Vec::new(),
+            project: Some(lesson.project.clone()),
+            key: None,
+            source: Source::Learned,
+        });
+        builder = match schema {
+            Some(schema) => builder.protect(schema, name, reason),
+            None => {
+                let anywhere = TablePattern {
+                    database: "*".into(),
+                    schema: "*".into(),
+                    table: name.clone(),
+                };
+                builder.pattern(&anywhere, reason)
+            }
+        };
     }
-    let anywhere = TablePattern {
-        database: "*".into(),
-        schema: "*".into(),
-        table: lesson.name.clone(),
-    };
-    builder.pattern(&anywhere, reason)
+    builder
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use super::lessons::Witnesses;
 use crate::catalog::Service;
 use crate::config::{Catalog, Keys, ProjectRule, TablePattern, Upstream};
 use crate::keys::{self, KeyCache, KeyProvider};
@@ -20,6 +21,8 @@ pub(super) struct Common {
     pub(super) changes: watch::Sender<u64>,
     /// What is known of projects and their keys.
     pub(super) keys: KeyCache,
+    /// Whose lessons second runs have confirmed.
+    pub(super) witnesses: Witnesses,
 }
 
 /// The settings that matter to what is known.

@@ -8,15 +8,14 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Notify, watch};
 
-use super::assemble::{Ingredients, Lesson};
+use super::assemble::Ingredients;
 use super::borrowing::Borrowing;
 use super::common::{CatalogReader, Common};
-use crate::catalog::{ReadError, RoleSetting, RouteSettings};
+use super::lessons::{Believed, Lessons, ToldLesson, UserLessons};
+use crate::catalog::{ReadError, RoleSetting, RouteSettings, project_key};
+use crate::keys::Origin;
 use crate::observe::metrics::Counter;
-use crate::protection::{SessionNames, Snapshot};
-
-/// Lessons that wait to be taken in; more are dropped, for the same failures will teach them again.
-const MAX_WAITING_LESSONS: usize = 1_000;
+use crate::protection::{Decision, SessionNames, Snapshot};
 
 /// What is known of one database. A background task keeps it up to date (`refresh.rs`).
 pub struct DatabaseKnowledge {
@@ -28,8 +27,7 @@ pub struct DatabaseKnowledge {
     ready: watch::Sender<bool>,
     pub(super) signals: Arc<Signals>,
     borrowing: Mutex<Borrowing>,
-    lessons: Mutex<Lessons>,
-    learned: Mutex<Vec<LearnedRelation>>,
+    lessons: Lessons,
     pub(super) counts: DatabaseCounts,
     read_at: Mutex<Option<Instant>>,
     due: Mutex<Option<Due>>,
@@ -44,27 +42,6 @@ struct Due {
     until: tokio::time::Instant,
 }
 
-/// What sessions have learned, on its way to the background task.
-#[derive(Default)]
-struct Lessons {
-    waiting: Vec<(Lesson, Option<String>)>,
-    /// The task has taken some and is at it.
-    under_way: bool,
-    /// What an operator takes back.
-    forgotten: Vec<Lesson>,
-}
-
-/// A relation on which HQE failed and whose project is not known, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LearnedRelation {
-    /// Its schema; `None`: no statement has said it.
-    pub schema: Option<String>,
-    /// Its name.
-    pub name: String,
-    /// When it was learned.
-    pub learned: tokio::time::Instant,
-}
-
 /// Counters of one database, for metrics.
 #[derive(Debug, Default)]
 pub struct DatabaseCounts {
@@ -74,20 +51,11 @@ pub struct DatabaseCounts {
     pub reading_failures: Counter,
     /// Snapshots that were swapped in.
     pub snapshots: Counter,
-    /// Relations learned to be encrypted from a failure of HQE's whose project was not known. (The
-    /// key cache counts lessons about projects.)
+    /// Failures of HQE's that taught the user who met them something new. (The key cache counts what
+    /// every database goes by.)
     pub lessons: Counter,
-    /// Lessons among these that a key record contradicted.
+    /// Lessons that a key record or the second run contradicted.
     pub lessons_contradicted: Counter,
-}
-
-impl std::fmt::Display for LearnedRelation {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(schema) = &self.schema {
-            write!(formatter, "{schema}.")?;
-        }
-        formatter.write_str(&self.name)
-    }
 }
 
 /// How sessions wake the background task. This is a type of its own so that the task, while it
@@ -110,8 +78,7 @@ impl DatabaseKnowledge {
             ready: watch::Sender::new(!waits),
             signals: Arc::default(),
             borrowing: Mutex::default(),
-            lessons: Mutex::default(),
-            learned: Mutex::default(),
+            lessons: Lessons::default(),
             counts: DatabaseCounts::default(),
             read_at: Mutex::default(),
             due: Mutex::default(),
@@ -199,58 +166,99 @@ impl DatabaseKnowledge {
         self.signals.wake.notify_one();
     }
 
-    /// Notes that HQE failed on a statement that reads this relation. The relation is protected
-    /// from the next snapshot on, which comes within milliseconds, for as long as a key record
-    /// lives. `schema` is `None` if the statement did not say it; `project` is the one that the
-    /// error names, if it does. If a key record says "not encrypted", the record is believed rather
-    /// than the lesson.
-    pub fn learn_relation(&self, schema: Option<&str>, name: &str, project: Option<&str>) {
-        let lesson = Lesson {
-            schema: schema.map(ToOwned::to_owned),
-            name: name.to_owned(),
+    /// What `user` has heard here, for a session of that user's.
+    pub fn lessons_of(&self, user: &str) -> Arc<UserLessons> {
+        self.lessons.of(user)
+    }
+
+    /// Notes that a user met HQE's error about data of this project in a statement with this
+    /// decision. `false`: it is no lesson, because the catalogs say that the statement cannot have read
+    /// such data, or a key record says that the project is not encrypted.
+    pub fn hear(&self, own: &UserLessons, project: &str, decision: Option<&Decision>) -> bool {
+        let project = project_key(project);
+        let snapshot = self.snapshot();
+        let suspects = decision.map_or(&[][..], |decision| &decision.suspects);
+        let unknown = |suspect| snapshot.leads_to(suspect, &project).is_none();
+        let relation = match snapshot.has_project(&project) {
+            Some(true) => None,
+            // Nobody has read the catalogs, or they do not have the relation yet.
+            read if read.is_none() || suspects.iter().any(unknown) => match suspects {
+                [suspect] => Some(suspect),
+                _ => None,
+            },
+            _ => {
+                self.counts.lessons_contradicted.inc();
+                return false;
+            }
         };
-        let mut lessons = self.lessons();
-        if lessons.waiting.len() < MAX_WAITING_LESSONS {
-            let project = project.map(ToOwned::to_owned);
-            lessons.waiting.push((lesson, project));
+        let record = self.common.keys.peek(&project);
+        if record.is_some_and(|record| record.origin != Origin::Learned && !record.is_encrypted()) {
+            self.counts.lessons_contradicted.inc();
+            return false;
         }
-        drop(lessons);
+        if own.hear(&project, relation, self.lesson_ttl()) {
+            self.counts.lessons.inc();
+            // It may be the second user's.
+            self.signals.wake.notify_one();
+        }
+        true
+    }
+
+    /// Notes that the second run of the statement, with the setting, did not meet the error of which
+    /// the user has told: every session of the database goes by it from the next snapshot on, which
+    /// comes within milliseconds; and if another user's second run has said the same of the project,
+    /// every database does.
+    pub fn confirm(&self, own: &UserLessons, project: &str) {
+        let project = project_key(project);
+        if !own.confirm(&project) {
+            return;
+        }
+        let witnesses = &self.common.witnesses;
+        if witnesses.agree(own, &project, self.lesson_ttl()) {
+            self.common.keys.learn(&project);
+        }
         self.signals.wake.notify_one();
     }
 
-    /// The relations that are protected because HQE failed on them. (The key cache has the lessons
-    /// about projects.)
-    pub fn learned_relations(&self) -> Vec<LearnedRelation> {
-        let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
-        learned.clone()
+    /// Notes that the error came on the other engine, too: what this user has told of the project is
+    /// no lesson.
+    pub fn take_back(&self, own: &UserLessons, project: &str) {
+        let project = project_key(project);
+        self.common.witnesses.take_back(own, &project);
+        if own.take_back(&project) {
+            self.counts.lessons_contradicted.inc();
+            self.signals.wake.notify_one();
+        }
     }
 
-    /// Takes such a lesson back, from the next snapshot on.
-    pub fn forget_relation(&self, lesson: &LearnedRelation) {
-        self.lessons().forgotten.push(Lesson {
-            schema: lesson.schema.clone(),
-            name: lesson.name.clone(),
-        });
-        self.signals.wake.notify_one();
+    /// What every session of the database goes by for what its users have heard, and when that may
+    /// change by itself.
+    pub(super) fn believed(&self) -> (Vec<Believed>, Option<tokio::time::Instant>) {
+        self.lessons.believed()
     }
 
-    /// Takes out the lessons that are taken back; the background task does.
-    pub(super) fn take_forgotten(&self) -> Vec<Lesson> {
-        std::mem::take(&mut self.lessons().forgotten)
+    /// A lesson is believed for as long as a key record.
+    fn lesson_ttl(&self) -> Duration {
+        self.common.rules.load().keys.ttl
     }
 
-    /// Says which relations are learned now.
-    pub(super) fn note_lessons<'l>(
-        &self,
-        lessons: impl Iterator<Item = (&'l Lesson, &'l tokio::time::Instant)>,
-    ) {
-        let told = lessons.map(|(lesson, learned)| LearnedRelation {
-            schema: lesson.schema.clone(),
-            name: lesson.name.clone(),
-            learned: *learned,
-        });
-        let told = told.collect();
-        *self.learned.lock().unwrap_or_else(PoisonError::into_inner) = told;
+    /// What the users of this database have heard, in the order of their names, for people.
+    pub fn told_lessons(&self) -> Vec<ToldLesson> {
+        self.lessons.told()
+    }
+
+    /// Takes back what every user has told of a project. False if nobody has.
+    pub fn forget_lesson(&self, project: &str) -> bool {
+        let project = project_key(project);
+        let mut found = false;
+        for own in self.lessons.all() {
+            self.common.witnesses.take_back(&own, &project);
+            found |= own.take_back(&project);
+        }
+        if found {
+            self.signals.wake.notify_one();
+        }
+        found
     }
 
     /// The counters.
@@ -291,29 +299,6 @@ impl DatabaseKnowledge {
         self.borrowing
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// True until the background task has taken in every lesson.
-    pub(super) fn has_waiting_lessons(&self) -> bool {
-        let lessons = self.lessons();
-        lessons.under_way || !lessons.waiting.is_empty()
-    }
-
-    /// Takes out the lessons that wait, each with the project that the error named. The background
-    /// task does, and says when it [has taken them in](Self::note_learned).
-    pub(super) fn take_lessons(&self) -> Vec<(Lesson, Option<String>)> {
-        let mut lessons = self.lessons();
-        lessons.under_way = true;
-        std::mem::take(&mut lessons.waiting)
-    }
-
-    /// Notes that the lessons which were taken out have been taken in.
-    pub(super) fn note_learned(&self) {
-        self.lessons().under_way = false;
-    }
-
-    fn lessons(&self) -> MutexGuard<'_, Lessons> {
-        self.lessons.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that a reading of the catalogs has failed.

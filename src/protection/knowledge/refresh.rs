@@ -1,7 +1,7 @@
 //! The background task of one database: when its catalogs are read, what a failure changes, and
 //! when a new snapshot is made.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -11,12 +11,11 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::assemble::{Ingredients, Lesson};
+use super::assemble::Ingredients;
 use super::common::{CatalogReader, Common, Rules};
 use super::database::{DatabaseKnowledge, Signals};
 use super::pace::{FIRST_BACKOFF, FOLLOW_UP, REST_PER_WORK};
-use crate::catalog::{Contents, Failure, ReadError, project_key};
-use crate::keys::LessonOutcome;
+use crate::catalog::{Contents, Failure, ReadError};
 
 /// How long to wait for more DDL before reading.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -24,9 +23,6 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 const TOLERABLE_WAIT: Duration = Duration::from_secs(2);
 /// Key lookups waited for at a time.
 const LOOKUPS_AT_A_TIME: usize = 16;
-/// Relations kept in mind as learned; the oldest lessons go first. Each is compared with every
-/// relation of the catalog when a snapshot is made.
-const MAX_LESSONS: usize = 1_000;
 
 /// Begins what is known of a database, with what the configuration says of it, and starts the
 /// background task that keeps it up to date from now on.
@@ -68,8 +64,6 @@ struct Task {
     contents: Option<Arc<Contents>>,
     /// Sessions read the catalogs.
     borrows: bool,
-    /// When each lesson was last learned.
-    lessons: HashMap<Lesson, Instant>,
     key_changes: watch::Receiver<u64>,
     rule_changes: watch::Receiver<u64>,
     /// The next reading by the clock, the one that DDL asked for, and the one after that.
@@ -93,7 +87,6 @@ impl Task {
             published: Arc::new(first),
             contents: None,
             borrows: false,
-            lessons: HashMap::new(),
             key_changes: database.common.keys.changes(),
             rule_changes: database.common.changes.subscribe(),
             scheduled: None,
@@ -255,9 +248,12 @@ impl Task {
             contents: self.contents.clone(),
             ..Ingredients::default()
         };
-        self.learn(database, &next);
+        let (believed, lesson_ends) = database.believed();
+        next.believed = believed;
 
-        let lookups = next.projects().into_iter().map(|project| async move {
+        let mut projects = next.projects();
+        projects.extend(next.believed.iter().map(|lesson| lesson.project.clone()));
+        let lookups = projects.into_iter().map(|project| async move {
             let answer = cache.get(&project).await;
             (project, answer)
         });
@@ -274,20 +270,7 @@ impl Task {
         drop(lookups);
 
         let now = Instant::now();
-        let ttl = rules.keys.ttl;
-        self.lessons.retain(|lesson, learned| {
-            let contradicted = next.contradicts(lesson);
-            if contradicted {
-                database.counts.lessons_contradicted.inc();
-            }
-            !contradicted && now < *learned + ttl
-        });
-        database.note_lessons(self.lessons.iter());
-        next.lessons = self.lessons.keys().cloned().collect();
-        next.lessons.sort_unstable();
-
         let asks_again = unknown.then_some(now + cache.negative_ttl());
-        let lesson_ends = self.lessons.values().min().map(|learned| *learned + ttl);
         // A session may read tomorrow or never; keys are kept fresh meanwhile.
         let keys_age = self.borrows.then_some(now + rules.refresh);
         self.again = [asks_again, lesson_ends, keys_age]
@@ -310,57 +293,6 @@ impl Task {
         }
         if self.contents.is_some() {
             database.see_again();
-        }
-    }
-
-    /// Takes in the lessons that wait. Encryption is the project's, so where the project is known
-    /// the lesson goes to the key cache, which every database asks; otherwise the relation itself
-    /// is kept in mind.
-    fn learn(&mut self, database: &DatabaseKnowledge, known: &Ingredients) {
-        for lesson in database.take_forgotten() {
-            self.lessons.remove(&lesson);
-        }
-        for (lesson, named) in database.take_lessons() {
-            let named = named.as_deref().map(project_key);
-            let behind: HashSet<String> = known
-                .about(&lesson)
-                .flat_map(|index| known.projects_behind(index))
-                .collect();
-            let project = match named {
-                // The path in the error is Hologres' own matter, so the catalog's word goes before
-                // what the path says.
-                Some(named) if behind.is_empty() || behind.contains(&named) => Some(named),
-                _ if behind.len() == 1 => behind.iter().next().cloned(),
-                _ => None,
-            };
-            let taken = project
-                .as_deref()
-                .map(|project| database.common.keys.learn(project));
-            // The project's record protects the relation, if the catalog leads from one to the
-            // other; the key cache counts such lessons, and contradicts them.
-            let keep = match taken {
-                Some(LessonOutcome::Contradicted) => false,
-                Some(LessonOutcome::Taken | LessonOutcome::Known) => behind.is_empty(),
-                None => true,
-            };
-            if !keep {
-                continue;
-            }
-            if self.lessons.len() >= MAX_LESSONS {
-                self.forget_oldest_lesson();
-            }
-            let before = self.lessons.insert(lesson, Instant::now());
-            if taken.is_none() && before.is_none() {
-                database.counts.lessons.inc();
-            }
-        }
-        database.note_learned();
-    }
-
-    fn forget_oldest_lesson(&mut self) {
-        let oldest = self.lessons.iter().min_by_key(|&(_, learned)| *learned);
-        if let Some(lesson) = oldest.map(|(lesson, _)| lesson.clone()) {
-            self.lessons.remove(&lesson);
         }
     }
 

@@ -7,6 +7,7 @@ use super::Snapshot;
 use crate::catalog::{HologresVersion, RouteSettings};
 use crate::config::TablePattern;
 use crate::protection::memo::{Hasher, Memo, QUICK_BYTES, READ_BYTES};
+use crate::protection::projects::Projects;
 use crate::protection::quick::Quick;
 use crate::protection::reason::Reason;
 use crate::protection::relations::{Relations, Standing};
@@ -15,6 +16,7 @@ use crate::protection::relations::{Relations, Standing};
 #[derive(Debug)]
 pub struct SnapshotBuilder {
     relations: Relations,
+    projects: Option<Projects>,
     route: RouteSettings,
     version: Option<HologresVersion>,
     search_path: String,
@@ -31,6 +33,7 @@ impl Snapshot {
     pub fn builder(database: &str) -> SnapshotBuilder {
         SnapshotBuilder {
             relations: Relations::new(database),
+            projects: None,
             route: RouteSettings::default(),
             version: None,
             search_path: "\"$user\", public".to_owned(),
@@ -121,6 +124,28 @@ impl SnapshotBuilder {
         self
     }
 
+    /// Says that the catalogs have been read: from here on, a relation that is not given to
+    /// [`Self::leads_to`] is not among what leads to MaxCompute.
+    #[must_use]
+    pub fn read(mut self) -> Self {
+        self.projects.get_or_insert_default();
+        self
+    }
+
+    /// Adds which projects' data a relation or function leads to, as
+    /// [`project_key`](crate::catalog::project_key) spells them.
+    #[must_use]
+    pub fn leads_to<'p>(
+        mut self,
+        schema: &str,
+        name: &str,
+        projects: impl Iterator<Item = &'p str>,
+    ) -> Self {
+        let known = self.projects.get_or_insert_default();
+        known.insert(schema, name, projects);
+        self
+    }
+
     /// Sets the settings that choose the engine in a fresh session.
     #[must_use]
     pub fn route(mut self, route: RouteSettings) -> Self {
@@ -164,6 +189,7 @@ impl SnapshotBuilder {
             foreign: count(|standing| matches!(standing, Standing::Foreign)),
             quick: Arc::new(Quick::new(&self.relations)),
             relations: Arc::new(self.relations),
+            projects: self.projects.map(Arc::new),
             route: self.route,
             version: self.version,
             search_path: self.search_path,

@@ -134,6 +134,7 @@ impl<T: Transport> Running<T> {
                     "only observed: an error about encrypted data passed as it came"
                 );
             }
+            Event::Cured => self.world.cured(),
             Event::RelayOnly(reason) => {
                 shard.relay_only_sessions.inc();
                 tracing::warn!(session, reason, "from here on this session is only relayed");

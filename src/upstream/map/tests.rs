@@ -84,7 +84,7 @@ async fn upstreams_with_the_same_databases_do_not_learn_from_each_other() {
     let both = make(&settings(&["one", "two"]), None);
     let [one, two] = both.all() else { panic!() };
     one.set_proven("bi");
-    one.knowledge().learn_project("byok");
+    one.knowledge().keys().learn("byok");
     assert!(!two.is_proven("bi"));
     assert_eq!(two.knowledge().keys().records(), 0);
 }

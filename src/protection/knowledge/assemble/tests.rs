@@ -68,10 +68,13 @@ fn pattern(database: &str, schema: &str, table: &str) -> TablePattern {
     }
 }
 
-fn lesson(schema: Option<&str>, name: &str) -> Lesson {
-    Lesson {
-        schema: schema.map(Into::into),
-        name: name.into(),
+fn believed(project: &str, relations: &[(Option<&str>, &str)]) -> Believed {
+    let relations = relations.iter();
+    Believed {
+        project: project.into(),
+        relations: relations
+            .map(|(schema, name)| (schema.map(Into::into), (*name).to_owned()))
+            .collect(),
     }
 }
 
@@ -180,35 +183,66 @@ fn a_pattern_protects_what_it_names_and_all_that_reads_it() {
 }
 
 #[test]
-fn a_lesson_protects_its_relation_and_all_that_reads_it() {
-    let mut known = ingredients(vec![foreign("f", "unheard_of"), view("v", &[0])]);
-    known.lessons = vec![lesson(Some("public"), "f"), lesson(None, "unread")];
-    assert_eq!(protected(&known, "f").unwrap().source, Source::Learned);
+fn a_lesson_protects_the_projects_tables_and_all_that_reads_them() {
+    let mut known = ingredients(vec![
+        foreign("f", "Unheard_of#x"),
+        view("v", &[0]),
+        foreign("other", "open"),
+    ]);
+    known.believed = vec![believed("unheard_of", &[(None, "local"), (None, "other")])];
+    let reason = protected(&known, "f").unwrap();
+    assert_eq!(reason.source, Source::Learned);
+    assert_eq!(reason.project.as_deref(), Some("unheard_of"));
     assert_eq!(protected(&known, "v").unwrap().via, ["public.f"]);
-    assert_eq!(protected(&known, "unread").unwrap().source, Source::Learned);
-    assert_eq!(
-        protected(&known, "anywhere.unread").unwrap().relation,
-        "unread"
-    );
-    known.lessons = vec![lesson(Some("elsewhere"), "f")];
-    assert_eq!(protected(&known, "f"), None);
-    assert_eq!(
-        protected(&known, "elsewhere.f").unwrap().source,
-        Source::Learned
-    );
+    // What the catalogs do not lead to the project is not marked.
+    assert_eq!(protected(&known, "local"), None);
+    assert_eq!(protected(&known, "other"), None);
 }
 
 #[test]
-fn only_knowing_every_project_to_be_open_contradicts_a_lesson() {
+fn while_nobody_has_read_the_catalogs_a_lesson_protects_its_relations() {
+    let mut known = Ingredients {
+        believed: vec![believed("p", &[(Some("s"), "f"), (None, "unread")])],
+        ..Ingredients::default()
+    };
+    assert_eq!(protected(&known, "s.f").unwrap().source, Source::Learned);
+    assert_eq!(protected(&known, "f"), None);
+    let anywhere = protected(&known, "anywhere.unread").unwrap();
+    assert_eq!(anywhere.relation, "unread");
+    assert_eq!(anywhere.project.as_deref(), Some("p"));
+    let open = record("p", Encryption::None, Origin::Configured);
+    known.records = HashMap::from([open]);
+    assert_eq!(protected(&known, "s.f"), None, "it is contradicted");
+}
+
+#[test]
+fn a_key_record_contradicts_a_lesson() {
+    let mut known = ingredients(vec![foreign("f", "open"), view("v", &[0])]);
+    known.believed = vec![believed("open", &[(None, "f")])];
+    assert_eq!(protected(&known, "f"), None);
+    assert_eq!(protected(&known, "v"), None);
+    let snapshot = known.snapshot("db", 1);
+    assert_eq!(snapshot.has_project("open"), Some(false));
+}
+
+#[test]
+fn a_snapshot_says_which_projects_are_behind_a_name() {
     let known = ingredients(vec![
-        foreign("open", "open"),
-        foreign("unknown", "unheard_of"),
+        foreign("a", "secret"),
+        foreign("b", "Unheard_of"),
         view("both", &[0, 1]),
-        view("open_view", &[0]),
     ]);
-    assert!(known.contradicts(&lesson(Some("public"), "open")));
-    assert!(known.contradicts(&lesson(None, "open_view")));
-    assert!(!known.contradicts(&lesson(None, "unknown")));
-    assert!(!known.contradicts(&lesson(None, "both")));
-    assert!(!known.contradicts(&lesson(None, "not_in_the_catalog")));
+    let snapshot = known.snapshot("db", 1);
+    let leads = |schema: Option<&str>, name: &str, project| {
+        snapshot.leads_to(&(schema.map(Into::into), name.into()), project)
+    };
+    assert_eq!(leads(None, "both", "unheard_of"), Some(true));
+    assert_eq!(leads(Some("public"), "both", "secret"), Some(true));
+    assert_eq!(leads(Some("public"), "b", "secret"), Some(false));
+    assert_eq!(leads(Some("other"), "b", "unheard_of"), None);
+    assert_eq!(leads(None, "local", "secret"), None);
+    assert_eq!(snapshot.has_project("secret"), Some(true));
+    assert_eq!(snapshot.has_project("never"), Some(false));
+    let unread = Ingredients::default().snapshot("db", 1);
+    assert_eq!(unread.has_project("secret"), None);
 }

@@ -1,0 +1,359 @@
+//! Who has heard HQE fail on which project's data, and whom that teaches.
+//!
+//! | what was heard | who goes by it |
+//! |---|---|
+//! | one user met the error | that user's sessions in that database |
+//! | and the second run, with the setting, did not meet it; or a second user met the error | every session in that database |
+//! | second runs of two users did not meet it | every database of the upstream |
+//!
+//! Each user has a quota, and a word that a second run has confirmed is never pushed out by one that
+//! none has. `docs/lessons.md` states the whole rule.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::protection::{Decision, Effects, Reason, Snapshot, Source};
+use crate::sql::WrittenName;
+
+/// Projects that one user's word may be about, in one database.
+const MAX_PER_USER: usize = 64;
+/// Relations that are kept for each of them.
+const MAX_RELATIONS: usize = 64;
+/// Users who may have a word in one database.
+const MAX_USERS: usize = 1_000;
+/// Projects that are believed to be encrypted, in one database, for what its users say.
+const MAX_BELIEVED: usize = 1_000;
+/// Projects for which one user may be a witness to all databases of an upstream, and such users.
+const MAX_TESTIMONIES: usize = 256;
+const MAX_WITNESSES: usize = 1_000;
+
+/// What one user has heard of one project.
+#[derive(Debug, Clone)]
+struct Word {
+    project: String,
+    /// Relations that the catalogs did not have, and on which HQE failed.
+    relations: Vec<WrittenName>,
+    /// When it was heard first.
+    heard: Instant,
+    /// Until when it is believed.
+    until: Instant,
+    /// The second run, with the setting, did not meet the error.
+    confirmed: bool,
+}
+
+impl Word {
+    fn is_about(&self, suspect: &WrittenName, snapshot: &Snapshot) -> bool {
+        match snapshot.leads_to(suspect, &self.project) {
+            Some(leads) => leads,
+            None => self.relations.iter().any(|known| may_be(known, suspect)),
+        }
+    }
+}
+
+/// What one user has heard of one project, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToldLesson {
+    /// The user.
+    pub user: String,
+    /// The project's [`project_key`](crate::catalog::project_key).
+    pub project: String,
+    /// The second run, with the setting, did not meet the error.
+    pub confirmed: bool,
+    /// How long ago it was heard first.
+    pub age: Duration,
+}
+
+/// True if two written names may mean one relation.
+fn may_be((one_schema, one): &WrittenName, (other_schema, other): &WrittenName) -> bool {
+    one == other && (one_schema == other_schema || one_schema.is_none() || other_schema.is_none())
+}
+
+/// What one user has heard in one database: the sessions of that user go by it.
+#[derive(Debug)]
+pub struct UserLessons {
+    user: String,
+    /// Moves whenever the words do.
+    version: AtomicU64,
+    words: Mutex<Vec<Word>>,
+}
+
+impl UserLessons {
+    fn new(user: &str) -> Arc<Self> {
+        Arc::new(Self {
+            user: user.to_owned(),
+            version: AtomicU64::new(0),
+            words: Mutex::default(),
+        })
+    }
+
+    /// Changes whenever a statement may be decided differently by what this user has heard.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Why a statement of this user's is protected by what the user has heard; `None`: it is not, or
+    /// is so by what all know.
+    pub fn reason(&self, decision: &Decision, snapshot: &Snapshot) -> Option<Reason> {
+        if self.version() == 0
+            || decision.protected.is_some()
+            || !decision.effects.has(Effects::READS_FOREIGN)
+        {
+            return None;
+        }
+        let now = Instant::now();
+        let words = self.words();
+        words
+            .iter()
+            .filter(|word| now < word.until)
+            .find_map(|word| {
+                let relation = if decision.suspects.is_empty() {
+                    // It may read anything, so that it may read this.
+                    let known = snapshot.has_project(&word.project) == Some(true);
+                    known.then(|| word.project.clone())
+                } else {
+                    let mut suspects = decision.suspects.iter();
+                    suspects
+                        .find(|suspect| word.is_about(suspect, snapshot))
+                        .map(written)
+                };
+                relation.map(|relation| Reason {
+                    relation,
+                    via: Vec::new(),
+                    project: Some(word.project.clone()),
+                    key: None,
+                    source: Source::Learned,
+                })
+            })
+    }
+
+    /// Takes in that this user met the error; `false`: it was known, or there is no room for it.
+    pub(super) fn hear(
+        &self,
+        project: &str,
+        relation: Option<&WrittenName>,
+        ttl: Duration,
+    ) -> bool {
+        let now = Instant::now();
+        let mut words = self.words();
+        words.retain(|word| now < word.until);
+        if let Some(word) = words.iter_mut().find(|word| word.project == project) {
+            word.until = now + ttl;
+            if let Some(relation) = relation
+                && !word.relations.contains(relation)
+                && word.relations.len() < MAX_RELATIONS
+            {
+                word.relations.push(relation.clone());
+                self.changed();
+            }
+            return false;
+        }
+        if words.len() >= MAX_PER_USER {
+            let unconfirmed = words.iter().position(|word| !word.confirmed);
+            let Some(oldest) = unconfirmed else {
+                return false;
+            };
+            words.remove(oldest);
+        }
+        words.push(Word {
+            project: project.to_owned(),
+            relations: relation.into_iter().cloned().collect(),
+            heard: now,
+            until: now + ttl,
+            confirmed: false,
+        });
+        self.changed();
+        true
+    }
+
+    /// True if there is a word about the project that nothing had confirmed.
+    pub(super) fn confirm(&self, project: &str) -> bool {
+        let mut words = self.words();
+        let word = words.iter_mut().find(|word| word.project == project);
+        word.is_some_and(|word| !std::mem::replace(&mut word.confirmed, true))
+    }
+
+    /// True if there was a word about the project to be taken back.
+    pub(super) fn take_back(&self, project: &str) -> bool {
+        let mut words = self.words();
+        let before = words.len();
+        words.retain(|word| word.project != project);
+        let taken = words.len() < before;
+        if taken {
+            self.changed();
+        }
+        taken
+    }
+
+    fn changed(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn words(&self) -> MutexGuard<'_, Vec<Word>> {
+        self.words.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn written((schema, name): &WrittenName) -> String {
+    match schema {
+        Some(schema) => format!("{schema}.{name}"),
+        None => name.clone(),
+    }
+}
+
+/// A project that is believed, in one database, to be encrypted for what its users have heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Believed {
+    /// Its [`project_key`](crate::catalog::project_key).
+    pub(super) project: String,
+    /// Relations that lead to it, as long as no catalog says which do.
+    pub(super) relations: Vec<WrittenName>,
+}
+
+/// What the users of one database have heard.
+#[derive(Debug, Default)]
+pub(super) struct Lessons(Mutex<HashMap<String, Arc<UserLessons>>>);
+
+impl Lessons {
+    /// The words of one user. Users beyond the bound have theirs for each session alone.
+    pub(super) fn of(&self, user: &str) -> Arc<UserLessons> {
+        let mut users = self.users();
+        if let Some(known) = users.get(user) {
+            return Arc::clone(known);
+        }
+        if users.len() >= MAX_USERS {
+            users.retain(|_, lessons| {
+                Arc::strong_count(lessons) > 1 || lessons.words().iter().any(|word| word.confirmed)
+            });
+        }
+        let new = UserLessons::new(user);
+        if users.len() < MAX_USERS {
+            users.insert(user.to_owned(), Arc::clone(&new));
+        }
+        new
+    }
+
+    /// What every session of the database goes by, in order of the projects' names, and when the first
+    /// word of it ends. Of more than the bound, those that end first stay.
+    pub(super) fn believed(&self) -> (Vec<Believed>, Option<Instant>) {
+        struct Heard {
+            users: usize,
+            confirmed: bool,
+            until: Instant,
+            relations: Vec<WrittenName>,
+        }
+        let now = Instant::now();
+        let mut heard: BTreeMap<String, Heard> = BTreeMap::new();
+        let mut ends: Option<Instant> = None;
+        for user in self.all() {
+            for word in user.words().iter() {
+                if word.until <= now {
+                    continue;
+                }
+                ends = Some(ends.map_or(word.until, |ends| ends.min(word.until)));
+                let known = heard.entry(word.project.clone()).or_insert_with(|| Heard {
+                    users: 0,
+                    confirmed: false,
+                    until: word.until,
+                    relations: Vec::new(),
+                });
+                known.users += 1;
+                known.confirmed |= word.confirmed;
+                known.until = known.until.min(word.until);
+                for relation in &word.relations {
+                    if !known.relations.contains(relation) && known.relations.len() < MAX_RELATIONS
+                    {
+                        known.relations.push(relation.clone());
+                    }
+                }
+            }
+        }
+        let mut believed: Vec<_> = heard
+            .into_iter()
+            .filter(|(_, heard)| heard.confirmed || heard.users > 1)
+            .collect();
+        if believed.len() > MAX_BELIEVED {
+            believed.sort_by_key(|(_, heard)| heard.until);
+            believed.truncate(MAX_BELIEVED);
+            believed.sort_by(|(one, _), (other, _)| one.cmp(other));
+        }
+        let believed = believed
+            .into_iter()
+            .map(|(project, mut heard)| {
+                heard.relations.sort_unstable();
+                Believed {
+                    project,
+                    relations: heard.relations,
+                }
+            })
+            .collect();
+        (believed, ends)
+    }
+
+    /// Those of each user.
+    pub(super) fn all(&self) -> Vec<Arc<UserLessons>> {
+        self.users().values().cloned().collect()
+    }
+
+    /// All of them, in the order of users and projects.
+    pub(super) fn told(&self) -> Vec<ToldLesson> {
+        let now = Instant::now();
+        let mut told = Vec::new();
+        for own in self.all() {
+            let words = own.words();
+            let words = words.iter().filter(|word| now < word.until);
+            told.extend(words.map(|word| ToldLesson {
+                user: own.user.clone(),
+                project: word.project.clone(),
+                confirmed: word.confirmed,
+                age: now - word.heard,
+            }));
+        }
+        told.sort_by(|one, other| (&one.user, &one.project).cmp(&(&other.user, &other.project)));
+        told
+    }
+
+    fn users(&self) -> MutexGuard<'_, HashMap<String, Arc<UserLessons>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whose second runs have confirmed which projects' lessons, in any database of the upstream.
+#[derive(Debug, Default)]
+pub(super) struct Witnesses(Mutex<HashMap<String, Vec<(String, Instant)>>>);
+
+impl Witnesses {
+    /// A second run of `own`'s user has confirmed a lesson. True if another user's has, too.
+    pub(super) fn agree(&self, own: &UserLessons, project: &str, ttl: Duration) -> bool {
+        let now = Instant::now();
+        let lives = |(_, until): &(String, Instant)| now < *until;
+        let mut witnesses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if witnesses.len() >= MAX_WITNESSES && !witnesses.contains_key(&own.user) {
+            witnesses.retain(|_, said| said.iter().any(lives));
+        }
+        if witnesses.len() < MAX_WITNESSES || witnesses.contains_key(&own.user) {
+            let said = witnesses.entry(own.user.clone()).or_default();
+            said.retain(lives);
+            if said.len() < MAX_TESTIMONIES && !said.iter().any(|(known, _)| known == project) {
+                said.push((project.to_owned(), now + ttl));
+            }
+        }
+        witnesses.iter().any(|(user, said)| {
+            *user != own.user && said.iter().any(|one| one.0 == project && lives(one))
+        })
+    }
+
+    /// What a user's second run had confirmed turns out to be no lesson.
+    pub(super) fn take_back(&self, own: &UserLessons, project: &str) {
+        let mut witnesses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(said) = witnesses.get_mut(&own.user) {
+            said.retain(|(known, _)| known != project);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

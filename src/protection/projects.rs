@@ -1,0 +1,71 @@
+//! Which MaxCompute projects' data the relations of a database lead to, by its catalogs.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use crate::sql::WrittenName;
+
+/// The projects that the catalogs of one database name, but for those of which a key record says that
+/// they are not encrypted.
+#[derive(Debug, Default)]
+pub(super) struct Projects {
+    all: HashSet<Arc<str>, RandomState>,
+    behind: HashMap<Box<str>, Vec<Behind>, RandomState>,
+}
+
+#[derive(Debug)]
+struct Behind {
+    schema: Box<str>,
+    projects: Box<[Arc<str>]>,
+}
+
+impl Projects {
+    /// Adds a relation or function that the catalogs have, with the projects that it leads to.
+    pub(super) fn insert<'p>(
+        &mut self,
+        schema: &str,
+        name: &str,
+        projects: impl Iterator<Item = &'p str>,
+    ) {
+        let mut known = Vec::new();
+        for project in projects {
+            let project = match self.all.get(project) {
+                Some(project) => Arc::clone(project),
+                None => {
+                    let project: Arc<str> = project.into();
+                    self.all.insert(Arc::clone(&project));
+                    project
+                }
+            };
+            known.push(project);
+        }
+        self.behind.entry(name.into()).or_default().push(Behind {
+            schema: schema.into(),
+            projects: known.into(),
+        });
+    }
+
+    /// True if a relation of the database leads to this project's data.
+    pub(super) fn has(&self, project: &str) -> bool {
+        self.all.contains(project)
+    }
+
+    /// True if a relation of this name leads to the project's data; `None`: the catalogs have none of
+    /// this name that leads to MaxCompute.
+    pub(super) fn lead_to(&self, (schema, name): &WrittenName, project: &str) -> Option<bool> {
+        let mut meant = self
+            .behind
+            .get(name.as_str())?
+            .iter()
+            .filter(|behind| {
+                schema
+                    .as_ref()
+                    .is_none_or(|schema| **schema == *behind.schema)
+            })
+            .peekable();
+        meant.peek()?;
+        Some(meant.any(|behind| behind.projects.iter().any(|known| **known == *project)))
+    }
+}
