@@ -225,21 +225,22 @@ impl Snapshot {
             let quick = self.quick(sql);
             return quick.unwrap_or_else(|| Arc::new(self.read_plain(sql, names)));
         }
+        let is_long = sql.len() >= MIN_QUICK_TEXT;
+        // A short text is passed faster than it is found again.
+        if !is_long && let Some(decision) = self.quick(sql) {
+            return decision;
+        }
         let text = self.hasher.text(sql);
-        if sql.len() >= MIN_QUICK_TEXT
-            && let Some(decision) = self.need_not_be_read.get(text, sql, &ANY_NAMES)
-        {
+        if is_long && let Some(decision) = self.need_not_be_read.get(text, sql, &ANY_NAMES) {
             return decision;
         }
         let key = self.hasher.with_names(text, names);
         if let Some(decision) = self.read.get(key, sql, names) {
             return decision;
         }
-        if let Some(decision) = self.quick(sql) {
-            if sql.len() >= MIN_QUICK_TEXT {
-                let kept = Arc::clone(&decision);
-                self.need_not_be_read.insert(text, sql, &ANY_NAMES, kept);
-            }
+        if is_long && let Some(decision) = self.quick(sql) {
+            let kept = Arc::clone(&decision);
+            self.need_not_be_read.insert(text, sql, &ANY_NAMES, kept);
             return decision;
         }
         let decision = Arc::new(self.read_plain(sql, names));

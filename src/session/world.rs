@@ -239,7 +239,10 @@ impl SessionWorld {
         if context.not_retried.is_none() {
             self.try_with(Some(project.to_owned()));
         }
-        if snapshot.has_project(&project_key(project)) == Some(false) {
+        let explained = context
+            .decision
+            .is_some_and(|decision| decision.protected.is_some() || !decision.suspects.is_empty());
+        if !explained || snapshot.has_project(&project_key(project)) == Some(false) {
             // It reads a relation that no reading of the catalogs has seen: Hologres makes some
             // foreign tables when they are first queried.
             self.database.catalog_changed();
@@ -289,7 +292,7 @@ impl World for SessionWorld {
 
     fn generation(&self) -> u64 {
         // Either alone only grows, so that their sum changes with each of them.
-        let known = self.database.snapshot().generation();
+        let known = self.database.generation();
         known.wrapping_add(self.lessons.version())
     }
 

@@ -142,12 +142,18 @@ def test_chinese(cluster, database, tmp_path):
 
 
 def test_what_was_learned_last_outlives_the_process(cluster, database, tmp_path):
-    """The snapshot file is written a second after a lesson, and at the end."""
+    """The snapshot file is written a second after a lesson, and at the end. It has what second runs of
+    two users have confirmed."""
     conftest.need_osprey()
     snapshot = tmp_path / "keys.json"
     config = tmp_path / "osprey.toml"
     config.write_text(f'[catalog]\nborrow = false\n[keys]\nsnapshot = "{snapshot}"\n')
-    with harness.Osprey(cluster.port, config=config) as osprey:
-        assert read(osprey.endpoint(database)) == (1000,)
-        assert osprey.stop() == 0
-    assert "finance_byok" in snapshot.read_text()
+    other = cluster.create_database(f"{database}_other")
+    try:
+        with harness.Osprey(cluster.port, config=config) as osprey:
+            assert read(osprey.endpoint(database)) == (1000,)
+            assert read(osprey.endpoint(other), user="app_trust") == (1000,)
+            assert osprey.stop() == 0
+        assert "finance_byok" in snapshot.read_text()
+    finally:
+        cluster.query("postgres", f'DROP DATABASE "{other}" WITH (FORCE)')
