@@ -31,13 +31,12 @@ impl Projects {
     ) {
         let mut known = Vec::new();
         for project in projects {
-            let project = match self.all.get(project) {
-                Some(project) => Arc::clone(project),
-                None => {
-                    let project: Arc<str> = project.into();
-                    self.all.insert(Arc::clone(&project));
-                    project
-                }
+            let project = if let Some(project) = self.all.get(project) {
+                Arc::clone(project)
+            } else {
+                let project: Arc<str> = project.into();
+                self.all.insert(Arc::clone(&project));
+                project
             };
             known.push(project);
         }

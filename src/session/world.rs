@@ -368,20 +368,18 @@ impl World for SessionWorld {
 /// The body of an error as it is in the server's encoding, whatever the client's is.
 fn in_servers_encoding(error: ErrorFields<'_>, encoding: Encoding) -> Cow<'_, [u8]> {
     let body = error.body();
-    match encoding.to_server(body) {
-        Cow::Borrowed(_) => Cow::Borrowed(body),
-        Cow::Owned(_) => {
-            // Field by field: a character that is cut off ends with its field.
-            let mut converted = Vec::with_capacity(body.len() * 2);
-            for (code, value) in error.iter() {
-                converted.push(code);
-                converted.extend_from_slice(&encoding.to_server(value));
-                converted.push(0);
-            }
-            converted.push(0);
-            Cow::Owned(converted)
-        }
+    if let Cow::Borrowed(_) = encoding.to_server(body) {
+        return Cow::Borrowed(body);
     }
+    // Field by field: a character that is cut off ends with its field.
+    let mut converted = Vec::with_capacity(body.len() * 2);
+    for (code, value) in error.iter() {
+        converted.push(code);
+        converted.extend_from_slice(&encoding.to_server(value));
+        converted.push(0);
+    }
+    converted.push(0);
+    Cow::Owned(converted)
 }
 
 /// The messages that change the engine, by route; composed once for all sessions.

@@ -197,9 +197,8 @@ impl Ingredients {
                 Source::Learned
             }
             Some(record) if record.is_encrypted() => Source::Key,
-            Some(_) => return None,
             None if self.is_believed(project.as_deref()) => Source::Learned,
-            None => return None,
+            Some(_) | None => return None,
         };
         Some(Reason {
             relation: relation.qualified(),
@@ -224,16 +223,15 @@ fn teach(mut builder: SnapshotBuilder, lesson: &Believed) -> SnapshotBuilder {
             key: None,
             source: Source::Learned,
         });
-        builder = match schema {
-            Some(schema) => builder.protect(schema, name, reason),
-            None => {
-                let anywhere = TablePattern {
-                    database: "*".into(),
-                    schema: "*".into(),
-                    table: name.clone(),
-                };
-                builder.pattern(&anywhere, reason)
-            }
+        builder = if let Some(schema) = schema {
+            builder.protect(schema, name, reason)
+        } else {
+            let anywhere = TablePattern {
+                database: "*".into(),
+                schema: "*".into(),
+                table: name.clone(),
+            };
+            builder.pattern(&anywhere, reason)
         };
     }
     builder

@@ -64,7 +64,7 @@ async fn a_second_run_or_a_second_user_teaches_the_database() {
     bob.hear("hr", None, DAY);
     assert_eq!(projects(&lessons), ["hr", "sales"]);
     // Whoever takes a word back takes back his own.
-    assert!(bob.take_back("sales") == false && bob.take_back("hr"));
+    assert!(!bob.take_back("sales") && bob.take_back("hr"));
     assert_eq!(projects(&lessons), ["sales"]);
     assert!(ann.take_back("sales"));
     assert!(projects(&lessons).is_empty());
