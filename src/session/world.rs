@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::advice::{self, AdviceContext, NotRetried};
@@ -34,7 +34,7 @@ pub(super) struct SessionWorld {
     /// What this user has heard in this database.
     lessons: Arc<UserLessons>,
     /// The project that the error named for which something is run again.
-    tried: Mutex<Option<String>>,
+    tried: RefCell<Option<String>>,
     /// A fresh session of this user reads encrypted data without a SET.
     reads_encrypted: bool,
     /// Any user may set the route.
@@ -107,7 +107,7 @@ impl SessionWorld {
         let user = text(startup.user());
         Self {
             lessons: database.lessons_of(&user),
-            tried: Mutex::default(),
+            tried: RefCell::default(),
             user,
             upstream: Arc::clone(upstream),
             database,
@@ -203,8 +203,7 @@ impl SessionWorld {
 
     /// From here on, what is run again is so because the error named this project; the one before.
     fn try_with(&self, project: Option<String>) -> Option<String> {
-        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *tried, project)
+        self.tried.replace(project)
     }
 
     /// HQE's error came. What it teaches this user at once, it teaches others only once more is known;

@@ -88,7 +88,8 @@ fn maybe(text: Option<String>) -> Answer {
     Ok(text.map_or(Value::Null, Value::Text))
 }
 
-/// Gives `connection` the functions that the table of functions and the translation name and that SQLite lacks.
+/// Gives `connection` the functions that SQLite lacks: those of the table of functions, and those that the
+/// translation writes.
 pub(super) fn register(
     connection: &Connection,
     context: &Arc<Mutex<Context>>,

@@ -1,3 +1,5 @@
+//! What a session has changed and made, through transactions and savepoints, and how its bounds err.
+
 use super::*;
 
 fn stated(change: Change) -> SessionChange {
