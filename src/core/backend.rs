@@ -416,7 +416,7 @@ impl Core {
             &ErrorContext {
                 decision: decision.as_deref(),
                 client_owns_route: self.client_had_route(),
-                route_was_set: self.front_is_steered(),
+                route_was_set: first.is_none() && self.front_is_steered(),
                 encoding: self.context.written_in(decision.as_deref()),
                 not_retried,
             },

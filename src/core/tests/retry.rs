@@ -237,6 +237,7 @@ fn what_a_failed_write_has_left_behind_is_said_with_the_first_error() {
     trio.backend.leaves = true;
     assert_eq!(trio.exchange(&query("take")), ["E XX000", "Z I"]);
     assert_eq!(trio.last_refusal(), Some(NotRetried::LeftBehind));
+    assert!(!trio.world.ever_was_set.get());
     assert_eq!(retried(&trio), 1);
     assert_eq!(trio.backend.taken, 0);
 }
