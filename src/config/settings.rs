@@ -101,6 +101,16 @@ pub enum Language {
     Chinese,
 }
 
+/// How much of Hologres' own text a rewritten error holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum OriginalText {
+    /// Its beginning and its end, where it is long; the whole is in Osprey's log.
+    #[default]
+    Short,
+    /// All of it.
+    Full,
+}
+
 /// `[observe]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observe {
@@ -114,6 +124,8 @@ pub struct Observe {
     pub redact_paths: bool,
     /// The language of rewritten errors.
     pub language: Language,
+    /// How much of Hologres' own text is in rewritten errors.
+    pub original_text: OriginalText,
 }
 
 impl Default for Observe {
@@ -124,6 +136,7 @@ impl Default for Observe {
             log: "info".into(),
             redact_paths: false,
             language: Language::English,
+            original_text: OriginalText::Short,
         }
     }
 }

@@ -221,7 +221,9 @@ fn write_observe(f: &mut Formatter<'_>, observe: &Observe) -> fmt::Result {
     writeln!(f, "log_format = \"{format}\"")?;
     writeln!(f, "redact_paths = {}", observe.redact_paths)?;
     let language = values::word(values::LANGUAGES, &observe.language);
-    writeln!(f, "language = \"{language}\"")
+    writeln!(f, "language = \"{language}\"")?;
+    let original = values::word(values::ORIGINAL_TEXTS, &observe.original_text);
+    writeln!(f, "original_text = \"{original}\"")
 }
 
 fn write_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {

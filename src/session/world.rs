@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crate::advice::{self, AdviceContext, NotRetried};
 use crate::catalog::project_key;
 use crate::catalog::route::{is_common_table, route_setting};
-use crate::config::{self, Language, Mode, Override, Scope, Settings, show_duration};
+use crate::config::{self, Language, Mode, OriginalText, Override, Scope, Settings, show_duration};
 use crate::core::{Advised, Commands, ErrorContext, Policy, World};
 use crate::protection::knowledge::{BorrowedReading, DatabaseKnowledge, UserLessons};
 use crate::protection::{
@@ -31,6 +32,8 @@ pub(super) struct SessionWorld {
     upstream: Arc<Upstream>,
     database: Arc<DatabaseKnowledge>,
     user: String,
+    /// What the client calls itself in its startup packet; empty if it does not.
+    application: String,
     /// What this user has heard in this database.
     lessons: Arc<UserLessons>,
     /// The project that the error named for which something is run again.
@@ -45,8 +48,16 @@ pub(super) struct SessionWorld {
     timed_out: Cell<Option<Duration>>,
     redact: bool,
     language: Language,
+    /// What begins the ids of the errors of which the log has the whole text; `None`: the client has it.
+    error_ids: Option<String>,
+    /// How many ids have been given.
+    errors: Cell<u64>,
     pub(super) cancel_orphans: bool,
 }
+
+/// Tells this process' ids of errors from those of another replica, or of the one before a restart.
+static PROCESS: LazyLock<u64> =
+    LazyLock::new(|| RandomState::new().build_hasher().finish() & 0xffff);
 
 /// The code under which the core hears of a statement that has had its time.
 pub(super) const STATEMENT_TIMEOUT: &str = "statement_timeout";
@@ -79,6 +90,8 @@ pub(super) struct About {
     pub(super) relation: Option<String>,
     /// The MaxCompute project.
     pub(super) project: Option<String>,
+    /// Its id, and all that Hologres said, if the client got a part of it.
+    pub(super) whole: Option<(String, String)>,
 }
 
 impl About {
@@ -95,20 +108,29 @@ impl About {
             project: project
                 .map(str::to_owned)
                 .or_else(|| reason.and_then(|reason| reason.project.clone())),
+            whole: None,
         }
     }
 }
 
 impl SessionWorld {
     /// What a session that logs in so has to go by, before [`SessionWorld::ready`].
-    pub(super) fn new(startup: Startup<'_>, upstream: &Arc<Upstream>, settings: &Settings) -> Self {
+    pub(super) fn new(
+        session: u64,
+        startup: Startup<'_>,
+        upstream: &Arc<Upstream>,
+        settings: &Settings,
+    ) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let database = upstream.knowledge().database(&text(startup.database()));
         let user = text(startup.user());
+        let named = |(name, value): (String, String)| (name == "application_name").then_some(value);
+        let application = startup.settings().into_iter().rev().find_map(named);
         Self {
             lessons: database.lessons_of(&user),
             tried: RefCell::default(),
             user,
+            application: application.unwrap_or_default(),
             upstream: Arc::clone(upstream),
             database,
             reads_encrypted: false,
@@ -117,6 +139,9 @@ impl SessionWorld {
             timed_out: Cell::default(),
             redact: settings.observe.redact_paths,
             language: settings.observe.language,
+            error_ids: (settings.observe.original_text == OriginalText::Short)
+                .then(|| format!("{:04x}-{session}", *PROCESS)),
+            errors: Cell::default(),
             cancel_orphans: settings.limits.cancel_orphans,
         }
     }
@@ -146,6 +171,11 @@ impl SessionWorld {
     /// The user's name.
     pub(super) fn user(&self) -> &str {
         &self.user
+    }
+
+    /// What the client called itself when it connected; empty if it did not.
+    pub(super) fn application(&self) -> &str {
+        &self.application
     }
 
     /// The statement that runs is cancelled, since it has had its time.
@@ -357,6 +387,10 @@ impl World for SessionWorld {
         let snapshot = self.database.snapshot();
         let learned =
             fault.is_curable() && self.learn(fault.project.as_deref(), context, &snapshot);
+        let log_id = self.error_ids.as_ref().map(|begin| {
+            self.errors.set(self.errors.get() + 1);
+            format!("{begin}-{}", self.errors.get())
+        });
         let advice = advice::advise(
             &fault,
             error,
@@ -375,9 +409,13 @@ impl World for SessionWorld {
                 redact: self.redact,
                 language: self.language,
                 encoding,
+                log_id: log_id.as_deref(),
                 ..AdviceContext::default()
             },
         );
+        self.about.borrow_mut().whole = log_id
+            .zip(advice.whole.clone())
+            .filter(|_| !advice.untouched);
         Some(Advised {
             frame: advice.frame(original),
             code: advice.code,
