@@ -78,6 +78,10 @@ impl World for Known {
         true
     }
 
+    fn replans(&self) -> Option<bool> {
+        Some(true)
+    }
+
     fn advise(&self, _: ErrorFields<'_>, _: &ErrorContext<'_>) -> Option<Advised> {
         None
     }
@@ -90,6 +94,7 @@ fn session(per_statement: bool) -> Core {
         per_statement,
         observe: false,
         enforce: false,
+        retry_writes: true,
         retry_buffer: Some(256 << 10),
         inspect: 256 << 10,
         relay_only: false,

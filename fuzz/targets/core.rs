@@ -118,6 +118,10 @@ impl World for Known {
         self.proven.get()
     }
 
+    fn replans(&self) -> Option<bool> {
+        self.proven.get().then_some(self.reads_encrypted)
+    }
+
     fn advise(&self, error: ErrorFields<'_>, _context: &ErrorContext<'_>) -> Option<Advised> {
         let known = error.message().starts_with(b"hos_exception");
         known.then(|| {
@@ -141,6 +145,7 @@ pub(crate) fn run(data: &[u8]) {
         per_statement: flags & 1 != 0,
         observe: flags & 0x90 == 0x90,
         enforce: flags & 2 != 0,
+        retry_writes: true,
         retry_buffer: (flags & 4 != 0).then_some(1 << 10),
         inspect: if flags & 8 != 0 { 1 << 10 } else { 24 },
         relay_only: flags & 0xf0 == 0xf0,

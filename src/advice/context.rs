@@ -25,6 +25,8 @@ pub enum NotRetried {
     Pipelined,
     /// It was run again, and failed again.
     FailedAgain,
+    /// It writes, was run again, and then what it makes existed already.
+    LeftBehind,
     /// The second run was answered differently than the first.
     AnsweredDifferently,
     /// The client sets the route itself.
@@ -39,7 +41,7 @@ pub enum NotRetried {
 
 impl NotRetried {
     /// Every reason.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::SwitchedOff,
         Self::InTransaction,
         Self::RowsSent,
@@ -49,6 +51,7 @@ impl NotRetried {
         Self::CycleNotComplete,
         Self::Pipelined,
         Self::FailedAgain,
+        Self::LeftBehind,
         Self::AnsweredDifferently,
         Self::ClientSetRoute,
         Self::RouteWasSet,
@@ -68,6 +71,7 @@ impl NotRetried {
             Self::CycleNotComplete => "cycle_not_complete",
             Self::Pipelined => "pipelined",
             Self::FailedAgain => "failed_again",
+            Self::LeftBehind => "left_behind",
             Self::AnsweredDifferently => "answered_differently",
             Self::ClientSetRoute => "client_set_route",
             Self::RouteWasSet => "route_was_set",

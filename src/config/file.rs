@@ -316,6 +316,7 @@ fn route(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Route)
     let overrides = values::one_of(values::OVERRIDES);
     reader.text(section, "override", overrides, &mut target.override_client);
     reader.boolean(section, "retry", &mut target.retry);
+    reader.boolean(section, "retry_writes", &mut target.retry_writes);
     let buffer = &mut target.retry_buffer;
     reader.text(section, "retry_buffer", values::size, buffer);
     reader.end(section);

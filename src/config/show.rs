@@ -150,6 +150,7 @@ fn write_route(f: &mut Formatter<'_>, route: &Route, prefix: &str) -> fmt::Resul
     let respect = values::word(values::OVERRIDES, &route.override_client);
     writeln!(f, "override = \"{respect}\"")?;
     writeln!(f, "retry = {}", route.retry)?;
+    writeln!(f, "retry_writes = {}", route.retry_writes)?;
     writeln!(f, "retry_buffer = \"{}\"", show_size(route.retry_buffer))
 }
 

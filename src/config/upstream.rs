@@ -90,6 +90,9 @@ pub struct Route {
     pub override_client: Override,
     /// Run a statement again after the pangu error, where that is safe.
     pub retry: bool,
+    /// The same for a write that stands alone: one statement, outside a transaction block, of which
+    /// the server leaves nothing where it fails. Only where `retry` is on.
+    pub retry_writes: bool,
     /// Bytes of a cycle kept for running it again. Default 256 KiB.
     pub retry_buffer: usize,
 }
@@ -223,6 +226,7 @@ impl Upstream {
                 scope: Scope::default(),
                 override_client: Override::default(),
                 retry: true,
+                retry_writes: true,
                 retry_buffer: 256 << 10,
             },
             protect: Protect::default(),

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::advice::NotRetried;
 use crate::protection::{Decision, Effects};
 use crate::wire::backend::{ErrorFields, Status, command_tag, tag};
 use crate::wire::{HEADER, Header};
@@ -180,21 +181,25 @@ impl Core {
             Some(&Expect::OwnInline(own, _)) => {
                 if answer == tag::ERROR {
                     let OwnError { sqlstate, message } = own_error(body);
-                    if own == Own::Set {
-                        self.route.refused();
+                    if own == Own::Replan {
+                        self.replanned(&sqlstate, false);
+                    } else {
+                        if own == Own::Set {
+                            self.route.refused();
+                        }
+                        self.events.push_back(Event::SetFailed {
+                            sqlstate,
+                            message,
+                            aborted_transaction: true,
+                        });
                     }
-                    self.events.push_back(Event::SetFailed {
-                        sqlstate,
-                        message,
-                        aborted_transaction: true,
-                    });
                     self.route.pipeline_failed();
                     self.ledger.unsteer();
                     self.skip_to_sync();
                     // It has ended the client's pipeline: the client must know.
                     return Fate::Forward;
                 }
-                if self.ledger.inline_answered() {
+                if self.ledger.inline_answered() && own.is_steering() {
                     self.route.inline_answered();
                 }
             }
@@ -220,10 +225,14 @@ impl Core {
                     self.prove_once();
                 }
                 Own::Proof => self.prove_once(),
+                Own::Replan => self.events.push_back(Event::Replanned(true)),
                 Own::Rollback | Own::Close | Own::Fail | Own::BeginAndFail | Own::Sync => {}
             }
             return;
         };
+        if own == Own::Replan {
+            return self.replanned(&sqlstate, status == Status::Idle);
+        }
         if matches!(own, Own::Proof | Own::Close | Own::Fail | Own::BeginAndFail) {
             return;
         }
@@ -243,6 +252,16 @@ impl Core {
                     aborted_transaction: status == Status::Failed,
                 });
             }
+        }
+    }
+
+    /// The server did not plan anew what it had planned.
+    fn replanned(&mut self, sqlstate: &str, outside: bool) {
+        self.route.plans_are_stale();
+        match sqlstate {
+            "57014" if outside => self.events.push_back(Event::CancelAgain),
+            "57014" | "25P02" => {}
+            _ => self.events.push_back(Event::Replanned(false)),
         }
     }
 
@@ -366,6 +385,9 @@ impl Core {
     fn retire_skipped(&mut self) {
         match self.ledger.pop() {
             Some(Expect::ParseNamed | Expect::CloseNamed) => self.names.resolve(false),
+            Some(Expect::OwnInline(Own::Replan, _) | Expect::OwnCycle(Own::Replan)) => {
+                self.route.plans_are_stale();
+            }
             Some(Expect::OwnInline(..)) => self.route.inline_failed(),
             Some(Expect::OwnCycle(Own::Set | Own::Restore)) => {
                 self.route.failed();
@@ -382,14 +404,19 @@ impl Core {
         }
         let sent = self.ledger.front().and_then(Expect::sent);
         let decision = sent.map(|sent| Arc::clone(&sent.decision));
-        let not_retried = self.why_not_again();
-        let fields = ErrorFields::new(body);
+        let mut not_retried = self.why_not_again();
+        let mut fields = ErrorFields::new(body);
+        let first = self.retry.left_behind(fields.sqlstate());
+        if let Some(first) = &first {
+            not_retried = Some(NotRetried::LeftBehind);
+            fields = ErrorFields::new(first);
+        }
         let advised = world.advise(
             fields,
             &ErrorContext {
                 decision: decision.as_deref(),
                 client_owns_route: self.client_had_route(),
-                route_was_set: self.front_is_steered(),
+                route_was_set: first.is_none() && self.front_is_steered(),
                 encoding: self.context.written_in(decision.as_deref()),
                 not_retried,
             },
@@ -406,7 +433,7 @@ impl Core {
             return Fate::Forward;
         }
         if advised.curable && not_retried.is_none() {
-            self.hold(advised.code, advised.frame, out);
+            self.hold(advised.code, advised.frame, body, out);
             return Fate::Drop;
         }
         self.retry.drop_failed();

@@ -12,6 +12,7 @@ pub struct Commands {
     pub(super) set: Forms,
     pub(super) restore: Forms,
     pub(super) proof: Forms,
+    pub(super) replan: Forms,
     rollback: Bytes,
     fail: Bytes,
     begin_and_fail: Bytes,
@@ -72,6 +73,7 @@ impl Commands {
                 "SELECT pg_catalog.set_config('{name}', '{}', true)",
                 value.trim_matches('\'')
             )),
+            replan: Forms::new("DISCARD PLANS"),
             rollback: cycle(&["ROLLBACK"]),
             fail: cycle(&[FAIL]),
             begin_and_fail: cycle(&["BEGIN", FAIL]),
@@ -90,6 +92,7 @@ impl Commands {
             Own::Set => &self.set.cycle,
             Own::Restore => &self.restore.cycle,
             Own::Proof => &self.proof.cycle,
+            Own::Replan => &self.replan.cycle,
             Own::Rollback => &self.rollback,
             Own::Fail => &self.fail,
             Own::BeginAndFail => &self.begin_and_fail,

@@ -55,6 +55,8 @@ pub(super) struct Cycle {
     anchor: Option<Anchor>,
     /// What its statements do, together.
     effects: Effects,
+    /// How many of them run: a Query counts once.
+    runs: u32,
     /// One of them reads encrypted data.
     protected: bool,
     /// The status in which it begins.
@@ -72,6 +74,7 @@ impl Cycle {
     pub(super) fn begin(&mut self, offset: usize, ledger: &Ledger) {
         self.sending = self.now(ledger);
         self.effects = Effects::default();
+        self.runs = 0;
         self.protected = false;
         // While the server may be skipping, a Sync of ours would wake it.
         self.anchor = (!self.unsynced).then(|| Anchor {
@@ -89,6 +92,17 @@ impl Cycle {
     /// A statement is planned or run.
     pub(super) fn add(&mut self, effects: Effects) {
         self.effects = self.effects.with(effects);
+    }
+
+    /// A statement is run.
+    pub(super) fn run(&mut self, effects: Effects) {
+        self.add(effects);
+        self.runs += 1;
+    }
+
+    /// True if one statement runs in it, and no more than one.
+    pub(super) fn runs_one(&self) -> bool {
+        self.runs == 1 && !self.effects.has(Effects::MULTIPLE)
     }
 
     /// A statement that reads encrypted data is planned or run.

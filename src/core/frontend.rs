@@ -64,6 +64,18 @@ fn one_statement(mut decision: Arc<Decision>) -> Arc<Decision> {
     decision
 }
 
+/// True if a statement may read encrypted data, now or by what is learned later.
+fn may_need_route(decision: &Decision) -> bool {
+    let may = Effects::READS_FOREIGN.with(Effects::CALLS_UNKNOWN);
+    decision.protected.is_some() || decision.effects.has(may)
+}
+
+/// True if the server may keep a plan of what the statement runs.
+fn keeps_plans(decision: &Decision) -> bool {
+    let executes = |name: &NameUse| matches!(name, NameUse::Execute(_));
+    decision.effects.has(Effects::KEEPS_PLANS) || decision.names.iter().any(executes)
+}
+
 /// What leaves the setting as nobody knows it.
 const DOUBTS_ROUTE: Effects = Effects::RESETS_ROUTE
     .with(Effects::RESETS_ALL)
@@ -166,6 +178,9 @@ impl Core {
         out: &mut Outbox,
     ) -> bool {
         let look = self.look(header, frame, world);
+        if self.names.take_newly_protected() {
+            self.route.plans_are_stale();
+        }
         if self.waits_for_copy(&look, world) || self.waits_for_certainty(&look, world, at) {
             return false;
         }
@@ -420,6 +435,9 @@ impl Core {
             Look::Bind(bind, decision) => {
                 self.retry.note_use(bind.statement);
                 self.cycle.add(decision.effects);
+                if may_need_route(&decision) {
+                    self.route.planned();
+                }
                 let steered = self.route.state() == State::Set;
                 let sent = Sent { decision, steered };
                 self.names.bind(bind.portal, sent.clone());
@@ -498,10 +516,13 @@ impl Core {
     /// A statement is sent that will run: what it does to the session.
     fn runs(&mut self, decision: &Arc<Decision>) {
         let effects = decision.effects;
-        self.cycle.add(effects);
+        self.cycle.run(effects);
         self.tally.protected += u64::from(decision.protected.is_some());
         if !decision.names.is_empty() {
             self.retry.note_names(decision);
+        }
+        if may_need_route(decision) && keeps_plans(decision) {
+            self.route.planned();
         }
         if effects.has(Effects::COPY_IN) {
             self.copy.sent();

@@ -57,6 +57,9 @@ pub trait World {
     /// True if this user is known to be allowed to set the route.
     fn is_proven(&self) -> bool;
 
+    /// True if this upstream takes `DISCARD PLANS`; `None`: nobody has tried.
+    fn replans(&self) -> Option<bool>;
+
     /// What to tell the client instead of this error; `None`: forward it as it is.
     fn advise(&self, error: ErrorFields<'_>, context: &ErrorContext<'_>) -> Option<Advised>;
 }
@@ -100,6 +103,8 @@ pub struct Policy {
     pub enforce: bool,
     /// Run a cycle again after the pangu error; bytes of it to keep. `None`: never.
     pub retry_buffer: Option<usize>,
+    /// Run a write again, too, that failed whole and stood alone.
+    pub retry_writes: bool,
     /// Bytes of a statement text that are looked at.
     pub inspect: usize,
     /// Nothing is injected, held back, run again or rewritten: events say what would have been.
@@ -145,6 +150,8 @@ impl Progress {
 pub enum Event {
     /// This user's SET of the route succeeded.
     Proven,
+    /// The upstream was asked to plan anew what it had planned: true if it has done so.
+    Replanned(bool),
     /// Our SET failed: SQLSTATE and message.
     SetFailed {
         /// SQLSTATE.
@@ -169,6 +176,8 @@ pub enum Event {
     Retried {
         /// The stable code of the error that was held back.
         code: &'static str,
+        /// It writes.
+        writes: bool,
     },
     /// What was run again has ended without an error.
     Cured,

@@ -19,6 +19,8 @@ pub(super) enum Own {
     /// A set_config() that lasts no longer than its own cycle: shows whether this user may set the
     /// route, and changes nothing.
     Proof,
+    /// DISCARD PLANS, behind a SET: what was planned before it may have chosen the engine.
+    Replan,
     /// ROLLBACK of a transaction that is run again from its begin.
     Rollback,
     /// The Close of each statement that PREPARE has made in the first run of what is run again.
@@ -29,6 +31,13 @@ pub(super) enum Own {
     Fail,
     /// The same in a transaction of its own.
     BeginAndFail,
+}
+
+impl Own {
+    /// True for what changes the route.
+    pub(super) fn is_steering(self) -> bool {
+        matches!(self, Self::Set | Self::Restore)
+    }
 }
 
 /// A statement that was sent to run, or a Bind, which plans it.
@@ -216,7 +225,7 @@ impl Ledger {
     /// A change of the route goes in front of the entry at `at`, and holds for all from there on.
     pub(super) fn insert_steering(&mut self, at: usize, own: Own) {
         self.entries.insert(at, Expect::OwnCycle(own));
-        if own != Own::Proof {
+        if own.is_steering() {
             let behind = self.entries.iter_mut().skip(at);
             for sent in behind.filter_map(Expect::sent_mut) {
                 sent.steered = own == Own::Set;

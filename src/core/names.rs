@@ -70,6 +70,8 @@ pub(super) struct Names {
     text_bytes: usize,
     /// DDL was sent that may change what is protected; it shows once the transaction is over.
     catalog_changed: bool,
+    /// A prepared statement has turned out to be protected that was not when it was planned.
+    newly_protected: bool,
 }
 
 impl Names {
@@ -177,9 +179,11 @@ impl Names {
                 return deciding.decide_read(text, statement.whole, &statement.readings);
             }
             if statement.generation != generation {
+                let before = statement.decision.protected.is_some();
                 statement.decision =
                     deciding.decide_read(text, statement.whole, &statement.readings);
                 statement.generation = generation;
+                self.newly_protected |= !before && statement.decision.protected.is_some();
             }
             Arc::clone(&statement.decision)
         });
@@ -258,6 +262,11 @@ impl Names {
     /// DDL was sent that may change what is protected.
     pub(super) fn catalog_changes(&mut self) {
         self.catalog_changed = true;
+    }
+
+    /// True if the server may keep the plan of a statement that has turned out to be protected since.
+    pub(super) fn take_newly_protected(&mut self) -> bool {
+        std::mem::take(&mut self.newly_protected)
     }
 
     /// True if it shows by now: the transaction is over.

@@ -19,207 +19,19 @@
 //!
 //! Level means that all that the client has of the first run has come again.
 
-use std::borrow::Cow;
-use std::hash::BuildHasher;
-
 use crate::advice::NotRetried;
 use crate::protection::{Decision, Effects, NameUse};
-use crate::wire::backend::{Status, command_tag, tag};
-use crate::wire::{HEADER, Header};
+use crate::wire::Header;
 
 use super::ledger::Ledger;
 
 mod again;
+mod attempt;
 mod parameters;
 mod statements;
 
-use parameters::Parameters;
-use statements::Statements;
-
-/// Bytes of answers, within one transaction, that are worth comparing with those of a second run.
-const COMPARED: usize = 4 << 20;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// It is on its way, and was not answered in full.
-    First,
-    /// HQE failed; all is swallowed up to ReadyForQuery.
-    Held,
-    /// It was sent again; this much of what the client has came again.
-    Again(Heard),
-    /// The second run answers differently than the first; all is swallowed up to its end.
-    Differs,
-    /// The session is brought back to where the error of the first run had left it.
-    Undoing,
-}
-
-/// What was answered: how many frames, and a hash over them in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Heard {
-    frames: usize,
-    hash: u64,
-}
-
-impl Heard {
-    fn add(&mut self, frame: &[u8]) {
-        self.frames += 1;
-        self.hash = foldhash::fast::FixedState::default().hash_one((self.hash, frame));
-    }
-}
-
-/// An answer without what is another in each run: the OIDs of tables in a RowDescription. A temporary
-/// view that the first run has made is made anew by the second.
-fn comparable(header: Header, frame: &[u8]) -> Cow<'_, [u8]> {
-    if header.tag != tag::ROW_DESCRIPTION {
-        return Cow::Borrowed(frame);
-    }
-    let mut frame = frame.to_vec();
-    let mut column = HEADER + 2;
-    while let Some(name) = frame.get(column..).and_then(|rest| memchr::memchr(0, rest)) {
-        let table = column + name + 1;
-        let Some(oid) = frame.get_mut(table..table + 4) else {
-            break;
-        };
-        oid.fill(0);
-        column = table + COLUMN_BEHIND_NAME;
-    }
-    Cow::Owned(frame)
-}
-
-/// Bytes of a column in a RowDescription behind its name.
-const COLUMN_BEHIND_NAME: usize = 18;
-
-/// What may be run again.
-#[derive(Debug)]
-struct Attempt {
-    /// The frames of its cycles, as the client sent them.
-    frames: Vec<u8>,
-    /// The present cycle has not been sent in full.
-    recording: bool,
-    /// It had not been sent in full when it failed: the rest follows the second run.
-    partial: bool,
-    /// What comes behind has to wait for the answer.
-    waits: bool,
-    /// It will, or may, go on after the present cycle: there is a transaction.
-    goes_on: bool,
-    /// A cycle of it may have ended the transaction with which it began: what it changed by then is
-    /// not undone by a failure behind that.
-    may_have_ended: bool,
-    /// ReadyForQuery of so many earlier cycles come first.
-    before: usize,
-    /// What the client has got of the first run.
-    heard: Heard,
-    heard_bytes: usize,
-    /// ParseComplete among it: these statements outlive the transaction.
-    parsed: usize,
-    /// The names that PREPARE statements of it give, in their order, and how many of those have
-    /// succeeded: these outlive the transaction, too.
-    prepared: Vec<String>,
-    prepared_heard: usize,
-    /// The first line of the COPY that is being answered, which is still to come, names its columns.
-    header_line: bool,
-    /// Rows of the statement that is being answered were sent.
-    row: bool,
-    /// ParameterStatus that the client has got since it began, and those kept from it since it
-    /// failed.
-    told: Parameters,
-    untold: Parameters,
-    /// Cursors declared within it.
-    cursors: Vec<String>,
-    /// The prepared statements that it names.
-    statements: Statements,
-    /// The error of the first run, rewritten.
-    error: Vec<u8>,
-    code: &'static str,
-    /// In which the error of the first run left the session.
-    status: Status,
-    phase: Phase,
-}
-
-impl Attempt {
-    fn new(before: usize) -> Self {
-        Self {
-            frames: Vec::new(),
-            recording: true,
-            partial: false,
-            waits: false,
-            goes_on: false,
-            may_have_ended: false,
-            before,
-            heard: Heard::default(),
-            heard_bytes: 0,
-            parsed: 0,
-            prepared: Vec::new(),
-            prepared_heard: 0,
-            header_line: false,
-            row: false,
-            told: Parameters::default(),
-            untold: Parameters::default(),
-            cursors: Vec::new(),
-            statements: Statements::default(),
-            error: Vec::new(),
-            code: "",
-            status: Status::Idle,
-            phase: Phase::First,
-        }
-    }
-
-    /// All that the client has of the first run has come again.
-    fn is_level(&self) -> bool {
-        matches!(self.phase, Phase::Again(seen) if seen == self.heard)
-    }
-
-    /// One more answer of the second run came.
-    fn compare(&mut self, mut seen: Heard, answer: &[u8]) {
-        seen.add(answer);
-        let same = seen == self.heard || seen.frames < self.heard.frames;
-        self.phase = if same {
-            Phase::Again(seen)
-        } else {
-            Phase::Differs
-        };
-    }
-
-    /// An answer of the first run goes to the client. Why it cannot be run again, if that is so now.
-    fn hear(
-        &mut self,
-        header: Header,
-        frame: Option<&[u8]>,
-        answering: Answering,
-    ) -> Option<NotRetried> {
-        match header.tag {
-            tag::COPY_OUT => self.header_line = answering.copies_header,
-            tag::COPY_DATA if std::mem::take(&mut self.header_line) => {}
-            tag::DATA_ROW | tag::COPY_DATA => self.row = true,
-            tag::COMMAND_COMPLETE => {
-                self.row = false;
-                let command = frame.map(|frame| command_tag(&frame[HEADER..]));
-                self.prepared_heard += usize::from(command == Some(b"PREPARE"));
-            }
-            tag::PORTAL_SUSPENDED => self.row = false,
-            tag::PARSE_COMPLETE => self.parsed += 1,
-            _ => {}
-        }
-        self.heard_bytes += header.frame;
-        match frame {
-            _ if self.row && !self.goes_on && !answering.more => Some(NotRetried::RowsSent),
-            Some(frame) if self.heard_bytes <= COMPARED => {
-                self.heard.add(&comparable(header, frame));
-                None
-            }
-            _ => Some(NotRetried::TooLarge),
-        }
-    }
-}
-
-/// What is known of the statement that is being answered.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Answering {
-    /// It is not the last of what would be run again.
-    pub(super) more: bool,
-    /// It is a COPY whose first line names its columns.
-    pub(super) copies_header: bool,
-}
+pub(super) use attempt::Answering;
+use attempt::{Attempt, Heard, Phase, comparable};
 
 /// What becomes of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,6 +42,9 @@ pub(super) enum Verdict {
     SwallowCompared,
 }
 
+/// `duplicate_table`, `duplicate_object` and `unique_violation`.
+const EXISTS: [&[u8]; 3] = [b"42P07", b"42710", b"23505"];
+
 /// A statement that does any of this is never run twice.
 const CHANGES: Effects = Effects::WRITES
     .with(Effects::COPY_IN)
@@ -238,17 +53,40 @@ const CHANGES: Effects = Effects::WRITES
     .with(Effects::RESETS_ROUTE)
     .with(Effects::RESETS_ALL);
 
-/// What a cycle was, when its end has been sent.
+/// What a cycle is: as it was when its end had been sent, or as far as it has been sent.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ended {
+pub(super) struct Sent {
     /// What its statements do, together.
     pub(super) effects: Effects,
+    /// A write that failed leaves nothing behind, and may be run again.
+    pub(super) is_undone: bool,
     /// A transaction may be open behind it.
     pub(super) goes_on: bool,
     /// The route is set behind it.
     pub(super) set: bool,
     /// The route is set for all that is in flight.
     pub(super) steered: bool,
+}
+
+impl Sent {
+    /// Why it may not be run again, if that is so.
+    fn unfit(self) -> Option<NotRetried> {
+        if self.set {
+            Some(if self.steered {
+                NotRetried::RouteWasSet
+            } else {
+                NotRetried::RouteNotSet
+            })
+        } else if self.effects.has(CHANGES)
+            || self.effects.has(Effects::UNDONE_WHOLE) && !self.is_undone
+        {
+            Some(NotRetried::Writes)
+        } else if self.effects.has(Effects::CALLS_UNKNOWN) {
+            Some(NotRetried::UnknownFunction)
+        } else {
+            None
+        }
+    }
 }
 
 /// What may be run again, and why the rest may not.
@@ -369,7 +207,7 @@ impl Retry {
     /// The end of the cycle was sent, `sent` is the present call's input up to there: only one that
     /// reads MaxCompute, and only reads, is worth holding its successors back. It is only now that
     /// most cycles turn out not to be worth a copy.
-    pub(super) fn end(&mut self, cycle: Ended, sent: &[u8], limit: usize) {
+    pub(super) fn end(&mut self, cycle: Sent, sent: &[u8], limit: usize) {
         let Some(attempt) = &mut self.attempt else {
             return;
         };
@@ -379,16 +217,9 @@ impl Retry {
         attempt.recording = false;
         attempt.goes_on = cycle.goes_on;
         attempt.may_have_ended |= cycle.effects.has(Effects::ENDS);
-        if cycle.set {
-            self.refuse(if cycle.steered {
-                NotRetried::RouteWasSet
-            } else {
-                NotRetried::RouteNotSet
-            });
-        } else if cycle.effects.has(CHANGES) {
-            self.refuse(NotRetried::Writes);
-        } else if cycle.effects.has(Effects::CALLS_UNKNOWN) {
-            self.refuse(NotRetried::UnknownFunction);
+        attempt.writes = cycle.effects.has(Effects::UNDONE_WHOLE);
+        if let Some(why) = cycle.unfit() {
+            self.refuse(why);
         } else if cycle.effects.has(Effects::READS_FOREIGN) {
             attempt.waits = true;
         } else if !cycle.goes_on {
@@ -427,12 +258,16 @@ impl Retry {
     }
 
     /// Why it cannot be run again though it is kept; `None`: it can. `cycles`: so many of the
-    /// client's wait for their ReadyForQuery.
-    pub(super) fn obstacle(&self, cycles: Option<usize>) -> Option<NotRetried> {
+    /// client's wait for their ReadyForQuery. `present`: the cycle that is being sent.
+    pub(super) fn obstacle(&self, cycles: Option<usize>, present: Sent) -> Option<NotRetried> {
         let attempt = self.attempt.as_ref()?;
         let alone = attempt.before == 0 && cycles == Some(usize::from(!attempt.recording));
         if !alone {
             Some(NotRetried::Pipelined)
+        } else if let Some(why) = attempt.recording.then(|| present.unfit()).flatten() {
+            Some(why)
+        } else if attempt.recording && present.effects.has(Effects::UNDONE_WHOLE) {
+            Some(NotRetried::CycleNotComplete)
         } else if attempt.row {
             Some(NotRetried::RowsSent)
         } else {
@@ -457,6 +292,25 @@ impl Retry {
         attempt.phase = Phase::Held;
         attempt.partial = std::mem::take(&mut attempt.recording);
         attempt.partial
+    }
+
+    /// The error of the first run, as it came, is kept with a write.
+    pub(super) fn keep_original(&mut self, body: &[u8]) {
+        if let Some(attempt) = &mut self.attempt
+            && attempt.writes
+        {
+            attempt.original = body.to_vec();
+        }
+    }
+
+    /// The error of the first run, as it came, if it is a write that is run again which fails with
+    /// this SQLSTATE: what it makes exists already.
+    pub(super) fn left_behind(&mut self, sqlstate: &[u8]) -> Option<Vec<u8>> {
+        let attempt = self.attempt.as_mut()?;
+        let found = attempt.writes
+            && matches!(attempt.phase, Phase::Again(_))
+            && EXISTS.contains(&sqlstate);
+        found.then(|| std::mem::take(&mut attempt.original))
     }
 
     /// An error that another engine would not spare the client: an answer like any other.

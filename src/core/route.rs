@@ -31,6 +31,8 @@ pub(super) struct Route {
     proven: bool,
     /// A proof of ours was sent; one is enough.
     proof_sent: bool,
+    /// The server may keep a plan that it made while the route was not set, of what needs it now.
+    stale_plans: bool,
     /// A statement that ends the transaction was sent while `in_transaction`: what the state was,
     /// should it turn out to be a COMMIT.
     at_end: Option<State>,
@@ -94,6 +96,26 @@ impl Route {
     /// A proof was sent.
     pub(super) fn proof_sent(&mut self) {
         self.proof_sent = true;
+    }
+
+    /// Something was planned, in a plan that the server keeps, and may need the route now or later.
+    pub(super) fn planned(&mut self) {
+        self.stale_plans |= self.state != State::Set;
+    }
+
+    /// What was planned before may need the route by now.
+    pub(super) fn plans_are_stale(&mut self) {
+        self.stale_plans = true;
+    }
+
+    /// True if setting the route is not enough.
+    pub(super) fn has_stale_plans(&self) -> bool {
+        self.stale_plans
+    }
+
+    /// The server was asked to plan anew.
+    pub(super) fn replanned(&mut self) {
+        self.stale_plans = false;
     }
 
     /// A statement of the client's was sent that sets the route.

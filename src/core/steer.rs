@@ -25,6 +25,19 @@ enum Place {
     Inline,
 }
 
+impl Place {
+    /// Where the next thing of ours goes, behind the one that was put here.
+    fn behind(self) -> Self {
+        match self {
+            Self::Cycle(anchor) => Self::Cycle(Anchor {
+                ledger: anchor.ledger + 1,
+                ..anchor
+            }),
+            Self::Query | Self::Inline => self,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
     Encrypted,
@@ -183,7 +196,9 @@ impl Core {
         if own == Own::Set {
             self.cycle.protect();
         }
-        if self.route.state() == target {
+        let stale =
+            own == Own::Set && self.route.has_stale_plans() && world.replans() != Some(false);
+        if self.route.state() == target && !stale {
             return;
         }
         let proven = self.route.is_proven() || world.is_proven();
@@ -193,7 +208,16 @@ impl Core {
         let place = self.place(simple, at, proven);
         // What was sent before in this cycle needs the route as it is.
         match place.filter(|place| !overtakes(place)) {
-            Some(place) => self.inject(own, target, place, out),
+            Some(place) => {
+                let replans = stale && self.may_replan(place, world);
+                if replans {
+                    self.inject(Own::Replan, target, place, out);
+                }
+                if replans || self.route.state() != target {
+                    let place = if replans { place.behind() } else { place };
+                    self.inject(own, target, place, out);
+                }
+            }
             None if own == Own::Set && !self.cycle.is_skipping() => {
                 self.tally.not_steered += 1;
             }
@@ -218,11 +242,26 @@ impl Core {
             && world.has_protected()
             && !world.is_proven()
             && !world.reads_encrypted_already()
-            && let Some(place @ (Place::Query | Place::Cycle(_))) = self.place(simple, at, false)
+            && let Some(mut place @ (Place::Query | Place::Cycle(_))) =
+                self.place(simple, at, false)
         {
             self.route.proof_sent();
+            if world.replans().is_none() {
+                // Within a transaction it would be too late to find that out.
+                self.inject(Own::Replan, State::Default, place, out);
+                place = place.behind();
+            }
             self.inject(Own::Proof, State::Default, place, out);
         }
+    }
+
+    /// True if the server can be asked here to plan anew what it has planned: if it chooses the engine as
+    /// it plans, a SET comes too late for that. Where a refusal would cost the client its transaction,
+    /// only if there will be none.
+    fn may_replan(&self, place: Place, world: &impl World) -> bool {
+        let alone = matches!(place, Place::Query | Place::Cycle(_))
+            && self.cycle.sending(&self.ledger) == Sending::Idle;
+        alone || world.replans() == Some(true)
     }
 
     fn inject(&mut self, own: Own, target: State, place: Place, out: &mut Outbox) {
@@ -230,6 +269,7 @@ impl Core {
         let forms = match own {
             Own::Restore => &commands.restore,
             Own::Proof => &commands.proof,
+            Own::Replan => &commands.replan,
             _ => &commands.set,
         };
         match (own, &place) {
@@ -238,6 +278,7 @@ impl Core {
             (Own::Set, Place::Inline) => self.tally.set_inline += 1,
             (Own::Restore, _) => self.tally.restores += 1,
             (Own::Proof, _) => self.tally.proofs += 1,
+            (Own::Replan, _) => self.route.replanned(),
             _ => {}
         }
         let sending = self.cycle.sending(&self.ledger);
@@ -249,7 +290,7 @@ impl Core {
             Place::Cycle(anchor) => {
                 out.to_server.insert_at(anchor.offset, forms.cycle.clone());
                 self.ledger.insert_steering(anchor.ledger, own);
-                if own != Own::Proof {
+                if own.is_steering() {
                     self.names.steer_bound(own == Own::Set);
                 }
                 self.cycle.shift();
@@ -260,7 +301,7 @@ impl Core {
             }
         }
         match (own, place) {
-            (Own::Proof, _) => {}
+            (Own::Proof | Own::Replan, _) => {}
             (_, Place::Inline) => self.route.changed_inline(target),
             // It may be skipped together with the Query that it is for.
             (_, Place::Query) if self.cycle.is_unsynced() => self.route.unknown(),

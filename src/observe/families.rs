@@ -289,6 +289,12 @@ pub(super) const FAMILIES: &[Family] = &[
         |sources, _| summed(sources, |shard| &shard.retries),
     ),
     counter(
+        "osprey_retried_writes_total",
+        &[],
+        "Statements among `osprey_retries_total` that write.",
+        |sources, _| summed(sources, |shard| &shard.retried_writes),
+    ),
+    counter(
         "osprey_retries_refused_total",
         &["reason"],
         "Statements that failed on encrypted data and could not be run again.",

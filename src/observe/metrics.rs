@@ -418,6 +418,8 @@ pub struct Shard {
     pub would_rewrite: Labels,
     /// Statements run again.
     pub retries: Counter,
+    /// Those of them that write.
+    pub retried_writes: Counter,
     /// Statements that failed on encrypted data and were not run again, by reason.
     pub retries_refused: Labels,
     /// Sessions from whose middle on nothing was injected, because the order of messages had become

@@ -8,7 +8,7 @@ use super::reason::Reason;
 use super::relations::{Relations, Standing};
 use super::session::{Leads, Own, SessionChange, SessionNames};
 use crate::catalog::project_key;
-use crate::sql::{Analysis, MadeFrom, Reading, RelationName};
+use crate::sql::{Analysis, Effects, MadeFrom, Reading, RelationName};
 
 /// Resolves names by what is known of a database.
 #[derive(Clone, Copy)]
@@ -26,7 +26,8 @@ impl<'r> Resolver<'r> {
     }
 
     /// Calls `visit` for each statement of a text: with how each relation that the statement names
-    /// stands, and with what it changes for the statements behind it.
+    /// stands, with what it does by where it writes, and with what it changes for the statements
+    /// behind it.
     pub(super) fn visit<'a, 'b>(
         self,
         reading: &'b Reading<'a>,
@@ -36,6 +37,7 @@ impl<'r> Resolver<'r> {
         mut visit: impl FnMut(
             &'b Analysis<'a>,
             Vec<(&'b RelationName<'a>, Standing)>,
+            Effects,
             Vec<SessionChange>,
         ),
     ) {
@@ -52,14 +54,16 @@ impl<'r> Resolver<'r> {
         if let Some(session) = &mut session {
             session.change(&changes);
         }
-        visit(first, self.standings(first, names, own), changes);
+        let standings = self.standings(first, names, own);
+        visit(first, standings, self.writing(first, names, own), changes);
         for statement in statements {
             let Some(session) = &mut session else { return };
             let (names, own) = (session.names(), session.own());
             let standings = self.standings(statement, names, own);
+            let writing = self.writing(statement, names, own);
             let changes = self.changes(statement, names, own);
             session.change(&changes);
-            visit(statement, standings, changes);
+            visit(statement, standings, writing, changes);
         }
     }
 
@@ -128,6 +132,20 @@ impl<'r> Resolver<'r> {
         standings.extend(calls);
         standings.extend(own_calls);
         standings
+    }
+
+    /// What a statement does by where it writes: what has been written to MaxCompute stays there, also
+    /// if the statement fails.
+    fn writing(self, analysis: &Analysis<'_>, names: &NameContext, own: &Own) -> Effects {
+        let leaves = |target: &RelationName<'_>| match self.resolve(target, names, own) {
+            Standing::Plain => self.blind && !is_system(target),
+            Standing::Foreign | Standing::Protected(_) => true,
+        };
+        if analysis.writes.iter().any(leaves) {
+            Effects::WRITES
+        } else {
+            Effects::default()
+        }
     }
 
     /// How a relation stands for a session that has made relations of its own.

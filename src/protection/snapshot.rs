@@ -302,23 +302,29 @@ impl Snapshot {
             }
         };
         let resolver = self.resolver();
-        resolver.visit(&reading, names, &NOTHING, None, |analysis, standings, _| {
-            if analysis.reads_anything {
-                self.relations
-                    .any_protected()
+        resolver.visit(
+            &reading,
+            names,
+            &NOTHING,
+            None,
+            |analysis, standings, _, _| {
+                if analysis.reads_anything {
+                    self.relations
+                        .any_protected()
+                        .into_iter()
+                        .for_each(&mut tell);
+                }
+                resolver
+                    .stored(analysis, &NOTHING)
                     .into_iter()
                     .for_each(&mut tell);
-            }
-            resolver
-                .stored(analysis, &NOTHING)
-                .into_iter()
-                .for_each(&mut tell);
-            for (_, standing) in standings {
-                if let Standing::Protected(reason) = standing {
-                    tell(reason);
+                for (_, standing) in standings {
+                    if let Standing::Protected(reason) = standing {
+                        tell(reason);
+                    }
                 }
-            }
-        });
+            },
+        );
         reasons
     }
 
@@ -354,8 +360,9 @@ impl Snapshot {
             names,
             own,
             session,
-            |analysis, standings, changes| {
+            |analysis, standings, writing, changes| {
                 self.add(&mut decision, analysis, standings);
+                decision.effects = decision.effects.with(writing);
                 decision.changes.extend(changes);
                 stored = stored.take().or_else(|| resolver.stored(analysis, own));
             },
@@ -380,6 +387,9 @@ impl Snapshot {
         let only_reads = |function| self.relations.only_reads(function);
         if !analysis.calls.iter().all(only_reads) {
             decision.effects = decision.effects.with(Effects::CALLS_UNKNOWN);
+        }
+        if !analysis.calls.is_empty() {
+            decision.effects = decision.effects.with(Effects::KEEPS_PLANS);
         }
         if analysis.reads_anything {
             decision.protected = self.relations.any_protected();

@@ -219,6 +219,12 @@ impl SessionWorld {
             let reason = decision.protected.as_deref();
             reason.is_some_and(|reason| reason.source == Source::Learned)
         };
+        if context.not_retried == Some(NotRetried::LeftBehind) {
+            // It has been heard before, and the second run did not come as far.
+            return context
+                .decision
+                .is_some_and(|decision| self.lessons.reason(decision, snapshot).is_some());
+        }
         let again = context.not_retried == Some(NotRetried::FailedAgain);
         if again || context.route_was_set && context.decision.is_some_and(by_lesson) {
             // It came on the other engine, too.
@@ -254,6 +260,18 @@ impl SessionWorld {
     /// Notes that this user's SET of the route has succeeded.
     pub(super) fn proven(&self) {
         self.upstream.set_proven(&self.user);
+    }
+
+    /// Notes whether the upstream has planned anew what it had planned.
+    pub(super) fn replanned(&self, done: bool) {
+        if !done && self.upstream.replans().is_none() {
+            tracing::warn!(
+                upstream = self.upstream.name(),
+                "Hologres refused DISCARD PLANS: where it chooses the engine as it plans, prepared \
+                 statements from before a switch have to be prepared anew"
+            );
+        }
+        self.upstream.set_replans(done);
     }
 
     /// The database's name.
@@ -317,6 +335,10 @@ impl World for SessionWorld {
 
     fn is_proven(&self) -> bool {
         self.user_may_set || self.upstream.is_proven(&self.user)
+    }
+
+    fn replans(&self) -> Option<bool> {
+        self.upstream.replans()
     }
 
     fn advise(&self, error: ErrorFields<'_>, context: &ErrorContext<'_>) -> Option<Advised> {
@@ -422,6 +444,7 @@ pub(super) fn policy(
         per_statement: route.scope == Scope::Statement,
         enforce: route.override_client == Override::Enforce,
         retry_buffer: (route.retry && !observe).then_some(route.retry_buffer),
+        retry_writes: route.retry_writes,
         observe,
         inspect: settings.limits.inspect_bytes,
         relay_only: startup.is_replication() || startup.is_fixed_front_end(),

@@ -26,7 +26,9 @@ pub(super) fn define<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: 
         .clone()
         .any(|index| statement.keyword(index) == K::Materialized);
     let is_view = statement.keyword(object) == K::View && !materialized;
-    if !(temporary && is_view) {
+    if takes_rows(statement, start, object, materialized) {
+        analysis.add(Effects::UNDONE_WHOLE);
+    } else if !(temporary && is_view) {
         // A temporary view is no more than a name of the session's for what it reads.
         analysis.add(Effects::WRITES);
     }
@@ -72,18 +74,49 @@ pub(super) fn define<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: 
     }
 }
 
-/// The query behind AS, if there is one.
-fn read_query<'a>(statement: &Statement<'_, 'a>, object: usize, analysis: &mut Analysis<'a>) {
+/// True for CREATE TABLE AS and CREATE MATERIALIZED VIEW, which are filled as they are made. Other kinds
+/// of tables have a query, too, and what their making leaves behind is not documented.
+fn takes_rows(
+    statement: &Statement<'_, '_>,
+    start: usize,
+    object: usize,
+    materialized: bool,
+) -> bool {
+    let is_plain = |index| {
+        let of_another_kind = ["foreign", "external", "dynamic", "replace"];
+        !of_another_kind
+            .iter()
+            .any(|word| statement.is_word(index, word))
+    };
+    let made = match statement.keyword(object) {
+        K::Table => !materialized && (start + 1..object).all(is_plain),
+        K::View => materialized,
+        _ => false,
+    };
+    made && statement.keyword(start) != K::Alter && query_behind_as(statement, object).is_some()
+}
+
+/// Where the query behind AS begins, or the EXECUTE there, if there is one.
+fn query_behind_as(statement: &Statement<'_, '_>, object: usize) -> Option<usize> {
     let mut from = object;
     while let Some(behind) = statement.find_outside(from, K::As).map(|index| index + 1) {
         match statement.keyword(behind) {
-            K::Select | K::With | K::Values | K::Table => {
-                return query(statement, behind, analysis);
-            }
-            K::Execute => return execute(statement, behind + 1, analysis),
-            _ if statement.is_open(behind) => return query(statement, behind, analysis),
+            K::Select | K::With | K::Values | K::Table | K::Execute => return Some(behind),
+            _ if statement.is_open(behind) => return Some(behind),
             _ => from = behind,
         }
+    }
+    None
+}
+
+/// The query behind AS, if there is one.
+fn read_query<'a>(statement: &Statement<'_, 'a>, object: usize, analysis: &mut Analysis<'a>) {
+    match query_behind_as(statement, object) {
+        Some(behind) if statement.keyword(behind) == K::Execute => {
+            execute(statement, behind + 1, analysis);
+        }
+        Some(behind) => query(statement, behind, analysis),
+        None => {}
     }
 }
 

@@ -24,8 +24,9 @@ impl Effects {
     /// The text ends a transaction, or goes back within it, so that settings made in it may be
     /// gone: COMMIT, END, ROLLBACK (also TO SAVEPOINT), ABORT, PREPARE TRANSACTION.
     pub const ENDS: Self = Self(1 << 5);
-    /// The text does something other than reading: DML, DDL, SELECT INTO, locking clauses, COPY
-    /// FROM, CALL, DO, or anything that is not recognised.
+    /// The text does something other than reading, and more than [`Effects::UNDONE_WHOLE`] says: DDL,
+    /// SELECT INTO, INSERT OVERWRITE, locking clauses, COPY FROM, CALL, DO, or anything that is not
+    /// recognised.
     pub const WRITES: Self = Self(1 << 6);
     /// The text calls a function that is not known to be harmless to run twice.
     pub const CALLS_UNKNOWN: Self = Self(1 << 7);
@@ -45,6 +46,12 @@ impl Effects {
     pub const MULTIPLE: Self = Self(1 << 12);
     /// The text has a COPY … TO STDOUT whose first line names the columns.
     pub const COPY_HEADER: Self = Self(1 << 13);
+    /// The text writes with statements of which nothing is left if they fail: INSERT, UPDATE, DELETE,
+    /// MERGE, CREATE TABLE AS and CREATE MATERIALIZED VIEW.
+    pub const UNDONE_WHOLE: Self = Self(1 << 14);
+    /// The text calls a function that is none of PostgreSQL's or Hologres' own: its body may keep plans
+    /// from one run to the next.
+    pub const KEEPS_PLANS: Self = Self(1 << 15);
 
     /// True if these effects and `other` have any in common.
     pub const fn has(self, other: Self) -> bool {

@@ -49,6 +49,16 @@ impl Upstream {
         self.proven.has(user)
     }
 
+    /// Notes whether `DISCARD PLANS` has succeeded here. What was found out first stays.
+    pub fn set_replans(&self, done: bool) {
+        self.proven.set_replans(done);
+    }
+
+    /// True if `DISCARD PLANS` succeeds here; `None`: nobody has tried.
+    pub fn replans(&self) -> Option<bool> {
+        self.proven.replans()
+    }
+
     /// The upstream that takes the place of `before`, or begins anew. What was found out about the
     /// same server over the same kind of TLS stays known; who may set the route stays known only if
     /// it is the same route.

@@ -1,14 +1,19 @@
-//! The users whose SET of the route has succeeded.
+//! What an upstream has shown that it takes: whose SET of the route, and `DISCARD PLANS`.
 
 use std::collections::HashSet;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 /// Users kept in mind; beyond this, they are asked anew.
 const MAX_PROVEN: usize = 100_000;
 
-/// Users who may set the route, as one upstream has shown.
+/// What one upstream has shown.
 #[derive(Debug, Default)]
-pub(super) struct Proven(RwLock<HashSet<String>>);
+pub(super) struct Proven {
+    /// The users whose SET of the route has succeeded.
+    users: RwLock<HashSet<String>>,
+    /// `DISCARD PLANS` has succeeded, or was refused.
+    replans: OnceLock<bool>,
+}
 
 impl Proven {
     /// Notes that this user's SET of the route has succeeded.
@@ -16,7 +21,7 @@ impl Proven {
         if self.has(user) {
             return;
         }
-        let mut users = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut users = self.users.write().unwrap_or_else(PoisonError::into_inner);
         if users.len() >= MAX_PROVEN {
             users.clear();
         }
@@ -25,9 +30,19 @@ impl Proven {
 
     /// True if this user's SET of the route has succeeded.
     pub(super) fn has(&self, user: &str) -> bool {
-        self.0
+        self.users
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .contains(user)
+    }
+
+    /// Notes whether it has planned anew what it had planned, when it was asked to.
+    pub(super) fn set_replans(&self, done: bool) {
+        let _ = self.replans.set(done);
+    }
+
+    /// True if it does so when it is asked to; `None`: nobody has asked.
+    pub(super) fn replans(&self) -> Option<bool> {
+        self.replans.get().copied()
     }
 }

@@ -99,6 +99,14 @@ def database(cluster):
     cluster.drop_database(name)
 
 
+@pytest.fixture(params=["execution", "planning"])
+def engine_at(request, cluster, database):
+    """When the engine is chosen: as a statement runs, or as it is planned."""
+    if request.param == "planning":
+        cluster.query("postgres", f'ALTER DATABASE "{database}" SET hologres.plan_chooses_engine = on')
+    return request.param
+
+
 @pytest.fixture(params=["direct", "osprey"])
 def endpoint(request, cluster, database):
     """Where the client connects: each test runs against both, and knows which by `endpoint.via`."""

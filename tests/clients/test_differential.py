@@ -29,9 +29,8 @@ RARE = 0.02
 ENOUGH = 5
 
 
-@pytest.fixture(scope="module")
-def database(cluster):
-    name = cluster.create_database("differential")
+def make_database(cluster, name):
+    cluster.create_database(name)
     with cluster.admin(name) as connection:
         for worker in range(WORKERS):
             connection.execute(
@@ -46,13 +45,40 @@ def database(cluster):
 
 
 @pytest.fixture(scope="module")
-def known(cluster, database):
+def database(cluster):
+    return make_database(cluster, "differential")
+
+
+@pytest.fixture(scope="module")
+def planning_database(cluster):
+    """Where the engine is chosen as a statement is planned, and prepared statements keep theirs."""
+    name = make_database(cluster, "differential_planning")
+    with cluster.admin(name) as connection:
+        connection.execute(f"ALTER DATABASE {name} SET hologres.plan_chooses_engine = on")
+    return name
+
+
+def knows(osprey, *databases):
     """An Osprey that knows what is encrypted, and that this user may set the route."""
-    with harness.Osprey.in_front_of(cluster) as osprey:
+    for database in databases:
         osprey.wait_until_known(database)
         with osprey.endpoint(database, user="app_trust").connect() as connection:
             connection.execute("SELECT count(*) FROM salaries")
-        yield osprey
+            with connection.transaction():
+                connection.execute("SELECT count(*) FROM salaries")
+    return osprey
+
+
+@pytest.fixture(scope="module")
+def known(cluster, database, planning_database):
+    with harness.Osprey.in_front_of(cluster) as osprey:
+        yield knows(osprey, database, planning_database)
+
+
+@pytest.fixture(scope="module")
+def by_statement(cluster, database, planning_database):
+    with harness.Osprey.in_front_of(cluster, "--scope", "statement") as osprey:
+        yield knows(osprey, database, planning_database)
 
 
 class Sides:
@@ -181,9 +207,24 @@ def test_known(cluster, database, known, broken):
     assert met <= max(RARE * cases, 1)
 
 
-def test_nothing_known_and_only_reads(cluster, database, unknowing):
-    """What must be learned shows nowhere."""
+def test_known_and_by_statement(cluster, database, by_statement):
     cases = max(CASES // 2, 1)
+    met = compare(cluster, database, by_statement, Case, cases)
+    assert met <= max(RARE * cases, 1)
+
+
+@pytest.mark.parametrize("scope", ["known", "by_statement"])
+def test_known_and_the_engine_chosen_at_planning(cluster, planning_database, scope, request):
+    cases = max(CASES // 4, 1)
+    met = compare(cluster, planning_database, request.getfixturevalue(scope), Case, cases)
+    assert met <= max(RARE * cases, 1)
+
+
+@pytest.mark.parametrize("engine_at", ["database", "planning_database"])
+def test_nothing_known_and_only_reads(cluster, unknowing, engine_at, request):
+    """What must be learned shows nowhere."""
+    cases = max(CASES // 4, 1)
+    database = request.getfixturevalue(engine_at)
     before = unknowing.scrape().get("osprey_retries_total", 0)
     met = compare(cluster, database, unknowing, lambda *names: Case(*names, reads=True), cases)
     assert met <= max(RARE * cases, 1)
@@ -191,6 +232,6 @@ def test_nothing_known_and_only_reads(cluster, database, unknowing):
 
 
 def test_nothing_known(cluster, database, unknowing):
-    """What writes is not run again: its error says why; all else is as it would be direct."""
+    """What writes among others is not run again: its error says why; all else is as it would be direct."""
     cases = max(CASES // 2, 1)
     compare(cluster, database, unknowing, Case, cases)

@@ -6,7 +6,7 @@ use osprey::protection::{Decision, Effects, NameContext, NameUse, RouteHint, Sna
 
 const CORPUS: &str = include_str!("../corpus/decisions.txt");
 
-const EFFECTS: [(&str, Effects); 14] = [
+const EFFECTS: [(&str, Effects); 15] = [
     ("SETS_ROUTE", Effects::SETS_ROUTE),
     ("RESETS_ROUTE", Effects::RESETS_ROUTE),
     ("RESETS_ALL", Effects::RESETS_ALL),
@@ -21,6 +21,7 @@ const EFFECTS: [(&str, Effects); 14] = [
     ("COPY_IN", Effects::COPY_IN),
     ("MULTIPLE", Effects::MULTIPLE),
     ("COPY_HEADER", Effects::COPY_HEADER),
+    ("UNDONE_WHOLE", Effects::UNDONE_WHOLE),
 ];
 
 fn describe(decision: &Decision) -> (String, String) {

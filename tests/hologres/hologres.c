@@ -34,6 +34,7 @@ PG_MODULE_MAGIC;
 
 int			hologres_fail_after_rows = 0;
 int			hologres_scan_delay_ms = 0;
+bool		hologres_plan_chooses_engine = false;
 
 static bool orc_via_holo = true;
 static char *routing = NULL;
@@ -349,6 +350,10 @@ _PG_init(void)
 	DefineCustomBoolVariable("hologres.refuse_set",
 							 "A SET of a route setting fails, as in a version that does not have it.",
 							 NULL, &refuse_set, false,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("hologres.plan_chooses_engine",
+							 "The engine is chosen as a statement is planned, and stays as long as the plan.",
+							 NULL, &hologres_plan_chooses_engine, false,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("hologres");
 

@@ -28,6 +28,7 @@ typedef enum Encryption
 /* hologres.c: settings */
 extern int	hologres_fail_after_rows;
 extern int	hologres_scan_delay_ms;
+extern bool hologres_plan_chooses_engine;
 extern Engine hologres_engine(void);
 extern const char *hologres_engine_name(Engine engine);
 extern Encryption hologres_encryption(const char *project);

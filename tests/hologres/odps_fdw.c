@@ -6,8 +6,9 @@
  *		engine and on how the project is encrypted.
  *
  * The engine is chosen when the executor starts. In PostgreSQL that is within Bind for a SELECT of
- * the extended protocol, and within Execute for everything that writes. A scan fails where its
- * first row, or the row after hologres.fail_after_rows rows, would come.
+ * the extended protocol, and within Execute for everything that writes. With
+ * hologres.plan_chooses_engine it is chosen by the planner, and stays as long as the plan. A scan
+ * fails where its first row, or the row after hologres.fail_after_rows rows, would come.
  */
 #include "hologres.h"
 
@@ -128,8 +129,12 @@ static ForeignScan *
 get_plan(PlannerInfo *root, RelOptInfo *rel, Oid table, ForeignPath *path, List *target_list,
 		 List *clauses, Plan *outer_plan)
 {
+	List	   *chosen = NIL;
+
+	if (hologres_plan_chooses_engine)
+		chosen = list_make1_int(hologres_engine());
 	return make_foreignscan(target_list, extract_actual_clauses(clauses, false), rel->relid,
-							NIL, NIL, NIL, NIL, outer_plan);
+							NIL, chosen, NIL, NIL, outer_plan);
 }
 
 /* Finds for each column of the foreign table the data's column of the same name. */
@@ -177,6 +182,7 @@ begin_scan(ForeignScanState *node, int eflags)
 	char	   *table = required_option(options, "table_name");
 	char	   *name = psprintf("%s.%s", project, table);
 	char	   *schema = strchr(project, '#');
+	List	   *chosen = ((ForeignScan *) node->ss.ps.plan)->fdw_private;
 	OdpsScan   *scan = palloc0(sizeof(OdpsScan));
 	Oid			data;
 
@@ -184,7 +190,7 @@ begin_scan(ForeignScanState *node, int eflags)
 		*schema = '\0';
 	scan->project = project;
 	scan->table = table;
-	scan->engine = hologres_engine();
+	scan->engine = chosen != NIL ? linitial_int(chosen) : hologres_engine();
 	scan->encryption = hologres_encryption(project);
 	node->fdw_state = scan;
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)

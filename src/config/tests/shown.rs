@@ -72,6 +72,7 @@ prop_compose! {
         statement in any::<bool>(),
         enforce in any::<bool>(),
         retry in any::<bool>(),
+        retry_writes in any::<bool>(),
         retry_buffer in 1usize..1 << 20,
     ) -> Route {
         Route {
@@ -80,6 +81,7 @@ prop_compose! {
             scope: if statement { Scope::Statement } else { Scope::Session },
             override_client: if enforce { Override::Enforce } else { Override::Respect },
             retry,
+            retry_writes,
             retry_buffer,
         }
     }

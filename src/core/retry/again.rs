@@ -13,7 +13,7 @@ use super::super::cycle::Sending;
 use super::super::interface::{Event, Outbox, World};
 use super::super::ledger::{Expect, Own};
 use super::super::route::State;
-use super::{Answering, Attempt, CHANGES, Ended, Heard, Phase, Verdict};
+use super::{Answering, Attempt, CHANGES, Heard, Phase, Sent, Verdict};
 
 /// A cancel that the client asked for (or a timeout) is what it is told of.
 const QUERY_CANCELED: &[u8] = b"57014";
@@ -42,14 +42,21 @@ impl Core {
     /// The end of the cycle was sent; `sent` is the present call's input up to there.
     pub(in super::super) fn end_attempt(&mut self, sent: &[u8]) {
         if self.retry.is_on() {
-            let set = self.route.state() == State::Set;
-            let ended = Ended {
-                effects: self.cycle.effects(),
-                goes_on: self.may_go_on(),
-                set,
-                steered: set && self.ledger.is_steered(),
-            };
-            self.retry.end(ended, sent, self.retry_limit());
+            let cycle = self.sent_so_far();
+            self.retry.end(cycle, sent, self.retry_limit());
+        }
+    }
+
+    /// What the present cycle is.
+    fn sent_so_far(&self) -> Sent {
+        let set = self.route.state() == State::Set;
+        let goes_on = self.may_go_on();
+        Sent {
+            effects: self.cycle.effects(),
+            is_undone: self.policy.retry_writes && !goes_on && self.cycle.runs_one(),
+            goes_on,
+            set,
+            steered: set && self.ledger.is_steered(),
         }
     }
 
@@ -84,7 +91,8 @@ impl Core {
             return if cut {
                 Some(NotRetried::CycleNotComplete)
             } else {
-                self.retry.obstacle(self.ledger.cycles())
+                let cycles = self.ledger.cycles();
+                self.retry.obstacle(cycles, self.sent_so_far())
             };
         }
         Some(if self.policy.retry_buffer.is_none() {
@@ -107,7 +115,7 @@ impl Core {
     fn why_not_kept(&self) -> NotRetried {
         let sent = self.ledger.front().and_then(Expect::sent);
         let effects = sent.map_or(CHANGES, |sent| sent.decision.effects);
-        if effects.has(CHANGES) {
+        if effects.has(CHANGES.with(Effects::UNDONE_WHOLE)) {
             NotRetried::Writes
         } else if effects.has(Effects::CALLS_UNKNOWN) {
             NotRetried::UnknownFunction
@@ -146,7 +154,14 @@ impl Core {
     }
 
     /// Holds an error back; see [`super::Retry::hold`].
-    pub(in super::super) fn hold(&mut self, code: &'static str, error: Vec<u8>, out: &mut Outbox) {
+    pub(in super::super) fn hold(
+        &mut self,
+        code: &'static str,
+        error: Vec<u8>,
+        original: &[u8],
+        out: &mut Outbox,
+    ) {
+        self.retry.keep_original(original);
         if self.retry.hold(code, error) {
             self.cycle.wake();
             self.send_own(Own::Sync, out);
@@ -281,7 +296,10 @@ impl Core {
         let Some(mut attempt) = self.retry.attempt.take() else {
             return;
         };
-        self.events.push_back(Event::Retried { code: attempt.code });
+        self.events.push_back(Event::Retried {
+            code: attempt.code,
+            writes: attempt.writes,
+        });
         self.retry.begins_again();
         attempt.status = self.cycle.status();
         if attempt.status != Status::Idle {
@@ -289,6 +307,10 @@ impl Core {
             self.send_own(Own::Rollback, out);
         }
         self.close_prepared(&attempt, out);
+        if self.route.has_stale_plans() && world.replans() != Some(false) {
+            self.route.replanned();
+            self.send_own(Own::Replan, out);
+        }
         self.send_own(Own::Set, out);
         self.route.changed(State::Set, false);
         self.tally.set_cycle += 1;

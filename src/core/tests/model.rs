@@ -9,8 +9,8 @@
 //! `hold NAME BODY` (a cursor WITH HOLD, which COMMIT runs to its end),
 //! `fetch NAME N`, `moody` (answers differently each time), `warn` (a notice), `bold` and
 //! `faint` (set a parameter that is reported), `quotes off` and `quotes on` (set
-//! `standard_conforming_strings`), `\'` (encrypted, if that is off when it is parsed), and Osprey's own
-//! statements.
+//! `standard_conforming_strings`), `\'` (encrypted, if that is off when it is parsed), `take` (a write
+//! that reads encrypted rows), and Osprey's own statements.
 
 use std::collections::HashMap;
 
@@ -33,6 +33,19 @@ pub(super) struct Backend {
     ideal: bool,
     /// SET of the route is refused (42501).
     pub(super) refuse_set: bool,
+    /// The engine is chosen as a statement is planned, and prepared statements keep their plans.
+    pub(super) plans_choose: bool,
+    /// DISCARD PLANS is refused (42601).
+    pub(super) refuse_discard: bool,
+    /// A `take` that fails leaves behind what it makes.
+    pub(super) leaves: bool,
+    left: bool,
+    /// How often a `take` has taken effect.
+    pub(super) taken: usize,
+    taken_at_begin: usize,
+    taken_at_savepoint: usize,
+    /// The engine of the plan that runs: true for HQE.
+    plan: Option<bool>,
     block: Block,
     /// Something ran since the last Sync or Query ended.
     started: bool,
@@ -52,8 +65,8 @@ pub(super) struct Backend {
     at_savepoint: Option<(bool, &'static str, &'static str)>,
     path: &'static str,
     path_at_begin: &'static str,
-    prepared: HashMap<Vec<u8>, String>,
-    portals: HashMap<Vec<u8>, (String, usize)>,
+    prepared: HashMap<Vec<u8>, Prepared>,
+    portals: HashMap<Vec<u8>, Portal>,
     /// Cursors WITH HOLD of the present transaction.
     held: Vec<String>,
     skipping: bool,
@@ -66,6 +79,39 @@ pub(super) struct Backend {
     mood: u32,
 }
 
+#[derive(Debug, Clone)]
+struct Prepared {
+    text: String,
+    /// The engine that its plan has chosen.
+    plan: Option<bool>,
+}
+
+impl Prepared {
+    fn new(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            plan: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Portal {
+    text: String,
+    plan: Option<bool>,
+    done: usize,
+}
+
+impl Portal {
+    fn new(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            plan: None,
+            done: 0,
+        }
+    }
+}
+
 type Failure = (&'static str, String);
 
 /// The text of the vendor's page.
@@ -76,6 +122,14 @@ impl Backend {
         Self {
             ideal,
             refuse_set: false,
+            plans_choose: false,
+            refuse_discard: false,
+            leaves: false,
+            left: false,
+            taken: 0,
+            taken_at_begin: 0,
+            taken_at_savepoint: 0,
+            plan: None,
             block: Block::None,
             started: false,
             session: true,
@@ -183,6 +237,7 @@ impl Backend {
             self.style_at_begin = self.style;
             self.quotes_at_begin = self.quotes;
             self.path_at_begin = self.path;
+            self.taken_at_begin = self.taken;
         }
         self.started = true;
     }
@@ -202,20 +257,24 @@ impl Backend {
                 } else if self.prepared.contains_key(parse.name) {
                     return Err(("42P05", "prepared statement already exists".into()));
                 }
-                self.prepared.insert(parse.name.into(), text);
+                self.prepared.insert(parse.name.into(), Prepared::new(text));
                 self.put(b'1', b"");
             }
             b'B' => {
                 let bind = Bind::read(body).expect("well formed");
                 self.begin_implicit();
-                let Some(text) = self.prepared.get(bind.statement).cloned() else {
+                let Some((text, plan)) = self.plan_of(bind.statement) else {
                     return Err(("26000", "prepared statement does not exist".into()));
                 };
                 self.refuse_in_failed(&text)?;
                 if !bind.portal.is_empty() && self.portals.contains_key(bind.portal) {
                     return Err(("42P03", "portal already exists".into()));
                 }
-                self.portals.insert(bind.portal.into(), (text, 0));
+                let portal = Portal {
+                    plan,
+                    ..Portal::new(text)
+                };
+                self.portals.insert(bind.portal.into(), portal);
                 self.put(b'2', b"");
             }
             b'E' => {
@@ -224,11 +283,11 @@ impl Backend {
                     .try_into()
                     .map_or(0, u32::from_be_bytes);
                 self.begin_implicit();
-                let Some((text, done)) = self.portals.get(name).cloned() else {
+                let Some(Portal { text, plan, done }) = self.portals.get(name).cloned() else {
                     return Err(("34000", "portal does not exist".into()));
                 };
                 self.refuse_in_failed(&text)?;
-                let rows = self.run(&text, false)?;
+                let rows = self.run_planned(&text, plan, false)?;
                 if self.copy.is_some() {
                     return Ok(());
                 }
@@ -252,7 +311,7 @@ impl Backend {
                             );
                         }
                         if let Some(portal) = self.portals.get_mut(name) {
-                            portal.1 = end;
+                            portal.done = end;
                         }
                     }
                     Outcome::Empty => self.put(b'I', b""),
@@ -262,14 +321,14 @@ impl Backend {
                 self.begin_implicit();
                 let text = match Target::read(body) {
                     Some(Target::Statement(name)) => {
-                        let text = self.prepared.get(name).cloned();
+                        let text = self.prepared.get(name).map(|it| it.text.clone());
                         if text.is_some() {
                             self.put(b't', &[0, 0]);
                         }
                         text
                     }
                     Some(Target::Portal(name)) => {
-                        self.portals.get(name).map(|(text, _)| text.clone())
+                        self.portals.get(name).map(|portal| portal.text.clone())
                     }
                     None => None,
                 };
@@ -339,6 +398,38 @@ impl Backend {
         self.end_query();
     }
 
+    /// The engine that the session's settings choose: true for HQE.
+    fn engine(&self) -> bool {
+        !self.ideal && self.local.unwrap_or(self.session)
+    }
+
+    /// A prepared statement's text, and the engine that its plan has chosen.
+    fn plan_of(&mut self, name: &[u8]) -> Option<(String, Option<bool>)> {
+        let engine = self.plans_choose.then(|| self.engine());
+        let statement = self.prepared.get_mut(name)?;
+        if statement.plan.is_none() {
+            statement.plan = engine;
+        }
+        Some((statement.text.clone(), statement.plan))
+    }
+
+    fn run_planned(
+        &mut self,
+        text: &str,
+        plan: Option<bool>,
+        simple: bool,
+    ) -> Result<Outcome, Failure> {
+        self.plan = plan;
+        let outcome = self.run(text, simple);
+        self.plan = None;
+        outcome
+    }
+
+    /// The engine that reads what runs: true for HQE.
+    fn runs_on_hqe(&self) -> bool {
+        self.plan.unwrap_or_else(|| self.engine())
+    }
+
     fn run(&mut self, text: &str, simple: bool) -> Result<Outcome, Failure> {
         self.ran.push(text.to_owned());
         let text = own(text);
@@ -364,7 +455,7 @@ impl Backend {
             return Ok(Outcome::Tag("SET"));
         }
         if text == "half" {
-            if !self.ideal && self.local.unwrap_or(self.session) {
+            if self.runs_on_hqe() {
                 if simple {
                     self.put(b'T', b"columns");
                 }
@@ -374,7 +465,7 @@ impl Backend {
             return Ok(Outcome::Rows(vec!["row 0".into(), "row 1".into()]));
         }
         if let Some(count) = text.strip_prefix("enc") {
-            if !self.ideal && self.local.unwrap_or(self.session) {
+            if self.runs_on_hqe() {
                 return Err(("XX000", PANGU.into()));
             }
             let count = count.trim().parse().unwrap_or(1);
@@ -391,28 +482,35 @@ impl Backend {
             } else {
                 self.run(body, simple)?;
             }
-            self.portals.insert(name.into(), (body.into(), 0));
+            self.portals.insert(name.into(), Portal::new(body));
             return Ok(Outcome::Tag("DECLARE CURSOR"));
         }
         if let Some((name, body)) = text
             .strip_prefix("declare ")
             .and_then(|rest| rest.split_once(' '))
         {
-            self.portals.insert(name.into(), (body.into(), 0));
+            self.portals.insert(name.into(), Portal::new(body));
             return Ok(Outcome::Tag("DECLARE CURSOR"));
         }
         if let Some((name, count)) = text
             .strip_prefix("fetch ")
             .and_then(|rest| rest.split_once(' '))
         {
-            let Some((body, done)) = self.portals.get(name.as_bytes()).cloned() else {
+            let Some(Portal {
+                text: body, done, ..
+            }) = self.portals.get(name.as_bytes()).cloned()
+            else {
                 return Err(("34000", "cursor does not exist".into()));
             };
             let Outcome::Rows(rows) = self.run(&body, simple)? else {
                 return Ok(Outcome::Empty);
             };
             let end = rows.len().min(done + count.parse().unwrap_or(1));
-            self.portals.insert(name.into(), (body, end));
+            let portal = Portal {
+                done: end,
+                ..Portal::new(body)
+            };
+            self.portals.insert(name.into(), portal);
             return Ok(Outcome::Rows(rows[done.min(end)..end].to_vec()));
         }
         if let Some((name, body)) = text
@@ -422,18 +520,39 @@ impl Backend {
             if self.prepared.contains_key(name.as_bytes()) {
                 return Err(("42P05", "prepared statement already exists".into()));
             }
-            self.prepared.insert(name.as_bytes().into(), body.into());
+            self.prepared
+                .insert(name.as_bytes().into(), Prepared::new(body));
             return Ok(Outcome::Tag("PREPARE"));
         }
         if let Some(name) = text.strip_prefix("execute ") {
-            let Some(body) = self.prepared.get(name.as_bytes()).cloned() else {
+            let Some((body, plan)) = self.plan_of(name.as_bytes()) else {
                 return Err(("26000", "prepared statement does not exist".into()));
             };
-            let executable = ["enc", "half", "mine", "open", "moody", "plain", "write"];
+            let executable = [
+                "enc", "half", "mine", "open", "moody", "plain", "write", "take",
+            ];
             if !executable.iter().any(|word| body.starts_with(word)) {
                 return Err(("42601", "only queries can be executed".into()));
             }
-            return self.run(&body, simple);
+            return self.run_planned(&body, plan, simple);
+        }
+        if text == "DISCARD PLANS" {
+            if self.refuse_discard {
+                return Err(("42601", "syntax error".into()));
+            }
+            self.prepared.values_mut().for_each(|it| it.plan = None);
+            return Ok(Outcome::Tag("DISCARD PLANS"));
+        }
+        if text == "take" {
+            if self.runs_on_hqe() {
+                self.left = self.leaves;
+                return Err(("XX000", PANGU.into()));
+            }
+            if self.left {
+                return Err(("42P07", "relation already exists".into()));
+            }
+            self.taken += 1;
+            return Ok(Outcome::Tag("INSERT 0 1"));
         }
         if text.starts_with("SELECT 'Osprey") {
             return Err(("22P02", "invalid input syntax for type integer".into()));
@@ -462,9 +581,11 @@ impl Backend {
                     && let Some(failure) = held.iter().find_map(|body| self.run(body, simple).err())
                 {
                     self.block = Block::None;
+                    self.taken = self.taken_at_begin;
                     return Err(failure);
                 }
                 if !commits {
+                    self.taken = self.taken_at_begin;
                     self.session = self.at_begin;
                     self.path = self.path_at_begin;
                     self.set_style(self.style_at_begin);
@@ -476,6 +597,7 @@ impl Backend {
                 self.style_at_begin = self.style;
                 self.quotes_at_begin = self.quotes;
                 self.path_at_begin = self.path;
+                self.taken_at_begin = self.taken;
                 Ok(Outcome::Tag(if commits { "COMMIT" } else { "ROLLBACK" }))
             }
             "savepoint" | "rollback to" if self.block == Block::None => {
@@ -483,11 +605,13 @@ impl Backend {
             }
             "savepoint" => {
                 self.at_savepoint = Some((self.session, self.path, self.quotes));
+                self.taken_at_savepoint = self.taken;
                 Ok(Outcome::Tag("SAVEPOINT"))
             }
             "rollback to" => match self.at_savepoint {
                 Some((session, path, quotes)) => {
                     self.set_quotes(quotes);
+                    self.taken = self.taken_at_savepoint;
                     self.session = session;
                     self.path = path;
                     self.block = Block::Open;
@@ -597,6 +721,7 @@ impl Backend {
         );
         self.skipping = skip;
         if self.block == Block::None {
+            self.taken = self.taken_at_begin;
             self.session = self.at_begin;
             self.path = self.path_at_begin;
             self.set_style(self.style_at_begin);

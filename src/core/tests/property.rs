@@ -42,7 +42,7 @@ fn two(first: &str, second: &str) -> String {
     let ends = matches!(first, "commit" | "rollback" | "rollback to");
     let reads = matches!(
         second,
-        "half" | "mine" | "hold d enc 2" | ESCAPED | "execute a" | "execute b"
+        "half" | "mine" | "take" | "hold d enc 2" | ESCAPED | "execute a" | "execute b"
     );
     // A text that itself sets the route is left alone.
     let sets = [first, second].contains(&"set nonsense");
@@ -62,6 +62,8 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
             "plain",
             "fail",
             "write",
+            "take",
+            "take",
             "begin",
             "commit",
             "rollback",
@@ -88,6 +90,7 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
             "prepare a enc 3",
             "prepare a mine",
             "prepare b write",
+            "prepare b take",
             "execute a",
             "execute a",
             "execute b",
@@ -196,13 +199,18 @@ fn unsteady_moves() -> impl Strategy<Value = Vec<Move>> {
 }
 
 fn ideal(program: &[Sent]) -> Vec<String> {
+    let mut backend = ideal_backend(program);
+    transcript(&backend.take())
+}
+
+fn ideal_backend(program: &[Sent]) -> Backend {
     let mut backend = Backend::new(true);
     for sent in program {
         backend.send(&sent.0);
     }
     backend.send(&sync());
     while backend.step() {}
-    transcript(&backend.take())
+    backend
 }
 
 /// Runs a program with everything delayed as `moves` says.
@@ -240,8 +248,11 @@ fn check(
     policy: Policy,
     world: FakeWorld,
 ) -> Result<(), TestCaseError> {
-    let retries = policy.retry_buffer.is_some();
-    let mut trio = Trio::new(policy, world);
+    check_trio(program, moves, Trio::new(policy, world))
+}
+
+fn check_trio(program: &[Sent], moves: &[Move], mut trio: Trio) -> Result<(), TestCaseError> {
+    let retries = trio.retries;
     let seen = through(&mut trio, program, moves);
     let expected = ideal(program);
     prop_assert!(
@@ -276,7 +287,16 @@ fn check(
         return Ok(());
     }
     prop_assert_eq!(seen, expected);
+    // What writes has written once, however often it ran.
+    prop_assert_eq!(trio.backend.taken, ideal_backend(program).taken);
     Ok(())
+}
+
+/// A server that chooses the engine as it plans, and keeps what it has planned.
+fn planning(policy: Policy, world: FakeWorld) -> Trio {
+    let mut trio = Trio::new(policy, world);
+    trio.backend.plans_choose = true;
+    trio
 }
 
 /// 3,000 cases, or as many as `PROPTEST_CASES` says.
@@ -306,6 +326,38 @@ proptest! {
     ) {
         let policy = Policy { per_statement: true, ..policy() };
         check(&program, &moves, policy, known())?;
+    }
+
+    #[test]
+    fn where_the_engine_is_chosen_at_planning_too(
+        program in prop::collection::vec(step(), 1..12),
+        steady in moves(),
+        unsteady in unsteady_moves(),
+        per_statement in any::<bool>(),
+        retries in any::<bool>(),
+    ) {
+        let policy = Policy {
+            per_statement,
+            retry_buffer: retries.then_some(1 << 16),
+            ..policy()
+        };
+        let moves = if retries { unsteady } else { steady };
+        let world = FakeWorld { replans: Some(true), ..known() };
+        check_trio(&program, &moves, planning(policy, world))?;
+    }
+
+    #[test]
+    fn what_only_reads_never_shows_an_error_there_either(
+        program in reading_program(),
+        moves in moves(),
+        replans in prop::option::of(Just(true)),
+    ) {
+        let policy = Policy { retry_buffer: Some(1 << 16), ..policy() };
+        let mut trio = planning(policy, FakeWorld { replans, ..unknown() });
+        let seen = through(&mut trio, &program, &moves);
+        if trio.last_refusal() != Some(NotRetried::CycleNotComplete) {
+            prop_assert_eq!(seen, ideal(&program), "{:?}", trio.events);
+        }
     }
 
     #[test]

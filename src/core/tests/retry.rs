@@ -177,6 +177,110 @@ fn what_writes_is_not_run_again() {
 }
 
 #[test]
+fn a_write_that_stands_alone_is_run_again_and_takes_effect_once() {
+    let mut trio = trio();
+    assert_eq!(trio.exchange(&query("take")), ["C INSERT 0 1", "Z I"]);
+    assert_eq!((retried(&trio), trio.backend.taken), (1, 1));
+    let mut trio = self::trio();
+    assert_eq!(
+        trio.exchange(&[extended("take"), sync()].concat()),
+        ["1", "2", "C INSERT 0 1", "Z I"]
+    );
+    assert_eq!((retried(&trio), trio.backend.taken), (1, 1));
+}
+
+#[test]
+fn a_write_among_others_is_not_run_again() {
+    let several = [
+        query("begin; take"),
+        query("take; plain"),
+        [extended("plain"), extended("take"), sync()].concat(),
+        [extended("take"), extended("take"), sync()].concat(),
+        [query("begin"), query("take")].concat(),
+    ];
+    for sent in several {
+        let mut trio = trio();
+        assert!(trio.exchange(&sent).contains(&"E XX000".to_owned()));
+        assert_eq!(trio.last_refusal(), Some(NotRetried::Writes));
+        assert_eq!(retried(&trio), 0);
+    }
+}
+
+#[test]
+fn a_write_is_not_run_again_before_its_cycle_is_complete() {
+    for sent in [
+        extended("take"),
+        [extended("write"), extended("enc")].concat(),
+    ] {
+        let mut trio = trio();
+        assert!(trio.exchange(&sent).contains(&"E XX000".to_owned()));
+        assert_eq!(retried(&trio), 0);
+    }
+}
+
+#[test]
+fn writes_are_left_alone_where_the_operator_says_so() {
+    let policy = Policy {
+        retry_buffer: Some(1 << 16),
+        retry_writes: false,
+        ..policy()
+    };
+    let mut trio = Trio::new(policy, unknown());
+    assert_eq!(trio.exchange(&query("take")), ["E XX000", "Z I"]);
+    assert_eq!(trio.last_refusal(), Some(NotRetried::Writes));
+    assert_eq!(trio.exchange(&query("enc")).len(), 4);
+}
+
+#[test]
+fn what_a_failed_write_has_left_behind_is_said_with_the_first_error() {
+    let mut trio = trio();
+    trio.backend.leaves = true;
+    assert_eq!(trio.exchange(&query("take")), ["E XX000", "Z I"]);
+    assert_eq!(trio.last_refusal(), Some(NotRetried::LeftBehind));
+    assert!(!trio.world.ever_was_set.get());
+    assert_eq!(retried(&trio), 1);
+    assert_eq!(trio.backend.taken, 0);
+}
+
+#[test]
+fn what_was_planned_on_hqe_is_planned_anew() {
+    // Prepared and run while nothing was known, then learned from another statement.
+    for (first, again) in [
+        (
+            [parse("s", "half"), bind("", "s"), execute("", 0), sync()].concat(),
+            [bind("", "s"), execute("", 0), sync()].concat(),
+        ),
+        (
+            [query("prepare s half"), query("execute s")].concat(),
+            query("execute s"),
+        ),
+    ] {
+        let mut trio = trio();
+        trio.backend.plans_choose = true;
+        assert!(trio.exchange(&first).contains(&"E XX000".to_owned()));
+        assert_eq!(trio.last_refusal(), Some(NotRetried::RowsSent));
+        trio.world.known = true;
+        trio.world.generation += 1;
+        let seen = trio.exchange(&again);
+        assert!(seen.contains(&"D row 1".to_owned()), "{seen:?}");
+        assert!(trio.events.contains(&Event::Replanned(true)));
+    }
+}
+
+#[test]
+fn a_server_that_does_not_plan_anew_costs_no_transaction() {
+    let mut trio = trio();
+    trio.backend.refuse_discard = true;
+    let first = [parse("s", "half"), bind("", "s"), execute("", 0), sync()].concat();
+    trio.exchange(&first);
+    trio.world.known = true;
+    trio.world.generation += 1;
+    trio.exchange(&query("begin"));
+    let seen = trio.exchange(&[bind("", "s"), execute("", 0), sync()].concat());
+    assert_eq!(seen, ["2", "D row 0", "D row 1", "C SELECT 2", "Z T"]);
+}
+
+#[test]
 fn a_transaction_is_run_again_from_its_begin() {
     // psycopg without autocommit: BEGIN is a cycle of its own.
     let mut trio = trio();

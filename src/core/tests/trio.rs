@@ -23,6 +23,8 @@ pub(super) struct FakeWorld {
     pub(super) generation: u64,
     pub(super) proven: bool,
     pub(super) reads_encrypted: bool,
+    /// The server takes DISCARD PLANS, as far as anybody knows.
+    pub(super) replans: Option<bool>,
     /// What the core said of the last error that was rewritten: the route had been set for it.
     pub(super) was_set: std::cell::Cell<bool>,
     /// It said so of any of them. The model's server never fails so where the route is set.
@@ -107,7 +109,8 @@ impl World for FakeWorld {
                 "reset" => add(Effects::RESETS_ROUTE),
                 "discard all" => add(Effects::RESETS_ALL.with(Effects::WRITES)),
                 "copyin" => add(Effects::COPY_IN.with(Effects::WRITES)),
-                "write" | "vacuum" => add(Effects::WRITES),
+                "write" => add(Effects::UNDONE_WHOLE),
+                "vacuum" => add(Effects::WRITES),
                 "doubt" => add(Effects::ROUTE_DOUBT.with(Effects::WRITES)),
                 _ => {}
             }
@@ -128,7 +131,10 @@ impl World for FakeWorld {
             }
             let mine = body == "mine" && path(&names) != "pub";
             let escaped = body == r"\'" && lexing.backslash == Backslash::Escapes;
-            if body.starts_with("enc") || body == "half" || mine || escaped {
+            if body == "take" {
+                add(Effects::UNDONE_WHOLE);
+            }
+            if body.starts_with("enc") || matches!(body, "half" | "take") || mine || escaped {
                 add(Effects::READS_FOREIGN);
                 if self.known {
                     decision.protected = Some(Arc::new(Reason {
@@ -186,6 +192,10 @@ impl World for FakeWorld {
         self.proven
     }
 
+    fn replans(&self) -> Option<bool> {
+        self.replans
+    }
+
     fn advise(&self, error: ErrorFields<'_>, context: &ErrorContext<'_>) -> Option<Advised> {
         let pangu = String::from_utf8_lossy(error.message()).contains("pangu");
         pangu.then(|| {
@@ -229,6 +239,8 @@ pub(super) struct Trio {
     /// What went to the server, one entry per turn: a turn is one write.
     pub(super) writes: Vec<Vec<u8>>,
     pub(super) events: Vec<Event>,
+    /// Something may be run again.
+    pub(super) retries: bool,
 }
 
 pub(super) fn policy() -> Policy {
@@ -238,6 +250,7 @@ pub(super) fn policy() -> Policy {
         observe: false,
         enforce: false,
         retry_buffer: None,
+        retry_writes: true,
         inspect: 1 << 16,
         relay_only: false,
         client_owns_route: false,
@@ -249,6 +262,7 @@ pub(super) fn known() -> FakeWorld {
         known: true,
         proven: true,
         reads_encrypted: false,
+        replans: None,
         generation: 1,
         was_set: std::cell::Cell::default(),
         ever_was_set: std::cell::Cell::default(),
@@ -293,6 +307,7 @@ impl Trio {
     pub(super) fn new(policy: Policy, world: FakeWorld) -> Self {
         Self {
             world,
+            retries: policy.retry_buffer.is_some(),
             core: Core::new(policy, at_login()),
             backend: Backend::new(false),
             out: Outbox::default(),

@@ -25,6 +25,7 @@ impl<T: Transport> Running<T> {
         let session = self.entered.id();
         match event {
             Event::Proven => self.world.proven(),
+            Event::Replanned(done) => self.world.replanned(done),
             Event::SetFailed {
                 sqlstate,
                 message,
@@ -82,8 +83,11 @@ impl<T: Transport> Running<T> {
                     "an error about encrypted data was rewritten"
                 );
             }
-            Event::Retried { code } => {
+            Event::Retried { code, writes } => {
                 shard.retries.inc();
+                if writes {
+                    shard.retried_writes.inc();
+                }
                 let about = self.world.take_about();
                 tracing::info!(
                     session,
@@ -92,6 +96,7 @@ impl<T: Transport> Running<T> {
                     relation = about.relation,
                     project = about.project,
                     code,
+                    writes,
                     "HQE failed; the statement is run again"
                 );
             }

@@ -218,7 +218,7 @@ impl Walk<'_, '_, '_> {
                 if self.is_before_target(keyword, index) => {}
             K::With => return self.with(index),
             K::Insert | K::Update | K::Delete | K::Merge if starting && self.frame.body => {
-                self.change(keyword);
+                self.change(keyword, index);
             }
             K::All | K::Distinct if state == State::Start => {}
             K::From if state == State::Item && self.statement.keyword(index - 1) == K::Rows => {}
@@ -292,9 +292,14 @@ impl Walk<'_, '_, '_> {
         self.frame.state = state;
     }
 
-    /// INSERT, UPDATE, DELETE, MERGE.
-    fn change(&mut self, keyword: K) {
-        self.analysis.add(Effects::WRITES);
+    /// INSERT, UPDATE, DELETE, MERGE. What INSERT OVERWRITE replaces may be gone before it fails.
+    fn change(&mut self, keyword: K, index: usize) {
+        let overwrites = self.statement.keyword(index + 1) == K::Overwrite;
+        self.analysis.add(if overwrites {
+            Effects::WRITES
+        } else {
+            Effects::UNDONE_WHOLE
+        });
         self.frame.state = match keyword {
             K::Insert => {
                 self.frame.insert_ctes = Some(self.ctes.len());
