@@ -99,9 +99,6 @@ def test_known(cluster, adapter, tmp_path, expected):
         compare(cluster, osprey, adapter, 8, tmp_path, expected)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="what writes outside a transaction and failed whole is not run again yet"
-)
 @pytest.mark.parametrize("threads", [1, 8])
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_zero_configuration(cluster, adapter, threads, tmp_path, expected):

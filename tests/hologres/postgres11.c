@@ -10,13 +10,13 @@
  * machine. They hold for no other version: the magic block makes any other refuse the library.
  *
  * What it does not have: the rows of a foreign table are read when its scan begins and are held in
- * memory; the two names of the ORC setting share a value, but DISCARD and RESET ALL are not counted as
- * changes of it, as they are not in hologres.c.
+ * memory.
  */
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -144,6 +144,15 @@ typedef struct ForeignScanState
 	struct OdpsScan *scan;
 } ForeignScanState;
 
+typedef struct ForeignScan
+{
+	void	   *plan[13];
+	unsigned long relid;		/* padded */
+	int			operation;
+	Oid			server;
+	List	   *expressions, *private;
+} ForeignScan;
+
 typedef struct ForeignTable
 {
 	Oid			relid, serverid;
@@ -175,6 +184,7 @@ typedef struct FdwRoutine
 	List	   *(*import) (ImportForeignSchemaStmt *statement, Oid server);
 	void	   *parallel[7];
 } FdwRoutine;
+_Static_assert(offsetof(ForeignScan, private) == 128, "where PostgreSQL 11 has it");
 _Static_assert(sizeof(FdwRoutine) == 312, "the size that PostgreSQL 11 gives it");
 
 enum
@@ -208,6 +218,7 @@ extern char *psprintf(const char *format, ...);
 extern void pfree(void *pointer);
 extern void *cstring_to_text(const char *text);
 extern List *lappend(List *list, void *value);
+extern List *lappend_int(List *list, int value);
 extern char *defGetString(DefElem *option);
 extern bool SplitIdentifierString(char *text, char separator, List **names);
 extern List *untransformRelOptions(Datum options);
@@ -292,6 +303,7 @@ static const char *const engine_names[] = {"HQE", "SQE", "COMMON_TABLE"};
 
 static bool orc_via_holo = true;
 static bool refuse_set = false;
+static bool plan_chooses_engine = false;
 static char *routing = NULL;
 static char *computing_resource = NULL;
 static bool generate_binlog = true;
@@ -589,6 +601,9 @@ _PG_init(void)
 	DefineCustomBoolVariable("hologres.refuse_set",
 							 "A SET of a route setting fails, as in a version that does not have it.",
 							 NULL, &refuse_set, false, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("hologres.plan_chooses_engine",
+							 "The engine is chosen as a statement is planned, and stays as long as the plan.",
+							 NULL, &plan_chooses_engine, false, PGC_SUSET, 0, NULL, NULL, NULL);
 	EmitWarningsOnPlaceholders("hologres");
 
 	RequestAddinShmemSpace(SLOTS * sizeof(Slot));
@@ -672,7 +687,9 @@ get_paths(void *root, RelOptInfo *rel, Oid table)
 static void *
 get_plan(void *root, RelOptInfo *rel, Oid table, void *path, List *targets, List *clauses, void *outer)
 {
-	return make_foreignscan(targets, extract_actual_clauses(clauses, false), rel->relid, NULL, NULL,
+	List	   *chosen = plan_chooses_engine ? lappend_int(NULL, chosen_engine()) : NULL;
+
+	return make_foreignscan(targets, extract_actual_clauses(clauses, false), rel->relid, NULL, chosen,
 							NULL, NULL, outer);
 }
 
@@ -711,6 +728,7 @@ begin_scan(ForeignScanState *node, int flags)
 	char	   *table = required_option(options, "table_name");
 	char	   *name = psprintf("%s.%s", project, table);
 	char	   *schema = strchr(project, '#');
+	List	   *chosen = ((ForeignScan *) node->plan_state[1])->private;
 	OdpsScan   *scan = palloc0(sizeof(OdpsScan));
 	Datum		values[] = {node->relation->id, (Datum) cstring_to_text(name)};
 	Oid			types[] = {INT4OID, TEXTOID};
@@ -721,7 +739,8 @@ begin_scan(ForeignScanState *node, int flags)
 		*schema = '\0';
 	scan->project = project;
 	scan->table = table;
-	scan->engine = chosen_engine();
+	/* A list of integers has them where others have the pointer, in its lower half. */
+	scan->engine = chosen == NULL ? chosen_engine() : (Engine) (uint32_t) (uintptr_t) chosen->head->value;
 	(void) look_up_project(encrypted_projects, project, &scan->encryption);
 	node->scan = scan;
 	if (flags & EXEC_FLAG_EXPLAIN_ONLY)
