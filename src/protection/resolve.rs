@@ -8,7 +8,7 @@ use super::reason::Reason;
 use super::relations::{Relations, Standing};
 use super::session::{Leads, Own, SessionChange, SessionNames};
 use crate::catalog::project_key;
-use crate::sql::{Analysis, Effects, MadeFrom, Reading, RelationName};
+use crate::sql::{Analysis, Effects, Made, MadeFrom, Reading, RelationName};
 
 /// Resolves names by what is known of a database.
 #[derive(Clone, Copy)]
@@ -86,7 +86,7 @@ impl<'r> Resolver<'r> {
         let made = analysis.made.iter().map(|made| SessionChange::Made {
             name: made.name.clone(),
             temporary: made.temporary,
-            leads: self.leads(&made.origin, analysis, names, own),
+            leads: self.leads(made, analysis, names, own),
         });
         let stated = analysis.changes.iter().cloned().map(SessionChange::Stated);
         stated.chain(made).collect()
@@ -109,11 +109,11 @@ impl<'r> Resolver<'r> {
             .map(|relation| (relation, self.resolve_mention(relation, own)));
         let calls = analysis.calls.iter().map(|function| {
             let standing = self.relations.resolve_call(function);
-            (function, standing.or_graver(made(function, own)))
+            (function, standing.or_graver(leads_to(function, own)))
         });
         let writes = analysis.writes.iter().map(|relation| {
             let standing = self.relations.resolve_write(relation);
-            (relation, standing.or_graver(made(relation, own)))
+            (relation, standing.or_graver(leads_to(relation, own)))
         });
         let mut standings: Vec<_> = reads.chain(mentions).collect();
         let runs_text = |function| self.relations.may_run_text(function);
@@ -174,7 +174,7 @@ impl<'r> Resolver<'r> {
         } else {
             self.relations.resolve(relation, names)
         };
-        known.or_graver(made(relation, own))
+        known.or_graver(leads_to(relation, own))
     }
 
     fn resolve_mention(self, relation: &RelationName<'_>, own: &Own) -> Standing {
@@ -182,15 +182,17 @@ impl<'r> Resolver<'r> {
         known.or_graver(self.resolve(relation, &NameContext::default(), own))
     }
 
-    /// Where what a statement makes leads.
+    /// Where what a statement makes leads. What it is made from may have been made elsewhere since the
+    /// catalogs were read, so that it may lead to MaxCompute all the same; of a temporary view, which
+    /// no reading of the catalogs tells of, only what is known counts.
     fn leads(
         self,
-        origin: &MadeFrom<'_>,
+        made: &Made<'_>,
         analysis: &Analysis<'_>,
         names: &NameContext,
         own: &Own,
     ) -> Leads {
-        let standing = match origin {
+        let standing = match &made.origin {
             MadeFrom::Rows => return Leads::Nowhere,
             MadeFrom::Like(relation) => {
                 let read = self.resolve(relation, names, own);
@@ -214,8 +216,8 @@ impl<'r> Resolver<'r> {
             }
         };
         match standing {
-            Standing::Plain => Leads::Nowhere,
-            Standing::Foreign => Leads::ToMaxCompute,
+            Standing::Plain if made.temporary => Leads::Nowhere,
+            Standing::Plain | Standing::Foreign => Leads::ToMaxCompute,
             Standing::Protected(reason) => Leads::ToProtected(reason),
         }
     }
@@ -231,7 +233,7 @@ impl<'r> Resolver<'r> {
 }
 
 /// Where what the session made of this name leads.
-fn made(name: &RelationName<'_>, own: &Own) -> Standing {
+fn leads_to(name: &RelationName<'_>, own: &Own) -> Standing {
     own.made(name.schema.as_deref(), &name.name)
         .map(standing)
         .fold(Standing::Plain, Standing::or_graver)

@@ -49,6 +49,8 @@ pub(super) struct Own {
     made: Vec<(WrittenName, Leads)>,
     dropped: Vec<String>,
     anything: bool,
+    /// Relations that are not named here may have been made, or lead elsewhere.
+    others: bool,
 }
 
 impl Own {
@@ -57,7 +59,13 @@ impl Own {
         self.temporary.is_empty()
             && self.made.is_empty()
             && self.dropped.is_empty()
-            && !self.anything
+            && !(self.anything || self.others)
+    }
+
+    /// False if a relation may lead elsewhere than the catalogs say that is not named here.
+    pub(super) fn names_all(&self) -> bool {
+        let are_all = self.made.len() < MAX_OWN && self.dropped.len() < MAX_OWN;
+        are_all && !(self.anything || self.others)
     }
 
     /// True if every name that leads to MaxCompute does so by the catalogs, too.
@@ -301,6 +309,7 @@ impl SessionNames {
             own.made.clear();
             own.dropped.clear();
             own.anything = false;
+            own.others = false;
             self.epoch = self.epoch.wrapping_add(1);
         }
     }
@@ -364,6 +373,7 @@ impl SessionNames {
                     remember(&mut own.dropped, name.clone());
                 }
             }
+            Change::Relations => Arc::make_mut(&mut scope.own).others = true,
             Change::Anything => {
                 let own = Arc::make_mut(&mut scope.own);
                 own.temporary.clear();

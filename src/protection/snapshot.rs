@@ -47,7 +47,7 @@ pub struct Snapshot {
     version: Option<HologresVersion>,
     search_path: String,
     blind: bool,
-    /// What sessions have made and dropped since the catalogs were read; nothing unless it is blind.
+    /// What sessions have made and dropped since the catalogs were read.
     recent: Arc<Own>,
     quick: Arc<Quick>,
     hasher: Hasher,
@@ -68,19 +68,27 @@ impl Snapshot {
         self.with_recent(recent, blind, generation)
     }
 
-    /// The same snapshot, blind and under another generation, after this session has committed what
-    /// it has made and dropped.
+    /// The same snapshot under another generation, after this session has committed what it has made
+    /// and dropped; blind, if that is not all.
     #[must_use]
     pub(super) fn after(&self, session: &SessionNames, generation: u64) -> Self {
-        let recent = self.recent.with(session.own());
-        self.with_recent(Arc::new(recent), true, generation)
+        let own = session.own();
+        let recent = self.recent.with(own);
+        let blind = self.blind || !own.names_all() || !recent.names_all();
+        self.with_recent(Arc::new(recent), blind, generation)
     }
 
-    /// The same snapshot, blind and under another generation, with what sessions have made and
-    /// dropped since the catalogs were read for the one before it.
+    /// The same snapshot under another generation, with what sessions have made and dropped since the
+    /// catalogs were read for the one before it.
     #[must_use]
     pub(super) fn still_after(&self, before: &Self, generation: u64) -> Self {
-        self.with_recent(Arc::clone(&before.recent), true, generation)
+        let blind = self.blind || before.blind;
+        self.with_recent(Arc::clone(&before.recent), blind, generation)
+    }
+
+    /// True if all that is known of relations is what the catalogs say.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.blind && self.recent.is_empty()
     }
 
     fn with_recent(&self, recent: Arc<Own>, blind: bool, generation: u64) -> Self {
@@ -280,7 +288,7 @@ impl Snapshot {
 
     /// Without parsing; while the catalogs are not known in full, any name may be one that matters.
     fn quick(&self, sql: &[u8]) -> Option<Arc<Decision>> {
-        if self.blind {
+        if self.blind || !self.recent.adds_nothing() {
             return None;
         }
         self.quick.decide(sql)
@@ -288,7 +296,7 @@ impl Snapshot {
 
     /// True if statements may read MaxCompute data of which it is not known whether HQE can.
     pub fn has_suspects(&self) -> bool {
-        self.blind || self.foreign > 0
+        self.blind || self.foreign > 0 || !self.recent.adds_nothing()
     }
 
     /// Every reason why `sql` is protected: one for each protected relation that it names, in no

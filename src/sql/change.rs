@@ -82,6 +82,9 @@ pub enum Change {
     },
     /// A relation of this name was dropped. It may have hidden another of its name.
     Dropped(String),
+    /// Relations may have been made, or lead elsewhere by now, whose names the text does not say:
+    /// `IMPORT FOREIGN SCHEMA` without `LIMIT TO`, a function, a rule, a schema with all that is in it.
+    Relations,
     /// From here on any name may lead anywhere, and texts may be read in any way: a schema was renamed
     /// or dropped, or it is not known what was done.
     Anything,

@@ -37,6 +37,9 @@ pub(super) fn define<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: 
     } else if !is_beside_relations(statement.keyword(object)) {
         analysis.add(Effects::CHANGES_CATALOG);
     }
+    if !is_followed(statement, start, object) {
+        analysis.changes.push(Change::Relations);
+    }
     let foreign = modifiers
         .clone()
         .any(|index| statement.is_word(index, "foreign"));
@@ -71,6 +74,21 @@ pub(super) fn define<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: 
         stored.in_strings,
     ] {
         analysis.stored.extend(names);
+    }
+}
+
+/// True if the text of a CREATE or ALTER names every relation that leads elsewhere by it.
+fn is_followed(statement: &Statement<'_, '_>, start: usize, object: usize) -> bool {
+    match statement.keyword(object) {
+        K::Table | K::View => true,
+        K::Schema => {
+            let within = start + 1..statement.len();
+            statement.keyword(start) == K::Create
+                && !within
+                    .clone()
+                    .any(|index| statement.keyword(index) == K::Create)
+        }
+        kind => is_beside_relations(kind),
     }
 }
 
@@ -298,6 +316,7 @@ pub(super) fn import<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &
     let into = statement.find_outside(next, K::Into);
     let schema = into.map(|into| statement.folded_text(into + 1));
     let Some(limit) = statement.find_outside(next, K::Limit) else {
+        analysis.changes.push(Change::Relations);
         return;
     };
     let names = limit + 2..statement.after(limit + 2);

@@ -31,7 +31,7 @@ mod setting;
 mod statement;
 mod token;
 
-pub(crate) use analysis::{Analysis, MadeFrom};
+pub(crate) use analysis::{Analysis, Made, MadeFrom};
 pub(crate) use body::{Body, read as read_body};
 pub use change::{Change, RouteSetting, Value};
 pub use effects::{Effects, NameUse};

@@ -149,7 +149,8 @@ impl DatabaseKnowledge {
     }
 
     /// The same, of DDL that this session has committed: from now on, and until the catalogs say it,
-    /// all sessions know where what it has made leads.
+    /// all sessions know where what it has made leads. Only if its text does not name all that, any
+    /// name may be one that leads to MaxCompute.
     pub fn catalog_changed_by(&self, session: &SessionNames) {
         self.note_change(|snapshot, generation| Some(snapshot.after(session, generation)));
     }
@@ -346,9 +347,9 @@ impl DatabaseKnowledge {
         self.role_settings
             .store(Arc::new(brought.unwrap_or_default()));
         let borrowing = self.borrowing();
-        let blind = snapshot.is_blind() || borrowing.is_stale();
+        let unread = snapshot.is_blind() || borrowing.is_stale();
         let generation = self.generation() + 1;
-        self.store(if blind {
+        self.store(if unread {
             snapshot.still_after(&self.snapshot(), generation)
         } else {
             snapshot.with_blindness(false, generation)
@@ -364,12 +365,12 @@ impl DatabaseKnowledge {
         self.generation.store(generation, Ordering::Release);
     }
 
-    /// Ends the blindness that DDL had brought, now that the catalogs are known, unless DDL has
-    /// passed whose effect may not be known yet.
+    /// Forgets what DDL had brought, now that the catalogs are known, unless DDL has passed whose
+    /// effect may not be known yet.
     pub(super) fn see_again(&self) {
         let borrowing = self.borrowing();
         let snapshot = self.snapshot();
-        if snapshot.is_blind() && !borrowing.is_stale() {
+        if !(snapshot.is_settled() || borrowing.is_stale()) {
             self.store(snapshot.with_blindness(false, self.generation() + 1));
         }
     }
