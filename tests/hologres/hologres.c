@@ -38,6 +38,9 @@ bool		hologres_plan_chooses_engine = false;
 
 static bool orc_via_holo = true;
 static char *routing = NULL;
+static char *computing_resource = NULL;
+static bool generate_binlog = true;
+static bool fixed_dispatcher_for_scan = false;
 static char *version = NULL;
 static char *encrypted_projects = NULL;
 static int	set_delay_ms = 0;
@@ -309,6 +312,18 @@ _PG_init(void)
 							   "Which path reads which external catalog: source:path[,source:path...].",
 							   NULL, &routing, "odps:hqe,dlf:hqe",
 							   PGC_USERSET, 0, check_routing, NULL, NULL);
+	DefineCustomStringVariable("hg_computing_resource",
+							   "Where a statement runs: local or serverless. The stand-in has one place.",
+							   NULL, &computing_resource, "local",
+							   PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("hg_experimental_generate_binlog",
+							 "Whether writes are logged for consumers. The stand-in has no such log.",
+							 NULL, &generate_binlog, true,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("hg_experimental_enable_fixed_dispatcher_for_scan",
+							 "Whether scans take the short path. The stand-in has one path.",
+							 NULL, &fixed_dispatcher_for_scan, false,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
 
 	/* What steers the stand-in. */
 	DefineCustomStringVariable("hologres.version",
