@@ -80,6 +80,13 @@ pub enum Change {
         /// True if this holds only until the transaction ends.
         local: bool,
     },
+    /// The statement sets `hg_computing_resource`: where the queries behind it run.
+    ComputingResource {
+        /// The setting's value.
+        resource: Value<String>,
+        /// True if this holds only until the transaction ends.
+        local: bool,
+    },
     /// A relation of this name was dropped. It may have hidden another of its name.
     Dropped(String),
     /// Relations may have been made, or lead elsewhere by now, whose names the text does not say:

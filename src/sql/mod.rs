@@ -43,4 +43,4 @@ pub use lexing::{Backslash, Lexing, may_be_read_otherwise};
 pub(crate) use reading::{Reading, UNSEEN, analyze, analyze_prefix};
 pub(crate) use relation_name::RelationName;
 pub use relation_name::WrittenName;
-pub(crate) use setting::{ROUTE_SETTINGS, search_path};
+pub(crate) use setting::{COMPUTING_RESOURCE, ROUTE_SETTINGS, search_path};

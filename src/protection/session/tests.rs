@@ -53,6 +53,35 @@ fn settings_follow_transactions_and_savepoints() {
 }
 
 #[test]
+fn where_queries_run_is_followed_from_the_login_on() {
+    let set = |value: Value<&str>, local| {
+        let resource = match value {
+            Value::Is(name) => Value::Is(name.to_owned()),
+            Value::Default => Value::Default,
+            Value::Unknown => Value::Unknown,
+        };
+        stated(Change::ComputingResource { resource, local })
+    };
+    assert_eq!(session().computing_resource(), None);
+    let mut session = session().with_computing_resource(Some("serverless".into()));
+    let mut after = |changes: &[SessionChange]| {
+        session.apply(changes);
+        session.computing_resource().map(str::to_owned)
+    };
+    let (serverless, local) = (Some("serverless".to_owned()), Some("local".to_owned()));
+    assert_eq!(after(&[]), serverless);
+    assert_eq!(after(&[set(Value::Is("local"), false)]), local);
+    assert_eq!(after(&[set(Value::Is("serverless"), true)]), local);
+    let in_block = [stated(Change::Begin), set(Value::Is("serverless"), true)];
+    assert_eq!(after(&in_block), serverless);
+    assert_eq!(after(&[stated(Change::Commit)]), local);
+    assert_eq!(after(&[set(Value::Unknown, false)]), None);
+    assert_eq!(after(&[set(Value::Default, false)]), serverless);
+    assert_eq!(after(&[set(Value::Is("local"), false)]), local);
+    assert_eq!(after(&[stated(Change::DiscardAll)]), serverless);
+}
+
+#[test]
 fn a_role_that_is_not_known_makes_its_schema_unknown() {
     let mut session = session();
     let role = |role| stated(Change::Role { role, local: false });
