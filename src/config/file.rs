@@ -152,6 +152,7 @@ fn walk(
     reader.boolean(&mut observe, "redact_paths", &mut target.redact_paths);
     let language = &mut target.language;
     reader.text(&mut observe, "language", values::language, language);
+    reader.text(&mut observe, "docs", values::docs, &mut target.docs);
     reader.end(&observe);
 
     let mut section = reader.section(root, "limits");

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::cloud::Cloud;
@@ -114,6 +115,9 @@ pub struct Observe {
     pub redact_paths: bool,
     /// The language of rewritten errors.
     pub language: Language,
+    /// Where rewritten errors say that the pages can be read, without a slash at its end. `None`: in
+    /// the directory `docs` of the sources.
+    pub docs: Option<Arc<str>>,
 }
 
 impl Default for Observe {
@@ -124,6 +128,7 @@ impl Default for Observe {
             log: "info".into(),
             redact_paths: false,
             language: Language::English,
+            docs: None,
         }
     }
 }

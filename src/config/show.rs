@@ -221,7 +221,11 @@ fn write_observe(f: &mut Formatter<'_>, observe: &Observe) -> fmt::Result {
     writeln!(f, "log_format = \"{format}\"")?;
     writeln!(f, "redact_paths = {}", observe.redact_paths)?;
     let language = values::word(values::LANGUAGES, &observe.language);
-    writeln!(f, "language = \"{language}\"")
+    writeln!(f, "language = \"{language}\"")?;
+    match &observe.docs {
+        Some(docs) => writeln!(f, "docs = {}", quote(docs)),
+        None => Ok(()),
+    }
 }
 
 fn write_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {

@@ -5,16 +5,16 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::advice::{self, AdviceContext, NotRetried};
-use crate::catalog::project_key;
+use crate::advice::{self, AdviceContext, ComputingResource, NotRetried};
 use crate::catalog::route::{is_common_table, route_setting};
+use crate::catalog::{HologresVersion, project_key};
 use crate::config::{self, Language, Mode, Override, Scope, Settings, show_duration};
 use crate::core::{Advised, Commands, ErrorContext, Policy, World};
 use crate::protection::knowledge::{BorrowedReading, DatabaseKnowledge, UserLessons};
 use crate::protection::{
     Decision, Effects, Encoding, Lexing, NameContext, RouteHint, SessionNames, Snapshot, Source,
 };
-use crate::sql::ROUTE_SETTINGS;
+use crate::sql::{COMPUTING_RESOURCE, ROUTE_SETTINGS, Resource};
 use crate::upstream::Upstream;
 use crate::wire::backend::ErrorFields;
 use crate::wire::compose;
@@ -45,6 +45,7 @@ pub(super) struct SessionWorld {
     timed_out: Cell<Option<Duration>>,
     redact: bool,
     language: Language,
+    docs: Option<Arc<str>>,
     pub(super) cancel_orphans: bool,
 }
 
@@ -117,6 +118,7 @@ impl SessionWorld {
             timed_out: Cell::default(),
             redact: settings.observe.redact_paths,
             language: settings.observe.language,
+            docs: settings.observe.docs.clone(),
             cancel_orphans: settings.limits.cancel_orphans,
         }
     }
@@ -215,6 +217,14 @@ impl SessionWorld {
         snapshot: &Snapshot,
     ) -> bool {
         let tried = self.try_with(None);
+        if context.computing_resource == ComputingResource::Serverless
+            && snapshot
+                .version()
+                .is_some_and(|version| version < HologresVersion::SERVERLESS)
+        {
+            // No engine reads it there: that says nothing of what another session's would do.
+            return false;
+        }
         let by_lesson = |decision: &Decision| {
             let reason = decision.protected.as_deref();
             reason.is_some_and(|reason| reason.source == Source::Learned)
@@ -368,6 +378,7 @@ impl World for SessionWorld {
                 client_set_route: context.client_owns_route,
                 route_was_set: context.route_was_set || self.reads_encrypted,
                 learned,
+                computing_resource: context.computing_resource,
                 version: snapshot.version(),
                 not_retried: context.not_retried.or(fault
                     .is_curable()
@@ -375,7 +386,7 @@ impl World for SessionWorld {
                 redact: self.redact,
                 language: self.language,
                 encoding,
-                ..AdviceContext::default()
+                docs: self.docs.as_deref(),
             },
         );
         Some(Advised {
@@ -421,6 +432,13 @@ impl Default for Routes {
             common_table: commands(true),
         }
     }
+}
+
+/// Where the client wants its queries to run, if its startup packet says so.
+pub(super) fn computing_resource(startup: Startup<'_>) -> Option<Resource> {
+    let settings = startup.settings().into_iter().rev();
+    let mut chosen = settings.filter(|(name, _)| name == COMPUTING_RESOURCE);
+    chosen.next().map(|(_, value)| Resource::named(&value))
 }
 
 /// What the settings, the startup packet and the upstream's version make of a session.

@@ -353,6 +353,7 @@ fn settings() -> impl Strategy<Value = Settings> {
                 } else {
                     Language::English
                 },
+                docs: json_logs.then(|| "https://docs.example.com/osprey".into()),
             };
             settings
         },
