@@ -165,15 +165,13 @@ async fn what_leads_to_maxcompute_is_found_and_nothing_else() {
 #[tokio::test]
 async fn functions_lead_on() {
     let cluster = postgres::shared();
-    let _client = database(
+    let client = database(
         &cluster,
         "functions",
         r#"
         CREATE SCHEMA "Fn";
         CREATE FOREIGN TABLE orders (id int) SERVER odps_server OPTIONS (project_name 'sales');
         CREATE TABLE plain (id int);
-        CREATE FUNCTION atomic() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM orders; END;
-        CREATE FUNCTION over_atomic() RETURNS bigint BEGIN ATOMIC SELECT atomic(); END;
         CREATE FUNCTION "Fn".text(int) RETURNS bigint LANGUAGE sql
             AS 'SELECT count(*) FROM public.Orders';
         CREATE FUNCTION "Fn".text(text) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint';
@@ -187,8 +185,16 @@ async fn functions_lead_on() {
         "#,
     )
     .await;
+    // Bodies that the server has parsed came with PostgreSQL 14.
+    let parsed_bodies = Cluster::major_version(&client).await >= 14;
+    if parsed_bodies {
+        let sql = "CREATE FUNCTION atomic() RETURNS bigint
+                BEGIN ATOMIC SELECT count(*) FROM orders; END;
+            CREATE FUNCTION over_atomic() RETURNS bigint BEGIN ATOMIC SELECT atomic(); END;";
+        client.batch_execute(sql).await.unwrap();
+    }
     let contents = read(&cluster, "functions").await;
-    let expected = [
+    let mut expected = vec![
         ("Fn.text()", vec!["public.orders"]),
         ("public.atomic()", vec!["public.orders"]),
         ("public.orders", vec!["project sales"]),
@@ -198,6 +204,7 @@ async fn functions_lead_on() {
         ("public.over_view", vec!["public.over_text"]),
         ("public.runs()", vec!["public.orders"]),
     ];
+    expected.retain(|(name, _)| parsed_bodies || !name.contains("atomic"));
     let runs_no_text: Vec<(&str, bool)> = contents
         .functions
         .iter()

@@ -223,7 +223,9 @@ fn page(rule: &Rule, context: &AdviceContext<'_>) -> String {
     if rule.story.is_none() {
         return rule.vendor().to_owned();
     }
-    let base = context.docs.unwrap_or(DOCS);
+    // An address in which programs would find one of the words that they decide by is not told.
+    let told = |docs: &&str| clients::decide_by(docs).is_none();
+    let base = context.docs.filter(told).unwrap_or(DOCS);
     let directory = match context.language {
         Language::English => "",
         Language::Chinese => "/zh",

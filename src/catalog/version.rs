@@ -12,6 +12,8 @@ impl HologresVersion {
     pub const NEEDS_NO_BACKEND_CONFIGURATION: Self = Self(1, 3, 31);
     /// The first version whose common-table route reads encrypted data, with either kind of key.
     pub const COMMON_TABLE: Self = Self(3, 2, 0);
+    /// The first version that reads encrypted MaxCompute data on serverless resources.
+    pub const SERVERLESS: Self = Self(3, 1, 3);
 }
 
 impl std::fmt::Display for HologresVersion {

@@ -155,6 +155,7 @@ fn walk(
     let originals = values::one_of(values::ORIGINAL_TEXTS);
     let original_text = &mut target.original_text;
     reader.text(&mut observe, "original_text", originals, original_text);
+    reader.text(&mut observe, "docs", values::docs, &mut target.docs);
     reader.end(&observe);
 
     let mut section = reader.section(root, "limits");

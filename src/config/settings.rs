@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::cloud::Cloud;
@@ -126,6 +127,9 @@ pub struct Observe {
     pub language: Language,
     /// How much of Hologres' own text is in rewritten errors.
     pub original_text: OriginalText,
+    /// Where rewritten errors say that the pages can be read, without a slash at its end. `None`: in
+    /// the directory `docs` of the sources.
+    pub docs: Option<Arc<str>>,
 }
 
 impl Default for Observe {
@@ -137,6 +141,7 @@ impl Default for Observe {
             redact_paths: false,
             language: Language::English,
             original_text: OriginalText::Short,
+            docs: None,
         }
     }
 }

@@ -223,7 +223,11 @@ fn write_observe(f: &mut Formatter<'_>, observe: &Observe) -> fmt::Result {
     let language = values::word(values::LANGUAGES, &observe.language);
     writeln!(f, "language = \"{language}\"")?;
     let original = values::word(values::ORIGINAL_TEXTS, &observe.original_text);
-    writeln!(f, "original_text = \"{original}\"")
+    writeln!(f, "original_text = \"{original}\"")?;
+    match &observe.docs {
+        Some(docs) => writeln!(f, "docs = {}", quote(docs)),
+        None => Ok(()),
+    }
 }
 
 fn write_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {

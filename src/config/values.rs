@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -413,6 +414,26 @@ pub(super) const ORIGINAL_TEXTS: Choices<OriginalText> =
 /// `[observe] language`
 pub(super) const LANGUAGES: Choices<Language> =
     &[("en", Language::English), ("zh", Language::Chinese)];
+
+/// The longest address of the pages: it stands in the detail of every rewritten error.
+const MAX_DOCS: usize = 60;
+
+/// Reads the address under which the pages can be read.
+pub(super) fn docs(text: &str) -> Result<Option<Arc<str>>, String> {
+    let address = text.trim_end_matches('/');
+    let behind = ["https://", "http://"]
+        .into_iter()
+        .find_map(|scheme| address.strip_prefix(scheme));
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"'<>\\`#?@".contains(&byte);
+    if behind.is_none_or(str::is_empty) || !address.bytes().all(plain) {
+        // The value is not repeated: it may be a URL with a password in it.
+        return Err("expects an address such as \"https://docs.example.com/osprey\"".into());
+    }
+    if address.len() > MAX_DOCS {
+        return Err(format!("is longer than {MAX_DOCS} characters"));
+    }
+    Ok(Some(address.into()))
+}
 
 /// `[observe] language`, with what else may be written for one suggested.
 pub(super) fn language(text: &str) -> Result<Language, String> {

@@ -418,6 +418,7 @@ impl Core {
                 client_owns_route: self.client_had_route(),
                 route_was_set: first.is_none() && self.front_is_steered(),
                 encoding: self.context.written_in(decision.as_deref()),
+                computing_resource: self.context.computing_resource(decision.as_deref()),
                 not_retried,
             },
         );

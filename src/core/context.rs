@@ -16,10 +16,11 @@
 
 use std::sync::Arc;
 
+use crate::advice::ComputingResource;
 use crate::protection::{
     Backslash, Decision, Effects, Encoding, Lexing, SessionChange, SessionNames,
 };
-use crate::sql::{Change, may_be_read_otherwise};
+use crate::sql::{Change, Resource, may_be_read_otherwise};
 use crate::wire::backend::{Status, parameter_status};
 
 use super::interface::World;
@@ -113,9 +114,12 @@ impl Context {
     /// False if these changes leave names where they lead, whatever becomes of them.
     fn may_matter(&self, changes: &[SessionChange]) -> bool {
         !changes.iter().all(|change| match change {
-            SessionChange::Stated(Change::Begin | Change::Savepoint(_) | Change::Route { .. }) => {
-                true
-            }
+            SessionChange::Stated(
+                Change::Begin
+                | Change::Savepoint(_)
+                | Change::Route { .. }
+                | Change::ComputingResource { .. },
+            ) => true,
             SessionChange::Stated(Change::Commit | Change::Rollback | Change::RollbackTo(_)) => {
                 !self.names.in_transaction()
             }
@@ -192,6 +196,25 @@ impl Context {
         let settled = self.names.lexing_is(self.reported)
             && decision.is_none_or(|decision| decision.changes.iter().all(keeps));
         settled.then_some(self.reported.encoding)
+    }
+
+    /// Where a statement with this decision ran, as of all that was answered before it. A text that
+    /// says so itself may have failed in front of it or behind.
+    pub(super) fn computing_resource(&self, decision: Option<&Decision>) -> ComputingResource {
+        let says = |change: &SessionChange| {
+            matches!(
+                change,
+                SessionChange::Stated(Change::ComputingResource { .. } | Change::DiscardAll)
+            )
+        };
+        if decision.is_some_and(|decision| decision.changes.iter().any(says)) {
+            return ComputingResource::Unknown;
+        }
+        match self.names.computing_resource() {
+            None => ComputingResource::Unknown,
+            Some(Resource::Serverless) => ComputingResource::Serverless,
+            Some(Resource::Local) => ComputingResource::Local,
+        }
     }
 
     /// A ReadyForQuery of the client's came.

@@ -299,7 +299,7 @@ impl Core {
             return;
         }
         if self.cycle.end(kind == tag::SYNC) {
-            self.retry.refuse(NotRetried::CycleNotComplete);
+            self.retry.end_unsynced(self.ledger.cycles_sent());
         }
         self.route.pipeline_sent();
         if kind == tag::FUNCTION_CALL {

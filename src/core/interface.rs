@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::advice::NotRetried;
+use crate::advice::{ComputingResource, NotRetried};
 use crate::protection::{Decision, Encoding, Lexing, Reason, SessionNames};
 use crate::wire::backend::ErrorFields;
 
@@ -76,6 +76,8 @@ pub struct ErrorContext<'a> {
     /// The encoding in which it is written, and in which the client is told; `None`: that cannot be
     /// told.
     pub encoding: Option<Encoding>,
+    /// Where the session's queries run.
+    pub computing_resource: ComputingResource,
     /// Why the statement is not run again; `None`: it is, if that would help. Then the client gets
     /// the error only if the second run is answered differently.
     pub not_retried: Option<NotRetried>,

@@ -217,6 +217,11 @@ impl Ledger {
         }
     }
 
+    /// How many cycles of the client's wait for their ReadyForQuery, if nothing that was sent is skipped.
+    pub(super) fn cycles_sent(&self) -> usize {
+        self.cycles
+    }
+
     /// How many cycles of the client's wait for their ReadyForQuery; `None`: that cannot be told.
     pub(super) fn cycles(&self) -> Option<usize> {
         (!self.ambiguous).then_some(self.cycles)
@@ -360,6 +365,9 @@ impl Ledger {
         if self.entries.is_empty() {
             self.unsynced = false;
             self.ambiguous = false;
+        } else if self.ambiguous && popped.as_ref().is_some_and(Expect::ends_cycle) {
+            // What was in front of a Query that is answered can no longer have it skipped.
+            (self.unsynced, self.ambiguous) = self.unsettled();
         }
         popped
     }

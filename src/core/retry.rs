@@ -204,6 +204,16 @@ impl Retry {
         }
     }
 
+    /// A Query ends what a pipeline has begun, as the last of so many cycles: if the pipeline fails, the
+    /// server skips the Query, too, and the client's Sync is still to come. It destroys the unnamed
+    /// statement.
+    pub(super) fn end_unsynced(&mut self, cycles: usize) {
+        self.note_new(b"");
+        if let Some(attempt) = &mut self.attempt {
+            attempt.unsynced = cycles;
+        }
+    }
+
     /// The end of the cycle was sent, `sent` is the present call's input up to there: only one that
     /// reads MaxCompute, and only reads, is worth holding its successors back. It is only now that
     /// most cycles turn out not to be worth a copy.
@@ -266,7 +276,9 @@ impl Retry {
             Some(NotRetried::Pipelined)
         } else if let Some(why) = attempt.recording.then(|| present.unfit()).flatten() {
             Some(why)
-        } else if attempt.recording && present.effects.has(Effects::UNDONE_WHOLE) {
+        } else if attempt.unsynced > 0
+            || attempt.recording && present.effects.has(Effects::UNDONE_WHOLE)
+        {
             Some(NotRetried::CycleNotComplete)
         } else if attempt.row {
             Some(NotRetried::RowsSent)

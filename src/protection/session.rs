@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::names::NameContext;
 use super::reason::Reason;
 use super::setting::Setting;
-use crate::sql::{Backslash, Change, Encoding, Lexing, RouteSetting, Value, WrittenName};
+use crate::sql::{Backslash, Change, Encoding, Lexing, Resource, RouteSetting, Value, WrittenName};
 
 /// Where a relation or function leads that a session has made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,6 +146,7 @@ struct Scope {
     encoding: Setting<Encoding>,
     orc_via_holo: Setting<String>,
     catalog_routing: Setting<String>,
+    computing_resource: Setting<Resource>,
     own: Arc<Own>,
 }
 
@@ -158,6 +159,8 @@ pub struct SessionNames {
     login_lexing: Lexing,
     /// The client chose the route at its login.
     login_route: bool,
+    /// The `hg_computing_resource` that the client chose at its login, if it chose one.
+    login_resource: Option<Resource>,
     scope: Scope,
     /// What holds again after ROLLBACK, and after ROLLBACK TO each savepoint.
     saved: Vec<(Option<String>, Scope)>,
@@ -173,6 +176,7 @@ impl SessionNames {
             login_path: login.search_path.clone(),
             login_lexing: Lexing::default(),
             login_route: false,
+            login_resource: None,
             scope: Scope::default(),
             saved: Vec::new(),
             now: login,
@@ -188,6 +192,7 @@ impl SessionNames {
             login_path: None,
             login_lexing: Lexing::default(),
             login_route: false,
+            login_resource: None,
             scope: Scope {
                 path: path.map_or(Value::Unknown, Value::Is).into(),
                 user: Value::Is(now.user.clone()),
@@ -211,6 +216,20 @@ impl SessionNames {
     pub fn with_route(mut self, chosen: bool) -> Self {
         self.login_route = chosen;
         self
+    }
+
+    /// The same session, whose client has chosen this `hg_computing_resource` at its login.
+    #[must_use]
+    pub fn with_computing_resource(mut self, login: Option<Resource>) -> Self {
+        self.login_resource = login;
+        self
+    }
+
+    /// The session's `hg_computing_resource`; `None`: the session has not said it, or not in words
+    /// that can be read.
+    pub fn computing_resource(&self) -> Option<Resource> {
+        let resource = self.scope.computing_resource.now();
+        resource.or(self.login_resource.as_ref()).copied()
     }
 
     /// True if a value of the client's own is in force for one of the settings that choose the route.
@@ -361,6 +380,9 @@ impl SessionNames {
                 };
                 setting.set(value.clone(), *local);
             }
+            Change::ComputingResource { resource, local } => {
+                scope.computing_resource.set(resource.clone(), *local);
+            }
             Change::User(user) => {
                 scope.user = user.clone();
                 scope.role.set(Value::Default, false);
@@ -433,6 +455,7 @@ impl SessionNames {
         scope.encoding.end_local();
         scope.orc_via_holo.end_local();
         scope.catalog_routing.end_local();
+        scope.computing_resource.end_local();
     }
 
     fn resolve(&mut self) {

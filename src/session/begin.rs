@@ -110,6 +110,7 @@ pub(super) async fn begin<N: Network>(
         }
     }
     let names = world.ready(view).await.with_lexing(logged_in.lexing);
+    let names = names.with_computing_resource(world::computing_resource(view));
     // Now the client may speak, and the core listens.
     let ready = READY_FOR_QUERY.min(logged_in.from_server.len());
     let speaking = client.send(&logged_in.from_server[..ready]);

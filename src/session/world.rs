@@ -6,16 +6,16 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use crate::advice::{self, AdviceContext, NotRetried};
-use crate::catalog::project_key;
+use crate::advice::{self, AdviceContext, ComputingResource, NotRetried};
 use crate::catalog::route::{is_common_table, route_setting};
+use crate::catalog::{HologresVersion, project_key};
 use crate::config::{self, Language, Mode, OriginalText, Override, Scope, Settings, show_duration};
 use crate::core::{Advised, Commands, ErrorContext, Policy, World};
 use crate::protection::knowledge::{BorrowedReading, DatabaseKnowledge, UserLessons};
 use crate::protection::{
     Decision, Effects, Encoding, Lexing, NameContext, RouteHint, SessionNames, Snapshot, Source,
 };
-use crate::sql::ROUTE_SETTINGS;
+use crate::sql::{COMPUTING_RESOURCE, ROUTE_SETTINGS, Resource};
 use crate::upstream::Upstream;
 use crate::wire::backend::ErrorFields;
 use crate::wire::compose;
@@ -52,6 +52,7 @@ pub(super) struct SessionWorld {
     error_ids: Option<String>,
     /// How many ids have been given.
     errors: Cell<u64>,
+    docs: Option<Arc<str>>,
     pub(super) cancel_orphans: bool,
 }
 
@@ -142,6 +143,7 @@ impl SessionWorld {
             error_ids: (settings.observe.original_text == OriginalText::Short)
                 .then(|| format!("{:04x}-{session}", *PROCESS)),
             errors: Cell::default(),
+            docs: settings.observe.docs.clone(),
             cancel_orphans: settings.limits.cancel_orphans,
         }
     }
@@ -245,6 +247,14 @@ impl SessionWorld {
         snapshot: &Snapshot,
     ) -> bool {
         let tried = self.try_with(None);
+        if context.computing_resource == ComputingResource::Serverless
+            && snapshot
+                .version()
+                .is_some_and(|version| version < HologresVersion::SERVERLESS)
+        {
+            // No engine reads it there: that says nothing of what another session's would do.
+            return false;
+        }
         let by_lesson = |decision: &Decision| {
             let reason = decision.protected.as_deref();
             reason.is_some_and(|reason| reason.source == Source::Learned)
@@ -402,6 +412,7 @@ impl World for SessionWorld {
                 client_set_route: context.client_owns_route,
                 route_was_set: context.route_was_set || self.reads_encrypted,
                 learned,
+                computing_resource: context.computing_resource,
                 version: snapshot.version(),
                 not_retried: context.not_retried.or(fault
                     .is_curable()
@@ -410,7 +421,7 @@ impl World for SessionWorld {
                 language: self.language,
                 encoding,
                 log_id: log_id.as_deref(),
-                ..AdviceContext::default()
+                docs: self.docs.as_deref(),
             },
         );
         self.about.borrow_mut().whole = log_id
@@ -459,6 +470,13 @@ impl Default for Routes {
             common_table: commands(true),
         }
     }
+}
+
+/// Where the client wants its queries to run, if its startup packet says so.
+pub(super) fn computing_resource(startup: Startup<'_>) -> Option<Resource> {
+    let settings = startup.settings().into_iter().rev();
+    let mut chosen = settings.filter(|(name, _)| name == COMPUTING_RESOURCE);
+    chosen.next().map(|(_, value)| Resource::named(&value))
 }
 
 /// What the settings, the startup packet and the upstream's version make of a session.

@@ -36,6 +36,26 @@ pub enum RouteSetting {
     CatalogRouting,
 }
 
+/// Where a session's queries run: a value of `hg_computing_resource`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// On serverless resources.
+    Serverless,
+    /// On the instance's own.
+    Local,
+}
+
+impl Resource {
+    /// The resource of this name. There may be others, which are as good as the instance's own.
+    pub fn named(name: &str) -> Self {
+        if name.eq_ignore_ascii_case("serverless") {
+            Self::Serverless
+        } else {
+            Self::Local
+        }
+    }
+}
+
 /// What a statement changes for its session, once it has succeeded: for its settings, and for
 /// where names lead. What a statement makes is not among these (see `Made` in `analysis.rs`): where
 /// that leads only the catalogs can tell.
@@ -77,6 +97,13 @@ pub enum Change {
         setting: RouteSetting,
         /// The setting's value.
         value: Value<String>,
+        /// True if this holds only until the transaction ends.
+        local: bool,
+    },
+    /// The statement sets `hg_computing_resource`: where the queries behind it run.
+    ComputingResource {
+        /// The setting's value.
+        resource: Value<Resource>,
         /// True if this holds only until the transaction ends.
         local: bool,
     },

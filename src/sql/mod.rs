@@ -33,7 +33,7 @@ mod token;
 
 pub(crate) use analysis::{Analysis, Made, MadeFrom};
 pub(crate) use body::{Body, read as read_body};
-pub use change::{Change, RouteSetting, Value};
+pub use change::{Change, Resource, RouteSetting, Value};
 pub use effects::{Effects, NameUse};
 pub use encoding::{Encoding, unicode_escape};
 pub(crate) use function::is_harmless as is_harmless_function;
@@ -43,4 +43,4 @@ pub use lexing::{Backslash, Lexing, may_be_read_otherwise};
 pub(crate) use reading::{Reading, UNSEEN, analyze, analyze_prefix};
 pub(crate) use relation_name::RelationName;
 pub use relation_name::WrittenName;
-pub(crate) use setting::{ROUTE_SETTINGS, search_path};
+pub(crate) use setting::{COMPUTING_RESOURCE, ROUTE_SETTINGS, search_path};

@@ -2,7 +2,7 @@
 //! choose the route, those that change how names resolve, and those by which texts are read.
 
 use super::analysis::Analysis;
-use super::change::{Change, RouteSetting, Value};
+use super::change::{Change, Resource, RouteSetting, Value};
 use super::effects::Effects;
 use super::encoding::Encoding;
 use super::keyword::Keyword;
@@ -20,6 +20,9 @@ pub(crate) const ROUTE_SETTINGS: [&str; 3] = [
 
 /// The present role, and with it the rights and settings that count, is another one afterwards.
 const OTHER_ROLE: Effects = Effects::ROUTE_DOUBT.with(Effects::CHANGES_NAMES);
+
+/// The name of the setting that says where a session's queries run.
+pub(crate) const COMPUTING_RESOURCE: &str = "hg_computing_resource";
 
 /// What a setting's change means.
 fn change_of(name: &[u8], route: Effects) -> Effects {
@@ -125,8 +128,19 @@ fn followed(name: &[u8], value: Value<String>, local: bool) -> Option<Change> {
     } else if name.eq_ignore_ascii_case(b"standard_conforming_strings") {
         let backslash = backslash(&value);
         Some(Change::Backslash { backslash, local })
+    } else if name.eq_ignore_ascii_case(COMPUTING_RESOURCE.as_bytes()) {
+        let resource = resource(&value);
+        Some(Change::ComputingResource { resource, local })
     } else {
         None
+    }
+}
+
+fn resource(value: &Value<String>) -> Value<Resource> {
+    match value {
+        Value::Is(name) => Value::Is(Resource::named(name)),
+        Value::Default => Value::Default,
+        Value::Unknown => Value::Unknown,
     }
 }
 
@@ -222,7 +236,7 @@ pub(super) fn reset(statement: &Statement<'_, '_>, index: usize, analysis: &mut 
             analysis
                 .changes
                 .extend(reset(b"standard_conforming_strings"));
-            for setting in [ROUTE_SETTINGS[0], ROUTE_SETTINGS[2]] {
+            for setting in [ROUTE_SETTINGS[0], ROUTE_SETTINGS[2], COMPUTING_RESOURCE] {
                 analysis.changes.extend(reset(setting.as_bytes()));
             }
         }

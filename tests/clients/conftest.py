@@ -17,11 +17,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session", autouse=True)
 def extension():
     """The stand-in, built."""
-    done = subprocess.run(
-        ["make", "-s", "-C", harness.EXTENSION], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "warning" not in done.stderr, done.stderr
+    harness.build_extension()
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +96,7 @@ def database(cluster):
     """A new database with the tables of schema.sql."""
     name = cluster.create_database(f"test_{next(_numbers)}")
     yield name
-    cluster.query("postgres", f'DROP DATABASE "{name}" WITH (FORCE)')
+    cluster.drop_database(name)
 
 
 @pytest.fixture(params=["execution", "planning"])

@@ -26,9 +26,13 @@ import psycopg.conninfo
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 EXTENSION = HERE.parent / "hologres"
+# The clients' programs, and those of the usual server.
 PG_BIN = pathlib.Path(
     os.environ.get("PG_BIN", "/usr/lib/postgresql/15/bin")
 )
+
+# The version of the stand-in's PostgreSQL: 15, or 11, on which Hologres is built.
+POSTGRES = int(os.environ.get("OSPREY_POSTGRES", "15"))
 
 ENCRYPTED_PROJECTS = "finance_byok:kms, learned_byok:kms, legacy_default:default"
 
@@ -156,8 +160,24 @@ class Endpoint:
         return done.returncode, done.stdout
 
 
+def build_extension():
+    """Builds the stand-in for the version in use; its library."""
+    if POSTGRES == 15:
+        command = ["make", "-s", "-C", EXTENSION]
+        library = EXTENSION / "hologres.so"
+    elif POSTGRES == 11:
+        library = EXTENSION / "postgres11.so"
+        command = ["make", "-s", "-C", EXTENSION, library.name]
+    else:
+        raise RuntimeError(f"OSPREY_POSTGRES={POSTGRES}: the stand-in runs on 15 and on 11")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "warning" not in done.stderr, done.stderr
+    return library
+
+
 class Cluster:
-    """A PostgreSQL 15 with the stand-in for Hologres preloaded and in every database.
+    """A PostgreSQL of the version in use, with the stand-in for Hologres preloaded and in every database.
 
     Its superuser is `postgres`, over a private Unix socket, without a password. Over TCP the roles
     in ROLES exist, each with its own authentication method; `tls` turns TLS on, with a certificate
@@ -176,12 +196,16 @@ class Cluster:
         self.process = None
         # PostgreSQL refuses to run as root.
         self.owner = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+        self.server_programs = PG_BIN
 
     def _as_owner(self):
+        here = {"cwd": self.directory}
+        if POSTGRES == 11:
+            here["env"] = {**os.environ, "LD_LIBRARY_PATH": str(self.server_programs.parent / "lib")}
         if self.owner is None:
-            return {"cwd": self.directory}
+            return here
         return {
-            "cwd": self.directory,
+            **here,
             "user": self.owner.pw_uid,
             "group": self.owner.pw_gid,
             "extra_groups": [],
@@ -198,11 +222,16 @@ class Cluster:
     def start(self):
         self._give(self.directory, 0o755)
         library = self.directory / "hologres.so"
-        shutil.copy(EXTENSION / "hologres.so", library)
+        shutil.copy(build_extension(), library)
         self._give(library)
+        if POSTGRES == 11:
+            # Its owner may not be able to go where they were unpacked.
+            found = run([HERE.parent / "postgres" / "eleven"]).strip()
+            shutil.copytree(found, self.directory / "postgresql", symlinks=True)
+            self.server_programs = self.directory / "postgresql" / "bin"
         run(
-            [PG_BIN / "initdb", "-D", self.data, "-U", "postgres", "-A", "trust"]
-            + ["-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"],
+            [self.server_programs / "initdb", "-D", self.data, "-U", "postgres", "-A", "trust"]
+            + ["-E", "UTF8", "--locale=C.UTF-8", "--no-sync"],
             **self._as_owner(),
         )
         settings = {
@@ -242,7 +271,7 @@ class Cluster:
         """Starts the server process on what is in the directory."""
         log = open(self.log_path, "ab")
         self.process = subprocess.Popen(
-            [PG_BIN / "postgres", "-D", self.data],
+            [self.server_programs / "postgres", "-D", self.data],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -310,12 +339,34 @@ class Cluster:
         """A new database with the tests' tables; one of that name is dropped."""
         quoted = '"' + name.replace('"', '""') + '"'
         with self.admin("postgres") as connection:
-            connection.execute(f"DROP DATABASE IF EXISTS {quoted} WITH (FORCE)")
+            self.drop_database(name)
             connection.execute(f"CREATE DATABASE {quoted}")
         if script is not None:
             with self.admin(name) as connection:
                 connection.execute(script.read_text())
         return name
+
+    def drop_database(self, name):
+        """Drops a database, if it is there, whoever is connected to it."""
+        quoted = '"' + name.replace('"', '""') + '"'
+        if POSTGRES >= 13:
+            self.query("postgres", f"DROP DATABASE IF EXISTS {quoted} WITH (FORCE)")
+            return
+
+        def dropped():
+            # What WITH (FORCE) does in later versions. Who was told to go may take a moment.
+            self.query(
+                "postgres",
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                name,
+            )
+            try:
+                self.query("postgres", f"DROP DATABASE IF EXISTS {quoted}")
+            except psycopg.errors.ObjectInUse:
+                return False
+            return True
+
+        wait_for(dropped, f"{name} to be dropped")
 
     def query(self, dbname, statement, *values):
         """One statement as superuser; its rows."""

@@ -402,4 +402,4 @@ def test_nobody_waits_for_what_is_known_of_others(cluster, tmp_path):
             assert max(seen) < 0.15
     finally:
         for name in names:
-            cluster.query("postgres", f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            cluster.drop_database(name)

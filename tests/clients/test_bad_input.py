@@ -3,6 +3,7 @@
 import socket
 import struct
 import subprocess
+import time
 
 import pytest
 
@@ -215,3 +216,54 @@ def test_sigterm_ends_the_process(cluster):
         client.until_closed()
     with pytest.raises(ConnectionRefusedError):
         rawpg.Client("127.0.0.1", osprey.port)
+
+
+PANGU = (
+    b'status { code: SERVER_INTERNAL_ERROR message: "hos_exception: IO error: Failed to execute pangu open normal '
+    b"file pangu://h:1/product/odps/sales/data/x, errorcode: 9, err_msg: PanguParameterInvalidException"
+)
+INTERNAL = b"SERROR\0VERROR\0CXX000\0"
+# The bodies of errors that nothing is made of, each nearly one that is.
+ERRORS = {
+    "ten megabytes": INTERNAL + b"M" + PANGU + b"x" * (10 << 20) + b"\0\0",
+    "ten megabytes of detail": INTERNAL + b"M" + PANGU + b"\0D" + b"x" * (10 << 20) + b"\0\0",
+    "bytes that are no text": INTERNAL + b"M\xff\xfe" + PANGU + b"\xc3\0\0",
+    "a NUL within": INTERNAL + b"M" + PANGU.replace(b"execute", b"exe\0cute") + b"\0\0",
+    "a NUL first": b"\0" + INTERNAL + b"M" + PANGU + b"\0\0",
+    "ten thousand fields": INTERNAL + b"Mno\0" + (b"D" + PANGU[:60] + b"\0") * 10_000 + b"\0",
+    "ten thousand fields without a name": b"\1\0" * 10_000 + b"\0",
+    "the words a thousand times": INTERNAL
+    + b"M"
+    + b"IO error: Failed to execute pangu pangu:// /product/odps/ " * 1000
+    + b"\0\0",
+    "no end": INTERNAL + b"M" + PANGU[:90],
+    "nothing": b"",
+}
+
+
+class Erring(rawpg.Played):
+    """Answers each Query by the error that it names."""
+
+    def answer(self, connection, kind, body):
+        if kind == b"Q":
+            name = body.rstrip(b"\0").decode().removeprefix("SELECT 1 -- ")
+            error = ERRORS.get(name, INTERNAL + b"M" + PANGU + b"\0\0")
+            connection.sendall(rawpg.message(b"E", error) + rawpg.READY)
+
+
+def test_errors_of_every_form_pass_as_they_came(tmp_path):
+    conftest.need_osprey()
+    config = tmp_path / "osprey.toml"
+    config.write_text('[upstream.tls]\nmode = "disable"\n[catalog]\nborrow = false\n')
+    with Erring() as server, harness.Osprey(server.port, config=config) as osprey:
+        with rawpg.Client.logged_in(osprey.endpoint("postgres")) as client:
+            for name, body in ERRORS.items():
+                begin = time.monotonic()
+                answer = client.ask(rawpg.query(f"SELECT 1 -- {name}"))
+                assert rawpg.kinds(answer) == "EZ", name
+                assert answer[0][1] == body, name
+                assert time.monotonic() - begin < 10, name
+            # That of which they are all nearly one.
+            [error, _] = client.ask(rawpg.query("SELECT 1 -- the error itself"))
+            assert b"Osprey OSP-" in error[1]
+        assert "panic" not in osprey.log()

@@ -58,6 +58,44 @@ def test_hint_for_the_whole_database(cluster, osprey):
         assert connection.execute(ENCRYPTED).fetchone() == (1000,)
 
 
+@pytest.mark.parametrize("how", ["set", "options", "parameter", "set_config", "transaction"])
+def test_serverless_resources_that_read_nothing_encrypted(cluster, osprey, database, how):
+    """Before V3.1.3 no engine reads it there: the error says so, and teaches nobody anything."""
+    osprey.wait_until_known(database)
+    through = osprey.endpoint(database)
+    serverless = "hg_computing_resource = 'serverless'"
+    login = {
+        "options": {"options": "-c hg_computing_resource=serverless"},
+        "parameter": {"options": "--hg-computing-resource=local -chg_computing_resource=serverless"},
+    }
+    statements = {
+        "set": [f"SET {serverless}"],
+        "set_config": ["SELECT set_config('hg_computing_resource', 'serverless', false)"],
+        "transaction": ["BEGIN", f"SET LOCAL {serverless}"],
+    }
+    with through.connect(**login.get(how, {})) as connection:
+        for statement in statements.get(how, []):
+            connection.execute(statement)
+        with pytest.raises(psycopg.errors.InternalError_) as caught:
+            connection.execute(ENCRYPTED)
+        error = caught.value.diag
+        assert "OSP-1012" in error.message_detail
+        assert "serverless" in error.message_primary
+        assert error.message_hint == "SET hg_computing_resource = 'local';"
+        if how == "transaction":
+            connection.execute("ROLLBACK")
+        else:
+            connection.execute(error.message_hint)
+        assert connection.execute(ENCRYPTED).fetchone() == (1000,)
+        connection.execute("RESET ALL")
+    # The version from which on they read it.
+    version = "Hologres 3.1.3 (tag: release-3.1.x), compatible with PostgreSQL 11.3"
+    cluster.query("postgres", f"ALTER DATABASE {database} SET hologres.version = '{version}'")
+    with through.connect() as connection:
+        connection.execute(f"SET {serverless}")
+        assert connection.execute(ENCRYPTED).fetchone() == (1000,)
+
+
 def test_rows_come_before_the_error(through_osprey, cluster):
     """A scan that fails late: the rows that were there arrive, then the rewritten error."""
     database = through_osprey.dbname
@@ -100,3 +138,36 @@ def test_default_key_is_not_helped_by_sqe(through_osprey, cluster):
         with pytest.raises(psycopg.errors.InternalError_):
             connection.execute("SELECT * FROM ledger")
         assert connection.execute("SELECT count(*) FROM people").fetchone() == (100,)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("encoding", ["GBK", "GB18030", "UTF8"])
+def test_rewritten_in_the_clients_encoding(cluster, database, tmp_path, language, encoding):
+    """Each byte is valid there, and the names of tables and databases are what they are."""
+    named = cluster.create_database(f"销售_{database}")
+    cluster.query(
+        named,
+        """CREATE FOREIGN TABLE "工资誠" (id int) SERVER odps_server
+               OPTIONS (project_name 'finance_byok', table_name 'salaries');
+           GRANT SELECT ON "工资誠" TO PUBLIC""",
+    )
+    config = tmp_path / "osprey.toml"
+    config.write_text(f'[observe]\nlanguage = "{language}"\ndocs = "https://docs.example.com"\n')
+    with harness.Osprey.in_front_of(cluster, config=config) as osprey:
+        osprey.wait_until_known(named)
+        cluster.query(named, f'ALTER DATABASE "{named}" SET hologres.refuse_set = on')
+        with osprey.endpoint(named).connect(client_encoding=encoding) as connection:
+            with pytest.raises(psycopg.errors.InternalError_) as caught:
+                psycopg.ClientCursor(connection).execute('SELECT id FROM "工资誠"')
+    error = caught.value.diag
+    told = [error.message_primary, error.message_detail, error.message_hint]
+    for text in told:
+        # psycopg puts this where a byte is not valid.
+        assert "\ufffd" not in text, told
+        assert "?" not in text, told
+    assert "工资誠" in error.message_primary
+    assert f'"{named}"' in error.message_hint
+    assert ("加密" in error.message_primary) == (language == "zh")
+    pages = {"en": "https://docs.example.com/errors#osp-", "zh": "https://docs.example.com/zh/errors#osp-"}
+    assert pages[language] in error.message_detail
+    cluster.query("postgres", f'DROP DATABASE "{named}" WITH (FORCE)')

@@ -84,3 +84,109 @@ def test_nobody_is_taught_a_lie(forged, cluster, database, trick):
     assert cluster.scans(database)["HQE"] == (1, 0)
     rewritten = [count for name, count in forged.scrape().items() if "errors_rewritten" in name]
     assert sum(rewritten) == 0
+
+
+# Two halves of the words, and texts that stand where an engine's own could.
+HALF = FORGED.index("pangu://")
+HEAD, TAIL = FORGED[:HALF], FORGED[HALF:]
+MORE_TRICKS = [
+    *(
+        f"DO $$ BEGIN RAISE EXCEPTION '{FORGED}' USING ERRCODE = '{sqlstate}'; END $$"
+        for sqlstate in ["XX000", "HV000", "54000", "42501", "58P01", "22023", "P0004", "57014"]
+    ),
+    # Raised again, raised in a handler, raised by a trigger, a rule, a default, a view on a local table.
+    f"DO $$ BEGIN RAISE '{FORGED}' USING ERRCODE = 'XX000'; EXCEPTION WHEN others THEN RAISE; END $$",
+    f"DO $$ BEGIN PERFORM 1 / 0; EXCEPTION WHEN others THEN RAISE internal_error USING MESSAGE = '{FORGED}'; END $$",
+    f"""CREATE FUNCTION pg_temp.t() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE internal_error USING MESSAGE = '{FORGED}'; END $$;
+        CREATE TEMP TABLE triggered (x int);
+        CREATE TRIGGER t BEFORE INSERT ON triggered FOR EACH ROW EXECUTE FUNCTION pg_temp.t();
+        INSERT INTO triggered VALUES (1)""",
+    f"""CREATE FUNCTION pg_temp.d() RETURNS int LANGUAGE plpgsql AS
+            $$ BEGIN RAISE internal_error USING MESSAGE = '{FORGED}'; END $$;
+        CREATE TEMP TABLE defaulted (x int, y int DEFAULT pg_temp.d());
+        INSERT INTO defaulted (x) VALUES (1)""",
+    f"""CREATE FUNCTION pg_temp.v(int) RETURNS int LANGUAGE plpgsql AS
+            $$ BEGIN RAISE internal_error USING MESSAGE = '{FORGED}'; END $$;
+        CREATE TEMP VIEW viewed AS SELECT pg_temp.v(id) FROM people;
+        SELECT * FROM viewed""",
+    # Over several fields.
+    f"DO $$ BEGIN RAISE internal_error USING MESSAGE = '{HEAD}', DETAIL = '{TAIL}'; END $$",
+    f"DO $$ BEGIN RAISE internal_error USING MESSAGE = '{HEAD}', HINT = '{TAIL}'; END $$",
+    f"DO $$ BEGIN RAISE internal_error USING MESSAGE = 'x', HINT = '{FORGED}', TABLE = '{FORGED}'; END $$",
+    # A hostile context: the text of a statement, of a function, the name of a function.
+    f"DO $$ BEGIN EXECUTE 'SELECT 1 / 0 /* {FORGED} */'; END $$",
+    f"DO $f$ BEGIN EXECUTE $q$DO $$ BEGIN PERFORM 1 / 0; /* {FORGED} */ END $$$q$; END $f$",
+    f"CREATE FUNCTION pg_temp.s() RETURNS int LANGUAGE sql AS $$ SELECT 1 / (id - id) /* {FORGED} */ FROM people $$;"
+    "SELECT pg_temp.s()",
+    "DO $$ BEGIN EXECUTE 'CREATE FUNCTION pg_temp.\"IO error: Failed to execute pangu pangu://\"() RETURNS int "
+    "LANGUAGE plpgsql AS ''BEGIN RETURN 1 / 0; END'''; END $$;"
+    "SELECT pg_temp.\"IO error: Failed to execute pangu pangu://\"()",
+    # Comments, cursors, prepared statements.
+    f"SELECT /* {FORGED} */ FROM",
+    f"SELECT 1 / 0 -- {FORGED}",
+    f"BEGIN; DECLARE c CURSOR FOR SELECT (team || '{FORGED}')::int FROM people; FETCH c",
+    f"PREPARE p (text) AS SELECT $1::int; EXECUTE p('{FORGED}')",
+    f"PREPARE \"{FORGED[60:110]}\" AS SELECT 1; EXECUTE \"{FORGED[61:110]}\"",
+    f"DO $$ BEGIN RAISE NOTICE '{FORGED}'; PERFORM 1 / 0; END $$",
+    # Values of other types, and functions that quote what they cannot read.
+    *(
+        f"SELECT '{FORGED}'::{kind}"
+        for kind in [
+            *("bool", "uuid", "inet", "macaddr", "interval", "timestamptz", "numeric", "float8"),
+            *("point", "jsonpath", "bit(8)", "int4range", "regclass", "regproc", "pg_lsn"),
+        ]
+    ),
+    f"SELECT * FROM json_to_recordset('{FORGED}') AS r (x int)",
+    f"SELECT xpath('{FORGED}', '<a/>')",
+    f"SELECT xmlparse(document '{FORGED}')",
+    f"SELECT to_number('{FORGED}', '999')::int / 0",
+    f"SELECT to_tsvector('{FORGED}', 'x')",
+    f"SELECT convert_from('x', '{FORGED}')",
+    f"SELECT pg_read_file('{FORGED}')",
+    f"SELECT current_setting('{FORGED}')",
+    f"SELECT nextval('{FORGED}')",
+    f"SELECT date_trunc('{FORGED}', now())",
+    f"SET ROLE '{FORGED[:60]}'",
+    f"SECURITY LABEL ON TABLE people IS '{FORGED}'",
+    f"CREATE EXTENSION \"{FORGED[60:110]}\"",
+    f"COPY people FROM '{FORGED}'",
+    f"COPY people FROM PROGRAM 'echo {FORGED.replace(chr(39), '')}'",
+]
+
+
+def failure(connection, statement):
+    """The fields of the error that a statement ends with; None: it succeeds."""
+    try:
+        psycopg.ClientCursor(connection).execute(statement)
+    except psycopg.Error as error:
+        told = error.diag
+        fields = [told.sqlstate, told.message_primary, told.message_detail, told.message_hint]
+        fields += [told.context, told.table_name, told.source_function]
+        return [re.sub(r"pg_temp_\d+", "pg_temp", field or "") for field in fields]
+    finally:
+        connection.execute("ROLLBACK")
+    return None
+
+
+def test_a_liar_changes_nothing_for_anybody(forged, cluster, database):
+    """One user tells many lies, in fields of every kind; others read on in the same database and in
+    another one, and so does the liar, in a new session."""
+    other = cluster.create_database("lied_about")
+    for name in (database, other):
+        forged.wait_until_known(name)
+    with (
+        cluster.endpoint(database).connect(user="app_trust") as direct,
+        forged.endpoint(database).connect(user="app_trust") as through,
+    ):
+        told = {trick: (failure(direct, trick), failure(through, trick)) for trick in MORE_TRICKS}
+    assert [trick for trick, (expected, _) in told.items() if expected is None] == []
+    assert {trick: both for trick, both in told.items() if both[0] != both[1]} == {}
+    for name, user in ((database, "app"), (database, "app_trust"), (other, "app"), (other, "app_trust")):
+        cluster.reset_counters(name)
+        with forged.endpoint(name).connect(user=user) as connection:
+            assert connection.execute("SELECT count(*) FROM items").fetchone() == (50,)
+        assert cluster.scans(name)["HQE"] == (1, 0), (name, user)
+        assert cluster.scans(name)["SQE"] == (0, 0), (name, user)
+    rewritten = [count for name, count in forged.scrape().items() if "errors_rewritten" in name]
+    assert sum(rewritten) == 0

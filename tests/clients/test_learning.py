@@ -153,4 +153,4 @@ def test_what_was_learned_last_outlives_the_process(cluster, database, tmp_path)
             assert osprey.stop() == 0
         assert "finance_byok" in snapshot.read_text()
     finally:
-        cluster.query("postgres", f'DROP DATABASE "{other}" WITH (FORCE)')
+        cluster.drop_database(other)

@@ -46,7 +46,7 @@ def database(cluster):
         ),
     )
     yield name
-    cluster.query("postgres", f'DROP DATABASE "{name}" WITH (FORCE)')
+    cluster.drop_database(name)
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def twins(cluster, tls_cluster, third):
         server.reset_counters(name)
     yield name
     for server in servers:
-        server.query("postgres", f"DROP DATABASE {name} WITH (FORCE)")
+        server.drop_database(name)
 
 
 def ports(count):

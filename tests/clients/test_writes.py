@@ -63,6 +63,8 @@ WRITES = {
 
 @pytest.mark.parametrize("kind", WRITES)
 def test_each_kind(zero, connection, kind):
+    if kind == "merge" and harness.POSTGRES < 15:
+        pytest.skip("PostgreSQL has had MERGE since 15")
     connection.execute(WRITES[kind])
     assert zero.scrape()[RETRIED] == 1
 

@@ -1,5 +1,6 @@
 //! A PostgreSQL cluster of the test's own: fresh data directory, free loopback port, scram-sha-256
-//! for everyone, gone when dropped.
+//! for everyone, gone when dropped. `OSPREY_POSTGRES=11` makes it one of PostgreSQL 11, on which
+//! Hologres is built.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -39,10 +40,10 @@ impl Cluster {
     }
 
     fn start(identity: Option<(&str, &str)>) -> Self {
-        let binaries = binaries();
         let directory = tempfile::tempdir().unwrap();
         // PostgreSQL refuses to run as root, so the directory is handed to its user.
         std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o711)).unwrap();
+        let binaries = binaries(directory.path());
         let home = directory.path().join("home");
         std::fs::create_dir(&home).unwrap();
         let password = directory.path().join("password");
@@ -126,6 +127,9 @@ impl Cluster {
             Command::new(program)
         };
         command.current_dir(self.directory.path());
+        if self.binaries.starts_with(self.directory.path()) {
+            command.env("LD_LIBRARY_PATH", self.binaries.with_file_name("lib"));
+        }
         command
     }
 
@@ -142,6 +146,16 @@ impl Cluster {
             .unwrap();
         tokio::spawn(connection);
         client
+    }
+
+    /// Which PostgreSQL this is: 15, or 11.
+    #[allow(dead_code)] // not every test binary that shares this module needs it
+    pub(crate) async fn major_version(client: &Client) -> u32 {
+        let row = client
+            .query_one("SHOW server_version_num", &[])
+            .await
+            .unwrap();
+        row.get::<_, &str>(0).parse::<u32>().unwrap() / 10_000
     }
 
     /// Makes a database and connects to it.
@@ -170,8 +184,22 @@ impl Drop for Cluster {
     }
 }
 
-/// Debian puts each version's programs in a directory of its own, out of PATH.
-fn binaries() -> PathBuf {
+/// The server's programs. Debian puts each version's in a directory of its own, out of PATH; those of
+/// PostgreSQL 11 are copied into `directory`, because the server's user may not be able to go
+/// where they were unpacked.
+fn binaries(directory: &Path) -> PathBuf {
+    match std::env::var("OSPREY_POSTGRES").as_deref() {
+        Ok("11") => {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/postgres/eleven");
+            let output = succeed(&mut Command::new(script));
+            let found = String::from_utf8(output.stdout).unwrap();
+            let copy = directory.join("postgresql");
+            succeed(Command::new("cp").arg("-r").arg(found.trim()).arg(&copy));
+            return copy.join("bin");
+        }
+        Ok("15") | Err(_) => {}
+        Ok(other) => panic!("OSPREY_POSTGRES={other}: the tests run on 15 and on 11"),
+    }
     let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()

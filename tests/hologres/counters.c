@@ -7,12 +7,10 @@
 #include "hologres.h"
 
 #include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
-#include "utils/builtins.h"
 
 /* Databases that are counted at a time; a slot is never given back. */
 #define SLOTS 1024
@@ -30,7 +28,7 @@ static Slot *slots = NULL;
 static shmem_request_hook_type previous_shmem_request = NULL;
 static shmem_startup_hook_type previous_shmem_startup = NULL;
 
-PG_FUNCTION_INFO_V1(hologres_scans);
+PG_FUNCTION_INFO_V1(hologres_scan_count);
 PG_FUNCTION_INFO_V1(hologres_reset_scans);
 PG_FUNCTION_INFO_V1(hologres_setting_changes);
 
@@ -111,25 +109,17 @@ counters_add_setting_change(void)
 	pg_atomic_fetch_add_u64(&my_slot()->setting_changes, 1);
 }
 
-/* hologres.scans(): engine, scans begun, scans that failed; in this database, since the last reset */
+/* hologres.scan_count(engine int, failures bool): what hologres.scans() is made of */
 Datum
-hologres_scans(PG_FUNCTION_ARGS)
+hologres_scan_count(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	int32		engine = PG_GETARG_INT32(0);
 	Slot	   *slot = my_slot();
 
-	InitMaterializedSRF(fcinfo, 0);
-	for (int engine = 0; engine < ENGINE_COUNT; engine++)
-	{
-		Datum		values[3];
-		bool		nulls[3] = {false, false, false};
-
-		values[0] = CStringGetTextDatum(hologres_engine_name(engine));
-		values[1] = Int64GetDatum((int64) pg_atomic_read_u64(&slot->scans[engine]));
-		values[2] = Int64GetDatum((int64) pg_atomic_read_u64(&slot->failures[engine]));
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
-	return (Datum) 0;
+	if (engine < 0 || engine >= ENGINE_COUNT)
+		ereport(ERROR, (errmsg("there is no engine %d", engine)));
+	PG_RETURN_INT64((int64) pg_atomic_read_u64(PG_GETARG_BOOL(1) ? &slot->failures[engine]
+											   : &slot->scans[engine]));
 }
 
 /* hologres.reset_scans(): all counts of this database start at 0 again */

@@ -24,9 +24,14 @@ CREATE SERVER odps_server FOREIGN DATA WRAPPER odps_fdw;
 GRANT USAGE ON FOREIGN SERVER odps_server TO PUBLIC;
 
 -- What the tests look at. The counters live in shared memory: no rollback takes them back.
+CREATE FUNCTION hologres.scan_count(engine int, failures boolean) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'hologres_scan_count' LANGUAGE C VOLATILE STRICT;
+
+-- Scans begun, and scans that failed, per engine; in this database, since the last reset.
 CREATE FUNCTION hologres.scans(OUT engine text, OUT scans bigint, OUT failures bigint)
-    RETURNS SETOF record
-    AS 'MODULE_PATHNAME', 'hologres_scans' LANGUAGE C VOLATILE STRICT;
+    RETURNS SETOF record LANGUAGE sql VOLATILE STRICT AS $$
+    SELECT name, hologres.scan_count(number, false), hologres.scan_count(number, true)
+    FROM (VALUES (0, 'HQE'), (1, 'SQE'), (2, 'COMMON_TABLE')) AS engines (number, name) $$;
 
 CREATE FUNCTION hologres.reset_scans() RETURNS void
     AS 'MODULE_PATHNAME', 'hologres_reset_scans' LANGUAGE C VOLATILE STRICT;
@@ -34,5 +39,5 @@ CREATE FUNCTION hologres.reset_scans() RETURNS void
 CREATE FUNCTION hologres.setting_changes() RETURNS bigint
     AS 'MODULE_PATHNAME', 'hologres_setting_changes' LANGUAGE C VOLATILE STRICT;
 
-REVOKE ALL ON FUNCTION hologres.scans(), hologres.reset_scans(), hologres.setting_changes()
-    FROM PUBLIC;
+REVOKE ALL ON FUNCTION hologres.scan_count(int, boolean), hologres.scans(),
+    hologres.reset_scans(), hologres.setting_changes() FROM PUBLIC;

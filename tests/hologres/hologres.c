@@ -38,12 +38,22 @@ bool		hologres_plan_chooses_engine = false;
 
 static bool orc_via_holo = true;
 static char *routing = NULL;
+static bool generate_binlog = true;
+static bool fixed_dispatcher_for_scan = false;
 static char *version = NULL;
+static int	computing_resource = 0;
 static char *encrypted_projects = NULL;
 static int	set_delay_ms = 0;
 static bool refuse_set = false;
 
 static ProcessUtility_hook_type previous_process_utility = NULL;
+
+/* Where a session's queries run. */
+static const struct config_enum_entry computing_resources[] = {
+	{"local", 0, false},
+	{"serverless", 1, false},
+	{NULL, 0, false}
+};
 
 void		_PG_init(void);
 
@@ -82,6 +92,20 @@ routes_to_common_table(void)
 	}
 	pfree(list);
 	return found;
+}
+
+/* Do the session's queries run on serverless resources of a version that reads nothing encrypted there? */
+bool
+hologres_serverless_cannot_read(void)
+{
+	int			major = 0;
+	int			minor = 0;
+	int			patch = 0;
+
+	if (computing_resource == 0 ||
+		sscanf(version, "Hologres %d.%d.%d", &major, &minor, &patch) != 3)
+		return false;
+	return major * 1000000 + minor * 1000 + patch < 3001003;
 }
 
 /* The engine that the session's settings choose for a MaxCompute foreign table. */
@@ -309,6 +333,19 @@ _PG_init(void)
 							   "Which path reads which external catalog: source:path[,source:path...].",
 							   NULL, &routing, "odps:hqe,dlf:hqe",
 							   PGC_USERSET, 0, check_routing, NULL, NULL);
+	DefineCustomBoolVariable("hg_experimental_generate_binlog",
+							 "Whether writes are logged for consumers. The stand-in has no such log.",
+							 NULL, &generate_binlog, true,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("hg_experimental_enable_fixed_dispatcher_for_scan",
+							 "Whether scans take the short path. The stand-in has one path.",
+							 NULL, &fixed_dispatcher_for_scan, false,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("hg_computing_resource",
+							 "Where queries run: on the instance's own resources or on serverless ones.",
+							 NULL, &computing_resource, 0, computing_resources,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
 
 	/* What steers the stand-in. */
 	DefineCustomStringVariable("hologres.version",

@@ -30,6 +30,7 @@ extern int	hologres_fail_after_rows;
 extern int	hologres_scan_delay_ms;
 extern bool hologres_plan_chooses_engine;
 extern Engine hologres_engine(void);
+extern bool hologres_serverless_cannot_read(void);
 extern const char *hologres_engine_name(Engine engine);
 extern Encryption hologres_encryption(const char *project);
 extern void hologres_sleep(int milliseconds);

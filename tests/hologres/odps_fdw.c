@@ -219,7 +219,7 @@ fail_unless_readable(OdpsScan *scan)
 	if (scan->encryption == ENCRYPTION_NONE || scan->engine == ENGINE_COMMON_TABLE)
 		return;
 
-	if (scan->engine == ENGINE_HQE)
+	if (scan->engine == ENGINE_HQE || hologres_serverless_cannot_read())
 	{
 		counters_add_failure(scan->engine);
 		/* The vendor's words, with the page's placeholders filled in and its cut end closed. */

@@ -358,6 +358,7 @@ fn settings() -> impl Strategy<Value = Settings> {
                 } else {
                     OriginalText::Short
                 },
+                docs: json_logs.then(|| "https://docs.example.com/osprey".into()),
             };
             settings
         },

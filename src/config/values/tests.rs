@@ -26,6 +26,38 @@ fn durations_and_sizes_have_units() {
     }
 }
 
+#[test]
+fn the_address_of_the_pages_can_stand_in_an_error() {
+    for (written, read) in [
+        (
+            "https://docs.example.com/osprey",
+            "https://docs.example.com/osprey",
+        ),
+        (
+            "http://docs.example.com:8080/",
+            "http://docs.example.com:8080",
+        ),
+    ] {
+        assert_eq!(docs(written).unwrap().as_deref(), Some(read));
+    }
+    let long = format!("https://docs.example.com/{}", "x".repeat(100));
+    for wrong in [
+        "",
+        "/",
+        "https://",
+        "docs",
+        "ftp://docs.example.com",
+        "https://docs example.com",
+        "https://文档.example.com",
+        "https://u:secret@docs.example.com",
+        "https://docs.example.com/#errors",
+        &long,
+    ] {
+        let error = docs(wrong).unwrap_err();
+        assert!(!error.contains("secret"), "{error}");
+    }
+}
+
 proptest! {
     #[test]
     fn what_is_shown_is_read_back(millis in 0u64..u64::MAX / 2, bytes in 0usize..usize::MAX / 2) {

@@ -258,6 +258,7 @@ impl Core {
             self.note_cure();
             return Fate::Forward;
         };
+        attempt.unsynced = attempt.unsynced.saturating_sub(1);
         if attempt.before > 0 {
             attempt.before -= 1;
             return Fate::Forward;

@@ -81,6 +81,8 @@ pub(super) struct Attempt {
     pub(super) may_have_ended: bool,
     /// ReadyForQuery of so many earlier cycles come first.
     pub(super) before: usize,
+    /// As many ReadyForQuery come up to that of the last cycle that a Query ended and not a Sync.
+    pub(super) unsynced: usize,
     /// What the client has got of the first run.
     pub(super) heard: Heard,
     pub(super) heard_bytes: usize,
@@ -124,6 +126,7 @@ impl Attempt {
             goes_on: false,
             may_have_ended: false,
             before,
+            unsynced: 0,
             heard: Heard::default(),
             heard_bytes: 0,
             parsed: 0,
@@ -196,9 +199,9 @@ impl Attempt {
 
 /// What is known of the statement that is being answered.
 #[derive(Debug, Clone, Copy)]
-pub(in super::super) struct Answering {
+pub(crate) struct Answering {
     /// It is not the last of what would be run again.
-    pub(in super::super) more: bool,
+    pub(crate) more: bool,
     /// It is a COPY whose first line names its columns.
-    pub(in super::super) copies_header: bool,
+    pub(crate) copies_header: bool,
 }

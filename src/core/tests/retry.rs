@@ -177,6 +177,47 @@ fn what_writes_is_not_run_again() {
 }
 
 #[test]
+fn a_begin_without_a_sync_is_run_again_too() {
+    // pgjdbc with autosave: BEGIN without Sync, a simple SAVEPOINT, and at once the read.
+    let mut trio = trio();
+    let bytes = [
+        extended("begin"),
+        query("savepoint"),
+        extended("enc"),
+        sync(),
+    ];
+    let seen = trio.exchange(&bytes.concat());
+    assert_eq!(
+        seen,
+        [
+            "1",
+            "2",
+            "C BEGIN",
+            "C SAVEPOINT",
+            "Z T",
+            "1",
+            "2",
+            "D row 0",
+            "C SELECT 1",
+            "Z T"
+        ]
+    );
+    assert_eq!(retried(&trio), 1);
+}
+
+#[test]
+fn a_read_that_a_query_follows_without_a_sync_shows_its_error_at_once() {
+    let mut trio = trio();
+    let seen = trio.exchange(&[extended("enc"), query("plain")].concat());
+    assert_eq!(seen, ["1", "2", "E XX000"]);
+    assert_eq!(trio.exchange(&sync()), ["Z I"]);
+    assert_eq!(
+        trio.exchange(&query("plain")),
+        ["T", "D plain", "C SELECT 1", "Z I"]
+    );
+}
+
+#[test]
 fn a_write_that_stands_alone_is_run_again_and_takes_effect_once() {
     let mut trio = trio();
     assert_eq!(trio.exchange(&query("take")), ["C INSERT 0 1", "Z I"]);

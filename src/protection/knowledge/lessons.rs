@@ -225,8 +225,10 @@ impl Lessons {
             return Arc::clone(known);
         }
         if users.len() >= MAX_USERS {
+            let now = Instant::now();
+            let lives = |word: &Word| word.confirmed && now < word.until;
             users.retain(|_, lessons| {
-                Arc::strong_count(lessons) > 1 || lessons.words().iter().any(|word| word.confirmed)
+                Arc::strong_count(lessons) > 1 || lessons.words().iter().any(lives)
             });
         }
         let new = UserLessons::new(user);

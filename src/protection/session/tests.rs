@@ -53,6 +53,31 @@ fn settings_follow_transactions_and_savepoints() {
 }
 
 #[test]
+fn where_queries_run_is_followed_from_the_login_on() {
+    let set = |resource, local| stated(Change::ComputingResource { resource, local });
+    assert_eq!(session().computing_resource(), None);
+    let mut session = session().with_computing_resource(Some(Resource::Serverless));
+    let mut after = |changes: &[SessionChange]| {
+        session.apply(changes);
+        session.computing_resource()
+    };
+    let (serverless, local) = (Some(Resource::Serverless), Some(Resource::Local));
+    assert_eq!(after(&[]), serverless);
+    assert_eq!(after(&[set(Value::Is(Resource::Local), false)]), local);
+    assert_eq!(after(&[set(Value::Is(Resource::Serverless), true)]), local);
+    let in_block = [
+        stated(Change::Begin),
+        set(Value::Is(Resource::Serverless), true),
+    ];
+    assert_eq!(after(&in_block), serverless);
+    assert_eq!(after(&[stated(Change::Commit)]), local);
+    assert_eq!(after(&[set(Value::Unknown, false)]), None);
+    assert_eq!(after(&[set(Value::Default, false)]), serverless);
+    assert_eq!(after(&[set(Value::Is(Resource::Local), false)]), local);
+    assert_eq!(after(&[stated(Change::DiscardAll)]), serverless);
+}
+
+#[test]
 fn a_role_that_is_not_known_makes_its_schema_unknown() {
     let mut session = session();
     let role = |role| stated(Change::Role { role, local: false });

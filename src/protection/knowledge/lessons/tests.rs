@@ -122,6 +122,28 @@ async fn a_flood_of_lies_evicts_no_lesson() {
     assert!(projects(&lessons).contains(&"sales".to_owned()));
 }
 
+#[tokio::test(start_paused = true)]
+async fn users_whose_words_have_ended_make_room_for_others() {
+    let lessons = Lessons::default();
+    for number in 0..MAX_USERS {
+        let user = lessons.of(&format!("user_{number}"));
+        user.hear("hr", None, DAY);
+        user.confirm("hr");
+    }
+    // While all of them count, whoever comes last has a word for each session alone.
+    let late = lessons.of("late");
+    late.hear("sales", None, DAY);
+    late.confirm("sales");
+    assert_eq!(projects(&lessons), ["hr"]);
+    tokio::time::advance(DAY).await;
+    let next = lessons.of("next");
+    next.hear("sales", None, DAY);
+    next.confirm("sales");
+    assert_eq!(projects(&lessons), ["sales"]);
+    assert!(Arc::ptr_eq(&next, &lessons.of("next")));
+    assert_eq!(lessons.users().len(), 1);
+}
+
 #[tokio::test]
 async fn while_nobody_has_read_the_catalogs_a_lesson_is_about_its_relation() {
     let (lessons, blind) = (Lessons::default(), Snapshot::builder("dw").blind().build(1));

@@ -1,0 +1,1 @@
+select team, count(*) as salaries, sum(amount) as total from {{ ref('paid') }} group by team

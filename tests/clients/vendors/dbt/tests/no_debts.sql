@@ -1,0 +1,1 @@
+select * from {{ source('maxcompute', 'salaries') }} where amount < 0
