@@ -21,6 +21,13 @@ use crate::wire::compose;
 /// Where the pages are, if nothing else is said.
 const DOCS: &str = "docs";
 
+/// What a client gets of a long text of Hologres': so many characters of its beginning, where the
+/// failure and the file are, and of its end, where the storage layer's own words are.
+pub(super) const SAID_FIRST: usize = 200;
+pub(super) const SAID_LAST: usize = 100;
+/// What stands for the rest.
+pub(super) const CUT: &str = " … ";
+
 /// The fields of the error that the client gets. SQLSTATE and severity stay as Hologres sent them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advice<'r> {
@@ -32,6 +39,8 @@ pub struct Advice<'r> {
     pub detail: String,
     /// One statement or command that helps; `None`: there is none, and Hologres' own hint stays.
     pub hint: Option<String>,
+    /// All that Hologres said, if the detail holds a part of it and the id of the log's line.
+    pub whole: Option<String>,
     /// The client gets the error as it came: programs act on its words or its SQLSTATE, or the row
     /// is not for this version.
     pub untouched: bool,
@@ -120,16 +129,20 @@ fn advise_in<'r>(
         lines.push(words::fill(around.as_of.of(language), &values, language));
     }
     let said = said(error, hint.is_some(), context.redact);
-    lines.push(words::fill(
-        around.said.of(language),
-        &[("said", &said)],
-        language,
-    ));
+    let shortened = context.log_id.zip(shortened(&said));
+    lines.push(match &shortened {
+        Some((id, short)) => {
+            let values = [("id", *id), ("said", short)];
+            words::fill(around.said_short.of(language), &values, language)
+        }
+        None => words::fill(around.said.of(language), &[("said", &said)], language),
+    });
     Advice {
         code: rule.code(),
         message: message.unwrap_or_default(),
         detail: lines.join("\n"),
         hint,
+        whole: shortened.is_some().then_some(said),
         encoding: context.encoding,
         untouched: text.is_none()
             || !is_legible(error)
@@ -162,6 +175,17 @@ fn said(error: ErrorFields<'_>, with_hint: bool, redact: bool) -> String {
             }
         })
         .collect()
+}
+
+/// The beginning and the end of a text; `None`: it is short enough as it is.
+fn shortened(text: &str) -> Option<String> {
+    let length = text.chars().count();
+    if length <= SAID_FIRST + SAID_LAST + CUT.chars().count() {
+        return None;
+    }
+    let first: String = text.chars().take(SAID_FIRST).collect();
+    let last: String = text.chars().skip(length - SAID_LAST).collect();
+    Some([&first, CUT, &last].concat())
 }
 
 /// The statement of a rule; `None` if it names a key and none is known that can stand in a command, or

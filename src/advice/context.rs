@@ -121,4 +121,7 @@ pub struct AdviceContext<'a> {
     /// The address under which the pages can be read, without a slash at its end; `None`: the
     /// directory of the sources.
     pub docs: Option<&'a str>,
+    /// The id under which the whole of Hologres' text goes into the log if it is long, so that the
+    /// client gets its beginning and its end; `None`: the client gets all of it.
+    pub log_id: Option<&'a str>,
 }

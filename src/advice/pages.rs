@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use super::tests::{advised, example_error};
+use super::tests::{advised, advised_each, example_error};
 use super::*;
 use crate::config::Language;
 
@@ -19,6 +19,7 @@ struct Words {
     vendor: &'static str,
     offered: &'static str,
     advised: &'static str,
+    elsewhere: &'static str,
     not_retried: &'static str,
 }
 
@@ -34,6 +35,7 @@ fn words(language: Language) -> Words {
             offered: "It forwarded the error with this advice. The setting and a second run cure it; \
                       Osprey does not do so by itself.",
             advised: "It forwarded the error with this advice.",
+            elsewhere: "The same in JDBC, and in a BI tool's box",
             not_retried: "# Why a statement was not run again\n\n\
                           | in DETAIL | label in logs and metrics | what would let Osprey run it again |\n\
                           |---|---|---|\n",
@@ -47,6 +49,7 @@ fn words(language: Language) -> Words {
             vendor: "[官方文档]",
             offered: "转发了该错误，并附上以上建议。设置该参数并再次执行即可解决，Osprey 不会自行这样做。",
             advised: "转发了该错误，并附上以上建议。",
+            elsewhere: "JDBC 和 BI 工具的错误框中的显示",
             not_retried: "# 语句为什么没有被重新执行\n\n\
                           | DETAIL 中的文字 | 日志和指标中的标签 | 怎样才能让 Osprey 重新执行 |\n\
                           |---|---|---|\n",
@@ -97,6 +100,16 @@ fn as_jdbc(advice: &Advice<'_>) -> String {
     text
 }
 
+/// As psql shows it; and, folded away, as JDBC and a box do.
+fn in_three_forms(advice: &Advice<'_>, elsewhere: &str) -> String {
+    let jdbc = as_jdbc(advice);
+    format!(
+        "```\n{advice}```\n\n<details><summary>{elsewhere}</summary>\n\n```\n{jdbc}```\n\n\
+         ```\n{}```\n\n</details>\n\n",
+        boxed(&jdbc)
+    )
+}
+
 /// A text behind its label; English is broken anew into lines of at most 100 characters, and a list
 /// behind the first paragraph stays as it is.
 fn paragraph(label: &str, text: &str, language: Language) -> String {
@@ -140,10 +153,13 @@ fn page(language: Language) -> String {
         };
         let code = rule.code();
         let title = rule.title(language);
-        let shown = advised(rule, language);
+        let shown: String = advised_each(rule, language)
+            .iter()
+            .map(|advice| in_three_forms(advice, words.elsewhere))
+            .collect();
         let _ = write!(
             page,
-            "\n## {code}\n\n**{title}**\n\n```\n{shown}```\n\n{}\n\n{}\n\n{}\n\n{}({})\n",
+            "\n## {code}\n\n**{title}**\n\n{shown}{}\n\n{}\n\n{}\n\n{}({})\n",
             paragraph(words.why, story.why.of(language), language),
             paragraph(words.did, did, language),
             paragraph(words.help, story.help.of(language), language),

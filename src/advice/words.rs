@@ -47,6 +47,7 @@ pub(super) struct Around {
     pub(super) why: Both,
     pub(super) as_of: Both,
     pub(super) said: Both,
+    pub(super) said_short: Both,
 }
 
 /// `[[not_retried]]`

@@ -1,11 +1,12 @@
-//! `osprey explain`: one statement, as a session would decide it; with `--error`, one error.
+//! `osprey explain`: one statement, as a session would decide it; with `--error`, one error; with
+//! `--from-log`, what would have been done where sessions were only observed.
 
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::{asking, explain_error};
+use super::{asking, explain_error, explain_log};
 use crate::catalog::Service;
 use crate::config::Settings;
 use crate::net::{Endpoint, SocketOptions};
@@ -20,7 +21,7 @@ pub(super) struct Args {
     asking: asking::Args,
 
     /// The database that the statement is for
-    #[arg(long, value_name = "NAME", required_unless_present = "error")]
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["error", "from_log"])]
     database: Option<String>,
 
     /// Whose search path resolves names [default: the catalog account's]
@@ -30,6 +31,10 @@ pub(super) struct Args {
     /// Explain an error instead, as psql, a driver or a log has it
     #[arg(long)]
     error: bool,
+
+    /// List instead what Osprey would have done in observe mode, of a log on standard input
+    #[arg(long, conflicts_with_all = ["error", "text"])]
+    from_log: bool,
 
     /// A file of rules of your own, behind Osprey's
     #[arg(long, value_name = "FILE", requires = "error")]
@@ -42,7 +47,10 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: Args) -> ExitCode {
     let json = args.asking.json;
-    let outcome = if args.error {
+    let outcome = if args.from_log {
+        explain_log::explain(io::stdin().lock(), json)
+            .map_err(|error| format!("cannot read the log: {error}"))
+    } else if args.error {
         given(args.text, "error").and_then(|error| {
             // An error may hold anything.
             let error = String::from_utf8_lossy(&error);

@@ -9,8 +9,10 @@ use crate::config::{Language, Problem};
 use crate::wire::backend::ErrorFields;
 use crate::wire::compose;
 
-/// What Osprey's DETAIL has in front of Hologres' own words.
-const SAID: [&str; 2] = ["Hologres said: ", "Hologres 返回："];
+/// What Osprey's DETAIL has in front of Hologres' own words: how it begins, what begins the note on where
+/// all of them are, and what ends it.
+const SAID: [(&str, &str, &str); 2] =
+    [("Hologres said", " (", ": "), ("Hologres 返回", "（", "：")];
 
 /// The fields of an error as texts name them: psql, PostgreSQL's log, JDBC.
 const LABELS: [(&str, u8); 8] = [
@@ -203,8 +205,7 @@ fn read(text: &str) -> Told {
         value.push_str(rest.trim());
     }
     // What Osprey has rewritten is explained by what Hologres said.
-    let said = SAID.iter().find_map(|said| told.detail.split_once(said));
-    if let Some((_, said)) = said {
+    if let Some(said) = SAID.iter().find_map(|said| said_in(&told.detail, *said)) {
         told = Told {
             message: said.to_owned(),
             ..Told::default()
@@ -219,6 +220,17 @@ fn read(text: &str) -> Told {
         told.sqlstate = sqlstate_within(text);
     }
     told
+}
+
+/// Hologres' own words in a DETAIL of Osprey's.
+fn said_in<'t>(detail: &'t str, (begins, note, ends): (&str, &str, &str)) -> Option<&'t str> {
+    let (_, rest) = detail.split_once(begins)?;
+    if let Some(noted) = rest.strip_prefix(note) {
+        // The note on the log has the mark within it, too.
+        let closed = noted.find([')', '）'])?;
+        return noted[closed..].split_once(ends).map(|(_, said)| said);
+    }
+    rest.strip_prefix(ends)
 }
 
 /// A line that begins another field: the field, and what stands behind the label. In a log, the
@@ -332,6 +344,29 @@ mod tests {
             let fault = Rules::in_force().recognize(error).unwrap();
             let shown = advice(&fault, error, language).to_string();
             assert_eq!(read(&shown), first);
+        }
+    }
+
+    #[test]
+    fn what_osprey_has_cut_is_still_explained() {
+        let long = PANGU.replace("/data/", &format!("/data/{}/", "x".repeat(400)));
+        let mut frame = Vec::new();
+        let fields = [(b'C', b"XX000".as_slice()), (b'M', long.as_bytes())];
+        compose::error(&mut frame, fields);
+        let error = ErrorFields::new(&frame[5..]);
+        let fault = Rules::in_force().recognize(error).unwrap();
+        for language in [Language::English, Language::Chinese] {
+            let context = AdviceContext {
+                database: "database",
+                log_id: Some("7c1e-42-1"),
+                language,
+                ..AdviceContext::default()
+            };
+            let shown = advise(&fault, error, &context);
+            assert!(shown.whole.is_some());
+            let said = explained(&shown.to_string());
+            assert!(said.contains("rule:      OSP-1001"), "{said}");
+            assert!(said.contains("project:   sales_prod"), "{said}");
         }
     }
 

@@ -8,6 +8,7 @@ mod descriptors;
 mod doctor;
 mod explain;
 mod explain_error;
+mod explain_log;
 mod serve;
 mod settings;
 
@@ -70,7 +71,8 @@ enum Command {
     ///
     /// Reads the database's catalogs with the catalog account and asks who knows the projects' keys.
     /// With --error, says instead which rule an error of Hologres' matches and what it advises; that
-    /// asks nobody and needs no configuration.
+    /// asks nobody and needs no configuration. With --from-log, says by user and application what
+    /// Osprey would have done for sessions that it only observed, of a log in either format.
     /// Exits with 0 whatever the answer, and with 1 if there is none.
     #[command(next_line_help = true)]
     Explain(explain::Args),

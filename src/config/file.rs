@@ -153,6 +153,9 @@ fn walk(
     let language = &mut target.language;
     reader.text(&mut observe, "language", values::language, language);
     reader.text(&mut observe, "docs", values::docs, &mut target.docs);
+    let originals = values::one_of(values::ORIGINAL_TEXTS);
+    let original_text = &mut target.original_text;
+    reader.text(&mut observe, "original_text", originals, original_text);
     reader.end(&observe);
 
     let mut section = reader.section(root, "limits");

@@ -40,7 +40,7 @@ pub(crate) use log_filter::parse as log_filter;
 pub(crate) use problem::nearest;
 pub use problem::{Place, Problem};
 pub use secret::Secret;
-pub use settings::{Keys, Language, Observe, Settings};
+pub use settings::{Keys, Language, Observe, OriginalText, Settings};
 pub use upstream::{
     Address, Catalog, ConfiguredEncryption, Mode, Override, ProjectRule, Protect, Route, RouteKind,
     Scope, TablePattern, TlsMode, Upstream, UpstreamTls,

@@ -102,6 +102,16 @@ pub enum Language {
     Chinese,
 }
 
+/// How much of Hologres' own text a rewritten error holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum OriginalText {
+    /// Its beginning and its end, where it is long; the whole is in Osprey's log.
+    #[default]
+    Short,
+    /// All of it.
+    Full,
+}
+
 /// `[observe]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observe {
@@ -118,6 +128,8 @@ pub struct Observe {
     /// Where rewritten errors say that the pages can be read, without a slash at its end. `None`: in
     /// the directory `docs` of the sources.
     pub docs: Option<Arc<str>>,
+    /// How much of Hologres' own text is in rewritten errors.
+    pub original_text: OriginalText,
 }
 
 impl Default for Observe {
@@ -129,6 +141,7 @@ impl Default for Observe {
             redact_paths: false,
             language: Language::English,
             docs: None,
+            original_text: OriginalText::Short,
         }
     }
 }

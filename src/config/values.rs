@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::cloud::{CredentialSource, Endpoint};
 use super::listener::ProxyProtocol;
 use super::problem::nearest;
-use super::settings::Language;
+use super::settings::{Language, OriginalText};
 use super::upstream::{
     Address, ConfiguredEncryption, Mode, Override, ProjectRule, RouteKind, Scope, TablePattern,
     TlsMode,
@@ -406,6 +406,10 @@ pub(super) const CREDENTIALS: Choices<CredentialSource> = &[
 ];
 /// `[observe] log_format`; true is JSON.
 pub(super) const LOG_FORMATS: Choices<bool> = &[("text", false), ("json", true)];
+
+/// `[observe] original_text`
+pub(super) const ORIGINAL_TEXTS: Choices<OriginalText> =
+    &[("short", OriginalText::Short), ("full", OriginalText::Full)];
 
 /// `[observe] language`
 pub(super) const LANGUAGES: Choices<Language> =

@@ -10,6 +10,7 @@ pub mod health;
 pub mod http;
 pub mod logs;
 pub mod metrics;
+pub mod observed;
 pub mod reloads;
 pub mod secrets;
 mod sources;

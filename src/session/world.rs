@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crate::advice::{self, AdviceContext, ComputingResource, NotRetried};
 use crate::catalog::route::{is_common_table, route_setting};
 use crate::catalog::{HologresVersion, project_key};
-use crate::config::{self, Language, Mode, Override, Scope, Settings, show_duration};
+use crate::config::{self, Language, Mode, OriginalText, Override, Scope, Settings, show_duration};
 use crate::core::{Advised, Commands, ErrorContext, Policy, World};
 use crate::protection::knowledge::{BorrowedReading, DatabaseKnowledge, UserLessons};
 use crate::protection::{
@@ -39,6 +40,16 @@ pub(super) struct SessionWorld {
     reads_encrypted: bool,
     /// Any user may set the route.
     user_may_set: bool,
+    /// Used when an error comes, and kept apart for that.
+    errors: Box<Errors>,
+    pub(super) cancel_orphans: bool,
+}
+
+/// What errors are told by.
+#[derive(Default)]
+struct Errors {
+    /// What the client calls itself in its startup packet; empty if it does not.
+    application: String,
     /// What the last error was about that [`World::advise`] had something to say of.
     about: RefCell<About>,
     /// The statement that runs has had this time, and was cancelled for it.
@@ -46,8 +57,15 @@ pub(super) struct SessionWorld {
     redact: bool,
     language: Language,
     docs: Option<Arc<str>>,
-    pub(super) cancel_orphans: bool,
+    /// What begins the ids of the errors of which the log has the whole text; `None`: the client has it.
+    ids: Option<String>,
+    /// How many ids have been given.
+    given: Cell<u64>,
 }
+
+/// Tells this process' ids of errors from those of another replica, or of the one before a restart.
+static PROCESS: LazyLock<u64> =
+    LazyLock::new(|| RandomState::new().build_hasher().finish() & 0xffff);
 
 /// The code under which the core hears of a statement that has had its time.
 pub(super) const STATEMENT_TIMEOUT: &str = "statement_timeout";
@@ -80,6 +98,8 @@ pub(super) struct About {
     pub(super) relation: Option<String>,
     /// The MaxCompute project.
     pub(super) project: Option<String>,
+    /// Its id, and all that Hologres said, if the client got a part of it.
+    pub(super) whole: Option<(String, String)>,
 }
 
 impl About {
@@ -96,16 +116,24 @@ impl About {
             project: project
                 .map(str::to_owned)
                 .or_else(|| reason.and_then(|reason| reason.project.clone())),
+            whole: None,
         }
     }
 }
 
 impl SessionWorld {
     /// What a session that logs in so has to go by, before [`SessionWorld::ready`].
-    pub(super) fn new(startup: Startup<'_>, upstream: &Arc<Upstream>, settings: &Settings) -> Self {
+    pub(super) fn new(
+        session: u64,
+        startup: Startup<'_>,
+        upstream: &Arc<Upstream>,
+        settings: &Settings,
+    ) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let database = upstream.knowledge().database(&text(startup.database()));
         let user = text(startup.user());
+        let named = |(name, value): (String, String)| (name == "application_name").then_some(value);
+        let application = startup.settings().into_iter().rev().find_map(named);
         Self {
             lessons: database.lessons_of(&user),
             tried: RefCell::default(),
@@ -114,11 +142,15 @@ impl SessionWorld {
             database,
             reads_encrypted: false,
             user_may_set: false,
-            about: RefCell::default(),
-            timed_out: Cell::default(),
-            redact: settings.observe.redact_paths,
-            language: settings.observe.language,
-            docs: settings.observe.docs.clone(),
+            errors: Box::new(Errors {
+                application: application.unwrap_or_default(),
+                redact: settings.observe.redact_paths,
+                language: settings.observe.language,
+                docs: settings.observe.docs.clone(),
+                ids: (settings.observe.original_text == OriginalText::Short)
+                    .then(|| format!("{:04x}-{session}", *PROCESS)),
+                ..Errors::default()
+            }),
             cancel_orphans: settings.limits.cancel_orphans,
         }
     }
@@ -150,19 +182,24 @@ impl SessionWorld {
         &self.user
     }
 
+    /// What the client called itself when it connected; empty if it did not.
+    pub(super) fn application(&self) -> &str {
+        &self.errors.application
+    }
+
     /// The statement that runs is cancelled, since it has had its time.
     pub(super) fn time_is_up(&self, limit: Duration) {
-        self.timed_out.set(Some(limit));
+        self.errors.timed_out.set(Some(limit));
     }
 
     /// Another cycle has begun.
     pub(super) fn time_is_its_own(&self) {
-        self.timed_out.set(None);
+        self.errors.timed_out.set(None);
     }
 
     /// What the last error was about; for the line in the log that says what became of it.
     pub(super) fn take_about(&self) -> About {
-        self.about.take()
+        self.errors.about.take()
     }
 
     /// Says in the log why a statement is steered, or is not. No text of SQL is in it.
@@ -352,7 +389,7 @@ impl World for SessionWorld {
     }
 
     fn advise(&self, error: ErrorFields<'_>, context: &ErrorContext<'_>) -> Option<Advised> {
-        if let Some(limit) = self.timed_out.get()
+        if let Some(limit) = self.errors.timed_out.get()
             && error.sqlstate() == QUERY_CANCELED
         {
             return Some(timed_out(error, limit));
@@ -362,11 +399,16 @@ impl World for SessionWorld {
         let read = in_servers_encoding(error, encoding);
         let error = ErrorFields::new(&read);
         let fault = advice::recognize(error)?;
-        self.about
+        self.errors
+            .about
             .replace(About::new(fault.project.as_deref(), context.decision));
         let snapshot = self.database.snapshot();
         let learned =
             fault.is_curable() && self.learn(fault.project.as_deref(), context, &snapshot);
+        let log_id = self.errors.ids.as_ref().map(|begin| {
+            self.errors.given.set(self.errors.given.get() + 1);
+            format!("{begin}-{}", self.errors.given.get())
+        });
         let advice = advice::advise(
             &fault,
             error,
@@ -383,12 +425,17 @@ impl World for SessionWorld {
                 not_retried: context.not_retried.or(fault
                     .is_curable()
                     .then_some(NotRetried::AnsweredDifferently)),
-                redact: self.redact,
-                language: self.language,
+                redact: self.errors.redact,
+                language: self.errors.language,
                 encoding,
-                docs: self.docs.as_deref(),
+                docs: self.errors.docs.as_deref(),
+                log_id: log_id.as_deref(),
+                ..AdviceContext::default()
             },
         );
+        self.errors.about.borrow_mut().whole = log_id
+            .zip(advice.whole.clone())
+            .filter(|_| !advice.untouched);
         Some(Advised {
             frame: advice.frame(original),
             code: advice.code,

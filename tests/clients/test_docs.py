@@ -56,6 +56,48 @@ def test_links_lead_somewhere(page):
             assert anchor in anchors(led_to), f"{target}: there is no such heading"
 
 
+def structure(page):
+    """What a translation has in common with its original: headings, code without its comments, tables by
+    their rows and by the code in them, items of lists, links beside those between the languages."""
+    text = page.read_text()
+    code = [
+        [re.sub(r" +# .*", "", line) for line in block.splitlines()]
+        for block in re.findall(r"^```sh\n(.*?)^```$", text, flags=re.S | re.M)
+    ]
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.S | re.M)
+    rows = [re.findall(r"`[^`]+`", line) for line in prose.splitlines() if line.startswith("|")]
+    return {
+        "headings": re.findall(r"^#+", prose, flags=re.M),
+        "fences": re.findall(r"^```(\w+)", text, flags=re.M),
+        "code": code,
+        "rows": [sorted(spans) for spans in rows],
+        "bold": len(re.findall(r"^\*\*", prose, flags=re.M)),
+        "items": re.findall(r"^- \[([^\]]+)\]", prose, flags=re.M),
+        "links": sorted(
+            set(re.findall(r"\]\(([^)\s]+)\)", prose)) - {"README.md", "README.zh.md", "docs/errors.md"}
+        ),
+        "settings": sorted(set(re.findall(r"`((?:[a-z_]+\.)?[a-z]+_[a-z_]+)`", prose))),
+    }
+
+
+def test_the_chinese_readme_has_the_structure_of_the_english():
+    english, chinese = structure(harness.ROOT / "README.md"), structure(harness.ROOT / "README.zh.md")
+    for part, there in english.items():
+        assert chinese[part] == there, part
+
+
+def test_chinese_is_spaced_as_it_is_written():
+    """A space between an ideograph and a Latin letter, none beside full-width punctuation."""
+    ideograph, latin, wide = "[\u4e00-\u9fff]", "[A-Za-z0-9]", "[，。：；！？（）、《》“”]"
+    wrong = f"{ideograph}{latin}|{latin}{ideograph}| {wide}|{wide} "
+    page = harness.ROOT / "README.zh.md"
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.S | re.M)
+    prose = re.sub(r" *\| *", "|", re.sub(r"`[^`\n]*`", "X", prose))
+    for number, line in enumerate(prose.splitlines()):
+        found = re.search(wrong, line)
+        assert not found, f"line {number + 1}: {line[max(found.start() - 10, 0) : found.end() + 10]!r}"
+
+
 def blocks():
     for page in PAGES:
         for number, text in enumerate(

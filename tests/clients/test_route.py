@@ -1,5 +1,7 @@
 """Which route is set, for how long, and who is the master: by the server's own counts."""
 
+import subprocess
+
 import psycopg
 import pytest
 
@@ -197,3 +199,9 @@ def test_observe(cluster, database):
         assert sum(count for key, count in scraped.items() if "would_rewrite" in key) == 2
         assert osprey.log().count("this session would have been switched") == 1
         assert "salaries" in osprey.log()
+        command = [harness.osprey_binary(), "explain", "--from-log"]
+        done = subprocess.run(command, input=osprey.log(), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert f", database {database}\n  sessions that would have been switched: 1\n" in done.stdout
+        assert "reads public.salaries (project finance_byok)" in done.stdout, done.stdout
+        assert "errors that would have been rewritten, OSP-1001: 2" in done.stdout, done.stdout

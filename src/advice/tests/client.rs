@@ -213,6 +213,147 @@ fn every_text_fits_a_box_and_decides_nothing() {
     }
 }
 
+/// What is known around an error, in every combination: the message, the hint and what Osprey adds in
+/// the detail are within their bounds in both languages, and so is the whole detail where Hologres'
+/// text is cut.
+#[test]
+fn every_combination_of_what_is_known_fits_a_box() {
+    let keys = [
+        Encryption::None,
+        Encryption::DefaultKey,
+        kms(KeyState::Enabled),
+        kms(KeyState::Disabled),
+        kms(KeyState::PendingDeletion),
+        kms(KeyState::PendingImport),
+    ];
+    let mut reasons: Vec<_> = keys.into_iter().map(|key| Some(reason(key))).collect();
+    for known in reasons.iter_mut().flatten() {
+        known.relation = format!("{}.{}", "s".repeat(63), "订".repeat(63));
+    }
+    reasons.push(None);
+    let versions = [(1, 0, 0), (1, 3, 30), (3, 1, 2), (3, 2, 0), (4, 10, 100)]
+        .map(|(major, minor, patch)| Some(HologresVersion(major, minor, patch)));
+    let whys: Vec<_> = NotRetried::ALL
+        .into_iter()
+        .map(Some)
+        .chain([None])
+        .collect();
+    let matched = Rules::in_force()
+        .iter()
+        .filter(|rule| rule.instead_of.is_none());
+    let mut seen = std::collections::BTreeSet::new();
+    for error in matched.map(example_error) {
+        let long = format!("{error} {}", "z".repeat(2000));
+        let body = internal(error);
+        let long_body = internal(&long);
+        let errors = [&body, &long_body].map(|body| ErrorFields::new(body));
+        let Some(fault) = recognize(errors[0]) else {
+            continue;
+        };
+        for (reason, version) in reasons
+            .iter()
+            .flat_map(|reason| versions.iter().chain([&None]).map(move |v| (reason, *v)))
+        {
+            // What an error that is not curable is told by has nothing to do with the rest.
+            let (whys, flags) = if fault.is_curable() {
+                (&whys[..], 0..16)
+            } else {
+                (&whys[whys.len() - 1..], 0..1)
+            };
+            for (&not_retried, flags) in whys
+                .iter()
+                .flat_map(|why| flags.clone().map(move |flags| (why, flags)))
+            {
+                for language in LANGUAGES {
+                    let context = AdviceContext {
+                        database: "sales",
+                        reason: reason.as_ref(),
+                        client_set_route: flags & 1 != 0,
+                        route_was_set: flags & 2 != 0,
+                        learned: flags & 4 != 0,
+                        computing_resource: if flags & 8 != 0 {
+                            ComputingResource::Serverless
+                        } else {
+                            ComputingResource::Local
+                        },
+                        version,
+                        not_retried,
+                        language,
+                        docs: Some("https://osprey.data-platform.example.com/pages"),
+                        log_id: Some("7c1e-1000000-10"),
+                        ..AdviceContext::default()
+                    };
+                    let advice = advise(&fault, errors[1], &context);
+                    seen.insert(advice.code);
+                    let length = |text: &str| text.chars().count();
+                    assert!(
+                        length(&advice.message) <= MESSAGE_LIMIT,
+                        "{}",
+                        advice.message
+                    );
+                    let said = advise::SAID_FIRST + length(advise::CUT) + advise::SAID_LAST;
+                    assert!(length(&advice.detail) <= 300 + said, "{}", advice.detail);
+                    assert_eq!(advice.whole.as_deref(), Some(long.as_str()));
+                    assert!(
+                        advice.detail.contains("7c1e-1000000-10"),
+                        "{}",
+                        advice.detail
+                    );
+                    let hint = advice.hint.as_deref().unwrap_or_default();
+                    assert!(length(hint) <= 200 && !hint.contains('\n'), "{hint}");
+                }
+            }
+        }
+    }
+    assert_eq!(seen.len(), Rules::in_force().iter().count(), "{seen:?}");
+}
+
+#[test]
+fn a_long_text_is_cut_in_its_middle() {
+    let long = AS_PUBLISHED.replace("20240101", &"7".repeat(300));
+    let short = AdviceContext {
+        log_id: Some("7c1e-42-1"),
+        ..context()
+    };
+    let advice = advise_on(&long, &short);
+    let said = advice.detail.lines().last().unwrap();
+    assert!(
+        said.starts_with(
+            "Hologres said (all of it: Osprey's log, 7c1e-42-1): status { code: SERVER_INTERNAL_ERROR"
+        ),
+        "{said}"
+    );
+    assert!(said.contains(" … "), "{said}");
+    assert!(said.ends_with("PanguParameterInvalidException"), "{said}");
+    assert_eq!(advice.whole.as_deref(), Some(long.as_str()));
+    // What is redacted for the client is redacted in the log.
+    let redacted = AdviceContext {
+        redact: true,
+        ..short
+    };
+    let advice = advise_on(&long, &redacted);
+    assert!(
+        !advice.detail.contains("7777") && advice.whole.is_none(),
+        "{advice}"
+    );
+    // Without an id there is nowhere to find it.
+    let full = advise_on(&long, &context());
+    assert!(
+        full.detail.ends_with(&format!("Hologres said: {long}")),
+        "{full}"
+    );
+    assert_eq!(full.whole, None);
+    // Short texts stay whole.
+    let advice = advise_on("kms: Rejected.Disabled", &short);
+    assert!(
+        advice
+            .detail
+            .ends_with("Hologres said: kms: Rejected.Disabled"),
+        "{advice}"
+    );
+    assert_eq!(advice.whole, None);
+}
+
 #[test]
 fn every_reason_why_not_has_its_words() {
     let words = &Rules::in_force().words().not_retried;

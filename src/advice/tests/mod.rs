@@ -9,7 +9,8 @@ mod table;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::condition::Fact;
+use super::condition::{Condition, Fact};
+use super::rule::Text;
 use super::words::MESSAGE_LIMIT;
 use super::*;
 use crate::catalog::HologresVersion;
@@ -87,15 +88,55 @@ pub(super) fn example_error(rule: &'static Rule) -> &'static str {
 
 /// What a rule advises on its example.
 pub(super) fn advised(rule: &'static Rule, language: Language) -> Advice<'static> {
-    let reason = reason(encryption_of(&rule.example.facts));
-    let error = match &rule.instead_of {
-        Some(instead) => example_error(self::rule(instead)),
-        None => example_error(rule),
+    advised_where(rule, &rule.example.facts, rule.example.version, language)
+}
+
+/// What a rule advises on its example with each of its texts, where that one counts.
+pub(super) fn advised_each(rule: &'static Rule, language: Language) -> Vec<Advice<'static>> {
+    let each = |(at, text): (usize, &'static Text)| {
+        let mut facts = rule.example.facts.clone();
+        let mut version = None;
+        for condition in &text.when {
+            match *condition {
+                Condition::Is(fact) => facts.push(fact),
+                Condition::IsNot(fact) => facts.retain(|known| *known != fact),
+                Condition::From(from) => version = Some(from),
+                Condition::Before(before) => version = Some(one_before(before)),
+            }
+        }
+        let tried = [version.or(rule.example.version), version].map(|version| {
+            let context = known_around(rule, &facts, version);
+            let holds = |text: &Text| {
+                let now = SystemTime::now();
+                text.when.iter().all(|when| when.holds(&context, now))
+            };
+            (rule.texts.iter().position(holds), version)
+        });
+        let found = tried.into_iter().find(|(found, _)| *found == Some(at));
+        let (_, version) = found.unwrap_or_else(|| panic!("{}: text {at}", rule.code()));
+        advised_where(rule, &facts, version, language)
     };
-    let known = |fact| rule.example.facts.contains(&fact);
-    let context = AdviceContext {
+    rule.texts.iter().enumerate().map(each).collect()
+}
+
+/// A version just below another.
+fn one_before(HologresVersion(major, minor, patch): HologresVersion) -> HologresVersion {
+    match (minor, patch) {
+        (0, 0) => HologresVersion(major - 1, 9, 9),
+        (_, 0) => HologresVersion(major, minor - 1, 9),
+        _ => HologresVersion(major, minor, patch - 1),
+    }
+}
+
+/// What is known where these facts hold, except the relation and its key.
+fn known_around(
+    rule: &Rule,
+    facts: &[Fact],
+    version: Option<HologresVersion>,
+) -> AdviceContext<'static> {
+    let known = |fact| facts.contains(&fact);
+    AdviceContext {
         database: "sales",
-        reason: Some(&reason),
         client_set_route: known(Fact::ClientSetRoute),
         route_was_set: known(Fact::RouteWasSet),
         learned: known(Fact::Learned),
@@ -104,18 +145,38 @@ pub(super) fn advised(rule: &'static Rule, language: Language) -> Advice<'static
         } else {
             ComputingResource::Unknown
         },
-        version: rule.example.version,
+        version,
         not_retried: Some(if known(Fact::ClientSetRoute) {
             NotRetried::ClientSetRoute
         } else if known(Fact::RouteWasSet) {
             NotRetried::RouteWasSet
+        } else if known(Fact::Learned) {
+            NotRetried::RowsSent
         } else if rule.cure() == Cure::Itself {
             NotRetried::RouteNotSet
         } else {
             NotRetried::FailedAgain
         }),
-        language,
+        log_id: Some("7c1e-42-1"),
         ..AdviceContext::default()
+    }
+}
+
+fn advised_where(
+    rule: &'static Rule,
+    facts: &[Fact],
+    version: Option<HologresVersion>,
+    language: Language,
+) -> Advice<'static> {
+    let reason = reason(encryption_of(facts));
+    let error = match &rule.instead_of {
+        Some(instead) => example_error(self::rule(instead)),
+        None => example_error(rule),
+    };
+    let context = AdviceContext {
+        reason: Some(&reason),
+        language,
+        ..known_around(rule, facts, version)
     };
     advise_on(error, &context)
 }

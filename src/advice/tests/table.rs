@@ -271,7 +271,7 @@ fn a_key_state_has_its_time() {
     assert!(
         advice
             .detail
-            .contains("The key's state is that of 2026-11-25T08:30:00Z."),
+            .contains("Key state as of 2026-11-25T08:30:00Z."),
         "{}",
         advice.detail
     );

@@ -325,7 +325,7 @@ fn settings() -> impl Strategy<Value = Settings> {
     });
     let keys = (1usize..1_000_000, cloud(), any::<bool>());
     let observe = (
-        any::<[bool; 4]>(),
+        any::<[bool; 5]>(),
         select(&["info", "warn,osprey::session=debug"][..]),
     );
     (listening, limits(), keys, observe).prop_map(
@@ -342,7 +342,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             settings.keys.capacity = capacity;
             settings.keys.cloud = cloud;
             settings.keys.snapshot = kept.then(|| in_directory("keys.json"));
-            let [metrics, json_logs, redact_paths, chinese] = flags;
+            let [metrics, json_logs, redact_paths, chinese, full] = flags;
             settings.observe = Observe {
                 metrics: settings.observe.metrics.filter(|_| metrics),
                 json_logs,
@@ -354,6 +354,11 @@ fn settings() -> impl Strategy<Value = Settings> {
                     Language::English
                 },
                 docs: json_logs.then(|| "https://docs.example.com/osprey".into()),
+                original_text: if full {
+                    OriginalText::Full
+                } else {
+                    OriginalText::Short
+                },
             };
             settings
         },

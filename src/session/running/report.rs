@@ -9,7 +9,7 @@ use crate::advice::NotRetried;
 use crate::core::{Event, Tally};
 use crate::net::{Network, Transport};
 use crate::observe::metrics::{Counter, Direction, Injection, Protocol, Shard};
-use crate::observe::secrets;
+use crate::observe::{observed, secrets};
 use crate::session::context::Context;
 use crate::session::live::{Phase, State};
 use crate::session::world::STATEMENT_TIMEOUT;
@@ -72,6 +72,7 @@ impl<T: Transport> Running<T> {
                     shard.retries_refused.inc(why.label());
                 }
                 let about = self.world.take_about();
+                let whole = about.whole.as_ref();
                 tracing::info!(
                     session,
                     user = self.world.user(),
@@ -80,6 +81,8 @@ impl<T: Transport> Running<T> {
                     project = about.project,
                     code,
                     not_retried = not_retried.map(NotRetried::label),
+                    error_id = whole.map(|(id, _)| id.as_str()),
+                    hologres_said = whole.map(|(_, said)| secrets::hide(said, &[])).as_deref(),
                     "an error about encrypted data was rewritten"
                 );
             }
@@ -108,24 +111,28 @@ impl<T: Transport> Running<T> {
                     .as_deref()
                     .and_then(|reason| reason.project.as_deref());
                 let (user, database) = (self.world.user(), self.world.database());
+                let application = self.world.application();
                 if again {
                     tracing::debug!(
                         session,
                         user,
+                        application,
                         database,
                         relation,
                         project,
-                        "only observed: another statement would have been steered"
+                        "{}",
+                        observed::WOULD_STEER
                     );
                 } else {
                     tracing::info!(
                         session,
                         user,
+                        application,
                         database,
                         relation,
                         project,
-                        "only observed: this session would have been switched to the engine for \
-                         encrypted data"
+                        "{}",
+                        observed::WOULD_SWITCH
                     );
                 }
             }
@@ -135,8 +142,10 @@ impl<T: Transport> Running<T> {
                     session,
                     code,
                     user = self.world.user(),
+                    application = self.world.application(),
                     database = self.world.database(),
-                    "only observed: an error about encrypted data passed as it came"
+                    "{}",
+                    observed::WOULD_REWRITE
                 );
             }
             Event::Cured => self.world.cured(),
