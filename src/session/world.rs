@@ -430,7 +430,6 @@ impl World for SessionWorld {
                 encoding,
                 docs: self.errors.docs.as_deref(),
                 log_id: log_id.as_deref(),
-                ..AdviceContext::default()
             },
         );
         self.errors.about.borrow_mut().whole = log_id
