@@ -152,10 +152,10 @@ fn walk(
     reader.boolean(&mut observe, "redact_paths", &mut target.redact_paths);
     let language = &mut target.language;
     reader.text(&mut observe, "language", values::language, language);
+    reader.text(&mut observe, "docs", values::docs, &mut target.docs);
     let originals = values::one_of(values::ORIGINAL_TEXTS);
     let original_text = &mut target.original_text;
     reader.text(&mut observe, "original_text", originals, original_text);
-    reader.text(&mut observe, "docs", values::docs, &mut target.docs);
     reader.end(&observe);
 
     let mut section = reader.section(root, "limits");

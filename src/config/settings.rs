@@ -125,11 +125,11 @@ pub struct Observe {
     pub redact_paths: bool,
     /// The language of rewritten errors.
     pub language: Language,
-    /// How much of Hologres' own text is in rewritten errors.
-    pub original_text: OriginalText,
     /// Where rewritten errors say that the pages can be read, without a slash at its end. `None`: in
     /// the directory `docs` of the sources.
     pub docs: Option<Arc<str>>,
+    /// How much of Hologres' own text is in rewritten errors.
+    pub original_text: OriginalText,
 }
 
 impl Default for Observe {
@@ -140,8 +140,8 @@ impl Default for Observe {
             log: "info".into(),
             redact_paths: false,
             language: Language::English,
-            original_text: OriginalText::Short,
             docs: None,
+            original_text: OriginalText::Short,
         }
     }
 }

@@ -222,12 +222,11 @@ fn write_observe(f: &mut Formatter<'_>, observe: &Observe) -> fmt::Result {
     writeln!(f, "redact_paths = {}", observe.redact_paths)?;
     let language = values::word(values::LANGUAGES, &observe.language);
     writeln!(f, "language = \"{language}\"")?;
-    let original = values::word(values::ORIGINAL_TEXTS, &observe.original_text);
-    writeln!(f, "original_text = \"{original}\"")?;
-    match &observe.docs {
-        Some(docs) => writeln!(f, "docs = {}", quote(docs)),
-        None => Ok(()),
+    if let Some(docs) = &observe.docs {
+        writeln!(f, "docs = {}", quote(docs))?;
     }
+    let original = values::word(values::ORIGINAL_TEXTS, &observe.original_text);
+    writeln!(f, "original_text = \"{original}\"")
 }
 
 fn write_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {

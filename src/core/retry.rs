@@ -211,6 +211,7 @@ impl Retry {
         self.note_new(b"");
         if let Some(attempt) = &mut self.attempt {
             attempt.unsynced = cycles;
+            attempt.mixed = true;
         }
     }
 
@@ -225,13 +226,19 @@ impl Retry {
             return;
         }
         attempt.recording = false;
+        let mixed = std::mem::take(&mut attempt.mixed);
         attempt.goes_on = cycle.goes_on;
         attempt.may_have_ended |= cycle.effects.has(Effects::ENDS);
         attempt.writes = cycle.effects.has(Effects::UNDONE_WHOLE);
         if let Some(why) = cycle.unfit() {
             self.refuse(why);
         } else if cycle.effects.has(Effects::READS_FOREIGN) {
-            attempt.waits = true;
+            if mixed {
+                // The Sync that the server may be skipping up to must not be held back.
+                self.refuse(NotRetried::CycleNotComplete);
+            } else {
+                attempt.waits = true;
+            }
         } else if !cycle.goes_on {
             self.attempt = None;
         }

@@ -32,8 +32,6 @@ pub(super) struct SessionWorld {
     upstream: Arc<Upstream>,
     database: Arc<DatabaseKnowledge>,
     user: String,
-    /// What the client calls itself in its startup packet; empty if it does not.
-    application: String,
     /// What this user has heard in this database.
     lessons: Arc<UserLessons>,
     /// The project that the error named for which something is run again.
@@ -42,18 +40,27 @@ pub(super) struct SessionWorld {
     reads_encrypted: bool,
     /// Any user may set the route.
     user_may_set: bool,
+    /// Used when an error comes, and kept apart for that.
+    errors: Box<Errors>,
+    pub(super) cancel_orphans: bool,
+}
+
+/// What errors are told by.
+#[derive(Default)]
+struct Errors {
+    /// What the client calls itself in its startup packet; empty if it does not.
+    application: String,
     /// What the last error was about that [`World::advise`] had something to say of.
     about: RefCell<About>,
     /// The statement that runs has had this time, and was cancelled for it.
     timed_out: Cell<Option<Duration>>,
     redact: bool,
     language: Language,
-    /// What begins the ids of the errors of which the log has the whole text; `None`: the client has it.
-    error_ids: Option<String>,
-    /// How many ids have been given.
-    errors: Cell<u64>,
     docs: Option<Arc<str>>,
-    pub(super) cancel_orphans: bool,
+    /// What begins the ids of the errors of which the log has the whole text; `None`: the client has it.
+    ids: Option<String>,
+    /// How many ids have been given.
+    given: Cell<u64>,
 }
 
 /// Tells this process' ids of errors from those of another replica, or of the one before a restart.
@@ -131,19 +138,19 @@ impl SessionWorld {
             lessons: database.lessons_of(&user),
             tried: RefCell::default(),
             user,
-            application: application.unwrap_or_default(),
             upstream: Arc::clone(upstream),
             database,
             reads_encrypted: false,
             user_may_set: false,
-            about: RefCell::default(),
-            timed_out: Cell::default(),
-            redact: settings.observe.redact_paths,
-            language: settings.observe.language,
-            error_ids: (settings.observe.original_text == OriginalText::Short)
-                .then(|| format!("{:04x}-{session}", *PROCESS)),
-            errors: Cell::default(),
-            docs: settings.observe.docs.clone(),
+            errors: Box::new(Errors {
+                application: application.unwrap_or_default(),
+                redact: settings.observe.redact_paths,
+                language: settings.observe.language,
+                docs: settings.observe.docs.clone(),
+                ids: (settings.observe.original_text == OriginalText::Short)
+                    .then(|| format!("{:04x}-{session}", *PROCESS)),
+                ..Errors::default()
+            }),
             cancel_orphans: settings.limits.cancel_orphans,
         }
     }
@@ -177,22 +184,22 @@ impl SessionWorld {
 
     /// What the client called itself when it connected; empty if it did not.
     pub(super) fn application(&self) -> &str {
-        &self.application
+        &self.errors.application
     }
 
     /// The statement that runs is cancelled, since it has had its time.
     pub(super) fn time_is_up(&self, limit: Duration) {
-        self.timed_out.set(Some(limit));
+        self.errors.timed_out.set(Some(limit));
     }
 
     /// Another cycle has begun.
     pub(super) fn time_is_its_own(&self) {
-        self.timed_out.set(None);
+        self.errors.timed_out.set(None);
     }
 
     /// What the last error was about; for the line in the log that says what became of it.
     pub(super) fn take_about(&self) -> About {
-        self.about.take()
+        self.errors.about.take()
     }
 
     /// Says in the log why a statement is steered, or is not. No text of SQL is in it.
@@ -382,7 +389,7 @@ impl World for SessionWorld {
     }
 
     fn advise(&self, error: ErrorFields<'_>, context: &ErrorContext<'_>) -> Option<Advised> {
-        if let Some(limit) = self.timed_out.get()
+        if let Some(limit) = self.errors.timed_out.get()
             && error.sqlstate() == QUERY_CANCELED
         {
             return Some(timed_out(error, limit));
@@ -392,14 +399,15 @@ impl World for SessionWorld {
         let read = in_servers_encoding(error, encoding);
         let error = ErrorFields::new(&read);
         let fault = advice::recognize(error)?;
-        self.about
+        self.errors
+            .about
             .replace(About::new(fault.project.as_deref(), context.decision));
         let snapshot = self.database.snapshot();
         let learned =
             fault.is_curable() && self.learn(fault.project.as_deref(), context, &snapshot);
-        let log_id = self.error_ids.as_ref().map(|begin| {
-            self.errors.set(self.errors.get() + 1);
-            format!("{begin}-{}", self.errors.get())
+        let log_id = self.errors.ids.as_ref().map(|begin| {
+            self.errors.given.set(self.errors.given.get() + 1);
+            format!("{begin}-{}", self.errors.given.get())
         });
         let advice = advice::advise(
             &fault,
@@ -417,14 +425,14 @@ impl World for SessionWorld {
                 not_retried: context.not_retried.or(fault
                     .is_curable()
                     .then_some(NotRetried::AnsweredDifferently)),
-                redact: self.redact,
-                language: self.language,
+                redact: self.errors.redact,
+                language: self.errors.language,
                 encoding,
+                docs: self.errors.docs.as_deref(),
                 log_id: log_id.as_deref(),
-                docs: self.docs.as_deref(),
             },
         );
-        self.about.borrow_mut().whole = log_id
+        self.errors.about.borrow_mut().whole = log_id
             .zip(advice.whole.clone())
             .filter(|_| !advice.untouched);
         Some(Advised {

@@ -353,12 +353,12 @@ fn settings() -> impl Strategy<Value = Settings> {
                 } else {
                     Language::English
                 },
+                docs: json_logs.then(|| "https://docs.example.com/osprey".into()),
                 original_text: if full {
                     OriginalText::Full
                 } else {
                     OriginalText::Short
                 },
-                docs: json_logs.then(|| "https://docs.example.com/osprey".into()),
             };
             settings
         },

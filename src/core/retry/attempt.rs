@@ -83,6 +83,8 @@ pub(super) struct Attempt {
     pub(super) before: usize,
     /// As many ReadyForQuery come up to that of the last cycle that a Query ended and not a Sync.
     pub(super) unsynced: usize,
+    /// The end of the present cycle is a Query behind messages of the extended protocol.
+    pub(super) mixed: bool,
     /// What the client has got of the first run.
     pub(super) heard: Heard,
     pub(super) heard_bytes: usize,
@@ -127,6 +129,7 @@ impl Attempt {
             may_have_ended: false,
             before,
             unsynced: 0,
+            mixed: false,
             heard: Heard::default(),
             heard_bytes: 0,
             parsed: 0,

@@ -218,6 +218,15 @@ fn a_read_that_a_query_follows_without_a_sync_shows_its_error_at_once() {
 }
 
 #[test]
+fn the_sync_that_a_failed_pipeline_needs_is_never_held_back() {
+    for text in ["enc", "open", "plain"] {
+        let mut trio = trio();
+        let bytes = [extended("fail"), query(text), extended("plain"), sync()];
+        assert_eq!(trio.exchange(&bytes.concat()), ["1", "2", "E 22012", "Z I"]);
+    }
+}
+
+#[test]
 fn a_write_that_stands_alone_is_run_again_and_takes_effect_once() {
     let mut trio = trio();
     assert_eq!(trio.exchange(&query("take")), ["C INSERT 0 1", "Z I"]);
