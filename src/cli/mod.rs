@@ -11,6 +11,7 @@ mod explain_error;
 mod explain_log;
 mod serve;
 mod settings;
+mod try_out;
 
 use std::process::ExitCode;
 
@@ -22,6 +23,8 @@ const EXAMPLES: &str = "\
 Examples:
   osprey demo
       see it work, with a small Hologres inside; nothing else is needed
+  osprey try --upstream your-instance.hologres.aliyuncs.com:80 --database dw --user alice
+      look at your own Hologres: what fails there, and what Osprey makes of it; it changes nothing
   osprey serve --upstream your-instance.hologres.aliyuncs.com:80 --encrypted-project sales_enc
       then connect clients to 127.0.0.1:6432 instead, with the same user, password and database
   osprey check-config --config /etc/osprey/osprey.toml
@@ -81,6 +84,15 @@ enum Command {
     /// Exits with 0 if all is well, with 1 if there are warnings, and with 2 if something is broken.
     #[command(next_line_help = true)]
     Doctor(doctor::Args),
+    /// Look at a real Hologres: which projects HQE cannot read, and the same statement through Osprey
+    ///
+    /// Connects as a user, reads the version and the catalogs, and names the foreign tables' projects.
+    /// Only with consent (asked for, or --read) it reads one row of a table of each project, shows which
+    /// reads fail on HQE and what they give through Osprey, and prints the configuration file for that.
+    /// It changes nothing. Exits with 0 if all that failed gives rows through Osprey, with 1 if not, and
+    /// with 2 if Hologres cannot be reached.
+    #[command(name = "try", next_line_help = true)]
+    TryOut(try_out::Args),
     /// Tell the story of one encrypted table: the error without Osprey, the rows with it
     Demo(demo::Args),
 }
@@ -94,6 +106,7 @@ pub fn run() -> ExitCode {
         Some(Command::CheckConfig(settings)) => check_config::run(settings),
         Some(Command::Explain(args)) => explain::run(args),
         Some(Command::Doctor(args)) => doctor::run(args),
+        Some(Command::TryOut(args)) => try_out::run(args),
         Some(Command::Demo(args)) => demo::run(&args),
     }
 }

@@ -279,7 +279,7 @@ fn every_combination_of_what_is_known_fits_a_box() {
                         version,
                         not_retried,
                         language,
-                        docs: Some("https://osprey.data-platform.example.com/pages"),
+                        docs: Some("https://a-rather-long-name.data-platform.example.com/ospreys"),
                         log_id: Some("7c1e-1000000-10"),
                         ..AdviceContext::default()
                     };
@@ -319,7 +319,7 @@ fn a_long_text_is_cut_in_its_middle() {
     let said = advice.detail.lines().last().unwrap();
     assert!(
         said.starts_with(
-            "Hologres said (all of it: Osprey's log, 7c1e-42-1): status { code: SERVER_INTERNAL_ERROR"
+            "Hologres said (all of it: log 7c1e-42-1): status { code: SERVER_INTERNAL_ERROR"
         ),
         "{said}"
     );
