@@ -13,6 +13,7 @@ use tokio_postgres::{Client, Connection};
 use super::ask::{Account, Ask};
 use super::contents::Contents;
 use super::error::{Failure, ReadError};
+use super::query_log::{self, FailedReads};
 use super::read;
 use crate::config::{Catalog, Secret};
 use crate::net::endpoint::Security;
@@ -71,6 +72,22 @@ impl Service {
     pub async fn databases(&self, database: &str) -> Result<Vec<String>, ReadError> {
         self.asking(database, async |client| {
             read::databases(&mut Account(client)).await
+        })
+        .await
+    }
+
+    /// The reads of `database` that failed on encrypted data in the last days, by application and user,
+    /// as Hologres' query log has them; see [`FailedReads`].
+    ///
+    /// # Errors
+    /// See [`Service::read`]; also if the log is not there, or not for the service account.
+    pub async fn failed_reads(&self, database: &str) -> Result<Vec<FailedReads>, ReadError> {
+        self.asking(database, async |client| {
+            let mut account = Account(client);
+            account
+                .ask(&format!("SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
+                .await?;
+            Ok(query_log::failed_reads(&mut account).await?)
         })
         .await
     }

@@ -9,6 +9,8 @@ use super::ledger::Own;
 /// Our own messages, composed once.
 #[derive(Debug)]
 pub struct Commands {
+    /// The setting's name.
+    name: String,
     pub(super) set: Forms,
     pub(super) restore: Forms,
     pub(super) proof: Forms,
@@ -67,6 +69,7 @@ impl Commands {
     /// own, never a user's input.
     pub fn new(name: &str, value: &str) -> Self {
         Self {
+            name: name.to_owned(),
             set: Forms::new(&format!("SET {name} = {value}")),
             restore: Forms::new(&format!("RESET {name}")),
             proof: Forms::new(&format!(
@@ -84,6 +87,19 @@ impl Commands {
                 out.into()
             },
         }
+    }
+
+    /// Gives the setting the value again that the client gave it; `None`: as a session begins with.
+    pub(super) fn put_back(&self, value: Option<&str>) -> Option<Forms> {
+        // What a backslash is in a string is the session's affair.
+        let value = value.filter(|value| value.is_ascii() && !value.contains('\\'))?;
+        let quoted = value.replace('\'', "''");
+        Some(Forms::new(&format!("SET {} = '{quoted}'", self.name)))
+    }
+
+    /// The setting's name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The form that is a cycle of its own.

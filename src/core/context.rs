@@ -198,6 +198,11 @@ impl Context {
         settled.then_some(self.reported.encoding)
     }
 
+    /// The value that the client has given the setting of this name, for the session, if it has.
+    pub(super) fn clients_route(&self, setting: &str) -> Option<&str> {
+        self.names.route_value(setting)
+    }
+
     /// Where a statement with this decision ran, as of all that was answered before it. A text that
     /// says so itself may have failed in front of it or behind.
     pub(super) fn computing_resource(&self, decision: Option<&Decision>) -> ComputingResource {

@@ -266,8 +266,12 @@ impl Core {
 
     fn inject(&mut self, own: Own, target: State, place: Place, out: &mut Outbox) {
         let commands = Arc::clone(&self.policy.commands);
+        let clients = (own == Own::Restore && self.policy.enforce && !self.ledger.has_changes())
+            .then(|| self.context.clients_route(commands.name()))
+            .flatten();
+        let put_back = commands.put_back(clients);
         let forms = match own {
-            Own::Restore => &commands.restore,
+            Own::Restore => put_back.as_ref().unwrap_or(&commands.restore),
             Own::Proof => &commands.proof,
             Own::Replan => &commands.replan,
             _ => &commands.set,

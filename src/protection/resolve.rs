@@ -162,7 +162,9 @@ impl<'r> Resolver<'r> {
             (Some(schema), Some(leads)) if **schema == *b"pg_temp" => return standing(leads),
             _ => {}
         }
-        let known = if own.is_open(&relation.name) {
+        let known = if own.is_replaced(relation.schema.as_deref(), &relation.name) {
+            Standing::Plain
+        } else if own.is_open(&relation.name) {
             let schema = relation.schema.clone().filter(|_| !own.any_schema());
             let anywhere = RelationName {
                 database: relation.database.clone().filter(|_| schema.is_some()),

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::names::NameContext;
 use super::reason::Reason;
 use super::setting::Setting;
-use crate::sql::{Backslash, Change, Encoding, Lexing, Resource, RouteSetting, Value, WrittenName};
+use crate::sql::{
+    Backslash, Change, Encoding, Lexing, ROUTE_SETTINGS, Resource, RouteSetting, Value, WrittenName,
+};
 
 /// Where a relation or function leads that a session has made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +50,7 @@ pub(super) struct Own {
     temporary: Vec<(String, Leads)>,
     made: Vec<(WrittenName, Leads)>,
     dropped: Vec<String>,
+    replaced: Vec<WrittenName>,
     anything: bool,
     /// Relations that are not named here may have been made, or lead elsewhere.
     others: bool,
@@ -59,6 +62,7 @@ impl Own {
         self.temporary.is_empty()
             && self.made.is_empty()
             && self.dropped.is_empty()
+            && self.replaced.is_empty()
             && !(self.anything || self.others)
     }
 
@@ -83,6 +87,9 @@ impl Own {
         }
         for dropped in &others.dropped {
             remember(&mut all.dropped, dropped.clone());
+        }
+        for replaced in &others.replaced {
+            remember(&mut all.replaced, replaced.clone());
         }
         all
     }
@@ -112,6 +119,14 @@ impl Own {
     /// True if a name may mean any relation that bears it, whatever the search path says.
     pub(super) fn is_open(&self, name: &[u8]) -> bool {
         self.anything || self.dropped.iter().any(|known| known.as_bytes() == name)
+    }
+
+    /// True if what the catalogs say of this relation holds no longer.
+    pub(super) fn is_replaced(&self, schema: Option<&[u8]>, name: &[u8]) -> bool {
+        let is_it = |(its_schema, its_name): &WrittenName| {
+            its_name.as_bytes() == name && its_schema.as_deref().map(str::as_bytes) == schema
+        };
+        schema.is_some() && self.replaced.iter().any(is_it)
     }
 
     /// True if a schema that is written in front of a name may not be the one that the catalogs
@@ -241,6 +256,21 @@ impl SessionNames {
         })
     }
 
+    /// The value that the session has given the setting of this name, until it ends; `None`: it has not,
+    /// or only for its transaction.
+    pub fn route_value(&self, setting: &str) -> Option<&str> {
+        let scope = &self.scope;
+        let setting = if setting == ROUTE_SETTINGS[2] {
+            &scope.catalog_routing
+        } else {
+            &scope.orc_via_holo
+        };
+        match setting.lasting() {
+            Some(Value::Is(value)) => Some(value),
+            _ => None,
+        }
+    }
+
     /// The ways in which texts may be read now, by what the session has set.
     pub fn lexings(&self) -> Vec<Lexing> {
         let Scope {
@@ -327,6 +357,7 @@ impl SessionNames {
             let own = Arc::make_mut(&mut self.scope.own);
             own.made.clear();
             own.dropped.clear();
+            own.replaced.clear();
             own.anything = false;
             own.others = false;
             self.epoch = self.epoch.wrapping_add(1);
@@ -394,6 +425,9 @@ impl SessionNames {
                 if own.temporary.len() == before {
                     remember(&mut own.dropped, name.clone());
                 }
+            }
+            Change::Replaced(name) => {
+                remember(&mut Arc::make_mut(&mut scope.own).replaced, name.clone());
             }
             Change::Relations => Arc::make_mut(&mut scope.own).others = true,
             Change::Anything => {

@@ -45,6 +45,11 @@ impl<T> Setting<T> {
         self.local = None;
     }
 
+    /// The value that it has until the session ends, if it has no other until its transaction does.
+    pub(super) fn lasting(&self) -> Option<&Value<T>> {
+        self.local.is_none().then_some(&self.session)
+    }
+
     /// The value that it has now.
     pub(super) fn now(&self) -> &Value<T> {
         self.local.as_ref().unwrap_or(&self.session)

@@ -2,6 +2,7 @@
 
 use super::encoding::Encoding;
 use super::lexing::Backslash;
+use super::relation_name::WrittenName;
 
 /// The value that a statement gives a setting.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -109,6 +110,9 @@ pub enum Change {
     },
     /// A relation of this name was dropped. It may have hidden another of its name.
     Dropped(String),
+    /// A view of this name, which the text writes with its schema, was made, or made anew: it leads where
+    /// the statement says, and no longer where the catalogs do.
+    Replaced(WrittenName),
     /// Relations may have been made, or lead elsewhere by now, whose names the text does not say:
     /// `IMPORT FOREIGN SCHEMA` without `LIMIT TO`, a function, a rule, a schema with all that is in it.
     Relations,

@@ -223,13 +223,18 @@ fn create<'a>(
         },
         _ => return,
     }
-    analysis
-        .made
-        .extend(name_at(statement, name).map(|name| Made {
-            name,
-            temporary,
-            origin,
-        }));
+    let name = name_at(statement, name);
+    if let Some(name @ (Some(_), _)) = &name
+        && statement.keyword(object) == K::View
+        && !temporary
+    {
+        analysis.changes.push(Change::Replaced(name.clone()));
+    }
+    analysis.made.extend(name.map(|name| Made {
+        name,
+        temporary,
+        origin,
+    }));
 }
 
 /// What ALTER makes lead elsewhere.

@@ -37,3 +37,4 @@ create table mart.parent(id int8, city text);
 create foreign table mart.child() inherits (mart.parent) server odps_server options(project_name 'byok_prj', table_name 'child');
 create foreign table ods.订单(id int8, name text) server odps_server options(project_name 'byok_prj', table_name 'orders'); create foreign table ods.功能表(id int8) server odps_server options(project_name 'byok_prj', table_name 'menu'); create foreign table ods.갂(id int8) server odps_server options(project_name 'byok_prj', table_name 'gakk');
 create table mart.客户(id int8, name text); create table mart.丄(id int8); create view mart.订单表 as select * from ods.订单;
+create view mart.over_trade as select id from ods.trade;

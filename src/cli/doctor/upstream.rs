@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::finding::Finding;
-use crate::catalog::{Contents, HologresVersion, Service, project_key};
+use crate::catalog::query_log::DAYS;
+use crate::catalog::route::{is_common_table, route_setting};
+use crate::catalog::{Contents, FailedReads, HologresVersion, ReadError, Service, project_key};
 use crate::config::{Settings, Upstream};
 use crate::net::endpoint::Security;
 use crate::net::{Endpoint, SocketOptions, TcpNetwork};
@@ -80,6 +82,10 @@ pub(super) async fn examine(
                 if databases.is_empty() {
                     gates(settings, contents.version, findings);
                 }
+                let log = service.failed_reads(&name).await;
+                let common_table =
+                    is_common_table(settings.upstream().route.kind, contents.version);
+                query_log(&name, log, common_table, findings);
                 databases.push(database(name, &contents, findings));
             }
             Err(error) => {
@@ -91,6 +97,59 @@ pub(super) async fn examine(
         }
     }
     databases
+}
+
+/// What has failed on encrypted data, through Osprey or round it.
+fn query_log(
+    database: &str,
+    log: Result<Vec<FailedReads>, ReadError>,
+    common_table: bool,
+    findings: &mut Vec<Finding>,
+) {
+    let subject = format!("database {database}");
+    let failed = match log {
+        Ok(failed) => failed,
+        Err(error) => {
+            findings.push(Finding::info(
+                "query-log-unreadable",
+                subject,
+                format!(
+                    "hologres.hg_query_log cannot be read, so that what fails on encrypted data \
+                     outside Osprey is not known: {error}"
+                ),
+                "let the catalog account read it (GRANT pg_read_all_stats)",
+            ));
+            return;
+        }
+    };
+    if failed.is_empty() {
+        findings.push(Finding::ok(
+            "query-log",
+            subject,
+            format!("nothing has failed on encrypted data in the last {DAYS} days"),
+        ));
+        return;
+    }
+    let (name, value) = route_setting(common_table);
+    for reads in failed {
+        let application = match &*reads.application {
+            "" => "a client that does not name itself",
+            named => named,
+        };
+        let found = format!(
+            "{} statements of {application}, as user {}, have failed on encrypted data in the last \
+             {DAYS} days, the last one at {}",
+            reads.count, reads.user, reads.last
+        );
+        let lacking = Finding::warning(
+            "query-log-failures",
+            &subject,
+            found,
+            "have it connect to Osprey, if it does not; else look for it in Osprey's log. In its own \
+             session this would have helped",
+        );
+        findings.push(lacking.with_sql(format!("SET {name} = {value};")));
+    }
 }
 
 /// Connects to each address, as sessions would. One of several that does not answer is no more than a
@@ -144,8 +203,7 @@ fn gates(settings: &Settings, version: Option<HologresVersion>, findings: &mut V
         findings.push(unknown.with_sql("SELECT hg_version();"));
         return;
     };
-    let common_table =
-        crate::catalog::route::is_common_table(settings.upstream().route.kind, Some(version));
+    let common_table = is_common_table(settings.upstream().route.kind, Some(version));
     findings.push(if version < HologresVersion::READS_ENCRYPTED {
         let found = format!("it is Hologres {version}, which reads no encrypted data (V1.1 does)");
         Finding::broken("version-too-old", subject, found, upgrade)
@@ -237,7 +295,7 @@ impl Database {
         if !reads || self.already {
             return;
         }
-        let (name, value) = crate::catalog::route::route_setting(common_table);
+        let (name, value) = route_setting(common_table);
         let database = self.name.replace('"', "\"\"");
         let lacking = Finding::warning(
             "database-default",

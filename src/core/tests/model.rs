@@ -440,7 +440,7 @@ impl Backend {
         }
         if text.starts_with("SET ") || text == "set off" {
             self.may_set()?;
-            self.session = false;
+            self.session = text.ends_with("'on'");
             return Ok(Outcome::Tag("SET"));
         }
         if text.starts_with("RESET ") || text == "reset" || text == "set on" {

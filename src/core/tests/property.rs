@@ -40,13 +40,17 @@ const ESCAPED: &str = r"\'";
 /// in front of both would be undone with the transaction, and between them none can be put.
 fn two(first: &str, second: &str) -> String {
     let ends = matches!(first, "commit" | "rollback" | "rollback to");
-    let reads = matches!(
-        second,
-        "half" | "mine" | "take" | "hold d enc 2" | ESCAPED | "execute a" | "execute b"
-    );
-    // A text that itself sets the route is left alone.
-    let sets = [first, second].contains(&"set nonsense");
-    if sets || ends && (second.starts_with("enc") || reads) {
+    let executes = |text: &str| text.starts_with("execute");
+    let reads = |text: &str| {
+        text.starts_with("enc")
+            || executes(text)
+            || matches!(text, "half" | "mine" | "take" | "hold d enc 2" | ESCAPED)
+    };
+    // A text that itself sets the route is left alone, and what is executed by a name may do that.
+    let sets = [first, second].contains(&"set nonsense")
+        || executes(first) && reads(second)
+        || executes(second) && reads(first);
+    if sets || ends && reads(second) {
         first.to_owned()
     } else {
         format!("{first}; {second}")

@@ -555,3 +555,19 @@ fn the_route_is_not_put_back_in_front_of_what_needs_it() {
         );
     }
 }
+
+#[test]
+fn what_is_put_back_is_what_the_client_had_set() {
+    let policy = Policy {
+        per_statement: true,
+        enforce: true,
+        ..policy()
+    };
+    for (set, shown) in [("set off", "D off"), ("set on", "D on"), ("reset", "D on")] {
+        let mut trio = Trio::new(policy.clone(), known());
+        for text in [set, "enc", "open"] {
+            trio.exchange(&query(text));
+        }
+        assert_eq!(trio.exchange(&query("show"))[1], shown, "{set}");
+    }
+}

@@ -62,7 +62,7 @@ fn changes(word: &str) -> Option<SessionChange> {
         local,
     };
     let change = match word {
-        "set on" | "set off" | "set nonsense" => route(Value::Is(word.into()), false),
+        "set on" | "set off" | "set nonsense" => route(Value::Is(word[4..].into()), false),
         "local on" => route(Value::Is(word.into()), true),
         "reset" => route(Value::Default, false),
         "begin" => Change::Begin,
