@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, PoisonError, RwLock};
 
 use aho_corasick::AhoCorasick;
 
@@ -21,6 +21,39 @@ const OWN: &str = include_str!("rules.toml");
 /// Its name in messages.
 const OWN_NAME: &str = "rules.toml";
 
+/// Osprey's own table alone.
+static EMBEDDED: LazyLock<Rules> =
+    LazyLock::new(|| Rules::parse(None).expect("a test reads the embedded table"));
+
+/// The text of an operator's file.
+fn read(path: &Path) -> Result<String, Vec<Problem>> {
+    let unreadable = |line, text: String| {
+        vec![Problem {
+            place: Some(Place::File {
+                file: path.display().to_string(),
+                line,
+            }),
+            key: String::new(),
+            text,
+        }]
+    };
+    match std::fs::read(path).map(String::from_utf8) {
+        Ok(Ok(text)) => Ok(text),
+        Ok(Err(error)) => {
+            let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = 1 + memchr::memchr_iter(b'\n', before).count();
+            Err(unreadable(
+                line,
+                "is not UTF-8; save the file as UTF-8".into(),
+            ))
+        }
+        Err(error) => Err(unreadable(
+            1,
+            format!("cannot be read: {error}; name a file that exists and that this user may read"),
+        )),
+    }
+}
+
 /// A checked table, in the order in which its rows count.
 #[derive(Debug)]
 pub struct Rules {
@@ -32,21 +65,38 @@ pub struct Rules {
     anchored: Vec<(usize, usize)>,
 }
 
-static IN_FORCE: OnceLock<Rules> = OnceLock::new();
+/// The present table, and the operator's text that is part of it. Errors and the labels of metrics refer
+/// to a table for as long as the process runs, so each stays; another one comes only with another text.
+static IN_FORCE: RwLock<Option<(&'static Rules, Option<String>)>> = RwLock::new(None);
 
 impl Rules {
     /// The table that [`super::recognize()`] goes by: Osprey's own, or what was put into force.
     pub fn in_force() -> &'static Self {
-        IN_FORCE.get_or_init(|| Self::parse(None).expect("a test reads the embedded table"))
+        let present = IN_FORCE.read().unwrap_or_else(PoisonError::into_inner);
+        present.as_ref().map_or(&*EMBEDDED, |(rules, _)| rules)
     }
 
-    /// Puts a table into force, for the rest of the process: the labels of metrics are made of its
-    /// codes. Called before the first session.
+    /// Puts Osprey's own table into force, with the rules of an operator's file behind it if one is
+    /// named; see [`Rules::with_file`].
     ///
     /// # Errors
-    /// The table, if another is in force already.
-    pub fn put_into_force(self) -> Result<(), Box<Self>> {
-        IN_FORCE.set(self).map_err(Box::new)
+    /// Every mistake of the file, by line and key; then what was in force stays.
+    pub fn put_into_force(file: Option<&Path>) -> Result<(), Vec<Problem>> {
+        let text = file.map(|file| read(file)).transpose()?;
+        let mut present = IN_FORCE.write().unwrap_or_else(PoisonError::into_inner);
+        let before = present.as_ref().and_then(|(_, text)| text.as_ref());
+        if before == text.as_ref() {
+            return Ok(());
+        }
+        let rules = match (file, &text) {
+            (Some(file), Some(text)) => {
+                let name = file.display().to_string();
+                Box::leak(Box::new(Self::parse(Some((&name, text)))?))
+            }
+            _ => &*EMBEDDED,
+        };
+        *present = Some((rules, text));
+        Ok(())
     }
 
     /// Osprey's own table, and behind it the rules of an operator's file. Its codes are the
@@ -56,33 +106,7 @@ impl Rules {
     /// Every mistake of the file, by line and key.
     pub fn with_file(path: &Path) -> Result<Self, Vec<Problem>> {
         let name = path.display().to_string();
-        let unreadable = |line, text: String| {
-            vec![Problem {
-                place: Some(Place::File {
-                    file: name.clone(),
-                    line,
-                }),
-                key: String::new(),
-                text,
-            }]
-        };
-        match std::fs::read(path).map(String::from_utf8) {
-            Ok(Ok(text)) => Self::parse(Some((&name, &text))),
-            Ok(Err(error)) => {
-                let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-                let line = 1 + memchr::memchr_iter(b'\n', before).count();
-                Err(unreadable(
-                    line,
-                    "is not UTF-8; save the file as UTF-8".into(),
-                ))
-            }
-            Err(error) => Err(unreadable(
-                1,
-                format!(
-                    "cannot be read: {error}; name a file that exists and that this user may read"
-                ),
-            )),
-        }
+        Self::parse(Some((&name, &read(path)?)))
     }
 
     /// Reads the embedded table and, behind it, a file of the operator's: its name and text.

@@ -217,6 +217,8 @@ mod tests {
             assert_eq!(said.json()["protected"], false);
             assert_eq!(said.json()["catalogs_read"], true);
             assert_eq!(said.json()["reads_foreign"], foreign, "{statement}");
+            assert_eq!(said.json()["session"]["user"], "svc");
+            assert_eq!(said.json()["session"]["search_path"][1], "public");
             assert!(said.text().contains("sends:     nothing\n"));
         }
         let asked = "/* osprey: route=hqe */ SELECT * FROM sales_encrypted";
@@ -234,6 +236,35 @@ mod tests {
             "{}",
             said.text()
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_run_again_is_told() {
+        let simulator = Simulator::start(Options::default()).await.unwrap();
+        let settings = settings(&simulator);
+        for (statement, word) in [
+            ("SELECT * FROM sales_plain", "reads"),
+            (
+                "INSERT INTO customers SELECT 1 FROM sales_plain",
+                "write_alone",
+            ),
+            (
+                "BEGIN; INSERT INTO customers SELECT 1 FROM sales_plain",
+                "writes",
+            ),
+            ("CREATE TABLE t AS SELECT * FROM sales_plain", "write_alone"),
+            (
+                "INSERT OVERWRITE customers SELECT * FROM sales_plain",
+                "writes",
+            ),
+            ("SELECT my_function(1) FROM sales_plain", "unknown_function"),
+        ] {
+            let said = explain(&settings, DATABASE, None, statement).await.unwrap();
+            assert_eq!(said.json()["run_again"], word, "{statement}");
+            let yes = matches!(word, "reads" | "write_alone");
+            let told = said.text().contains("run again: yes");
+            assert_eq!(told, yes, "{}", said.text());
+        }
     }
 
     #[tokio::test]

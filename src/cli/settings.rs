@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::advice::Rules;
 use crate::config::{Environment, Given, Key, Loaded, Problem, load};
 
 /// The command line or the configuration is wrong; clap's own mistakes exit with it too.
@@ -110,7 +111,11 @@ impl Args {
     /// Every mistake.
     pub(super) fn read(self, environment: &Environment) -> Result<Loaded, Vec<Problem>> {
         let config = self.config.clone();
-        load(config, environment, &self.given())
+        let loaded = load(config, environment, &self.given())?;
+        if let Some(file) = &loaded.settings.observe.rules {
+            Rules::with_file(file)?;
+        }
+        Ok(loaded)
     }
 
     fn given(self) -> Vec<Given> {

@@ -153,6 +153,7 @@ fn walk(
     let language = &mut target.language;
     reader.text(&mut observe, "language", values::language, language);
     reader.text(&mut observe, "docs", values::docs, &mut target.docs);
+    reader.text(&mut observe, "rules", some(values::path), &mut target.rules);
     let originals = values::one_of(values::ORIGINAL_TEXTS);
     let original_text = &mut target.original_text;
     reader.text(&mut observe, "original_text", originals, original_text);

@@ -128,6 +128,8 @@ pub struct Observe {
     /// Where rewritten errors say that the pages can be read, without a slash at its end. `None`: in
     /// the directory `docs` of the sources.
     pub docs: Option<Arc<str>>,
+    /// A file of the operator's own rules of advice, behind Osprey's.
+    pub rules: Option<PathBuf>,
     /// How much of Hologres' own text is in rewritten errors.
     pub original_text: OriginalText,
 }
@@ -141,6 +143,7 @@ impl Default for Observe {
             redact_paths: false,
             language: Language::English,
             docs: None,
+            rules: None,
             original_text: OriginalText::Short,
         }
     }

@@ -225,6 +225,7 @@ fn write_observe(f: &mut Formatter<'_>, observe: &Observe) -> fmt::Result {
     if let Some(docs) = &observe.docs {
         writeln!(f, "docs = {}", quote(docs))?;
     }
+    file(f, "rules", observe.rules.as_deref())?;
     let original = values::word(values::ORIGINAL_TEXTS, &observe.original_text);
     writeln!(f, "original_text = \"{original}\"")
 }

@@ -160,6 +160,7 @@ impl Server {
             .build()
             .map_err(Error::Runtime)?;
         let files = TlsFiles::read(&settings)?;
+        reload::put_rules_into_force(&settings);
         let upstreams = Upstreams::new(&settings, files, &sockets, None, background.handle());
         let metrics = Arc::new(Metrics::new(
             settings.limits.workers,

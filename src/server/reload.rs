@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::advice::Rules;
 use crate::config::{Settings, show_duration};
 use crate::net::TcpNetwork;
 use crate::net::tls::TlsError;
@@ -110,8 +111,19 @@ pub(crate) fn apply<N>(
     for key in waits_for_restart(&shared.settings.load(), &settings) {
         tracing::warn!(key, "this change takes effect at the next start");
     }
+    put_rules_into_force(&settings);
     shared.upstreams.store(Arc::new(upstreams));
     shared.settings.store(Arc::new(settings));
+}
+
+/// Puts the operator's rules of advice into force. They were checked with the configuration; should the
+/// file have changed since, what was in force stays, and the log says why.
+pub(super) fn put_rules_into_force(settings: &Settings) {
+    if let Err(problems) = Rules::put_into_force(settings.observe.rules.as_deref()) {
+        for problem in &problems {
+            tracing::error!("{problem}");
+        }
+    }
 }
 
 /// Why nothing was read.

@@ -13,6 +13,8 @@ use crate::protection::{Decision, Effects, NameContext, Reason, RouteHint, Sourc
 /// How a statement stands: protected or not, why, and what would be sent.
 pub struct Explanation {
     database: String,
+    /// How the session's names resolve.
+    names: NameContext,
     decision: Arc<Decision>,
     reasons: Vec<Arc<Reason>>,
     /// The catalogs were read.
@@ -23,6 +25,9 @@ pub struct Explanation {
     pub not_known: Vec<(String, LookupError)>,
     mode: Mode,
     scope: Scope,
+    /// What may be run again: reads, and writes that stand alone.
+    retry: bool,
+    retry_writes: bool,
     /// The setting that would be made: name and value.
     setting: (&'static str, &'static str),
     /// That setting lets data be read that is encrypted with the default key, too.
@@ -59,6 +64,7 @@ impl Explanation {
         let common_table = is_common_table(route.kind, snapshot.version());
         Self {
             database: database.name().to_owned(),
+            names,
             decision,
             reasons,
             read: database.reading_age().is_some(),
@@ -66,6 +72,8 @@ impl Explanation {
             not_known: Vec::new(),
             mode: route.mode,
             scope: route.scope,
+            retry: route.retry,
+            retry_writes: route.retry_writes,
             setting: route_setting(common_table),
             common_table,
             already: database.route(user).reads_encrypted_already(),
@@ -93,6 +101,38 @@ impl Explanation {
         !self.common_table && self.sent().is_some() && self.reasons.iter().any(default_key)
     }
 
+    /// Whether it is run again should HQE fail on it, outside a transaction block: the word for it, and
+    /// what it means.
+    fn run_again(&self) -> (&'static str, &'static str) {
+        let effects = self.decision.effects;
+        let alone = Effects::MULTIPLE.with(Effects::BEGINS);
+        if !self.retry || self.mode == Mode::Observe {
+            ("switched_off", "no: that is switched off")
+        } else if effects.has(Effects::WRITES.with(Effects::COPY_IN)) {
+            ("writes", "no: it does more than read")
+        } else if effects.has(Effects::CALLS_UNKNOWN) {
+            (
+                "unknown_function",
+                "no: it calls a function that may not be harmless to run twice",
+            )
+        } else if !effects.has(Effects::UNDONE_WHOLE) {
+            ("reads", "yes, until a row of it has left")
+        } else if self.retry_writes && !effects.has(alone) {
+            (
+                "write_alone",
+                "yes, outside a transaction block: a failure leaves nothing of it",
+            )
+        } else {
+            ("writes", "no: it writes, and not alone")
+        }
+    }
+
+    /// The search path, as SHOW prints it.
+    fn path(&self) -> String {
+        let path = self.names.search_path.as_ref();
+        path.map_or_else(|| "not known".into(), |path| path.join(", "))
+    }
+
     /// All of it as JSON.
     pub fn json(&self) -> serde_json::Value {
         let reasons = self.reasons.iter().map(|reason| {
@@ -106,6 +146,12 @@ impl Explanation {
         });
         json!({
             "database": self.database,
+            "session": {
+                "user": self.names.user,
+                "search_path": self.names.search_path,
+                "standard_conforming_strings": "on",
+                "client_encoding": "UTF8",
+            },
             "protected": self.decision.protected.is_some(),
             "catalogs_read": self.read,
             "objection": self.objection,
@@ -119,6 +165,7 @@ impl Explanation {
             "hint": self.decision.hint.map(hint),
             "reads_encrypted_already": self.already,
             "sends": self.sent(),
+            "run_again": self.run_again().0,
             "out_of_reach": self.is_out_of_reach(),
         })
     }
@@ -141,6 +188,11 @@ impl Explanation {
                 );
             }
         }
+        lines.push(format!(
+            "session:   user {}, search_path {}, standard_conforming_strings on, client_encoding UTF8",
+            self.names.user,
+            self.path()
+        ));
         if let Some(objection) = &self.objection {
             lines.push(format!("Hologres:  {objection}, to the catalog account"));
         }
@@ -163,7 +215,10 @@ impl Explanation {
                     Scope::Session => "once, for the rest of the session",
                     Scope::Statement => "for this statement alone",
                 };
-                format!("{sent}\n           {lasts}")
+                format!(
+                    "{sent}\n           {lasts}; with DISCARD PLANS in front, if the session has \
+                     planned what may need it before"
+                )
             }
             None if self.mode == Mode::Observe && self.decision.protected.is_some() => {
                 "nothing: route.mode is \"observe\", so it is only counted and logged".into()
@@ -174,6 +229,9 @@ impl Explanation {
             None => "nothing".into(),
         };
         lines.push(format!("sends:     {sent}"));
+        if self.decision.effects.has(Effects::READS_FOREIGN) {
+            lines.push(format!("run again: {}", self.run_again().1));
+        }
         if self.is_out_of_reach() {
             lines.push(
                 "but:       engine SQE cannot read data encrypted with MaxCompute's default key; set \

@@ -12,6 +12,7 @@ import threading
 import urllib.error
 import urllib.request
 
+import psycopg
 import pytest
 
 import conftest
@@ -179,3 +180,29 @@ def test_what_a_server_quotes_is_not_logged(tmp_path):
         harness.wait_for(lambda: "Hologres refused the login" in osprey.log(), "the log to say so")
     for secret in secrets:
         assert secret not in osprey.log()
+
+
+def test_at_no_level_is_a_secret_written_anywhere(cluster, database):
+    """Neither passwords nor what startup options carry: in the log, the metrics or on the status page."""
+    conftest.need_osprey()
+    secret = "CAESISEsecret"
+    with harness.Osprey.in_front_of(cluster, "--log", "trace") as osprey:
+        for user in ("app", "app_md5", "app_password"):
+            options = f"-c search_path=public,{secret} -c DateStyle=ISO"
+            with osprey.endpoint(database, user=user).connect(options=options) as connection:
+                assert secret in connection.execute("SHOW search_path").fetchone()[0]
+                connection.execute("SELECT count(*) FROM salaries WHERE name <> %s", [secret])
+                with contextlib.suppress(psycopg.Error):
+                    connection.execute(f"SELECT '{secret}' FROM no_such_table")
+            with pytest.raises(psycopg.OperationalError):
+                osprey.endpoint(database, user=user, password=f"{secret}!").connect(options=options)
+        written = [osprey.log()]
+        for page in ("/metrics", "/", "/readyz"):
+            address = f"http://127.0.0.1:{osprey.metrics_port}{page}"
+            with urllib.request.urlopen(address, timeout=10) as answer:
+                written.append(answer.read().decode())
+    written.append(osprey.log())
+    assert "TRACE" in written[-1]
+    for text in written:
+        assert secret not in text
+        assert harness.PASSWORD not in text

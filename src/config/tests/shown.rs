@@ -353,6 +353,7 @@ fn settings() -> impl Strategy<Value = Settings> {
                 } else {
                     Language::English
                 },
+                rules: full.then(|| "/etc/osprey/rules.toml".into()),
                 docs: json_logs.then(|| "https://docs.example.com/osprey".into()),
                 original_text: if full {
                     OriginalText::Full
