@@ -82,7 +82,7 @@ impl Rules {
     /// # Errors
     /// Every mistake of the file, by line and key; then what was in force stays.
     pub fn put_into_force(file: Option<&Path>) -> Result<(), Vec<Problem>> {
-        let text = file.map(|file| read(file)).transpose()?;
+        let text = file.map(read).transpose()?;
         let mut present = IN_FORCE.write().unwrap_or_else(PoisonError::into_inner);
         let before = present.as_ref().and_then(|(_, text)| text.as_ref());
         if before == text.as_ref() {
