@@ -115,15 +115,11 @@ impl Cycle {
         self.protected
     }
 
-    /// The message that ends it was sent: a Sync or another. True if messages of the extended
-    /// protocol were in front of that other one: a Query destroys the unnamed statement and portal
-    /// that they may have come to use.
-    pub(super) fn end(&mut self, sync: bool) -> bool {
-        let mixed = self.open && !sync;
+    /// The message that ends it was sent: a Sync or another.
+    pub(super) fn end(&mut self, sync: bool) {
         self.open = false;
         self.unsynced &= !sync;
         self.anchor = None;
-        mixed
     }
 
     /// The Sync that ended it was eaten by a COPY: it goes on.

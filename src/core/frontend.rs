@@ -298,7 +298,8 @@ impl Core {
         if self.cycle.is_skipping() || self.copy.takes_data() {
             return;
         }
-        if self.cycle.end(kind == tag::SYNC) {
+        self.cycle.end(kind == tag::SYNC);
+        if self.cycle.is_unsynced() {
             self.retry.end_unsynced(self.ledger.cycles_sent());
         }
         self.route.pipeline_sent();

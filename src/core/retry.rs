@@ -204,9 +204,9 @@ impl Retry {
         }
     }
 
-    /// A Query ends what a pipeline has begun, as the last of so many cycles: if the pipeline fails, the
-    /// server skips the Query, too, and the client's Sync is still to come. It destroys the unnamed
-    /// statement.
+    /// A Query is sent behind messages of the extended protocol without a Sync between them, as the last
+    /// of so many cycles: if one of those fails, the server skips the Query, too, and the client's Sync
+    /// is still to come. It destroys the unnamed statement.
     pub(super) fn end_unsynced(&mut self, cycles: usize) {
         self.note_new(b"");
         if let Some(attempt) = &mut self.attempt {

@@ -54,6 +54,9 @@ def create_database(cluster, name):
     with cluster.admin(name) as connection:
         connection.execute((harness.HERE / "vendors/catalogs.sql").read_text())
         connection.execute(f'GRANT CREATE ON DATABASE "{name}" TO PUBLIC')
+        # Some of them choose serverless resources, which read encrypted data from V3.1.3 on.
+        version = "Hologres 3.1.10 (tag: stand-in), compatible with PostgreSQL 11.3"
+        connection.execute(f"ALTER DATABASE \"{name}\" SET hologres.version = '{version}'")
     return name
 
 

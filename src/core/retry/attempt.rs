@@ -83,7 +83,7 @@ pub(super) struct Attempt {
     pub(super) before: usize,
     /// As many ReadyForQuery come up to that of the last cycle that a Query ended and not a Sync.
     pub(super) unsynced: usize,
-    /// The end of the present cycle is a Query behind messages of the extended protocol.
+    /// The end of the present cycle is a Query that the server may be skipping.
     pub(super) mixed: bool,
     /// What the client has got of the first run.
     pub(super) heard: Heard,

@@ -227,6 +227,19 @@ fn the_sync_that_a_failed_pipeline_needs_is_never_held_back() {
 }
 
 #[test]
+fn nor_behind_a_second_query() {
+    let mut trio = trio();
+    let bytes = [
+        extended("fail"),
+        query("begin"),
+        query("enc"),
+        query("plain"),
+        sync(),
+    ];
+    assert_eq!(trio.exchange(&bytes.concat()), ["1", "2", "E 22012", "Z I"]);
+}
+
+#[test]
 fn a_write_that_stands_alone_is_run_again_and_takes_effect_once() {
     let mut trio = trio();
     assert_eq!(trio.exchange(&query("take")), ["C INSERT 0 1", "Z I"]);
