@@ -2,9 +2,10 @@
 
 use std::time::SystemTime;
 
-use super::context::{AdviceContext, ComputingResource, NotRetried};
+use super::context::{AdviceContext, NotRetried};
 use crate::catalog::HologresVersion;
 use crate::keys::{Encryption, KeyState, KmsKey};
+use crate::protection::ComputingResource;
 
 /// One fact around an error, which has a name in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +66,7 @@ impl Fact {
             Self::Learned => {
                 context.learned && context.not_retried != Some(NotRetried::RouteNotSet)
             }
-            Self::Serverless => context.computing_resource == ComputingResource::Serverless,
+            Self::Serverless => context.computing_resource == Some(ComputingResource::Serverless),
             Self::DefaultKey => encryption(context) == Some(&Encryption::DefaultKey),
             Self::KeyDisabled => state() == Some(KeyState::Disabled),
             Self::KeyPendingDeletion => state() == Some(KeyState::PendingDeletion),

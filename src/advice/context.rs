@@ -2,7 +2,7 @@
 
 use crate::catalog::HologresVersion;
 use crate::config::Language;
-use crate::protection::{Encoding, Reason};
+use crate::protection::{ComputingResource, Encoding, Reason};
 
 /// Why a failed statement was not run again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,18 +81,6 @@ impl NotRetried {
     }
 }
 
-/// Where a session's queries run: its `hg_computing_resource`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ComputingResource {
-    /// Nobody knows.
-    #[default]
-    Unknown,
-    /// On the instance's own resources.
-    Local,
-    /// On serverless resources.
-    Serverless,
-}
-
 /// What is known around a fault.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AdviceContext<'a> {
@@ -106,8 +94,8 @@ pub struct AdviceContext<'a> {
     pub route_was_set: bool,
     /// Osprey has learned from this very failure: the same statement would be steered now.
     pub learned: bool,
-    /// Where the session's queries run.
-    pub computing_resource: ComputingResource,
+    /// Where the session's queries run; `None`: nobody knows.
+    pub computing_resource: Option<ComputingResource>,
     /// The upstream's version, if known.
     pub version: Option<HologresVersion>,
     /// Why it was not run again; `None`: nothing to say about that.

@@ -22,7 +22,7 @@ mod tests;
 mod words;
 
 pub use advise::{Advice, advise};
-pub use context::{AdviceContext, ComputingResource, NotRetried};
+pub use context::{AdviceContext, NotRetried};
 pub use recognize::{Fault, recognize};
 pub use redact::redact_path;
 pub use rule::{Cure, Rule};

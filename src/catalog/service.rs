@@ -56,10 +56,7 @@ impl Service {
     /// go on with.
     pub async fn read(&self, database: &str) -> Result<Contents, ReadError> {
         self.asking(database, async |client| {
-            let mut account = Account(client);
-            account
-                .ask(&format!("SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
-                .await?;
+            let mut account = in_time(client).await?;
             read::contents(&mut account, &self.servers).await
         })
         .await
@@ -83,10 +80,7 @@ impl Service {
     /// See [`Service::read`]; also if the log is not there, or not for the service account.
     pub async fn failed_reads(&self, database: &str) -> Result<Vec<FailedReads>, ReadError> {
         self.asking(database, async |client| {
-            let mut account = Account(client);
-            account
-                .ask(&format!("SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
-                .await?;
+            let mut account = in_time(client).await?;
             Ok(query_log::failed_reads(&mut account).await?)
         })
         .await
@@ -154,6 +148,15 @@ impl Service {
             .await
             .map_err(|_| ReadError::timeout("reading the catalogs", READING_DEADLINE))?
     }
+}
+
+/// Whoever asks here, with a limit for each question.
+async fn in_time(client: &Client) -> Result<Account<'_>, ReadError> {
+    let mut account = Account(client);
+    account
+        .ask(&format!("SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
+        .await?;
+    Ok(account)
 }
 
 /// What tokio-postgres takes for a TLS library: the stream has begun TLS already, or is to do

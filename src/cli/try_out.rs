@@ -50,7 +50,7 @@ pub(super) struct Args {
     user: String,
 
     /// TLS, as libpq's sslmode: disable, prefer, require, verify-ca or verify-full
-    #[arg(long, value_name = "MODE", default_value = "prefer", value_parser = tls_mode)]
+    #[arg(long, value_name = "MODE", default_value = "prefer")]
     tls: TlsMode,
 
     /// A PEM file with the CAs to trust [default: the system's]
@@ -60,17 +60,6 @@ pub(super) struct Args {
     /// Read one row (LIMIT 1) of a foreign table of each project without asking first
     #[arg(long)]
     read: bool,
-}
-
-fn tls_mode(text: &str) -> Result<TlsMode, String> {
-    Ok(match text {
-        "disable" => TlsMode::Disable,
-        "prefer" => TlsMode::Prefer,
-        "require" => TlsMode::Require,
-        "verify-ca" => TlsMode::VerifyCa,
-        "verify-full" => TlsMode::VerifyFull,
-        _ => return Err("expects disable, prefer, require, verify-ca or verify-full".into()),
-    })
 }
 
 /// Runs the command.
@@ -304,13 +293,7 @@ fn configuration(settings: &Settings, encrypted: &[String]) -> String {
         "[upstream]".to_owned(),
         format!("address = {address}"),
     ];
-    let mode = match upstream.tls.mode {
-        TlsMode::Disable => "disable",
-        TlsMode::Prefer => "prefer",
-        TlsMode::Require => "require",
-        TlsMode::VerifyCa => "verify-ca",
-        TlsMode::VerifyFull => "verify-full",
-    };
+    let mode = upstream.tls.mode;
     lines.extend(["\n[upstream.tls]".to_owned(), format!("mode = \"{mode}\"")]);
     if let Some(ca) = &upstream.tls.ca {
         lines.push(format!("ca = {}", text(&ca.to_string_lossy())));

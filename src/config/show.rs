@@ -128,7 +128,7 @@ fn write_upstream(f: &mut Formatter<'_>, upstream: &Upstream) -> fmt::Result {
     count(f, "max_sessions", upstream.max_sessions)?;
     let tls = &upstream.tls;
     writeln!(f, "\n[upstream.tls]")?;
-    let mode = values::word(values::TLS_MODES, &tls.mode);
+    let mode = tls.mode;
     writeln!(f, "mode = \"{mode}\"")?;
     file(f, "ca", tls.ca.as_deref())?;
     file(f, "certificate", tls.certificate.as_deref())?;

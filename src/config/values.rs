@@ -468,6 +468,20 @@ pub(super) fn one_of<T: Copy>(choices: Choices<T>) -> impl Fn(&str) -> Result<T,
     }
 }
 
+impl std::str::FromStr for TlsMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        one_of(TLS_MODES)(text)
+    }
+}
+
+impl std::fmt::Display for TlsMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(word(TLS_MODES, self))
+    }
+}
+
 /// The word for `value` among `choices`.
 pub(super) fn word<T: PartialEq>(choices: Choices<T>, value: &T) -> &'static str {
     choices

@@ -16,11 +16,10 @@
 
 use std::sync::Arc;
 
-use crate::advice::ComputingResource;
 use crate::protection::{
     Backslash, Decision, Effects, Encoding, Lexing, SessionChange, SessionNames,
 };
-use crate::sql::{Change, Resource, may_be_read_otherwise};
+use crate::sql::{Change, ComputingResource, may_be_read_otherwise};
 use crate::wire::backend::{Status, parameter_status};
 
 use super::interface::World;
@@ -205,21 +204,18 @@ impl Context {
 
     /// Where a statement with this decision ran, as of all that was answered before it. A text that
     /// says so itself may have failed in front of it or behind.
-    pub(super) fn computing_resource(&self, decision: Option<&Decision>) -> ComputingResource {
+    pub(super) fn computing_resource(
+        &self,
+        decision: Option<&Decision>,
+    ) -> Option<ComputingResource> {
         let says = |change: &SessionChange| {
             matches!(
                 change,
                 SessionChange::Stated(Change::ComputingResource { .. } | Change::DiscardAll)
             )
         };
-        if decision.is_some_and(|decision| decision.changes.iter().any(says)) {
-            return ComputingResource::Unknown;
-        }
-        match self.names.computing_resource() {
-            None => ComputingResource::Unknown,
-            Some(Resource::Serverless) => ComputingResource::Serverless,
-            Some(Resource::Local) => ComputingResource::Local,
-        }
+        let said = decision.is_some_and(|decision| decision.changes.iter().any(says));
+        self.names.computing_resource().filter(|_| !said)
     }
 
     /// A ReadyForQuery of the client's came.

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::advice::{ComputingResource, NotRetried};
-use crate::protection::{Decision, Encoding, Lexing, Reason, SessionNames};
+use crate::advice::NotRetried;
+use crate::protection::{ComputingResource, Decision, Encoding, Lexing, Reason, SessionNames};
 use crate::wire::backend::ErrorFields;
 
 use super::commands::Commands;
@@ -77,7 +77,7 @@ pub struct ErrorContext<'a> {
     /// told.
     pub encoding: Option<Encoding>,
     /// Where the session's queries run.
-    pub computing_resource: ComputingResource,
+    pub computing_resource: Option<ComputingResource>,
     /// Why the statement is not run again; `None`: it is, if that would help. Then the client gets
     /// the error only if the second run is answered differently.
     pub not_retried: Option<NotRetried>,

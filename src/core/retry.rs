@@ -60,6 +60,9 @@ pub(super) struct Sent {
     pub(super) effects: Effects,
     /// A write that failed leaves nothing behind, and may be run again.
     pub(super) is_undone: bool,
+    /// Messages of the extended protocol are in front of it without a Sync: if one of them fails, the
+    /// server skips it.
+    pub(super) may_be_skipped: bool,
     /// A transaction may be open behind it.
     pub(super) goes_on: bool,
     /// The route is set behind it.
@@ -211,7 +214,6 @@ impl Retry {
         self.note_new(b"");
         if let Some(attempt) = &mut self.attempt {
             attempt.unsynced = cycles;
-            attempt.mixed = true;
         }
     }
 
@@ -226,14 +228,13 @@ impl Retry {
             return;
         }
         attempt.recording = false;
-        let mixed = std::mem::take(&mut attempt.mixed);
         attempt.goes_on = cycle.goes_on;
         attempt.may_have_ended |= cycle.effects.has(Effects::ENDS);
         attempt.writes = cycle.effects.has(Effects::UNDONE_WHOLE);
         if let Some(why) = cycle.unfit() {
             self.refuse(why);
         } else if cycle.effects.has(Effects::READS_FOREIGN) {
-            if mixed {
+            if cycle.may_be_skipped {
                 // The Sync that the server may be skipping up to must not be held back.
                 self.refuse(NotRetried::CycleNotComplete);
             } else {
@@ -301,25 +302,19 @@ impl Retry {
 
     /// Holds an error back: the cycle will be run again at its ReadyForQuery. True if the client has
     /// not asked for that yet (it may be waiting for the error before it does): then we do.
-    pub(super) fn hold(&mut self, code: &'static str, error: Vec<u8>) -> bool {
+    pub(super) fn hold(&mut self, code: &'static str, error: Vec<u8>, original: &[u8]) -> bool {
         let Some(attempt) = &mut self.attempt else {
             return false;
         };
         attempt.code = code;
         attempt.error = error;
+        if attempt.writes {
+            attempt.original = original.to_vec();
+        }
         attempt.waits = true;
         attempt.phase = Phase::Held;
         attempt.partial = std::mem::take(&mut attempt.recording);
         attempt.partial
-    }
-
-    /// The error of the first run, as it came, is kept with a write.
-    pub(super) fn keep_original(&mut self, body: &[u8]) {
-        if let Some(attempt) = &mut self.attempt
-            && attempt.writes
-        {
-            attempt.original = body.to_vec();
-        }
     }
 
     /// The error of the first run, as it came, if it is a write that is run again which fails with

@@ -196,8 +196,7 @@ impl Core {
         if own == Own::Set {
             self.cycle.protect();
         }
-        let stale =
-            own == Own::Set && self.route.has_stale_plans() && world.replans() != Some(false);
+        let stale = own == Own::Set && self.needs_replan(world);
         if self.route.state() == target && !stale {
             return;
         }
@@ -253,6 +252,11 @@ impl Core {
             }
             self.inject(Own::Proof, State::Default, place, out);
         }
+    }
+
+    /// True if the server has planned what may need the route now, and can be asked to do so anew.
+    pub(super) fn needs_replan(&self, world: &impl World) -> bool {
+        self.route.has_stale_plans() && world.replans() != Some(false)
     }
 
     /// True if the server can be asked here to plan anew what it has planned: if it chooses the engine as

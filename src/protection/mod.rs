@@ -21,4 +21,4 @@ pub use session::{Leads, SessionChange, SessionNames};
 pub use snapshot::{Snapshot, SnapshotBuilder};
 
 /// The words of a statement's text in which a [`Decision`] is told.
-pub use crate::sql::{Backslash, Effects, Encoding, Lexing, NameUse, RouteHint};
+pub use crate::sql::{Backslash, ComputingResource, Effects, Encoding, Lexing, NameUse, RouteHint};

@@ -8,7 +8,8 @@ use super::names::NameContext;
 use super::reason::Reason;
 use super::setting::Setting;
 use crate::sql::{
-    Backslash, Change, Encoding, Lexing, ROUTE_SETTINGS, Resource, RouteSetting, Value, WrittenName,
+    Backslash, Change, ComputingResource, Encoding, Lexing, ROUTE_SETTINGS, RouteSetting, Value,
+    WrittenName,
 };
 
 /// Where a relation or function leads that a session has made.
@@ -161,7 +162,7 @@ struct Scope {
     encoding: Setting<Encoding>,
     orc_via_holo: Setting<String>,
     catalog_routing: Setting<String>,
-    computing_resource: Setting<Resource>,
+    computing_resource: Setting<ComputingResource>,
     own: Arc<Own>,
 }
 
@@ -175,7 +176,7 @@ pub struct SessionNames {
     /// The client chose the route at its login.
     login_route: bool,
     /// The `hg_computing_resource` that the client chose at its login, if it chose one.
-    login_resource: Option<Resource>,
+    login_resource: Option<ComputingResource>,
     scope: Scope,
     /// What holds again after ROLLBACK, and after ROLLBACK TO each savepoint.
     saved: Vec<(Option<String>, Scope)>,
@@ -235,14 +236,14 @@ impl SessionNames {
 
     /// The same session, whose client has chosen this `hg_computing_resource` at its login.
     #[must_use]
-    pub fn with_computing_resource(mut self, login: Option<Resource>) -> Self {
+    pub fn with_computing_resource(mut self, login: Option<ComputingResource>) -> Self {
         self.login_resource = login;
         self
     }
 
     /// The session's `hg_computing_resource`; `None`: the session has not said it, or not in words
     /// that can be read.
-    pub fn computing_resource(&self) -> Option<Resource> {
+    pub fn computing_resource(&self) -> Option<ComputingResource> {
         let resource = self.scope.computing_resource.now();
         resource.or(self.login_resource.as_ref()).copied()
     }

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use crate::advice::{self, AdviceContext, ComputingResource, NotRetried};
+use crate::advice::{self, AdviceContext, NotRetried};
 use crate::catalog::route::{is_common_table, route_setting};
 use crate::catalog::{HologresVersion, project_key};
 use crate::config::{self, Language, Mode, OriginalText, Override, Scope, Settings, show_duration};
@@ -15,7 +15,7 @@ use crate::protection::knowledge::{BorrowedReading, DatabaseKnowledge, UserLesso
 use crate::protection::{
     Decision, Effects, Encoding, Lexing, NameContext, RouteHint, SessionNames, Snapshot, Source,
 };
-use crate::sql::{COMPUTING_RESOURCE, ROUTE_SETTINGS, Resource};
+use crate::sql::{COMPUTING_RESOURCE, ComputingResource, ROUTE_SETTINGS};
 use crate::upstream::Upstream;
 use crate::wire::backend::ErrorFields;
 use crate::wire::compose;
@@ -254,7 +254,7 @@ impl SessionWorld {
         snapshot: &Snapshot,
     ) -> bool {
         let tried = self.try_with(None);
-        if context.computing_resource == ComputingResource::Serverless
+        if context.computing_resource == Some(ComputingResource::Serverless)
             && snapshot
                 .version()
                 .is_some_and(|version| version < HologresVersion::SERVERLESS)
@@ -481,10 +481,12 @@ impl Default for Routes {
 }
 
 /// Where the client wants its queries to run, if its startup packet says so.
-pub(super) fn computing_resource(startup: Startup<'_>) -> Option<Resource> {
+pub(super) fn computing_resource(startup: Startup<'_>) -> Option<ComputingResource> {
     let settings = startup.settings().into_iter().rev();
     let mut chosen = settings.filter(|(name, _)| name == COMPUTING_RESOURCE);
-    chosen.next().map(|(_, value)| Resource::named(&value))
+    chosen
+        .next()
+        .map(|(_, value)| ComputingResource::named(&value))
 }
 
 /// What the settings, the startup packet and the upstream's version make of a session.

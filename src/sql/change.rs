@@ -17,6 +17,15 @@ pub enum Value<T> {
 }
 
 impl<T> Value<T> {
+    /// The same of what `read` makes of a value that is given.
+    pub(crate) fn map<U>(self, read: impl FnOnce(T) -> U) -> Value<U> {
+        match self {
+            Self::Is(value) => Value::Is(read(value)),
+            Self::Default => Value::Default,
+            Self::Unknown => Value::Unknown,
+        }
+    }
+
     /// The value itself, or `default` where the setting is back at its default; `None` where the
     /// value is not known.
     pub(crate) fn or<'a>(&'a self, default: Option<&'a T>) -> Option<&'a T> {
@@ -39,14 +48,14 @@ pub enum RouteSetting {
 
 /// Where a session's queries run: a value of `hg_computing_resource`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resource {
+pub enum ComputingResource {
     /// On serverless resources.
     Serverless,
     /// On the instance's own.
     Local,
 }
 
-impl Resource {
+impl ComputingResource {
     /// The resource of this name. There may be others, which are as good as the instance's own.
     pub fn named(name: &str) -> Self {
         if name.eq_ignore_ascii_case("serverless") {
@@ -104,7 +113,7 @@ pub enum Change {
     /// The statement sets `hg_computing_resource`: where the queries behind it run.
     ComputingResource {
         /// The setting's value.
-        resource: Value<Resource>,
+        resource: Value<ComputingResource>,
         /// True if this holds only until the transaction ends.
         local: bool,
     },

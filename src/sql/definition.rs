@@ -82,11 +82,9 @@ fn is_followed(statement: &Statement<'_, '_>, start: usize, object: usize) -> bo
     match statement.keyword(object) {
         K::Table | K::View => true,
         K::Schema => {
-            let within = start + 1..statement.len();
+            let mut within = start + 1..statement.len();
             statement.keyword(start) == K::Create
-                && !within
-                    .clone()
-                    .any(|index| statement.keyword(index) == K::Create)
+                && !within.any(|index| statement.keyword(index) == K::Create)
         }
         kind => is_beside_relations(kind),
     }

@@ -33,7 +33,7 @@ mod token;
 
 pub(crate) use analysis::{Analysis, Made, MadeFrom};
 pub(crate) use body::{Body, read as read_body};
-pub use change::{Change, Resource, RouteSetting, Value};
+pub use change::{Change, ComputingResource, RouteSetting, Value};
 pub use effects::{Effects, NameUse};
 pub use encoding::{Encoding, unicode_escape};
 pub(crate) use function::is_harmless as is_harmless_function;

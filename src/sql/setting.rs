@@ -2,7 +2,7 @@
 //! choose the route, those that change how names resolve, and those by which texts are read.
 
 use super::analysis::Analysis;
-use super::change::{Change, Resource, RouteSetting, Value};
+use super::change::{Change, ComputingResource, RouteSetting, Value};
 use super::effects::Effects;
 use super::encoding::Encoding;
 use super::keyword::Keyword;
@@ -76,11 +76,7 @@ fn changed_by_set(statement: &Statement<'_, '_>, index: usize, local: bool) -> O
     let name = statement.folded(index);
     let is = |setting: &str| name.eq_ignore_ascii_case(setting.as_bytes());
     if statement.keyword(index) == Keyword::Schema {
-        let path = match one_value(statement, index + 1) {
-            Value::Is(schema) => Value::Is(vec![schema]),
-            Value::Default => Value::Default,
-            Value::Unknown => Value::Unknown,
-        };
+        let path = one_value(statement, index + 1).map(|schema| vec![schema]);
         Some(Change::SearchPath { path, local })
     } else if is("search_path") {
         let path = if statement.keyword(index + 2) == Keyword::Default {
@@ -129,18 +125,10 @@ fn followed(name: &[u8], value: Value<String>, local: bool) -> Option<Change> {
         let backslash = backslash(&value);
         Some(Change::Backslash { backslash, local })
     } else if name.eq_ignore_ascii_case(COMPUTING_RESOURCE.as_bytes()) {
-        let resource = resource(&value);
+        let resource = value.map(|name| ComputingResource::named(&name));
         Some(Change::ComputingResource { resource, local })
     } else {
         None
-    }
-}
-
-fn resource(value: &Value<String>) -> Value<Resource> {
-    match value {
-        Value::Is(name) => Value::Is(Resource::named(name)),
-        Value::Default => Value::Default,
-        Value::Unknown => Value::Unknown,
     }
 }
 

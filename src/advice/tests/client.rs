@@ -271,11 +271,11 @@ fn every_combination_of_what_is_known_fits_a_box() {
                         client_set_route: flags & 1 != 0,
                         route_was_set: flags & 2 != 0,
                         learned: flags & 4 != 0,
-                        computing_resource: if flags & 8 != 0 {
+                        computing_resource: Some(if flags & 8 != 0 {
                             ComputingResource::Serverless
                         } else {
                             ComputingResource::Local
-                        },
+                        }),
                         version,
                         not_retried,
                         language,

@@ -17,7 +17,7 @@ use crate::catalog::HologresVersion;
 use crate::config::Language;
 use crate::keys::cloud::timestamp;
 use crate::keys::{Encryption, KeyRecord, KeyState, KmsKey, Origin};
-use crate::protection::{Reason, Source};
+use crate::protection::{ComputingResource, Reason, Source};
 use crate::wire::backend::ErrorFields;
 use crate::wire::compose;
 
@@ -140,11 +140,7 @@ fn known_around(
         client_set_route: known(Fact::ClientSetRoute),
         route_was_set: known(Fact::RouteWasSet),
         learned: known(Fact::Learned),
-        computing_resource: if known(Fact::Serverless) {
-            ComputingResource::Serverless
-        } else {
-            ComputingResource::Unknown
-        },
+        computing_resource: known(Fact::Serverless).then_some(ComputingResource::Serverless),
         version,
         not_retried: Some(if known(Fact::ClientSetRoute) {
             NotRetried::ClientSetRoute

@@ -93,7 +93,7 @@ fn every_condition_has_its_row() {
         ..context()
     };
     let serverless = AdviceContext {
-        computing_resource: ComputingResource::Serverless,
+        computing_resource: Some(ComputingResource::Serverless),
         ..context()
     };
     let client = AdviceContext {

@@ -54,6 +54,7 @@ impl Core {
         Sent {
             effects: self.cycle.effects(),
             is_undone: self.policy.retry_writes && !goes_on && self.cycle.runs_one(),
+            may_be_skipped: self.cycle.is_unsynced(),
             goes_on,
             set,
             steered: set && self.ledger.is_steered(),
@@ -161,8 +162,7 @@ impl Core {
         original: &[u8],
         out: &mut Outbox,
     ) {
-        self.retry.keep_original(original);
-        if self.retry.hold(code, error) {
+        if self.retry.hold(code, error, original) {
             self.cycle.wake();
             self.send_own(Own::Sync, out);
         }
@@ -308,7 +308,7 @@ impl Core {
             self.send_own(Own::Rollback, out);
         }
         self.close_prepared(&attempt, out);
-        if self.route.has_stale_plans() && world.replans() != Some(false) {
+        if self.needs_replan(world) {
             self.route.replanned();
             self.send_own(Own::Replan, out);
         }

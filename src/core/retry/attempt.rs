@@ -83,8 +83,6 @@ pub(super) struct Attempt {
     pub(super) before: usize,
     /// As many ReadyForQuery come up to that of the last cycle that a Query ended and not a Sync.
     pub(super) unsynced: usize,
-    /// The end of the present cycle is a Query that the server may be skipping.
-    pub(super) mixed: bool,
     /// What the client has got of the first run.
     pub(super) heard: Heard,
     pub(super) heard_bytes: usize,
@@ -129,7 +127,6 @@ impl Attempt {
             may_have_ended: false,
             before,
             unsynced: 0,
-            mixed: false,
             heard: Heard::default(),
             heard_bytes: 0,
             parsed: 0,

@@ -56,24 +56,36 @@ fn settings_follow_transactions_and_savepoints() {
 fn where_queries_run_is_followed_from_the_login_on() {
     let set = |resource, local| stated(Change::ComputingResource { resource, local });
     assert_eq!(session().computing_resource(), None);
-    let mut session = session().with_computing_resource(Some(Resource::Serverless));
+    let mut session = session().with_computing_resource(Some(ComputingResource::Serverless));
     let mut after = |changes: &[SessionChange]| {
         session.apply(changes);
         session.computing_resource()
     };
-    let (serverless, local) = (Some(Resource::Serverless), Some(Resource::Local));
+    let (serverless, local) = (
+        Some(ComputingResource::Serverless),
+        Some(ComputingResource::Local),
+    );
     assert_eq!(after(&[]), serverless);
-    assert_eq!(after(&[set(Value::Is(Resource::Local), false)]), local);
-    assert_eq!(after(&[set(Value::Is(Resource::Serverless), true)]), local);
+    assert_eq!(
+        after(&[set(Value::Is(ComputingResource::Local), false)]),
+        local
+    );
+    assert_eq!(
+        after(&[set(Value::Is(ComputingResource::Serverless), true)]),
+        local
+    );
     let in_block = [
         stated(Change::Begin),
-        set(Value::Is(Resource::Serverless), true),
+        set(Value::Is(ComputingResource::Serverless), true),
     ];
     assert_eq!(after(&in_block), serverless);
     assert_eq!(after(&[stated(Change::Commit)]), local);
     assert_eq!(after(&[set(Value::Unknown, false)]), None);
     assert_eq!(after(&[set(Value::Default, false)]), serverless);
-    assert_eq!(after(&[set(Value::Is(Resource::Local), false)]), local);
+    assert_eq!(
+        after(&[set(Value::Is(ComputingResource::Local), false)]),
+        local
+    );
     assert_eq!(after(&[stated(Change::DiscardAll)]), serverless);
 }
 
