@@ -85,8 +85,7 @@ def unknowing(cluster, tmp_path_factory):
     meets HQE's error first."""
     need_osprey()
     config = tmp_path_factory.mktemp("unknowing") / "osprey.toml"
-    settings = '[keys]\nttl = "1ms"\nnegative_ttl = "1ms"\n[catalog]\nborrow = false\n'
-    config.write_text(settings)
+    config.write_text(harness.FORGETS + "[catalog]\nborrow = false\n")
     with harness.Osprey(cluster.port, config=config) as running:
         yield running
 

@@ -56,6 +56,8 @@ ROUTING = "hg_experimental_external_catalog_routing"
 CURVE = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
 
 # The start of the error that HQE gives for encrypted data.
+# A configuration with which whatever is learned is forgotten at once.
+FORGETS = '[keys]\nttl = "1ms"\nnegative_ttl = "1ms"\n'
 PANGU = "hos_exception: IO error: Failed to execute pangu open normal file pangu://"
 
 

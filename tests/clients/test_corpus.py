@@ -210,7 +210,7 @@ def zero(cluster, corpus, tmp_path_factory):
     """Nothing is configured, and what is learned is forgotten at once."""
     conftest.need_osprey()
     config = tmp_path_factory.mktemp("zero") / "osprey.toml"
-    config.write_text('[keys]\nttl = "1ms"\nnegative_ttl = "1ms"\n')
+    config.write_text(harness.FORGETS)
     with harness.Osprey(cluster.port, config=config) as osprey:
         yield osprey
 

@@ -405,7 +405,7 @@ def known(relay, database):
 def forgetful(relay, tmp_path_factory):
     """Whatever reads encrypted data meets HQE's error first."""
     config = tmp_path_factory.mktemp("forgetful") / "osprey.toml"
-    config.write_text('[keys]\nttl = "1ms"\nnegative_ttl = "1ms"\n[catalog]\nborrow = false\n')
+    config.write_text(harness.FORGETS + "[catalog]\nborrow = false\n")
     with harness.Osprey(relay.port, config=config) as osprey:
         yield osprey
 
