@@ -330,7 +330,7 @@ impl Core {
             tag::BIND => match Bind::read(body) {
                 Some(bind) => {
                     let decision = if self.ledger.has_names() {
-                        self.prepared(bind.statement, &[], world).map(Arc::new)
+                        self.prepared(bind.statement, &Decision::default(), 0, world).map(Arc::new)
                     } else {
                         let (names, deciding) = self.naming(world);
                         names.decision(bind.statement, &deciding)
@@ -385,6 +385,7 @@ impl Core {
             in_block: self.cycle.status() != Status::Idle,
             context: &self.context,
             ledger: &self.ledger,
+            around: &[],
         }
     }
 
@@ -398,6 +399,7 @@ impl Core {
             in_block: self.cycle.status() != Status::Idle,
             context: &self.context,
             ledger: &self.ledger,
+            around: &[],
         };
         (&mut self.names, deciding)
     }

@@ -42,6 +42,27 @@ pub(super) struct Statement {
     readings: Readings,
 }
 
+impl Statement {
+    /// What the statement does where it is run now; true if it has turned out to be protected.
+    fn decide(&mut self, deciding: &Deciding<'_, impl World>) -> (Arc<Decision>, bool) {
+        let Some(text) = &self.text else {
+            return (Arc::clone(&self.decision), false);
+        };
+        if !deciding.is_settled() {
+            let decision = deciding.decide_read(text, self.whole, &self.readings);
+            return (decision, false);
+        }
+        let generation = deciding.generation();
+        let before = self.decision.protected.is_some();
+        if self.generation != generation {
+            self.decision = deciding.decide_read(text, self.whole, &self.readings);
+            self.generation = generation;
+        }
+        let newly_protected = !before && self.decision.protected.is_some();
+        (Arc::clone(&self.decision), newly_protected)
+    }
+}
+
 /// A portal, or a cursor.
 #[derive(Debug, Clone)]
 struct Portal {
@@ -164,28 +185,17 @@ impl Names {
         if name.is_empty() {
             return self.unnamed.clone();
         }
-        let pending = self.pending.iter().rev().find_map(|pending| match pending {
+        let mut pending = self.pending.iter_mut().rev();
+        let pending = pending.find_map(|pending| match pending {
             Pending::Parse(parsed, statement) if **parsed == *name => {
-                Some(Arc::clone(&statement.decision))
+                Some(statement.decide(deciding).0)
             }
             _ => None,
         });
         let known = self.named.get_mut(name).map(|statement| {
-            let generation = deciding.generation();
-            let Some(text) = &statement.text else {
-                return Arc::clone(&statement.decision);
-            };
-            if !deciding.is_settled() {
-                return deciding.decide_read(text, statement.whole, &statement.readings);
-            }
-            if statement.generation != generation {
-                let before = statement.decision.protected.is_some();
-                statement.decision =
-                    deciding.decide_read(text, statement.whole, &statement.readings);
-                statement.generation = generation;
-                self.newly_protected |= !before && statement.decision.protected.is_some();
-            }
-            Arc::clone(&statement.decision)
+            let (decision, newly_protected) = statement.decide(deciding);
+            self.newly_protected |= newly_protected;
+            decision
         });
         match (pending, known) {
             (Some(pending), Some(known)) if pending.protected.is_none() => {
