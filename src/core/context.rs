@@ -431,6 +431,11 @@ impl Readings {
         }
     }
 
+    /// True if both read a text in one way, and it is the same.
+    pub(super) fn are(&self, others: &Self) -> bool {
+        self.first == others.first && self.others.is_empty() && others.others.is_empty()
+    }
+
     fn add_all(&mut self, lexings: Vec<Lexing>) {
         for lexing in lexings {
             if lexing != self.first && !self.others.contains(&lexing) {

@@ -19,6 +19,8 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 
 use crate::protection::{Decision, Effects, NameUse, Reason};
+use crate::wire::compose;
+use crate::wire::frontend::Parse;
 
 use super::context::{Deciding, Generation, Readings};
 use super::interface::World;
@@ -40,6 +42,10 @@ pub(super) struct Statement {
     whole: bool,
     /// How the server may have read the text.
     readings: Readings,
+    /// As its Parse has them; `None`: an SQL-level PREPARE made it.
+    types: Option<Box<[u8]>>,
+    /// It was planned where the route was not set.
+    stale: bool,
 }
 
 impl Statement {
@@ -99,18 +105,19 @@ impl Names {
     /// A Parse was sent. True if the name has to be kept when it succeeds.
     pub(super) fn parse(
         &mut self,
-        name: &[u8],
-        text: &[u8],
+        parse: Parse<'_>,
         decision: &Arc<Decision>,
         whole: bool,
         deciding: &Deciding<'_, impl World>,
     ) -> bool {
+        let Parse { name, text, types } = parse;
         if name.is_empty() {
             self.unnamed = Some(Arc::clone(decision));
             return false;
         }
         let readings = deciding.readings(text);
-        let statement = self.statement(text, Arc::clone(decision), whole, readings, deciding);
+        let mut statement = self.statement(text, Arc::clone(decision), whole, readings, deciding);
+        statement.types = whole.then(|| types.into());
         self.pending
             .push_back(Pending::Parse(name.into(), statement));
         true
@@ -133,7 +140,46 @@ impl Names {
             text: keep_text.then(|| text.into()),
             whole,
             readings,
+            types: None,
+            stale: false,
         }
+    }
+
+    /// A prepared statement is planned, if it is not yet. `steered`: the route is set.
+    pub(super) fn planned(&mut self, name: &[u8], steered: bool) {
+        let mut pending = self.pending.iter_mut().rev();
+        let pending = pending.find_map(|pending| match pending {
+            Pending::Parse(parsed, statement) if **parsed == *name => Some(statement),
+            _ => None,
+        });
+        if let Some(statement) = pending.or_else(|| self.named.get_mut(name)) {
+            statement.stale |= !steered;
+        }
+    }
+
+    /// The Close and the Parse by which a statement is planned anew that was planned where the route
+    /// was not set; `None`: it was not, or what the server makes of its text now may be something else.
+    pub(super) fn parse_again(
+        &mut self,
+        name: &[u8],
+        deciding: &Deciding<'_, impl World>,
+    ) -> Option<Vec<u8>> {
+        let is_it = |pending: &Pending| match pending {
+            Pending::Parse(pending, _) | Pending::Close(pending) => **pending == *name,
+        };
+        if self.pending.iter().any(is_it) {
+            return None;
+        }
+        let statement = self.named.get_mut(name).filter(|known| known.stale)?;
+        let (text, types) = (statement.text.as_ref()?, statement.types.as_ref()?);
+        if !deciding.readings(text).are(&statement.readings) {
+            return None;
+        }
+        let mut out = Vec::new();
+        compose::close_statement(&mut out, name);
+        compose::parse(&mut out, name, text, types);
+        statement.stale = false;
+        Some(out)
     }
 
     /// A Close of a statement was sent. True if it matters when it succeeds.
