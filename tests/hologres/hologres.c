@@ -39,6 +39,7 @@ bool		hologres_plan_chooses_engine = false;
 static bool orc_via_holo = true;
 static char *routing = NULL;
 static bool generate_binlog = true;
+static int	query_priority = 3;
 static bool fixed_dispatcher_for_scan = false;
 static char *version = NULL;
 static int	computing_resource = 0;
@@ -346,6 +347,11 @@ _PG_init(void)
 							 "Where queries run: on the instance's own resources or on serverless ones.",
 							 NULL, &computing_resource, 0, computing_resources,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("hg_experimental_serverless_computing_query_priority",
+							"How soon a query gets serverless resources. The stand-in has no queue.",
+							NULL, &query_priority, 3, 1, 5,
+							PGC_USERSET, 0, NULL, NULL, NULL);
 
 	/* What steers the stand-in. */
 	DefineCustomStringVariable("hologres.version",
