@@ -33,6 +33,7 @@ PG_MODULE_MAGIC;
 	"PostgreSQL 11.3 (stand-in for tests, not Hologres)"
 
 int			hologres_fail_after_rows = 0;
+char	   *hologres_streamed_project = NULL;
 int			hologres_scan_delay_ms = 0;
 bool		hologres_plan_chooses_engine = false;
 
@@ -363,6 +364,10 @@ _PG_init(void)
 							   NULL, &encrypted_projects, "",
 							   PGC_SUSET, GUC_SUPERUSER_ONLY | GUC_NO_SHOW_ALL,
 							   check_encrypted_projects, NULL, NULL);
+	DefineCustomStringVariable("hologres.streamed_project",
+							   "The MaxCompute project whose tables are written as streams, not as ORC files.",
+							   NULL, &hologres_streamed_project, "",
+							   PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("hologres.fail_after_rows",
 							"Rows that a scan returns before it fails on encrypted data.",
 							NULL, &hologres_fail_after_rows, 0, 0, INT_MAX,

@@ -311,6 +311,7 @@ static int	query_priority = 3;
 static bool fixed_dispatcher_for_scan = false;
 static char *version = NULL;
 static char *encrypted_projects = NULL;
+static char *streamed_project = NULL;
 static int	fail_after_rows = 0;
 static int	scan_delay_ms = 0;
 static int	set_delay_ms = 0;
@@ -593,6 +594,9 @@ _PG_init(void)
 							   "Which MaxCompute projects are encrypted: project:kms or project:default, ...",
 							   NULL, &encrypted_projects, "", PGC_SUSET,
 							   GUC_SUPERUSER_ONLY | GUC_NO_SHOW_ALL, check_encrypted_projects, NULL, NULL);
+	DefineCustomStringVariable("hologres.streamed_project",
+							   "The MaxCompute project whose tables are written as streams, not as ORC files.",
+							   NULL, &streamed_project, "", PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("hologres.fail_after_rows",
 							"Rows that a scan returns before it fails on encrypted data.",
 							NULL, &fail_after_rows, 0, 0, INT_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
@@ -794,6 +798,13 @@ serverless_cannot_read(void)
 static void
 fail_unless_readable(OdpsScan *scan)
 {
+	if (scan->engine == ENGINE_HQE && strcmp(scan->project, streamed_project) == 0)
+	{
+		add(&my_slot()->failures[scan->engine]);
+		FAIL(errcode(SQLSTATE('X', 'X', '0', '0', '0')),
+			 errmsg_internal("status { code: SERVER_INTERNAL_ERROR message: \"hos_exception: Invalid "
+							 "argument: OrcFileMetaHelper.cc(234)-<operator()>: not an ORC file\" }"));
+	}
 	if (scan->encryption == NULL || scan->engine == ENGINE_COMMON_TABLE)
 		return;
 	if (scan->engine == ENGINE_HQE || serverless_cannot_read())
