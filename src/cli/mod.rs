@@ -3,12 +3,15 @@
 
 mod asking;
 mod check_config;
+#[cfg(feature = "demo")]
 mod demo;
 mod descriptors;
 mod doctor;
 mod explain;
 mod explain_error;
 mod explain_log;
+#[cfg(not(feature = "demo"))]
+mod no_demo;
 mod serve;
 mod settings;
 mod try_out;
@@ -19,10 +22,14 @@ use clap::{Parser, Subcommand};
 
 const ABOUT: &str = "A query proxy for Alibaba Cloud Hologres that lets any client read \
                      BYOK-encrypted MaxCompute data";
-const EXAMPLES: &str = "\
-Examples:
-  osprey demo
+const DEMO_EXAMPLE: &str = if cfg!(feature = "demo") {
+    "  osprey demo
       see it work, with a small Hologres inside; nothing else is needed
+"
+} else {
+    ""
+};
+const EXAMPLES: &str = "\
   osprey try --upstream your-instance.hologres.aliyuncs.com:80 --database dw --user alice
       look at your own Hologres: what fails there, and what Osprey makes of it; it changes nothing
   osprey serve --upstream your-instance.hologres.aliyuncs.com:80 --encrypted-project sales_enc
@@ -43,7 +50,7 @@ Without a command, osprey serves. `osprey serve --help` lists the settings.";
     name = "osprey",
     version,
     about = ABOUT,
-    after_help = EXAMPLES,
+    after_help = format!("Examples:\n{DEMO_EXAMPLE}{EXAMPLES}"),
     args_conflicts_with_subcommands = true,
     next_line_help = true
 )]
@@ -94,7 +101,12 @@ enum Command {
     #[command(name = "try", next_line_help = true)]
     TryOut(try_out::Args),
     /// Tell the story of one encrypted table: the error without Osprey, the rows with it
+    #[cfg(feature = "demo")]
     Demo(demo::Args),
+    /// Not in this build
+    #[cfg(not(feature = "demo"))]
+    #[command(hide = true)]
+    Demo(no_demo::Args),
 }
 
 /// Runs the command line of this process.
@@ -107,7 +119,10 @@ pub fn run() -> ExitCode {
         Some(Command::Explain(args)) => explain::run(args),
         Some(Command::Doctor(args)) => doctor::run(args),
         Some(Command::TryOut(args)) => try_out::run(args),
+        #[cfg(feature = "demo")]
         Some(Command::Demo(args)) => demo::run(&args),
+        #[cfg(not(feature = "demo"))]
+        Some(Command::Demo(args)) => no_demo::run(&args),
     }
 }
 

@@ -29,7 +29,7 @@ fn the_image_sets_nothing_but_where_its_file_is_and_runs_as_its_own_group() {
         "groupadd --system --gid 65532 osprey",
         "useradd --system --uid 65532 --gid 65532",
         "USER 65532:65532",
-        "cargo build --profile dist --locked",
+        "cargo build --profile dist --locked --no-default-features",
     ] {
         assert!(DOCKERFILE.contains(part), "{part}");
     }
