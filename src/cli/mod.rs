@@ -10,6 +10,7 @@ mod doctor;
 mod explain;
 mod explain_error;
 mod explain_log;
+mod generated;
 #[cfg(not(feature = "demo"))]
 mod no_demo;
 mod serve;
@@ -18,7 +19,7 @@ mod try_out;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 const ABOUT: &str = "A query proxy for Alibaba Cloud Hologres that lets any client read \
                      BYOK-encrypted MaxCompute data";
@@ -29,8 +30,8 @@ const DEMO_EXAMPLE: &str = if cfg!(feature = "demo") {
 } else {
     ""
 };
-const EXAMPLES: &str = "\
-  osprey try --upstream your-instance.hologres.aliyuncs.com:80 --database dw --user alice
+const EXAMPLES: &str =
+    "  osprey try --upstream your-instance.hologres.aliyuncs.com:80 --database dw --user alice
       look at your own Hologres: what fails there, and what Osprey makes of it; it changes nothing
   osprey serve --upstream your-instance.hologres.aliyuncs.com:80 --encrypted-project sales_enc
       then connect clients to 127.0.0.1:6432 instead, with the same user, password and database
@@ -107,6 +108,14 @@ enum Command {
     #[cfg(not(feature = "demo"))]
     #[command(hide = true)]
     Demo(no_demo::Args),
+    /// Print the completions of Osprey's commands and flags for a shell
+    ///
+    /// For bash, in a session: source <(osprey completions bash). Packages install them.
+    #[command(next_line_help = true)]
+    Completions(generated::Completions),
+    /// Write the man pages, for packages
+    #[command(hide = true)]
+    ManPages(generated::Pages),
 }
 
 /// Runs the command line of this process.
@@ -123,6 +132,8 @@ pub fn run() -> ExitCode {
         Some(Command::Demo(args)) => demo::run(&args),
         #[cfg(not(feature = "demo"))]
         Some(Command::Demo(args)) => no_demo::run(&args),
+        Some(Command::Completions(args)) => generated::completions(&args, Cli::command()),
+        Some(Command::ManPages(args)) => generated::pages(&args, Cli::command()),
     }
 }
 

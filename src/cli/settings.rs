@@ -59,7 +59,7 @@ pub(super) struct Args {
     catalog_user: Option<String>,
 
     /// A file with that account's password
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     catalog_password_file: Option<String>,
 
     /// The configuration file; config/osprey.toml shows every setting
