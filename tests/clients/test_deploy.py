@@ -357,7 +357,7 @@ def test_other_values_reach_the_objects(helm):
 
 def test_kubernetes_knows_every_field(helm, tmp_path):
     """By the schemas of its own interface, of the oldest version that the chart is for and of a new one."""
-    python = vendor.environment("kubernetes-validate") / "python"
+    python = vendor.environment("schemas") / "python"
     (oldest,) = re.findall(r">=(\d+\.\d+)\.", load(CHART / "Chart.yaml")[0]["kubeVersion"])
     custom = ("ServiceMonitor", "PrometheusRule")
     made = [made for values in (UPSTREAM, RICH) for kind, made in helm(values).items() if kind not in custom]

@@ -2,17 +2,20 @@
 the demo. The package is made from the binary under test, and installed into a directory of its own."""
 
 import gzip
+import json
 import os
 import re
 import shutil
 import stat
 import subprocess
 import tomllib
+import urllib.parse
 
 import pytest
 
 import conftest
 import harness
+import vendor
 
 BUILD = harness.ROOT / "deploy" / "debian" / "build"
 UNITS = ("osprey.service", "osprey.socket")
@@ -295,10 +298,79 @@ def test_documents_are_where_debian_has_them(unpacked):
     assert changes.startswith(f"osprey ({known['Version']}) ")
     assert f" -- {known['Maintainer']}  Wed, 18 Nov 2026" in changes
     assert b"# Changelog" in gzip.decompress((documents / "changelog.gz").read_bytes())
-    assert "License: Apache-2.0" in (documents / "copyright").read_text()
+    copyright = (documents / "copyright").read_text()
+    assert "License: Apache-2.0" in copyright
+    for name in re.findall(r"[\w.-]+\.gz", copyright):
+        assert (documents / name).exists(), name
     for page in (harness.ROOT / "docs").rglob("*.md"):
         assert (documents / "docs" / page.relative_to(harness.ROOT / "docs")).exists()
     assert (documents / "examples/prometheus/alerts.yml").exists()
+
+
+def sbom(*arguments, epoch="1795000000"):
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": epoch}
+    return harness.run([harness.ROOT / "deploy" / "sbom", *arguments], env=environment)
+
+
+def test_the_bill_of_materials_has_what_is_in_the_binary():
+    made = json.loads(sbom())
+    assert made == json.loads(sbom()) and made["metadata"]["timestamp"] == "2026-11-18T11:06:40Z"
+    lock = tomllib.loads((harness.ROOT / "Cargo.lock").read_text())["package"]
+    version = urllib.parse.quote
+    locked = {f"pkg:cargo/{entry['name']}@{version(entry['version'])}": entry.get("checksum") for entry in lock}
+    components = {part["bom-ref"]: part for part in made["components"]}
+    assert len(components) == len(made["components"]) > 100
+    for name, part in components.items():
+        assert name == part["purl"]
+        assert part["hashes"] == [{"alg": "SHA-256", "content": locked[name]}], name
+        assert part["licenses"][0]["expression"], name
+    osprey = made["metadata"]["component"]
+    manifest = tomllib.loads((harness.ROOT / "Cargo.toml").read_text())
+    assert (osprey["name"], osprey["version"]) == ("osprey", manifest["package"]["version"])
+    # Each part is reached from Osprey, and Osprey's own are those of its manifest.
+    needs = {node["ref"]: node["dependsOn"] for node in made["dependencies"]}
+    assert set(needs) == {osprey["bom-ref"], *components}
+    reached, ahead = set(), [osprey["bom-ref"]]
+    while ahead:
+        at = ahead.pop()
+        if at not in reached:
+            reached.add(at)
+            ahead += needs[at]
+    assert reached == set(needs)
+    own = {re.fullmatch(r"pkg:cargo/(.*)@.*", name)[1] for name in needs[osprey["bom-ref"]]}
+    assert own == set(manifest["dependencies"])
+
+    # What only tests need is not in it, nor what the demo needs where there is none.
+    tests = set(manifest["dev-dependencies"]) - set(manifest["dependencies"])
+    assert tests and not tests & {part["name"] for part in made["components"]}
+    with_demo, without = (
+        {part["name"] for part in json.loads(sbom(*flags))["components"]} for flags in ([], ["--no-default-features"])
+    )
+    assert without < with_demo
+    assert {"rusqlite", "libsqlite3-sys", "sqlparser"} <= with_demo - without
+
+
+def test_the_bill_of_materials_is_one_of_cyclonedx(tmp_path):
+    python = vendor.environment("schemas") / "python"
+    script = """if True:
+        import sys
+        from cyclonedx.schema import SchemaVersion
+        from cyclonedx.validation.json import JsonStrictValidator
+        text = sys.stdin.read()
+        wrong = text.replace('"library"', '"book"')
+        check = JsonStrictValidator(SchemaVersion.V1_6).validate_str
+        print(check(text), check(wrong) is None)
+    """
+    said = harness.run([python, "-c", script], input=sbom())
+    assert said.strip() == "None False"
+
+
+def test_the_texts_of_the_licences_are_there():
+    text = sbom("--licences")
+    for part in json.loads(sbom())["components"]:
+        assert f"\n{part['name']} {part['version']} (" in text, part["name"]
+    # Also of what crates carry inside: AWS-LC's own.
+    assert "Apache License" in text and "BoringSSL" in text and "Permission is hereby granted" in text
 
 
 def test_lintian_finds_nothing(package):
