@@ -146,7 +146,8 @@ async fn explain(
     Ok(explanation)
 }
 
-#[cfg(all(test, feature = "demo"))] // they have its Hologres behind
+#[cfg(test)]
+#[cfg(feature = "demo")] // they have its Hologres behind
 mod tests {
     use super::*;
     use crate::config::{ConfiguredEncryption, ProjectRule, RouteKind};

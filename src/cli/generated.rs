@@ -26,8 +26,8 @@ pub(super) struct Pages {
 }
 
 /// Prints the completions of `command` for a shell.
-pub(super) fn completions(args: &Completions, command: Command) -> ExitCode {
-    let script = script(args.shell, &command);
+pub(super) fn completions(args: &Completions, command: &Command) -> ExitCode {
+    let script = script(args.shell, command);
     // A reader that has seen enough (`| head`) is no mistake.
     let _ = io::stdout().write_all(&script);
     ExitCode::SUCCESS
@@ -83,7 +83,7 @@ fn without_hidden(command: &Command) -> Command {
         .subcommands(shown)
 }
 
-/// One page. clap_mangen knows the sections that follow from the definition; of the help's last part, which
+/// One page. `clap_mangen` knows the sections that follow from the definition; of the help's last part, which
 /// it would print as one, the examples and what stands before them (the environment's variables) each have
 /// a section as man pages have them.
 fn page(command: &Command, is_root: bool) -> io::Result<(String, Vec<u8>)> {

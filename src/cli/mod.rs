@@ -132,7 +132,7 @@ pub fn run() -> ExitCode {
         Some(Command::Demo(args)) => demo::run(&args),
         #[cfg(not(feature = "demo"))]
         Some(Command::Demo(args)) => no_demo::run(&args),
-        Some(Command::Completions(args)) => generated::completions(&args, Cli::command()),
+        Some(Command::Completions(args)) => generated::completions(&args, &Cli::command()),
         Some(Command::ManPages(args)) => generated::pages(&args, Cli::command()),
     }
 }

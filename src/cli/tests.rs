@@ -46,6 +46,7 @@ fn a_wrong_command_line_exits_with_2() {
         "osprey serve --upstream",
         "osprey serve holo:80",
         "osprey --upstream holo:80 serve",
+        #[cfg(feature = "demo")]
         "osprey demo --listen nowhere",
     ] {
         assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");

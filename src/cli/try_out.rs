@@ -404,7 +404,8 @@ fn failed(error: &tokio_postgres::Error) -> Outcome {
     Outcome::Failed(format!("{}{}", said.message(), detail.unwrap_or_default()))
 }
 
-#[cfg(all(test, feature = "demo"))] // they have its Hologres behind
+#[cfg(test)]
+#[cfg(feature = "demo")] // they have its Hologres behind
 mod tests {
     use super::*;
     use crate::simulator::demo::{DATABASE, ENCRYPTED_PROJECT, USER};

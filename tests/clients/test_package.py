@@ -261,6 +261,13 @@ def test_man_pages_are_ones_that_man_shows(unpacked):
             assert re.search(f"^{section}$", text, flags=re.M), f"{page.name}: {section}"
 
 
+def test_pages_that_cannot_be_written_are_told(tmp_path):
+    (tmp_path / "file").touch()
+    done = osprey("man-pages", str(tmp_path / "file" / "pages"))
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("osprey: cannot write man pages to "), done.stderr
+
+
 def completed(script, *words):
     """What bash offers for the last of the words."""
     command = f"""
@@ -357,7 +364,7 @@ def test_the_bill_of_materials_is_one_of_cyclonedx(tmp_path):
         from cyclonedx.schema import SchemaVersion
         from cyclonedx.validation.json import JsonStrictValidator
         text = sys.stdin.read()
-        wrong = text.replace('"library"', '"book"')
+        wrong = '{"bomFormat": "CycloneDX", "specVersion": "1.6", "components": [{"type": "book", "name": "a"}]}'
         check = JsonStrictValidator(SchemaVersion.V1_6).validate_str
         print(check(text), check(wrong) is None)
     """

@@ -126,5 +126,6 @@ fn text(findings: &[Finding]) -> String {
     lines.join("\n")
 }
 
-#[cfg(all(test, feature = "demo"))] // they have its Hologres behind
+#[cfg(test)]
+#[cfg(feature = "demo")] // they have its Hologres behind
 mod tests;
