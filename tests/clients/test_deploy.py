@@ -58,8 +58,11 @@ def helm(tools, tmp_path_factory):
     def render(values, release="osprey"):
         (work / "values.yaml").write_text(yaml.safe_dump(values))
         command = [tools / "helm", "template", release, CHART, "--values", work / "values.yaml"]
-        environment = {**os.environ, "HOME": str(work)}
-        return named(filter(None, yaml.safe_load_all(harness.run(command, env=environment))))
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HOME": str(work)})
+        assert "warning" not in done.stderr, done.stderr
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr)
+        return named(filter(None, yaml.safe_load_all(done.stdout)))
 
     return render
 
@@ -254,7 +257,9 @@ def test_the_schema_has_every_value():
     "values, words",
     [
         ({}, "config.upstream.address: where is Hologres?"),
-        ({"config": {"upstream": None}}, "missing property 'upstream'"),
+        ({"config": {"upstream": None}}, "config.upstream.address: where is Hologres?"),
+        ({"config": {"upstream": {"name": "dw"}}}, "config.upstream.address: where is Hologres?"),
+        ({"config": {"upstream": []}}, "/config/upstream"),
         ({**UPSTREAM, "replicas": 3}, "'replicas' not allowed"),
         ({**UPSTREAM, "service": {"port": 0}}, "/service/port"),
         ({**UPSTREAM, "replicaCount": "two"}, "/replicaCount"),
@@ -301,7 +306,7 @@ def test_the_configuration_is_what_the_values_say(helm, tmp_path):
         assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
 
 
-def test_the_values_of_the_documentation_are_taken(helm, tmp_path):
+def test_the_values_of_the_documentation_are_taken(helm, tools, tmp_path):
     conftest.need_osprey()
     page = (harness.ROOT / "docs" / "installation.md").read_text()
     (text,) = re.findall(r"^```yaml\n(.*?)^```$", page, flags=re.S | re.M)
@@ -316,11 +321,11 @@ def test_the_values_of_the_documentation_are_taken(helm, tmp_path):
     command = [harness.osprey_binary(), "check-config", "--config", config]
     done = subprocess.run(command, capture_output=True, text=True, env={"OSPREY_CATALOG_PASSWORD": "x"})
     assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
-    # As those on the command line of the page.
-    for value in re.findall(r"--set ([\w.]+)=", page):
-        at = load(CHART / "values.yaml")[0]
-        for key in value.split("."):
-            at = at[key]
+    # And those on the command line of the page.
+    said = re.findall(r"--set (\S+)", page)
+    assert len(said) == 2
+    command = [tools / "helm", "template", "osprey", CHART, *(f"--set={value}" for value in said)]
+    assert "REGISTRY/osprey:" in harness.run(command, env={**os.environ, "HOME": str(tmp_path)})
 
 
 def test_other_values_reach_the_objects(helm):

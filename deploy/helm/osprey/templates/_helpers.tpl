@@ -75,15 +75,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* config, with what other values say of it. */}}
 {{- define "osprey.config" -}}
 {{- $config := deepCopy .Values.config -}}
-{{- if kindIs "map" $config.upstream -}}
-{{- if not $config.upstream.address -}}
-{{- if not $config.upstream.addresses -}}
+{{- $upstream := $config.upstream | default dict -}}
+{{- if kindIs "map" $upstream -}}
+{{- if not (or $upstream.address $upstream.addresses) -}}
 {{- fail "config.upstream.address: where is Hologres? HOST:PORT of the instance's endpoint in your VPC" -}}
 {{- end -}}
-{{- $_ := unset $config.upstream "address" -}}
-{{- end -}}
-{{- else if not $config.upstream -}}
-{{- fail "config.upstream: where is Hologres? address: HOST:PORT, or a list of upstreams" -}}
 {{- end -}}
 {{- if and .Values.tls.secret $config.listen -}}
 {{- $files := dict "certificate" "/run/osprey/tls/tls.crt" "key" "/run/osprey/tls/tls.key" -}}
