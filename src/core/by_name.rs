@@ -20,11 +20,7 @@ fn add(all: &mut Decision, used: &Decision) {
     if all.protected.is_none() {
         all.protected.clone_from(&used.protected);
     }
-    for suspect in &used.suspects {
-        if !all.suspects.contains(suspect) {
-            all.suspects.push(suspect.clone());
-        }
-    }
+    all.suspect(used);
     all.changes.extend(used.changes.iter().cloned());
 }
 

@@ -466,11 +466,7 @@ fn either(one: &Decision, other: &Decision) -> Arc<Decision> {
             both.names.push(name.clone());
         }
     }
-    for suspect in &other.suspects {
-        if !both.suspects.contains(suspect) {
-            both.suspects.push(suspect.clone());
-        }
-    }
+    both.suspect(other);
     if both.changes != other.changes {
         both.changes.push(Change::Anything.into());
     }

@@ -291,9 +291,10 @@ impl SessionWorld {
         if context.not_retried.is_none() {
             self.try_with(Some(project.to_owned()));
         }
-        let explained = context
-            .decision
-            .is_some_and(|decision| decision.protected.is_some() || !decision.suspects.is_empty());
+        let explained = context.decision.is_some_and(|decision| {
+            let read = [&decision.suspects, &decision.opaque];
+            decision.protected.is_some() || read.iter().any(|names| !names.is_empty())
+        });
         if !explained || snapshot.has_project(&project_key(project)) == Some(false) {
             // It reads a relation that no reading of the catalogs has seen: Hologres makes some
             // foreign tables when they are first queried.
