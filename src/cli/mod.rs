@@ -13,6 +13,7 @@ mod explain_log;
 mod generated;
 #[cfg(not(feature = "demo"))]
 mod no_demo;
+mod ready;
 mod serve;
 mod settings;
 mod try_out;
@@ -101,6 +102,11 @@ enum Command {
     /// with 2 if Hologres cannot be reached.
     #[command(name = "try", next_line_help = true)]
     TryOut(try_out::Args),
+    /// Ask an Osprey whether it accepts clients: for the health check of a container
+    ///
+    /// Exits with 0 if it does, and with 1 if it does not yet, not any more, or does not answer.
+    #[command(next_line_help = true)]
+    Ready(ready::Args),
     /// Tell the story of one encrypted table: the error without Osprey, the rows with it
     #[cfg(feature = "demo")]
     Demo(demo::Args),
@@ -128,6 +134,7 @@ pub fn run() -> ExitCode {
         Some(Command::Explain(args)) => explain::run(args),
         Some(Command::Doctor(args)) => doctor::run(args),
         Some(Command::TryOut(args)) => try_out::run(args),
+        Some(Command::Ready(args)) => ready::run(&args),
         #[cfg(feature = "demo")]
         Some(Command::Demo(args)) => demo::run(&args),
         #[cfg(not(feature = "demo"))]

@@ -46,6 +46,7 @@ fn a_wrong_command_line_exits_with_2() {
         "osprey serve --upstream",
         "osprey serve holo:80",
         "osprey --upstream holo:80 serve",
+        "osprey ready --metrics off",
         #[cfg(feature = "demo")]
         "osprey demo --listen nowhere",
     ] {

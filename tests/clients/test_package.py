@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import tomllib
@@ -38,6 +39,24 @@ def test_a_build_without_the_demo_says_so():
     assert "demo" not in osprey("--help").stdout
     mistaken = osprey("serve")
     assert mistaken.returncode == 2 and "demo" not in mistaken.stderr
+
+
+def test_a_health_check_has_a_program_to_ask_with(tmp_path):
+    conftest.need_osprey()
+    config = tmp_path / "osprey.toml"
+    config.write_text('[limits]\npre_drain_delay = "1h"\n')
+    # Whether Hologres can be reached is no matter of whether clients are accepted.
+    with harness.Osprey(harness.free_port(), config=config) as running:
+        ask = ["ready", "--metrics", f"0.0.0.0:{running.metrics_port}"]
+        done = osprey(*ask)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "ready\n", "")
+        running.process.send_signal(signal.SIGTERM)
+        harness.wait_for(lambda: osprey(*ask).returncode == 1, "the drain to be told")
+        assert osprey(*ask).stderr == "osprey: not ready: draining\n"
+        running.process.send_signal(signal.SIGTERM)
+        running.process.wait(20)
+    gone = osprey(*ask)
+    assert gone.returncode == 1 and "refused" in gone.stderr and gone.stdout == ""
 
 
 def build(binary, directory, **environment):
