@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// The longest path that a Unix socket can have (unix(7): 108 bytes with the zero behind it).
-const LONGEST_SOCKET: usize = 107;
+use super::takeover::short_enough;
+
 /// What libpq puts in front of the port, in the directory that it is given as host.
 const SOCKET_NAME: &str = ".s.PGSQL.";
 /// The port in the socket's name where only its directory is configured.
@@ -131,13 +131,7 @@ pub(super) fn socket(text: &str) -> Result<PathBuf, String> {
     } else {
         given.join(format!("{SOCKET_NAME}{SOCKET_PORT}"))
     };
-    if path.as_os_str().len() > LONGEST_SOCKET {
-        return Err(format!(
-            "{} is longer than the {LONGEST_SOCKET} bytes that a socket's path can have",
-            path.display()
-        ));
-    }
-    Ok(path)
+    short_enough(path)
 }
 
 /// A file mode in octal digits.

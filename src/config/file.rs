@@ -16,7 +16,7 @@ use super::problem::Place;
 use super::reader::{Reader, Section};
 use super::settings::{Keys, Settings};
 use super::upstream::{Catalog, ConfiguredEncryption, ProjectRule, Protect, Route, Upstream};
-use super::{log_filter, values};
+use super::{log_filter, takeover, values};
 
 /// Reads `path` (which was named at `place`) into the draft.
 pub(super) fn read(path: &Path, place: &Place, draft: &mut Draft) {
@@ -164,6 +164,14 @@ fn walk(
 
     let mut section = reader.section(root, "console");
     console(reader, &mut section, &mut settings.console);
+
+    let mut section = reader.section(root, "takeover");
+    let target = &mut settings.takeover;
+    let socket = &mut target.socket;
+    reader.text(&mut section, "socket", some(takeover::socket), socket);
+    let time = &mut target.drain_after;
+    reader.text(&mut section, "drain_after", values::duration_or_off, time);
+    reader.end(&section);
 
     reader.end(root);
 }

@@ -5,7 +5,7 @@
 //! flags on top, `settle.rs` gives each upstream what holds for all, `check.rs` looks for
 //! contradictions and at the files that are named. Each step notes every mistake it finds with its
 //! place, so that one run shows them all. The types, each with its defaults, are in `settings.rs`,
-//! `listener.rs`, `upstream.rs`, `limits.rs`, `console.rs` and `cloud.rs`.
+//! `listener.rs`, `upstream.rs`, `limits.rs`, `console.rs`, `takeover.rs` and `cloud.rs`.
 
 pub(crate) mod certificate;
 mod check;
@@ -26,6 +26,7 @@ mod secret;
 mod settings;
 mod settle;
 mod show;
+mod takeover;
 mod upstream;
 mod values;
 
@@ -41,6 +42,7 @@ pub(crate) use problem::nearest;
 pub use problem::{Place, Problem};
 pub use secret::Secret;
 pub use settings::{Keys, Language, Observe, OriginalText, Settings};
+pub use takeover::Takeover;
 pub use upstream::{
     Address, Catalog, ConfiguredEncryption, Mode, Override, ProjectRule, Protect, Route, RouteKind,
     Scope, TablePattern, TlsMode, Upstream, UpstreamTls,

@@ -162,6 +162,18 @@ pub(super) const FAMILIES: &[Family] = &[
         |sources, _| labels(sources, Limit::NAMES, |shard| &shard.sessions_refused),
     ),
     gauge(
+        "osprey_predecessors",
+        &[],
+        "Processes that this one has taken over from and that serve their last sessions.",
+        |_, measured| one(measured.predecessors),
+    ),
+    gauge(
+        "osprey_predecessor_sessions",
+        &[],
+        "Sessions that these have.",
+        |_, measured| one(measured.predecessor_sessions),
+    ),
+    gauge(
         "osprey_greetings",
         &[],
         "Connections that have not said yet what they want.",

@@ -34,6 +34,10 @@ pub struct Measured {
     pub open: OpenConnections,
     /// When certificates expire.
     pub certificates: Vec<Certificate>,
+    /// Processes that this one has taken over from and that serve their last sessions.
+    pub predecessors: u64,
+    /// How many sessions these have.
+    pub predecessor_sessions: u64,
 }
 
 impl Measured {
