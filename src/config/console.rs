@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,6 +35,8 @@ pub struct Console {
     pub users: Vec<ConsoleUser>,
     /// Connections at a time, on the socket and over TCP each. Default 10.
     pub max_connections: usize,
+    /// After which time a PAUSE is over, should nobody say RESUME. Default 10 min; `None`: never.
+    pub pause_timeout: Option<Duration>,
 }
 
 /// `[[console.user]]`
@@ -73,6 +76,7 @@ impl Default for Console {
             uids: Vec::new(),
             users: Vec::new(),
             max_connections: 10,
+            pause_timeout: Some(Duration::from_mins(10)),
         }
     }
 }

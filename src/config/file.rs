@@ -499,6 +499,7 @@ fn console(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Cons
     );
     reader.numbers(section, "uids", &mut target.uids);
     reader.count(section, "max_connections", &mut target.max_connections);
+    reader.duration_or_off(section, "pause_timeout", &mut target.pause_timeout);
     for mut user in reader.sections(section, "user") {
         let mut value = ConsoleUser {
             name: String::new(),

@@ -15,6 +15,7 @@ const OWN: &str = "osprey";
 /// The modules that log; a test compares them with the source.
 const MODULES: &[&str] = &[
     "osprey::cli::serve",
+    "osprey::console::command",
     "osprey::console::connection",
     "osprey::console::login",
     "osprey::console::socket",

@@ -285,6 +285,7 @@ fn write_console(f: &mut Formatter<'_>, console: &Console) -> fmt::Result {
     writeln!(f, "socket_mode = \"{:04o}\"", console.socket_mode)?;
     writeln!(f, "uids = {:?}", console.uids)?;
     writeln!(f, "max_connections = {}", console.max_connections)?;
+    duration_or_off(f, "pause_timeout", console.pause_timeout)?;
     for user in &console.users {
         writeln!(f, "# and [[console.user]] name = {}", quote(&user.name))?;
     }

@@ -34,6 +34,10 @@ pub struct Measured {
     pub open: OpenConnections,
     /// When certificates expire.
     pub certificates: Vec<Certificate>,
+    /// Whether PAUSE holds sessions back.
+    pub paused: bool,
+    /// How many sessions are held.
+    pub held_sessions: u64,
     /// Processes that this one has taken over from and that serve their last sessions.
     pub predecessors: u64,
     /// How many sessions these have.

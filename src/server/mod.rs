@@ -300,6 +300,8 @@ fn measure(shared: &Shared<TcpNetwork>) -> Measured {
     for upstream in upstreams.all() {
         known.add(upstream.knowledge().measure(upstream.name()));
     }
+    known.paused = shared.sessions.is_any_paused();
+    known.held_sessions = shared.sessions.held().0 as u64;
     known.certificates = upstreams.certificates().to_vec();
     let admission = &shared.admission;
     known.open = OpenConnections {
