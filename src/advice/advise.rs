@@ -111,7 +111,8 @@ fn advise_in<'r>(
         &[("code", rule.code()), ("page", &page(rule, context))],
         language,
     )];
-    if let Some(why) = context.not_retried.filter(|_| fault.is_curable()) {
+    let curable = fault.is_curable(context.switched_on);
+    if let Some(why) = context.not_retried.filter(|_| curable) {
         let words = &fault.rules.words().not_retried;
         let why = words.iter().find(|known| known.label == why.label());
         lines.extend(why.map(|why| {

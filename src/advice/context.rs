@@ -100,6 +100,8 @@ pub struct AdviceContext<'a> {
     pub version: Option<HologresVersion>,
     /// Why it was not run again; `None`: nothing to say about that.
     pub not_retried: Option<NotRetried>,
+    /// The codes of the rules that are only offered, and that the operator has switched on.
+    pub switched_on: &'a [&'a str],
     /// True if the pangu path is to be replaced in what Hologres said.
     pub redact: bool,
     /// The language of the texts.

@@ -32,8 +32,8 @@ fn words(language: Language) -> Words {
             did: "**What Osprey did.**",
             help: "**What to do.**",
             vendor: "[The vendor's page]",
-            offered: "It forwarded the error with this advice. The setting and a second run cure it; \
-                      Osprey does not do so by itself.",
+            offered: "It forwarded the error with this advice. The setting and a second run cure it: \
+                      Osprey does so where an operator has named the code in `route.retry_rules`.",
             advised: "It forwarded the error with this advice.",
             elsewhere: "The same in JDBC, and in a BI tool's box",
             not_retried: "# Why a statement was not run again\n\n\
@@ -47,7 +47,7 @@ fn words(language: Language) -> Words {
             did: "**Osprey 做了什么**：",
             help: "**如何处理**：",
             vendor: "[官方文档]",
-            offered: "转发了该错误，并附上以上建议。设置该参数并再次执行即可解决，Osprey 不会自行这样做。",
+            offered: "转发了该错误，并附上以上建议。设置该参数并再次执行即可解决；运维人员在 `route.retry_rules` 中写入该错误码后，Osprey 会自行完成。",
             advised: "转发了该错误，并附上以上建议。",
             elsewhere: "JDBC 和 BI 工具的错误框中的显示",
             not_retried: "# 语句为什么没有被重新执行\n\n\

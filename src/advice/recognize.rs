@@ -32,9 +32,19 @@ impl<'r> Fault<'r> {
         self.rule
     }
 
-    /// True if another route may read the data: then the statement can be run again.
-    pub fn is_curable(&self) -> bool {
+    /// True if it says that the data are encrypted, for which there is another route.
+    pub fn is_of_encryption(&self) -> bool {
         self.rule.cure() == Cure::Itself
+    }
+
+    /// True if the route for encrypted data may read the data, and the operator has not to be asked, or
+    /// has switched the rule on: then the statement can be run again.
+    pub fn is_curable(&self, switched_on: &[&str]) -> bool {
+        match self.rule.cure() {
+            Cure::Itself => true,
+            Cure::Offered => switched_on.contains(&self.rule.code()),
+            Cure::Advised => false,
+        }
     }
 }
 
@@ -187,7 +197,7 @@ impl Rules {
         })?;
         // An error that clients act on is left alone, except where running again on another engine
         // may help.
-        (fault.is_curable() || !clients::act_on(error)).then_some(fault)
+        (fault.is_of_encryption() || !clients::act_on(error)).then_some(fault)
     }
 
     /// The rule whose words stand in an error, whether they are believed or not: for people who ask

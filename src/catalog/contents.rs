@@ -69,13 +69,24 @@ impl Relation {
     }
 }
 
-/// A function of which every body is known, and none runs a text.
+/// What a function may do besides reading what its body names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conduct {
+    /// Neither the function nor what it calls does anything but read what a body names.
+    OnlyReads,
+    /// It runs no text of its own or its caller's making.
+    RunsNoText,
+    /// It may run one: what that reads, no body says.
+    MayRunText,
+}
+
+/// A function of which a body is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Function {
     /// Schema, exactly as the catalog spells it.
     pub schema: String,
     /// Name, exactly as the catalog spells it; all functions of that name are meant.
     pub name: String,
-    /// True if neither the function nor what it calls does anything but read.
-    pub only_reads: bool,
+    /// What it may do, of whichever function of that name is called.
+    pub conduct: Conduct,
 }

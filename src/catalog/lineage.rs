@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::contents::{Function, Relation, Sort};
+use super::contents::{Conduct, Function, Relation, Sort};
 use crate::sql;
 
 /// A relation or function, as the catalog spells it: one that reads, or one that is read.
@@ -148,13 +148,23 @@ impl<'a> Functions<'a> {
     }
 
     fn known(&self) -> Vec<Function> {
-        let mut known: Vec<Function> = self
-            .plain
+        let with_body = self
+            .routines
             .iter()
+            .filter(|routine| routine.body.is_some());
+        let names: HashSet<&Node> = with_body.map(|routine| &routine.function).collect();
+        let mut known: Vec<Function> = names
+            .into_iter()
             .map(|name| Function {
                 schema: name.schema.clone(),
                 name: name.name.clone(),
-                only_reads: self.reading.contains(name),
+                conduct: if self.reading.contains(name) {
+                    Conduct::OnlyReads
+                } else if self.plain.contains(name) {
+                    Conduct::RunsNoText
+                } else {
+                    Conduct::MayRunText
+                },
             })
             .collect();
         known.sort_unstable_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
@@ -411,18 +421,22 @@ mod tests {
         ];
         let (found, known) = relations(vec![foreign("f", "p")], &[], &bodies, &[]);
         assert_eq!(names(&found), ["f", "calls_runs", "calls_unknown"]);
-        let known: Vec<(&str, bool)> = known
+        let known: Vec<(&str, Conduct)> = known
             .iter()
-            .map(|function| (function.name.as_str(), function.only_reads))
+            .map(|function| (function.name.as_str(), function.conduct))
             .collect();
         assert_eq!(
             known,
             [
-                ("calls_plain", true),
-                ("each", true),
-                ("other", true),
-                ("plain", true),
-                ("writes", false)
+                ("calls_plain", Conduct::OnlyReads),
+                ("calls_runs", Conduct::MayRunText),
+                ("calls_unknown", Conduct::MayRunText),
+                ("each", Conduct::OnlyReads),
+                ("other", Conduct::OnlyReads),
+                ("overloaded", Conduct::MayRunText),
+                ("plain", Conduct::OnlyReads),
+                ("runs", Conduct::MayRunText),
+                ("writes", Conduct::RunsNoText),
             ]
         );
     }

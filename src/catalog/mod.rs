@@ -15,7 +15,7 @@ pub(crate) mod route;
 mod service;
 mod version;
 
-pub use contents::{Contents, Function, Relation, Sort};
+pub use contents::{Conduct, Contents, Function, Relation, Sort};
 pub use error::{Failure, ReadError};
 pub use names::{database_name, project_key};
 pub use query_log::FailedReads;

@@ -397,7 +397,7 @@ fn failed(error: &tokio_postgres::Error) -> Outcome {
     compose::error(&mut frame, fields);
     // Behind the message's type and length.
     let fault = advice::recognize(ErrorFields::new(&frame[5..]));
-    if fault.is_some_and(|fault| fault.is_curable()) {
+    if fault.is_some_and(|fault| fault.is_of_encryption()) {
         return Outcome::Encrypted(said.message().to_owned());
     }
     let detail = said.detail().map(|detail| format!("\n    {detail}"));

@@ -353,6 +353,8 @@ fn route(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Route)
     reader.choice(section, "override", overrides, &mut target.override_client);
     reader.boolean(section, "retry", &mut target.retry);
     reader.boolean(section, "retry_writes", &mut target.retry_writes);
+    let rules = values::one_of(values::OFFERED_RULES);
+    reader.texts(section, "retry_rules", rules, &mut target.retry_rules);
     let buffer = &mut target.retry_buffer;
     reader.size(section, "retry_buffer", buffer);
     reader.end(section);

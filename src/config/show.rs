@@ -153,6 +153,7 @@ fn write_route(f: &mut Formatter<'_>, route: &Route, prefix: &str) -> fmt::Resul
     writeln!(f, "override = \"{respect}\"")?;
     writeln!(f, "retry = {}", route.retry)?;
     writeln!(f, "retry_writes = {}", route.retry_writes)?;
+    writeln!(f, "retry_rules = {:?}", route.retry_rules)?;
     writeln!(f, "retry_buffer = \"{}\"", show_size(route.retry_buffer))
 }
 

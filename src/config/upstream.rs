@@ -93,6 +93,9 @@ pub struct Route {
     /// The same for a write that stands alone: one statement, outside a transaction block, of which
     /// the server leaves nothing where it fails. Only where `retry` is on.
     pub retry_writes: bool,
+    /// The rules of Osprey's table that are only offered, and that the operator has switched on: their
+    /// codes. An error of such a rule is taken like the pangu error, but teaches nothing.
+    pub retry_rules: Vec<&'static str>,
     /// Bytes of a cycle kept for running it again. Default 256 KiB.
     pub retry_buffer: usize,
 }
@@ -227,6 +230,7 @@ impl Upstream {
                 override_client: Override::default(),
                 retry: true,
                 retry_writes: true,
+                retry_rules: Vec::new(),
                 retry_buffer: 256 << 10,
             },
             protect: Protect::default(),

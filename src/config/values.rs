@@ -401,6 +401,9 @@ pub(super) const PROXY_PROTOCOLS: Choices<ProxyProtocol> = &[
     ("require", ProxyProtocol::Require),
 ];
 /// `[route] mode`
+/// The rules that an operator may switch on: those of Osprey's table that are offered.
+pub(super) const OFFERED_RULES: Choices<&str> = &[("OSP-1102", "OSP-1102")];
+
 pub(super) const MODES: Choices<Mode> = &[("steer", Mode::Steer), ("observe", Mode::Observe)];
 /// `[route] kind`
 pub(super) const ROUTES: Choices<RouteKind> = &[

@@ -226,14 +226,22 @@ impl Core {
                 }
                 Own::Proof => self.prove_once(),
                 Own::Replan => self.events.push_back(Event::Replanned(true)),
-                Own::Rollback | Own::Close | Own::Fail | Own::BeginAndFail | Own::Sync => {}
+                Own::Parse
+                | Own::Rollback
+                | Own::Close
+                | Own::Fail
+                | Own::BeginAndFail
+                | Own::Sync => {}
             }
             return;
         };
         if own == Own::Replan {
             return self.replanned(&sqlstate, status == Status::Idle);
         }
-        if matches!(own, Own::Proof | Own::Close | Own::Fail | Own::BeginAndFail) {
+        if matches!(
+            own,
+            Own::Proof | Own::Parse | Own::Close | Own::Fail | Own::BeginAndFail
+        ) {
             return;
         }
         self.route.failed();

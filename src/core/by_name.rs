@@ -20,11 +20,7 @@ fn add(all: &mut Decision, used: &Decision) {
     if all.protected.is_none() {
         all.protected.clone_from(&used.protected);
     }
-    for suspect in &used.suspects {
-        if !all.suspects.contains(suspect) {
-            all.suspects.push(suspect.clone());
-        }
-    }
+    all.suspect(used);
     all.changes.extend(used.changes.iter().cloned());
 }
 
@@ -81,7 +77,7 @@ impl Core {
         for at in 0..decision.names.len() {
             let used = match &decision.names[at] {
                 NameUse::Execute(name) => self
-                    .prepared(name.as_bytes(), &decision.names[..at], world)
+                    .prepared(name.as_bytes(), &decision, at, world)
                     .unwrap_or_else(unknown_query),
                 NameUse::Fetch(name) => self.fetched(name),
                 _ => continue,
@@ -91,16 +87,19 @@ impl Core {
         all.map_or(decision, Arc::new)
     }
 
-    /// What a prepared statement does; `None`: nothing is known of one of this name. `before`: what the
-    /// text that executes it does with names in front of that.
+    /// What a prepared statement does; `None`: nothing is known of one of this name. `text`: what the
+    /// text does that executes it, which makes or uses so many names in front of that. What it changes
+    /// may hold by then, or not yet.
     pub(super) fn prepared(
         &mut self,
         name: &[u8],
-        before: &[NameUse],
+        text: &Decision,
+        names_before: usize,
         world: &impl World,
     ) -> Option<Decision> {
-        let (names, deciding) = self.naming(world);
-        if let Some(decision) = prepare(name, before, &deciding) {
+        let (names, mut deciding) = self.naming(world);
+        deciding.around = &text.changes;
+        if let Some(decision) = prepare(name, &text.names[..names_before], &deciding) {
             return Some((*decision).clone());
         }
         let mut found = names

@@ -112,8 +112,8 @@ impl Commands {
             Own::Rollback => &self.rollback,
             Own::Fail => &self.fail,
             Own::BeginAndFail => &self.begin_and_fail,
-            // The Close messages stand in front of it.
-            Own::Close | Own::Sync => &self.sync,
+            // What they close and parse stands in front of it.
+            Own::Close | Own::Parse | Own::Sync => &self.sync,
         }
     }
 }

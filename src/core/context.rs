@@ -268,6 +268,8 @@ pub(super) struct Deciding<'a, W> {
     pub(super) in_block: bool,
     pub(super) context: &'a Context,
     pub(super) ledger: &'a Ledger,
+    /// What the text changes that runs the statement by its name, in front of that or behind.
+    pub(super) around: &'a [SessionChange],
 }
 
 impl<W: World> Deciding<'_, W> {
@@ -277,11 +279,11 @@ impl<W: World> Deciding<'_, W> {
         (self.world.generation(), self.context.epoch())
     }
 
-    /// True unless what is in flight may change how names resolve.
+    /// True unless what is in flight, or the text around the statement, may change how names resolve.
     pub(super) fn is_settled(&self) -> bool {
         let changes = self.ledger.has_changes()
             && in_flight(self.ledger).any(|changes| self.context.may_matter(changes));
-        !changes && !self.may_be_undone()
+        !changes && !self.may_be_undone() && !self.context.may_matter(self.around)
     }
 
     /// True while a cycle that has changed something outside a transaction block is not answered in
@@ -385,11 +387,16 @@ impl<W: World> Deciding<'_, W> {
         }
         let mut ahead = self.ahead();
         let mut states = 0;
-        for entry in self.ledger.iter() {
+        let entries = self.ledger.iter().map(Step::Answered);
+        for step in entries.chain(self.around.iter().map(Step::Changed)) {
             if decided.protected.is_some() || states > MAX_STATES {
                 break;
             }
-            if !ahead.follow(entry) {
+            let leads_elsewhere = match step {
+                Step::Answered(entry) => ahead.follow(entry),
+                Step::Changed(change) => ahead.change(std::slice::from_ref(change)),
+            };
+            if !leads_elsewhere {
                 continue;
             }
             states += 1;
@@ -424,6 +431,11 @@ impl Readings {
         }
     }
 
+    /// True if both read a text in one way, and it is the same.
+    pub(super) fn are(&self, others: &Self) -> bool {
+        self.first == others.first && self.others.is_empty() && others.others.is_empty()
+    }
+
     fn add_all(&mut self, lexings: Vec<Lexing>) {
         for lexing in lexings {
             if lexing != self.first && !self.others.contains(&lexing) {
@@ -454,15 +466,19 @@ fn either(one: &Decision, other: &Decision) -> Arc<Decision> {
             both.names.push(name.clone());
         }
     }
-    for suspect in &other.suspects {
-        if !both.suspects.contains(suspect) {
-            both.suspects.push(suspect.clone());
-        }
-    }
+    both.suspect(other);
     if both.changes != other.changes {
         both.changes.push(Change::Anything.into());
     }
     Arc::new(both)
+}
+
+/// What leads from one state of a session to the next.
+enum Step<'a> {
+    /// The message that this entry waits for succeeds.
+    Answered(&'a Expect),
+    /// A change of the text that is being decided holds.
+    Changed(&'a SessionChange),
 }
 
 /// A session's names, as they will be once what is in flight has succeeded.
@@ -476,24 +492,28 @@ impl Ahead {
     /// The message that this entry waits for succeeds. True if names may lead elsewhere then.
     fn follow(&mut self, entry: &Expect) -> bool {
         let before = self.names.epoch();
-        let changes = entry.runs().map(|sent| sent.decision.changes.as_slice());
-        if let Some(changes) = changes
-            && !changes.is_empty()
-        {
-            begin_implicitly(&mut self.names, changes);
-            self.names.apply(changes);
-            for change in changes {
-                match change {
-                    SessionChange::Stated(Change::Begin) => self.in_block = true,
-                    SessionChange::Stated(Change::Commit | Change::Rollback) => {
-                        self.in_block = false;
-                    }
-                    _ => {}
-                }
-            }
+        if let Some(sent) = entry.runs() {
+            self.change(&sent.decision.changes);
         }
         if entry.ends_cycle() && !self.in_block && self.names.in_transaction() {
             self.names.apply(&[Change::Commit.into()]);
+        }
+        self.names.epoch() != before
+    }
+
+    /// These changes hold. True if names may lead elsewhere then.
+    fn change(&mut self, changes: &[SessionChange]) -> bool {
+        let before = self.names.epoch();
+        begin_implicitly(&mut self.names, changes);
+        self.names.apply(changes);
+        for change in changes {
+            match change {
+                SessionChange::Stated(Change::Begin) => self.in_block = true,
+                SessionChange::Stated(Change::Commit | Change::Rollback) => {
+                    self.in_block = false;
+                }
+                _ => {}
+            }
         }
         self.names.epoch() != before
     }

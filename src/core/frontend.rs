@@ -25,7 +25,8 @@ const MAX_IN_FLIGHT: usize = 1 << 16;
 enum Look<'a> {
     /// False: the server may refuse the text for its encoding, before it begins with the Query.
     Query(Arc<Decision>, bool),
-    Parse(&'a [u8], &'a [u8], bool, Arc<Decision>),
+    /// False: only the head of the text is in hand.
+    Parse(Parse<'a>, bool, Arc<Decision>),
     Bind(Bind<'a>, Arc<Decision>),
     Execute(Sent),
     Describe(Option<Target<'a>>),
@@ -44,7 +45,7 @@ impl Look<'_> {
     /// That of the statement which the message carries, binds or runs.
     fn decision(&self) -> Option<&Decision> {
         match self {
-            Self::Query(decision, _) | Self::Parse(_, _, _, decision) | Self::Bind(_, decision) => {
+            Self::Query(decision, _) | Self::Parse(_, _, decision) | Self::Bind(_, decision) => {
                 Some(decision)
             }
             Self::Execute(portal) => Some(&portal.decision),
@@ -224,11 +225,14 @@ impl Core {
                 self.prove(decision, simple, at, world, out);
                 self.steer(decision, simple, false, at, world, out);
             }
-            Look::Parse(_, _, _, decision) => {
+            Look::Parse(_, _, decision) => {
                 self.prove(decision, false, at, world, out);
                 self.steer(decision, false, true, at, world, out);
             }
-            Look::Bind(_, decision) => self.steer(decision, false, false, at, world, out),
+            Look::Bind(bind, decision) => {
+                self.steer(decision, false, false, at, world, out);
+                self.parse_again_in_front(bind.statement, decision, at, world, out);
+            }
             Look::Execute(portal) => {
                 self.steer(&portal.decision, false, false, at, world, out);
             }
@@ -323,14 +327,15 @@ impl Core {
             tag::PARSE => match Parse::read(body) {
                 Some(parse) => {
                     let decision = self.decide_parse(parse.text, whole, world);
-                    Look::Parse(parse.name, parse.text, whole, decision)
+                    Look::Parse(parse, whole, decision)
                 }
                 None => Look::Malformed(header.tag),
             },
             tag::BIND => match Bind::read(body) {
                 Some(bind) => {
                     let decision = if self.ledger.has_names() {
-                        self.prepared(bind.statement, &[], world).map(Arc::new)
+                        self.prepared(bind.statement, &Decision::default(), 0, world)
+                            .map(Arc::new)
                     } else {
                         let (names, deciding) = self.naming(world);
                         names.decision(bind.statement, &deciding)
@@ -385,6 +390,7 @@ impl Core {
             in_block: self.cycle.status() != Status::Idle,
             context: &self.context,
             ledger: &self.ledger,
+            around: &[],
         }
     }
 
@@ -398,6 +404,7 @@ impl Core {
             in_block: self.cycle.status() != Status::Idle,
             context: &self.context,
             ledger: &self.ledger,
+            around: &[],
         };
         (&mut self.names, deciding)
     }
@@ -423,10 +430,10 @@ impl Core {
                 self.runs(&decision);
                 self.ledger.push(Expect::Query(Sent { decision, steered }));
             }
-            Look::Parse(name, text, whole, decision) => {
-                self.retry.note_new(name);
+            Look::Parse(parse, whole, decision) => {
+                self.retry.note_new(parse.name);
                 let (names, deciding) = self.naming(world);
-                let named = names.parse(name, text, &decision, whole, &deciding);
+                let named = names.parse(parse, &decision, whole, &deciding);
                 self.ledger.push(if named {
                     Expect::ParseNamed
                 } else {
@@ -436,10 +443,11 @@ impl Core {
             Look::Bind(bind, decision) => {
                 self.retry.note_use(bind.statement);
                 self.cycle.add(decision.effects);
+                let steered = self.route.state() == State::Set;
                 if may_need_route(&decision) {
                     self.route.planned();
+                    self.names.planned(bind.statement, steered);
                 }
-                let steered = self.route.state() == State::Set;
                 let sent = Sent { decision, steered };
                 self.names.bind(bind.portal, sent.clone());
                 self.ledger.push(Expect::Bind(sent));

@@ -21,6 +21,8 @@ pub(super) enum Own {
     Proof,
     /// DISCARD PLANS, behind a SET: what was planned before it may have chosen the engine.
     Replan,
+    /// The Close and the Parse of statements, where the server refuses DISCARD PLANS.
+    Parse,
     /// ROLLBACK of a transaction that is run again from its begin.
     Rollback,
     /// The Close of each statement that PREPARE has made in the first run of what is run again.

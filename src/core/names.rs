@@ -19,6 +19,8 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 
 use crate::protection::{Decision, Effects, NameUse, Reason};
+use crate::wire::compose;
+use crate::wire::frontend::Parse;
 
 use super::context::{Deciding, Generation, Readings};
 use super::interface::World;
@@ -40,6 +42,31 @@ pub(super) struct Statement {
     whole: bool,
     /// How the server may have read the text.
     readings: Readings,
+    /// As its Parse has them; `None`: an SQL-level PREPARE made it.
+    types: Option<Box<[u8]>>,
+    /// It was planned where the route was not set.
+    stale: bool,
+}
+
+impl Statement {
+    /// What the statement does where it is run now; true if it has turned out to be protected.
+    fn decide(&mut self, deciding: &Deciding<'_, impl World>) -> (Arc<Decision>, bool) {
+        let Some(text) = &self.text else {
+            return (Arc::clone(&self.decision), false);
+        };
+        if !deciding.is_settled() {
+            let decision = deciding.decide_read(text, self.whole, &self.readings);
+            return (decision, false);
+        }
+        let generation = deciding.generation();
+        let before = self.decision.protected.is_some();
+        if self.generation != generation {
+            self.decision = deciding.decide_read(text, self.whole, &self.readings);
+            self.generation = generation;
+        }
+        let newly_protected = !before && self.decision.protected.is_some();
+        (Arc::clone(&self.decision), newly_protected)
+    }
 }
 
 /// A portal, or a cursor.
@@ -78,18 +105,19 @@ impl Names {
     /// A Parse was sent. True if the name has to be kept when it succeeds.
     pub(super) fn parse(
         &mut self,
-        name: &[u8],
-        text: &[u8],
+        parse: Parse<'_>,
         decision: &Arc<Decision>,
         whole: bool,
         deciding: &Deciding<'_, impl World>,
     ) -> bool {
+        let Parse { name, text, types } = parse;
         if name.is_empty() {
             self.unnamed = Some(Arc::clone(decision));
             return false;
         }
         let readings = deciding.readings(text);
-        let statement = self.statement(text, Arc::clone(decision), whole, readings, deciding);
+        let mut statement = self.statement(text, Arc::clone(decision), whole, readings, deciding);
+        statement.types = whole.then(|| types.into());
         self.pending
             .push_back(Pending::Parse(name.into(), statement));
         true
@@ -112,7 +140,46 @@ impl Names {
             text: keep_text.then(|| text.into()),
             whole,
             readings,
+            types: None,
+            stale: false,
         }
+    }
+
+    /// A prepared statement is planned, if it is not yet. `steered`: the route is set.
+    pub(super) fn planned(&mut self, name: &[u8], steered: bool) {
+        let mut pending = self.pending.iter_mut().rev();
+        let pending = pending.find_map(|pending| match pending {
+            Pending::Parse(parsed, statement) if **parsed == *name => Some(statement),
+            _ => None,
+        });
+        if let Some(statement) = pending.or_else(|| self.named.get_mut(name)) {
+            statement.stale |= !steered;
+        }
+    }
+
+    /// The Close and the Parse by which a statement is planned anew that was planned where the route
+    /// was not set; `None`: it was not, or what the server makes of its text now may be something else.
+    pub(super) fn parse_again(
+        &mut self,
+        name: &[u8],
+        deciding: &Deciding<'_, impl World>,
+    ) -> Option<Vec<u8>> {
+        let is_it = |pending: &Pending| match pending {
+            Pending::Parse(pending, _) | Pending::Close(pending) => **pending == *name,
+        };
+        if self.pending.iter().any(is_it) {
+            return None;
+        }
+        let statement = self.named.get_mut(name).filter(|known| known.stale)?;
+        let (text, types) = (statement.text.as_ref()?, statement.types.as_ref()?);
+        if !deciding.readings(text).are(&statement.readings) {
+            return None;
+        }
+        let mut out = Vec::new();
+        compose::close_statement(&mut out, name);
+        compose::parse(&mut out, name, text, types);
+        statement.stale = false;
+        Some(out)
     }
 
     /// A Close of a statement was sent. True if it matters when it succeeds.
@@ -164,28 +231,17 @@ impl Names {
         if name.is_empty() {
             return self.unnamed.clone();
         }
-        let pending = self.pending.iter().rev().find_map(|pending| match pending {
+        let mut pending = self.pending.iter_mut().rev();
+        let pending = pending.find_map(|pending| match pending {
             Pending::Parse(parsed, statement) if **parsed == *name => {
-                Some(Arc::clone(&statement.decision))
+                Some(statement.decide(deciding).0)
             }
             _ => None,
         });
         let known = self.named.get_mut(name).map(|statement| {
-            let generation = deciding.generation();
-            let Some(text) = &statement.text else {
-                return Arc::clone(&statement.decision);
-            };
-            if !deciding.is_settled() {
-                return deciding.decide_read(text, statement.whole, &statement.readings);
-            }
-            if statement.generation != generation {
-                let before = statement.decision.protected.is_some();
-                statement.decision =
-                    deciding.decide_read(text, statement.whole, &statement.readings);
-                statement.generation = generation;
-                self.newly_protected |= !before && statement.decision.protected.is_some();
-            }
-            Arc::clone(&statement.decision)
+            let (decision, newly_protected) = statement.decide(deciding);
+            self.newly_protected |= newly_protected;
+            decision
         });
         match (pending, known) {
             (Some(pending), Some(known)) if pending.protected.is_none() => {

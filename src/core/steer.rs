@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use crate::protection::{Decision, Effects, RouteHint};
+use crate::wire::compose;
 
 use super::Core;
 use super::cycle::{Anchor, Sending};
@@ -266,6 +267,33 @@ impl Core {
         let alone = matches!(place, Place::Query | Place::Cycle(_))
             && self.cycle.sending(&self.ledger) == Sending::Idle;
         alone || world.replans() == Some(true)
+    }
+
+    /// In front of the Bind of a statement that reads encrypted data and was planned where the route was
+    /// not set: if the server refuses DISCARD PLANS, the statement is parsed again.
+    pub(super) fn parse_again_in_front(
+        &mut self,
+        statement: &[u8],
+        decision: &Decision,
+        at: usize,
+        world: &impl World,
+        out: &mut Outbox,
+    ) {
+        if world.replans() != Some(false) || self.need(decision, world) != Need::Encrypted {
+            return;
+        }
+        let proven = self.route.is_proven() || world.is_proven();
+        let Some(Place::Cycle(anchor)) = self.place(false, at, proven) else {
+            return;
+        };
+        let (names, deciding) = self.naming(world);
+        let Some(mut messages) = names.parse_again(statement, &deciding) else {
+            return;
+        };
+        compose::sync(&mut messages);
+        out.to_server.insert_at(anchor.offset, messages.into());
+        self.ledger.insert_steering(anchor.ledger, Own::Parse);
+        self.cycle.shift();
     }
 
     fn inject(&mut self, own: Own, target: State, place: Place, out: &mut Outbox) {

@@ -29,4 +29,23 @@ pub struct Decision {
     /// The relations for which [`Effects::READS_FOREIGN`] is set: the schema, if the text names
     /// one, and the name. Should HQE fail on the text, it failed on one of these.
     pub suspects: Vec<WrittenName>,
+    /// The functions that the text calls and that run a text of their own making, or of which nothing is
+    /// known: what they read, no text shows.
+    pub opaque: Vec<WrittenName>,
+}
+
+impl Decision {
+    /// What the other may have read without showing it, or without being steered, this one may have read.
+    pub(crate) fn suspect(&mut self, other: &Self) {
+        for (all, more) in [
+            (&mut self.suspects, &other.suspects),
+            (&mut self.opaque, &other.opaque),
+        ] {
+            for name in more {
+                if !all.contains(name) {
+                    all.push(name.clone());
+                }
+            }
+        }
+    }
 }

@@ -405,6 +405,15 @@ impl Snapshot {
                 decision.effects = decision.effects.with(Effects::READS_FOREIGN);
             }
         }
+        let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+        let written =
+            |name: &RelationName<'_>| (name.schema.as_deref().map(text), text(&name.name));
+        let opaque = |function: &&RelationName<'_>| self.relations.may_run_text(function);
+        for function in analysis.calls.iter().filter(opaque).map(written) {
+            if !decision.opaque.contains(&function) {
+                decision.opaque.push(function);
+            }
+        }
         for (relation, standing) in standings {
             match standing {
                 Standing::Protected(reason) => {
@@ -415,8 +424,7 @@ impl Snapshot {
                 Standing::Plain => continue,
             }
             decision.effects = decision.effects.with(Effects::READS_FOREIGN);
-            let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
-            let suspect = (relation.schema.as_deref().map(text), text(&relation.name));
+            let suspect = written(relation);
             if !decision.suspects.contains(&suspect) {
                 decision.suspects.push(suspect);
             }

@@ -291,9 +291,10 @@ impl SessionWorld {
         if context.not_retried.is_none() {
             self.try_with(Some(project.to_owned()));
         }
-        let explained = context
-            .decision
-            .is_some_and(|decision| decision.protected.is_some() || !decision.suspects.is_empty());
+        let explained = context.decision.is_some_and(|decision| {
+            let read = [&decision.suspects, &decision.opaque];
+            decision.protected.is_some() || read.iter().any(|names| !names.is_empty())
+        });
         if !explained || snapshot.has_project(&project_key(project)) == Some(false) {
             // It reads a relation that no reading of the catalogs has seen: Hologres makes some
             // foreign tables when they are first queried.
@@ -403,8 +404,10 @@ impl World for SessionWorld {
             .about
             .replace(About::new(fault.project.as_deref(), context.decision));
         let snapshot = self.database.snapshot();
+        let switched_on = &self.upstream.settings().route.retry_rules;
+        let curable = fault.is_curable(switched_on);
         let learned =
-            fault.is_curable() && self.learn(fault.project.as_deref(), context, &snapshot);
+            fault.is_of_encryption() && self.learn(fault.project.as_deref(), context, &snapshot);
         let log_id = self.errors.ids.as_ref().map(|begin| {
             self.errors.given.set(self.errors.given.get() + 1);
             format!("{begin}-{}", self.errors.given.get())
@@ -422,9 +425,10 @@ impl World for SessionWorld {
                 learned,
                 computing_resource: context.computing_resource,
                 version: snapshot.version(),
-                not_retried: context.not_retried.or(fault
-                    .is_curable()
-                    .then_some(NotRetried::AnsweredDifferently)),
+                not_retried: context
+                    .not_retried
+                    .or(curable.then_some(NotRetried::AnsweredDifferently)),
+                switched_on,
                 redact: self.errors.redact,
                 language: self.errors.language,
                 encoding,
@@ -438,7 +442,7 @@ impl World for SessionWorld {
         Some(Advised {
             frame: advice.frame(original),
             code: advice.code,
-            curable: fault.is_curable(),
+            curable,
         })
     }
 }

@@ -32,6 +32,15 @@ pub fn close_statement(out: &mut Vec<u8>, name: &[u8]) {
     });
 }
 
+/// Appends a Parse. `types`: as in [`Parse`](super::frontend::Parse).
+pub fn parse(out: &mut Vec<u8>, name: &[u8], text: &[u8], types: &[u8]) {
+    frame(out, b'P', |out| {
+        cstr(out, name);
+        cstr(out, text);
+        out.extend_from_slice(types);
+    });
+}
+
 /// Appends `Close S, Parse, Bind, Execute, Close P, Close S` under [`OWN_NAME`], without a Sync.
 ///
 /// The leading Close matters: after a failure the server skips the trailing ones, and the name

@@ -47,16 +47,17 @@ pub struct Parse<'a> {
     pub name: &'a [u8],
     /// The SQL.
     pub text: &'a [u8],
+    /// The types of its parameters, as far as the client gives them: their number and their OIDs, as the
+    /// message holds them.
+    pub types: &'a [u8],
 }
 
 impl<'a> Parse<'a> {
     /// Reads the body of a Parse; `None` if the name does not end within `body`.
     pub fn read(body: &'a [u8]) -> Option<Self> {
         let (name, rest) = split_cstr(body)?;
-        Some(Self {
-            name,
-            text: query_text(rest),
-        })
+        let (text, types) = split_cstr(rest).unwrap_or((rest, &[]));
+        Some(Self { name, text, types })
     }
 }
 
@@ -117,8 +118,14 @@ mod tests {
             Parse::read(b"s\0SELECT 1\0\0\0"),
             Some(Parse {
                 name: b"s",
-                text: b"SELECT 1"
+                text: b"SELECT 1",
+                types: b"\0\0"
             })
+        );
+        // Only its head is in hand.
+        assert_eq!(
+            Parse::read(b"s\0SELECT").map(|parse| (parse.text, parse.types)),
+            Some((&b"SELECT"[..], &b""[..]))
         );
         assert_eq!(Parse::read(b"s"), None);
         assert_eq!(

@@ -224,6 +224,14 @@ def test_psqls_commands(demo, postgres, command):
         assert heads(shown) == (titles, columns), shown
 
 
+@pytest.mark.parametrize("statement", (harness.HERE / "scripts/dbeaver.sql").read_text().splitlines())
+def test_what_dbeaver_asks_of_the_catalogs(demo, postgres, statement):
+    """As it is asked when a connection is opened and its tree is walked: each row and column where it is."""
+    (asked, expected), (status, shown) = (one.psql("-c", statement) for one in (postgres, demo.endpoint))
+    assert (asked, status) == (0, 0), (expected, shown)
+    assert len(heads(shown)[1]) == len(heads(expected)[1])
+
+
 def test_psqls_commands_tell_of_the_tables(demo, postgres):
     _, shown = demo.endpoint.psql("-c", r"\d")
     for line in ["customers", "revenue", "sales_encrypted", "sales_plain"]:

@@ -154,3 +154,20 @@ def test_what_was_learned_last_outlives_the_process(cluster, database, tmp_path)
         assert "finance_byok" in snapshot.read_text()
     finally:
         cluster.drop_database(other)
+
+def test_a_function_that_hides_what_it_reads_fails_once(cluster, database):
+    """Of a text that it puts together nobody sees what it reads; its failure is remembered by its name."""
+    conftest.need_osprey()
+    body = "LANGUAGE plpgsql AS $$ DECLARE n bigint; BEGIN {}; RETURN n; END $$"
+    hidden = "EXECUTE 'SELECT count(*) FROM eve' || 'nts' INTO n"
+    cluster.query(database, f"CREATE FUNCTION hides() RETURNS bigint {body.format(hidden)}")
+    with harness.Osprey.in_front_of(cluster) as osprey:
+        osprey.wait_until_known(database)
+        for user in ({}, {"user": "app_trust"}):
+            with osprey.endpoint(database, **user).connect(autocommit=True) as connection:
+                with pytest.raises(psycopg.Error) as caught:
+                    connection.execute("SELECT hides()")
+                assert "Run it again: Osprey now knows" in caught.value.diag.message_primary
+                for _ in range(2):
+                    assert connection.execute("SELECT hides() + 1").fetchone() == (21,)
+                assert osprey.metric("osprey_injections_total") > 0

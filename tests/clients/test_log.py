@@ -182,11 +182,18 @@ def test_what_a_server_quotes_is_not_logged(tmp_path):
         assert secret not in osprey.log()
 
 
-def test_at_no_level_is_a_secret_written_anywhere(cluster, database):
-    """Neither passwords nor what startup options carry: in the log, the metrics or on the status page."""
+CONSOLE = ["sessions", "databases", "statements", "config", "lessons", "keys", "upstreams", "limits", "stats"]
+
+
+def test_at_no_level_is_a_secret_written_anywhere(cluster, database, tmp_path):
+    """Neither passwords nor what startup options carry: in the log, the metrics, on the status page or on
+    the console."""
     conftest.need_osprey()
     secret = "CAESISEsecret"
-    with harness.Osprey.in_front_of(cluster, "--log", "trace") as osprey:
+    config = tmp_path / "osprey.toml"
+    config.write_text(f'[console]\nsocket = "{tmp_path}"\n')
+    written = []
+    with harness.Osprey.in_front_of(cluster, "--log", "trace", config=config) as osprey:
         for user in ("app", "app_md5", "app_password"):
             options = f"-c search_path=public,{secret} -c DateStyle=ISO"
             with osprey.endpoint(database, user=user).connect(options=options) as connection:
@@ -194,9 +201,13 @@ def test_at_no_level_is_a_secret_written_anywhere(cluster, database):
                 connection.execute("SELECT count(*) FROM salaries WHERE name <> %s", [secret])
                 with contextlib.suppress(psycopg.Error):
                     connection.execute(f"SELECT '{secret}' FROM no_such_table")
+                with psycopg.connect(
+                    host=str(tmp_path), port=6432, dbname="osprey", user="anyone", autocommit=True
+                ) as console:
+                    for table in CONSOLE:
+                        written.append(str(console.execute(f"SHOW {table}").fetchall()))
             with pytest.raises(psycopg.OperationalError):
                 osprey.endpoint(database, user=user, password=f"{secret}!").connect(options=options)
-        written = [osprey.log()]
         for page in ("/metrics", "/", "/readyz"):
             address = f"http://127.0.0.1:{osprey.metrics_port}{page}"
             with urllib.request.urlopen(address, timeout=10) as answer:

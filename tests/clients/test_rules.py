@@ -79,3 +79,40 @@ def test_a_mistake_is_told_by_file_line_and_key(rules, config):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     assert f"{rules}:6: " in done.stderr and "cure" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("switched_on", [True, False])
+def test_an_offered_rule_cures_where_it_is_switched_on(cluster, database, tmp_path, switched_on):
+    """Tunnel writes the table as a stream: HQE meets files that are not ORC, SQE reads it."""
+    conftest.need_osprey()
+    config = tmp_path / "osprey.toml"
+    config.write_text('[route]\nretry_rules = ["OSP-1102"]\n' if switched_on else "[route]\n")
+    cluster.query("postgres", f"ALTER DATABASE {database} SET hologres.streamed_project = 'open_project'")
+    try:
+        with harness.Osprey.in_front_of(cluster, config=config) as osprey:
+            osprey.wait_until_known(database)
+            for prepare in (False, True):
+                with osprey.endpoint(database).connect(autocommit=True) as connection:
+                    if switched_on:
+                        rows = connection.execute("SELECT count(*) FROM items", prepare=prepare).fetchall()
+                        assert rows[0][0] > 0
+                    else:
+                        with pytest.raises(psycopg.Error) as caught:
+                            connection.execute("SELECT count(*) FROM items", prepare=prepare)
+                        assert "OSP-1102" in caught.value.diag.message_detail
+            retried = osprey.metric("osprey_retries_total")
+            assert retried == (2 if switched_on else 0)
+            # It says nothing about encryption, and teaches nothing.
+            assert osprey.metric("osprey_lessons_total", outcome="learned") == 0
+    finally:
+        cluster.query("postgres", f"ALTER DATABASE {database} RESET hologres.streamed_project")
+
+
+def test_only_what_is_offered_can_be_switched_on(tmp_path):
+    conftest.need_osprey()
+    config = tmp_path / "osprey.toml"
+    config.write_text('[upstream]\naddress = "localhost:1"\n[route]\nretry_rules = ["OSP-1102", "OSP-1105"]\n')
+    command = [harness.osprey_binary(), "check-config", "--config", config]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert f'{config}:4: route.retry_rules: "OSP-1105" is none of OSP-1102' in done.stderr

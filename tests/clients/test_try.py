@@ -67,3 +67,21 @@ def test_a_wrong_password_is_told(cluster, database):
     done = subprocess.run(command(cluster, database), capture_output=True, text=True, env=environment)
     assert done.returncode == 2
     assert "password authentication failed" in done.stderr, done.stderr
+
+
+def test_over_tls_as_libpq_does(tls_cluster):
+    """verify-full as far as the name in the certificate goes; and a server's authority that is not trusted."""
+    conftest.need_osprey()
+    database = tls_cluster.create_database("tried")
+    environment = {"PGPASSWORD": harness.PASSWORD}
+
+    def tried(*tls):
+        arguments = command(tls_cluster, database, "--read", *tls)
+        arguments[arguments.index("--upstream") + 1] = f"localhost:{tls_cluster.port}"
+        return subprocess.run(arguments, capture_output=True, text=True, env=environment)
+
+    trusted = tried("--tls", "verify-full", "--tls-ca", tls_cluster.ca)
+    assert "finance_byok: FAILS on HQE: it is encrypted" in trusted.stdout, trusted.stderr
+    assert "finance_byok: SELECT * FROM " in trusted.stdout.partition("Through Osprey:")[2], trusted.stdout
+    refused = tried("--tls", "verify-full")
+    assert refused.returncode == 2 and "certificate" in refused.stderr, refused.stderr

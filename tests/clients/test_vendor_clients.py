@@ -17,7 +17,7 @@ def relay(cluster):
 
 def printed(name, endpoint, directory, **environment):
     """What a client's script prints."""
-    python = vendor.environment(name) / "python"
+    python = vendor.environment(INSTALLED_WITH.get(name, name)) / "python"
     script = harness.HERE / "vendors" / f"{name.replace('-', '_')}.py"
     directory.mkdir()
     environment = {**endpoint.environment(), "HOME": str(directory), **environment}
@@ -63,7 +63,11 @@ CLIENTS = {
     "hologres-mcp-server": {},
     "hologres-client": {"OSPREY_TEST_FIXED": "no"},
     "hologres-client fixed": {"OSPREY_TEST_FIXED": "yes"},
+    "hologres-dataframe": {},
 }
+
+
+INSTALLED_WITH = {"hologres-dataframe": "hologres-client"}
 
 
 @pytest.mark.parametrize("knows", [True, False], ids=["known", "zero"])

@@ -16,21 +16,22 @@ import pytest
 import harness
 import rawpg
 
-# What is installed for each. The oldest Python that they run on is Debian's.
+# What is installed for each, and behind it without what it says it needs: nothing here uses that. The oldest Python that they run on is Debian's.
 PACKAGES = {
     "dbt-alibaba-cloud-hologres": ["dbt-alibaba-cloud-hologres==1.2.0", "dbt-core==1.10.23"],
     "dbt-hologres": ["dbt-hologres==1.9.1", "dbt-core==1.9.11", "dbt-postgres==1.9.1"],
     "hologres-cli": ["hologres-cli==0.2.6"],
-    "hologres-client": ["hologres-client==0.1.2"],
+    "hologres-client": ["hologres-client==0.1.2", "psycopg-pool"],
     "hologres-mcp-server": ["hologres-mcp-server==1.0.3"],
 }
+ALONE = {"hologres-client": ["hologres-dataframe==0.1.1"]}
 
 
 def environment(name):
     """The directory of a client's programs; the test is skipped, and says so, where they cannot be had."""
-    packages = PACKAGES[name]
+    packages, alone = PACKAGES[name], ALONE.get(name, [])
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", harness.ROOT / "target"))
-    version = hashlib.sha256("\n".join(packages).encode()).hexdigest()[:12]
+    version = hashlib.sha256("\n".join(packages + alone).encode()).hexdigest()[:12]
     kept = target / "vendor" / f"{name}-{version}"
     kept.parent.mkdir(parents=True, exist_ok=True)
     with open(kept.parent / f"{name}.lock", "w") as lock:
@@ -39,7 +40,9 @@ def environment(name):
         if not done.exists():
             shutil.rmtree(kept, ignore_errors=True)
             pip = [kept / "bin" / "python", "-m", "pip", "install", "--quiet", "--prefer-binary"]
-            for command in (["/usr/bin/python3", "-m", "venv", kept], [*pip, *packages]):
+            commands = [["/usr/bin/python3", "-m", "venv", kept], [*pip, *packages]]
+            commands += [[*pip, "--no-deps", *alone]] if alone else []
+            for command in commands:
                 ran = subprocess.run(command, capture_output=True, text=True)
                 if ran.returncode != 0:
                     pytest.skip(f"NOT RUN, for want of {name}: {ran.stderr[-200:]}")

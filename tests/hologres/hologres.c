@@ -33,12 +33,14 @@ PG_MODULE_MAGIC;
 	"PostgreSQL 11.3 (stand-in for tests, not Hologres)"
 
 int			hologres_fail_after_rows = 0;
+char	   *hologres_streamed_project = NULL;
 int			hologres_scan_delay_ms = 0;
 bool		hologres_plan_chooses_engine = false;
 
 static bool orc_via_holo = true;
 static char *routing = NULL;
 static bool generate_binlog = true;
+static int	query_priority = 3;
 static bool fixed_dispatcher_for_scan = false;
 static char *version = NULL;
 static int	computing_resource = 0;
@@ -347,6 +349,11 @@ _PG_init(void)
 							 NULL, &computing_resource, 0, computing_resources,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
 
+	DefineCustomIntVariable("hg_experimental_serverless_computing_query_priority",
+							"How soon a query gets serverless resources. The stand-in has no queue.",
+							NULL, &query_priority, 3, 1, 5,
+							PGC_USERSET, 0, NULL, NULL, NULL);
+
 	/* What steers the stand-in. */
 	DefineCustomStringVariable("hologres.version",
 							   "What hg_version() answers.",
@@ -357,6 +364,10 @@ _PG_init(void)
 							   NULL, &encrypted_projects, "",
 							   PGC_SUSET, GUC_SUPERUSER_ONLY | GUC_NO_SHOW_ALL,
 							   check_encrypted_projects, NULL, NULL);
+	DefineCustomStringVariable("hologres.streamed_project",
+							   "The MaxCompute project whose tables are written as streams, not as ORC files.",
+							   NULL, &hologres_streamed_project, "",
+							   PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("hologres.fail_after_rows",
 							"Rows that a scan returns before it fails on encrypted data.",
 							NULL, &hologres_fail_after_rows, 0, 0, INT_MAX,

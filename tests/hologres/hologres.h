@@ -27,6 +27,7 @@ typedef enum Encryption
 
 /* hologres.c: settings */
 extern int	hologres_fail_after_rows;
+extern char *hologres_streamed_project;
 extern int	hologres_scan_delay_ms;
 extern bool hologres_plan_chooses_engine;
 extern Engine hologres_engine(void);

@@ -216,6 +216,14 @@ begin_scan(ForeignScanState *node, int eflags)
 static void
 fail_unless_readable(OdpsScan *scan)
 {
+	if (scan->engine == ENGINE_HQE && strcmp(scan->project, hologres_streamed_project) == 0)
+	{
+		counters_add_failure(scan->engine);
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg_internal("status { code: SERVER_INTERNAL_ERROR message: \"hos_exception: Invalid "
+								 "argument: OrcFileMetaHelper.cc(234)-<operator()>: not an ORC file\" }")));
+	}
 	if (scan->encryption == ENCRYPTION_NONE || scan->engine == ENGINE_COMMON_TABLE)
 		return;
 

@@ -307,9 +307,11 @@ static bool plan_chooses_engine = false;
 static char *routing = NULL;
 static char *computing_resource = NULL;
 static bool generate_binlog = true;
+static int	query_priority = 3;
 static bool fixed_dispatcher_for_scan = false;
 static char *version = NULL;
 static char *encrypted_projects = NULL;
+static char *streamed_project = NULL;
 static int	fail_after_rows = 0;
 static int	scan_delay_ms = 0;
 static int	set_delay_ms = 0;
@@ -572,9 +574,12 @@ _PG_init(void)
 							   NULL, &routing, "odps:hqe,dlf:hqe", PGC_USERSET, 0, check_routing, NULL,
 							   NULL);
 	DefineCustomStringVariable("hg_computing_resource",
-							   "Where a statement runs: local or serverless. The stand-in has one place.",
+							   "Where queries run: local, or on serverless resources.",
 							   NULL, &computing_resource, "local",
 							   PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("hg_experimental_serverless_computing_query_priority",
+							"How soon a query gets serverless resources. The stand-in has no queue.",
+							NULL, &query_priority, 3, 1, 5, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("hg_experimental_generate_binlog",
 							 "Whether writes are logged for consumers. The stand-in has no such log.",
 							 NULL, &generate_binlog, true,
@@ -589,6 +594,9 @@ _PG_init(void)
 							   "Which MaxCompute projects are encrypted: project:kms or project:default, ...",
 							   NULL, &encrypted_projects, "", PGC_SUSET,
 							   GUC_SUPERUSER_ONLY | GUC_NO_SHOW_ALL, check_encrypted_projects, NULL, NULL);
+	DefineCustomStringVariable("hologres.streamed_project",
+							   "The MaxCompute project whose tables are written as streams, not as ORC files.",
+							   NULL, &streamed_project, "", PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("hologres.fail_after_rows",
 							"Rows that a scan returns before it fails on encrypted data.",
 							NULL, &fail_after_rows, 0, 0, INT_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
@@ -772,13 +780,34 @@ begin_scan(ForeignScanState *node, int flags)
 	SPI_finish();
 }
 
+/* Do the session's queries run on serverless resources of a version that reads nothing encrypted there? */
+static bool
+serverless_cannot_read(void)
+{
+	int			major = 0;
+	int			minor = 0;
+	int			patch = 0;
+
+	if (strcasecmp(computing_resource, "serverless") != 0 ||
+		sscanf(version, "Hologres %d.%d.%d", &major, &minor, &patch) != 3)
+		return false;
+	return major * 1000000 + minor * 1000 + patch < 3001003;
+}
+
 /* Fails if the engine cannot read how the project is encrypted. */
 static void
 fail_unless_readable(OdpsScan *scan)
 {
+	if (scan->engine == ENGINE_HQE && strcmp(scan->project, streamed_project) == 0)
+	{
+		add(&my_slot()->failures[scan->engine]);
+		FAIL(errcode(SQLSTATE('X', 'X', '0', '0', '0')),
+			 errmsg_internal("status { code: SERVER_INTERNAL_ERROR message: \"hos_exception: Invalid "
+							 "argument: OrcFileMetaHelper.cc(234)-<operator()>: not an ORC file\" }"));
+	}
 	if (scan->encryption == NULL || scan->engine == ENGINE_COMMON_TABLE)
 		return;
-	if (scan->engine == ENGINE_HQE)
+	if (scan->engine == ENGINE_HQE || serverless_cannot_read())
 	{
 		add(&my_slot()->failures[scan->engine]);
 		FAIL(errcode(SQLSTATE('X', 'X', '0', '0', '0')),

@@ -96,7 +96,7 @@ fn an_error_on_which_clients_act_is_left_as_it_came() {
             let error = ErrorFields::new(&body);
             // PostgreSQL's own words at the message's end are not believed at all.
             if let Some(fault) = recognize(error) {
-                assert!(fault.is_curable());
+                assert!(fault.is_of_encryption());
                 let advice = advise(&fault, error, &context());
                 assert!(advice.untouched, "{word}");
                 assert_eq!(&advice.frame(error)[5..], body, "{word}");
@@ -255,7 +255,7 @@ fn every_combination_of_what_is_known_fits_a_box() {
             .flat_map(|reason| versions.iter().chain([&None]).map(move |v| (reason, *v)))
         {
             // What an error that is not curable is told by has nothing to do with the rest.
-            let (whys, flags) = if fault.is_curable() {
+            let (whys, flags) = if fault.is_of_encryption() {
                 (&whys[..], 0..16)
             } else {
                 (&whys[whys.len() - 1..], 0..1)
@@ -499,7 +499,7 @@ fn what_is_no_text_is_passed_on_as_it_came() {
     crate::wire::compose::error(&mut sent, fields);
     let error = ErrorFields::new(&sent[5..]);
     let fault = recognize(error).unwrap();
-    assert!(fault.is_curable());
+    assert!(fault.is_of_encryption());
     let advice = advise(&fault, error, &AdviceContext::default());
     assert_eq!(advice.frame(error), sent);
 }

@@ -6,7 +6,7 @@ use super::*;
 fn the_published_error_with_its_path_and_project() {
     let fault = recognized(AS_PUBLISHED).unwrap();
     assert_eq!(fault.rule().code(), "OSP-1001");
-    assert!(fault.is_curable());
+    assert!(fault.is_of_encryption());
     assert_eq!(fault.project.as_deref(), Some("sales_prod"));
     let masked = AS_PUBLISHED.replace("sales_prod", "*");
     assert_eq!(
@@ -75,7 +75,7 @@ fn another_errorcode_is_another_error() {
             "PanguFileNotFoundException",
         );
         assert_eq!(code(&message), Some("OSP-1101"), "{message}");
-        assert!(!recognized(&message).unwrap().is_curable());
+        assert!(!recognized(&message).unwrap().is_of_encryption());
     }
 }
 

@@ -349,3 +349,13 @@ fn the_path_is_taken_out_on_request() {
         "a pangu://[redacted], b, pangu://[redacted]\" c"
     );
 }
+
+#[test]
+fn what_is_offered_is_what_an_operator_can_switch_on() {
+    let rules = Rules::in_force();
+    let offered = rules.iter().filter(|rule| rule.cure() == Cure::Offered);
+    let offered: Vec<_> = offered.map(|rule| (rule.code(), rule.setting())).collect();
+    // What `route.retry_rules` takes; and they are cured by the route, which is what is set for them.
+    let route = "SET hg_experimental_enable_access_odps_orc_via_holo = false;";
+    assert_eq!(offered, [("OSP-1102", Some(route))]);
+}

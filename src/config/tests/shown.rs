@@ -73,6 +73,7 @@ prop_compose! {
         enforce in any::<bool>(),
         retry in any::<bool>(),
         retry_writes in any::<bool>(),
+        rules in any::<bool>(),
         retry_buffer in 1usize..1 << 20,
     ) -> Route {
         Route {
@@ -82,6 +83,7 @@ prop_compose! {
             override_client: if enforce { Override::Enforce } else { Override::Respect },
             retry,
             retry_writes,
+            retry_rules: if rules { vec!["OSP-1102"] } else { Vec::new() },
             retry_buffer,
         }
     }

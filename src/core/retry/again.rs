@@ -317,6 +317,9 @@ impl Core {
         self.tally.set_cycle += 1;
         self.cycle.answered(Status::Idle);
         self.context.rolled_back();
+        if world.replans() == Some(false) {
+            self.parse_bound_again(&attempt.frames, world, out);
+        }
 
         let counted = self.tally;
         let frames = std::mem::take(&mut attempt.frames);
@@ -348,6 +351,28 @@ impl Core {
         attempt.phase = Phase::Again(Heard::default());
         self.retry.attempt = Some(attempt);
         self.partly_compared(out);
+    }
+
+    /// Parses the statements again that these frames bind and that were planned where the route was not
+    /// set: the server does not plan them anew when it is asked to.
+    fn parse_bound_again(&mut self, frames: &[u8], world: &impl World, out: &mut Outbox) {
+        let (names, deciding) = self.naming(world);
+        let mut messages = Vec::new();
+        let mut rest = frames;
+        while let Ok(Some(header)) = Header::read(rest) {
+            let (frame, behind) = rest.split_at(header.frame.min(rest.len()));
+            rest = behind;
+            if header.tag == frontend::tag::BIND
+                && let Some(bind) = frontend::Bind::read(&frame[HEADER..])
+                && let Some(again) = names.parse_again(bind.statement, &deciding)
+            {
+                messages.extend(again);
+            }
+        }
+        if !messages.is_empty() {
+            out.to_server.own(messages.into());
+            self.send_own(Own::Parse, out);
+        }
     }
 
     /// Closes what PREPARE has made in the first run, so that the second can make it again: the names

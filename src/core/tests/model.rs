@@ -75,6 +75,8 @@ pub(super) struct Backend {
     output: Vec<u8>,
     /// Every statement text that ran, for tests that look behind the curtain.
     pub(super) ran: Vec<String>,
+    /// The names of all statements that were parsed.
+    parsed: Vec<Vec<u8>>,
     /// How often `moody` ran, which answers differently each time.
     mood: u32,
 }
@@ -152,6 +154,7 @@ impl Backend {
             input: Vec::new(),
             output: Vec::new(),
             ran: Vec::new(),
+            parsed: Vec::new(),
             mood: 0,
         }
     }
@@ -258,6 +261,7 @@ impl Backend {
                     return Err(("42P05", "prepared statement already exists".into()));
                 }
                 self.prepared.insert(parse.name.into(), Prepared::new(text));
+                self.parsed.push(parse.name.into());
                 self.put(b'1', b"");
             }
             b'B' => {
@@ -396,6 +400,12 @@ impl Backend {
             }
         }
         self.end_query();
+    }
+
+    /// How often a statement of this name was parsed.
+    pub(super) fn parsed(&self, name: &str) -> usize {
+        let of_name = |parsed: &&Vec<u8>| parsed.as_slice() == name.as_bytes();
+        self.parsed.iter().filter(of_name).count()
     }
 
     /// The engine that the session's settings choose: true for HQE.

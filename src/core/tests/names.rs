@@ -142,6 +142,38 @@ fn what_prepare_has_made_is_decided_when_it_is_executed() {
     }
 }
 
+#[test]
+fn what_leads_elsewhere_in_front_of_an_execute_counts_for_it() {
+    let prepared = [
+        query("prepare s mine"),
+        [parse("s", "mine"), sync()].concat(),
+    ];
+    let path = || query("path ext");
+    let bound = || [bind("", "s"), execute("", 0), sync()].concat();
+    for prepared in prepared {
+        let together = [prepared.clone(), path(), bound()].concat();
+        for (first, then) in [
+            (prepared.clone(), query("path ext; execute s")),
+            (
+                prepared.clone(),
+                query("begin; path ext; execute s; commit"),
+            ),
+            (prepared, [path(), bound()].concat()),
+            (Vec::new(), together),
+        ] {
+            let mut trio = trio();
+            trio.client(&first);
+            trio.settle_frontend();
+            trio.settle();
+            assert_eq!(sets(&trio), 0);
+            trio.client(&then);
+            trio.settle_frontend();
+            trio.settle();
+            assert_eq!(sets(&trio), 1, "{:?}", String::from_utf8_lossy(&then));
+        }
+    }
+}
+
 /// Encrypted, if it was parsed while `standard_conforming_strings` was off.
 const ESCAPED: &str = r"\'";
 

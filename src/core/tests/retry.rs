@@ -331,6 +331,41 @@ fn what_was_planned_on_hqe_is_planned_anew() {
 }
 
 #[test]
+fn where_plans_are_not_discarded_the_statement_is_parsed_again() {
+    let run = || [bind("", "s"), execute("", 0), sync()].concat();
+    let planning = || {
+        let mut trio = trio();
+        trio.backend.plans_choose = true;
+        trio.backend.refuse_discard = true;
+        trio.world.replans = Some(false);
+        trio
+    };
+    // Known by now: in front of its Bind, also in a transaction, and once.
+    for begin in [None, Some(query("begin"))] {
+        let mut trio = planning();
+        trio.world.proven = true;
+        trio.exchange(&[parse("s", "half"), run()].concat());
+        trio.world.known = true;
+        trio.world.generation += 1;
+        begin.map(|begin| trio.exchange(&begin));
+        for _ in 0..2 {
+            let seen = trio.exchange(&run());
+            assert_eq!(seen[..4], ["2", "D row 0", "D row 1", "C SELECT 2"]);
+        }
+        assert_eq!(trio.backend.parsed("s"), 2);
+    }
+    // Learned from its own failure: it is run again.
+    let mut trio = planning();
+    trio.exchange(&[parse("s", "enc"), sync()].concat());
+    for _ in 0..2 {
+        let seen = trio.exchange(&run());
+        assert_eq!(seen, ["2", "D row 0", "C SELECT 1", "Z I"]);
+    }
+    assert_eq!(retried(&trio), 1);
+    assert_eq!(trio.backend.parsed("s"), 2);
+}
+
+#[test]
 fn a_server_that_does_not_plan_anew_costs_no_transaction() {
     let mut trio = trio();
     trio.backend.refuse_discard = true;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::lessons::Believed;
-use crate::catalog::{Contents, Relation, Sort, project_key};
+use crate::catalog::{Conduct, Contents, Relation, Sort, project_key};
 use crate::config::TablePattern;
 use crate::glob::Glob;
 use crate::keys::{KeyRecord, Origin};
@@ -147,8 +147,12 @@ impl Ingredients {
                 }
             }
             for function in &contents.functions {
-                builder =
-                    builder.runs_no_text(&function.schema, &function.name, function.only_reads);
+                let (schema, name) = (&function.schema, &function.name);
+                builder = match function.conduct {
+                    Conduct::OnlyReads => builder.runs_no_text(schema, name, true),
+                    Conduct::RunsNoText => builder.runs_no_text(schema, name, false),
+                    Conduct::MayRunText => builder.may_run_text(schema, name),
+                };
             }
         } else {
             builder = builder.blind();

@@ -197,7 +197,10 @@ impl DatabaseKnowledge {
             self.counts.lessons_contradicted.inc();
             return false;
         }
-        if own.hear(&project, relation, self.lesson_ttl()) {
+        // What no relation explains a function may have read that hides it.
+        let opaque = decision.filter(|_| suspects.is_empty());
+        let functions = opaque.map_or(&[][..], |decision| &decision.opaque);
+        if own.hear(&project, relation, functions, self.lesson_ttl()) {
             self.counts.lessons.inc();
             // It may be the second user's.
             self.signals.wake.notify_one();

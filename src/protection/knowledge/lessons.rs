@@ -21,7 +21,7 @@ use crate::sql::WrittenName;
 
 /// Projects that one user's word may be about, in one database.
 const MAX_PER_USER: usize = 64;
-/// Relations that are kept for each of them.
+/// Relations that are kept for each of them, and functions.
 const MAX_RELATIONS: usize = 64;
 /// Users who may have a word in one database.
 const MAX_USERS: usize = 1_000;
@@ -37,6 +37,8 @@ struct Word {
     project: String,
     /// Relations that the catalogs did not have, and on which HQE failed.
     relations: Vec<WrittenName>,
+    /// Functions whose texts nobody sees, and in a call of which HQE failed.
+    functions: Vec<WrittenName>,
     /// When it was heard first.
     heard: Instant,
     /// Until when it is believed.
@@ -98,9 +100,10 @@ impl UserLessons {
     /// Why a statement of this user's is protected by what the user has heard; `None`: it is not, or
     /// is so by what all know.
     pub fn reason(&self, decision: &Decision, snapshot: &Snapshot) -> Option<Reason> {
+        let reads = decision.effects.has(Effects::READS_FOREIGN);
         if self.version() == 0
             || decision.protected.is_some()
-            || !decision.effects.has(Effects::READS_FOREIGN)
+            || !reads && decision.opaque.is_empty()
         {
             return None;
         }
@@ -110,7 +113,7 @@ impl UserLessons {
             .iter()
             .filter(|word| now < word.until)
             .find_map(|word| {
-                let relation = if decision.suspects.is_empty() {
+                let relation = if reads && decision.suspects.is_empty() {
                     // It may read anything, so that it may read this.
                     let known = snapshot.has_project(&word.project) == Some(true);
                     known.then(|| word.project.clone())
@@ -120,6 +123,13 @@ impl UserLessons {
                         .find(|suspect| word.is_about(suspect, snapshot))
                         .map(written)
                 };
+                let relation = relation.or_else(|| {
+                    let mut called = decision.opaque.iter();
+                    let failed = |call: &&WrittenName| {
+                        word.functions.iter().any(|known| may_be(known, call))
+                    };
+                    called.find(failed).map(written)
+                });
                 relation.map(|relation| Reason {
                     relation,
                     via: Vec::new(),
@@ -131,10 +141,13 @@ impl UserLessons {
     }
 
     /// Takes in that this user met the error; `false`: it was known, or there is no room for it.
+    /// `relation`: the one that was read, if the catalogs do not have it. `functions`: those that may
+    /// have read it, if the statement shows no relation that may be it.
     pub(super) fn hear(
         &self,
         project: &str,
         relation: Option<&WrittenName>,
+        functions: &[WrittenName],
         ttl: Duration,
     ) -> bool {
         let now = Instant::now();
@@ -142,11 +155,8 @@ impl UserLessons {
         words.retain(|word| now < word.until);
         if let Some(word) = words.iter_mut().find(|word| word.project == project) {
             word.until = now + ttl;
-            if let Some(relation) = relation
-                && !word.relations.contains(relation)
-                && word.relations.len() < MAX_RELATIONS
-            {
-                word.relations.push(relation.clone());
+            let added = add(&mut word.relations, relation) | add(&mut word.functions, functions);
+            if added {
                 self.changed();
             }
             return false;
@@ -161,6 +171,7 @@ impl UserLessons {
         words.push(Word {
             project: project.to_owned(),
             relations: relation.into_iter().cloned().collect(),
+            functions: functions.iter().take(MAX_RELATIONS).cloned().collect(),
             heard: now,
             until: now + ttl,
             confirmed: false,
@@ -195,6 +206,17 @@ impl UserLessons {
     fn words(&self) -> MutexGuard<'_, Vec<Word>> {
         self.words.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Adds names, as far as there is room for them; true if one of them is new.
+fn add<'a>(known: &mut Vec<WrittenName>, names: impl IntoIterator<Item = &'a WrittenName>) -> bool {
+    let before = known.len();
+    for name in names {
+        if known.len() < MAX_RELATIONS && !known.contains(name) {
+            known.push(name.clone());
+        }
+    }
+    known.len() > before
 }
 
 fn written((schema, name): &WrittenName) -> String {

@@ -93,6 +93,15 @@ impl SnapshotBuilder {
         self
     }
 
+    /// Notes that a function may run a text of its own making. It may be one whose calls are to be known
+    /// again.
+    #[must_use]
+    pub fn may_run_text(mut self, schema: &str, name: &str) -> Self {
+        self.relations
+            .insert_function(schema, name, Standing::Plain);
+        self
+    }
+
     /// Notes that a function runs no text, whatever its arguments are. Every function that is not
     /// noted so may run some.
     #[must_use]

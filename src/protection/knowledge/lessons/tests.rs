@@ -34,8 +34,8 @@ async fn one_users_word_counts_for_that_user() {
     let (ann, bob) = (lessons.of("ann"), lessons.of("bob"));
     assert_eq!(reads(&catalogs, &ann, "SELECT * FROM orders"), None);
     let version = ann.version();
-    assert!(ann.hear("sales", None, DAY));
-    assert!(!ann.hear("sales", None, DAY), "it is known");
+    assert!(ann.hear("sales", None, &[], DAY));
+    assert!(!ann.hear("sales", None, &[], DAY), "it is known");
     assert_ne!(ann.version(), version);
     assert_eq!(
         reads(&catalogs, &ann, "SELECT * FROM orders").as_deref(),
@@ -56,12 +56,12 @@ async fn one_users_word_counts_for_that_user() {
 async fn a_second_run_or_a_second_user_teaches_the_database() {
     let lessons = Lessons::default();
     let (ann, bob) = (lessons.of("ann"), lessons.of("bob"));
-    ann.hear("sales", None, DAY);
-    ann.hear("hr", None, DAY);
+    ann.hear("sales", None, &[], DAY);
+    ann.hear("hr", None, &[], DAY);
     assert!(ann.confirm("sales"));
     assert!(!ann.confirm("sales") && !ann.confirm("never_heard_of"));
     assert_eq!(projects(&lessons), ["sales"]);
-    bob.hear("hr", None, DAY);
+    bob.hear("hr", None, &[], DAY);
     assert_eq!(projects(&lessons), ["hr", "sales"]);
     // Whoever takes a word back takes back his own.
     assert!(!bob.take_back("sales") && bob.take_back("hr"));
@@ -97,11 +97,16 @@ async fn a_flood_of_lies_evicts_no_lesson() {
     let witnesses = Witnesses::default();
     let (ann, liar) = (lessons.of("ann"), lessons.of("mallory"));
     for user in [&ann, &liar] {
-        user.hear("sales", None, DAY);
+        user.hear("sales", None, &[], DAY);
         user.confirm("sales");
     }
     for lie in 0..31_500 {
-        liar.hear(&format!("lie_{lie}"), Some(&(None, format!("t{lie}"))), DAY);
+        liar.hear(
+            &format!("lie_{lie}"),
+            Some(&(None, format!("t{lie}"))),
+            &[],
+            DAY,
+        );
         witnesses.agree(&liar, &format!("lie_{lie}"), DAY);
     }
     assert_eq!(liar.words().len(), MAX_PER_USER);
@@ -113,7 +118,7 @@ async fn a_flood_of_lies_evicts_no_lesson() {
     // The same from many users: those who come last have a word for themselves alone.
     for lie in 0..2_000 {
         let user = lessons.of(&format!("user_{lie}"));
-        user.hear("hr", None, DAY);
+        user.hear("hr", None, &[], DAY);
         user.confirm("hr");
         witnesses.agree(&user, "hr", DAY);
     }
@@ -127,17 +132,17 @@ async fn users_whose_words_have_ended_make_room_for_others() {
     let lessons = Lessons::default();
     for number in 0..MAX_USERS {
         let user = lessons.of(&format!("user_{number}"));
-        user.hear("hr", None, DAY);
+        user.hear("hr", None, &[], DAY);
         user.confirm("hr");
     }
     // While all of them count, whoever comes last has a word for each session alone.
     let late = lessons.of("late");
-    late.hear("sales", None, DAY);
+    late.hear("sales", None, &[], DAY);
     late.confirm("sales");
     assert_eq!(projects(&lessons), ["hr"]);
     tokio::time::advance(DAY).await;
     let next = lessons.of("next");
-    next.hear("sales", None, DAY);
+    next.hear("sales", None, &[], DAY);
     next.confirm("sales");
     assert_eq!(projects(&lessons), ["sales"]);
     assert!(Arc::ptr_eq(&next, &lessons.of("next")));
@@ -148,7 +153,7 @@ async fn users_whose_words_have_ended_make_room_for_others() {
 async fn while_nobody_has_read_the_catalogs_a_lesson_is_about_its_relation() {
     let (lessons, blind) = (Lessons::default(), Snapshot::builder("dw").blind().build(1));
     let ann = lessons.of("ann");
-    ann.hear("sales", Some(&(None, "orders".into())), DAY);
+    ann.hear("sales", Some(&(None, "orders".into())), &[], DAY);
     assert!(reads(&blind, &ann, "SELECT * FROM orders").is_some());
     assert!(reads(&blind, &ann, "SELECT * FROM public.orders").is_some());
     assert_eq!(reads(&blind, &ann, "SELECT * FROM staff"), None);
@@ -162,4 +167,35 @@ async fn while_nobody_has_read_the_catalogs_a_lesson_is_about_its_relation() {
         .leads_to("public", "orders", ["hr"].into_iter())
         .build(2);
     assert_eq!(reads(&homonym, &ann, "SELECT * FROM orders"), None);
+}
+
+#[tokio::test]
+async fn a_function_that_hides_what_it_reads_is_known_by_its_failure() {
+    let catalogs = Snapshot::builder("dw")
+        .read()
+        .foreign("public", "orders")
+        .leads_to("public", "orders", ["sales"].into_iter())
+        .may_run_text("public", "report")
+        .may_run_text("public", "cleanup")
+        .runs_no_text("public", "rounded", true)
+        .build(1);
+    let lessons = Lessons::default();
+    let (ann, bob) = (lessons.of("ann"), lessons.of("bob"));
+    let names = SessionNames::new(NameContext::new("u", "public"));
+    let decide = |sql: &str| catalogs.decide_in(sql.as_bytes(), &names, Lexing::default());
+    let failed = decide("SELECT rounded(n) FROM report('2026') AS n");
+    assert_eq!(failed.opaque, [(None, "report".to_owned())]);
+    assert!(ann.hear("sales", None, &failed.opaque, DAY));
+    assert_eq!(
+        reads(&catalogs, &ann, "CALL public.report(1)").as_deref(),
+        Some("public.report of sales")
+    );
+    // Others of its kind are left alone, and so are other users.
+    assert_eq!(reads(&catalogs, &ann, "SELECT cleanup(), rounded(1)"), None);
+    assert_eq!(reads(&catalogs, &bob, "SELECT report()"), None);
+    // One more for the same project.
+    assert!(!ann.hear("sales", None, &decide("SELECT cleanup()").opaque, DAY));
+    assert!(reads(&catalogs, &ann, "SELECT cleanup()").is_some());
+    ann.take_back("sales");
+    assert_eq!(reads(&catalogs, &ann, "SELECT report()"), None);
 }
