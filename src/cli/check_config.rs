@@ -3,12 +3,28 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use super::settings::Args;
-use crate::config::Environment;
+use super::settings;
+use crate::config::{Environment, schema};
+
+/// The flags.
+#[derive(Debug, clap::Args)]
+#[group(id = "check-config")]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) settings: settings::Args,
+
+    /// Print the JSON schema of configuration files, for editors, and exit
+    #[arg(long)]
+    schema: bool,
+}
 
 /// Runs the command.
 pub(super) fn run(args: Args) -> ExitCode {
-    let loaded = match args.load(&Environment::of_process()) {
+    if args.schema {
+        let _ = writeln!(std::io::stdout(), "{:#}", schema());
+        return ExitCode::SUCCESS;
+    }
+    let loaded = match args.settings.load(&Environment::of_process()) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };

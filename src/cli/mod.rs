@@ -78,7 +78,7 @@ enum Command {
         next_line_help = true,
         verbatim_doc_comment
     )]
-    CheckConfig(settings::Args),
+    CheckConfig(check_config::Args),
     /// Say whether Osprey takes a statement to read encrypted data, why, and what it would send
     ///
     /// Reads the database's catalogs with the catalog account and asks who knows the projects' keys.

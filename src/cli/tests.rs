@@ -24,7 +24,8 @@ fn the_promised_flags_are_taken_with_and_without_the_command() {
     for command in ["serve", "check-config", ""] {
         let cli = parse(&format!("osprey {command} {flags}")).unwrap();
         let settings = match cli.command {
-            Some(Command::Serve(settings) | Command::CheckConfig(settings)) => settings,
+            Some(Command::Serve(settings)) => settings,
+            Some(Command::CheckConfig(args)) => args.settings,
             Some(_) => unreachable!("not asked for"),
             None => cli.settings,
         };

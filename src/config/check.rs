@@ -45,6 +45,16 @@ pub(super) fn check(settings: &Settings, pending: &Pending, notes: &mut Notes) {
     quantities(settings, notes);
     limits(&settings.limits, notes);
     snapshot(settings, notes);
+    takeover(settings, notes);
+}
+
+fn takeover(settings: &Settings, notes: &mut Notes) {
+    let (takeover, console) = (&settings.takeover, &settings.console);
+    if takeover.socket.is_some() && takeover.socket == console.socket {
+        let aside = notes.aside("console.socket");
+        let text = format!("is the console's socket{aside}; name another one");
+        notes.wrong("takeover.socket", text);
+    }
 }
 
 /// The file itself need not exist yet.

@@ -3,12 +3,13 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// The longest path that a Unix socket can have (unix(7): 108 bytes with the zero behind it).
-const LONGEST_SOCKET: usize = 107;
+use super::takeover::short_enough;
+
 /// What libpq puts in front of the port, in the directory that it is given as host.
 const SOCKET_NAME: &str = ".s.PGSQL.";
 /// The port in the socket's name where only its directory is configured.
@@ -34,6 +35,8 @@ pub struct Console {
     pub users: Vec<ConsoleUser>,
     /// Connections at a time, on the socket and over TCP each. Default 10.
     pub max_connections: usize,
+    /// After which time a PAUSE is over, should nobody say RESUME. Default 10 min; `None`: never.
+    pub pause_timeout: Option<Duration>,
 }
 
 /// `[[console.user]]`
@@ -73,6 +76,7 @@ impl Default for Console {
             uids: Vec::new(),
             users: Vec::new(),
             max_connections: 10,
+            pause_timeout: Some(Duration::from_mins(10)),
         }
     }
 }
@@ -131,13 +135,7 @@ pub(super) fn socket(text: &str) -> Result<PathBuf, String> {
     } else {
         given.join(format!("{SOCKET_NAME}{SOCKET_PORT}"))
     };
-    if path.as_os_str().len() > LONGEST_SOCKET {
-        return Err(format!(
-            "{} is longer than the {LONGEST_SOCKET} bytes that a socket's path can have",
-            path.display()
-        ));
-    }
-    Ok(path)
+    short_enough(path)
 }
 
 /// A file mode in octal digits.

@@ -14,6 +14,8 @@ pub(super) struct Draft {
     pub(super) settings: Settings,
     /// What is not among them yet.
     pub(super) pending: Pending,
+    /// Where the service manager has put this service's secrets, if it has.
+    pub(super) credentials: Option<PathBuf>,
     /// True if there is a file, and it could not be read.
     pub(super) unread: bool,
     /// The mistakes so far, and where each setting was given.
@@ -67,6 +69,7 @@ impl Draft {
                 listeners: vec!["listen".into()],
                 upstreams: vec![PendingUpstream::at("upstream")],
             },
+            credentials: None,
             unread: false,
             notes: Notes::default(),
         }

@@ -2,31 +2,64 @@
 //! is named by line and key. (A derived deserializer stops at its first mistake, and the text of
 //! its errors quotes the source line, which may hold a secret.)
 
+#[cfg(test)]
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-
-use toml::de::DeTable;
 
 use super::cloud::Cloud;
 use super::console::{self, Console, ConsoleUser, Verifier};
 use super::draft::{Draft, PasswordSource, Pending, PendingUpstream};
+use super::include::{Included, included};
 use super::limits::Limits;
 use super::listener::{ListenTls, Listener, Rule};
 use super::problem::Place;
-use super::reader::{Reader, Section};
+use super::reader::{Asked, Reader, Section};
 use super::settings::{Keys, Settings};
+use super::source::{INCLUDE, Sources};
 use super::upstream::{Catalog, ConfiguredEncryption, ProjectRule, Protect, Route, Upstream};
-use super::{log_filter, values};
+use super::{log_filter, takeover, values};
 
-/// Reads `path` (which was named at `place`) into the draft.
+/// Reads `path` (which was named at `place`), and what it includes, into the draft.
 pub(super) fn read(path: &Path, place: &Place, draft: &mut Draft) {
     let name = path.display().to_string();
-    match std::fs::read(path).map(String::from_utf8) {
-        Ok(Ok(text)) => {
-            parse(&name, &text, draft);
+    let Some(text) = text(path, place, "config", draft) else {
+        return;
+    };
+    let mut sources = Sources::default();
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let all = included(&text, directory);
+    sources.add(&name, text);
+    for Included {
+        offset,
+        files,
+        pattern,
+    } in all
+    {
+        let place = sources.place(offset);
+        match files {
+            Ok(files) => {
+                for file in files {
+                    if let Some(text) = self::text(&file, &place, INCLUDE, draft) {
+                        sources.add(&file.display().to_string(), text);
+                    }
+                }
+            }
+            Err(error) => {
+                draft.unread = true;
+                let text = format!("cannot look for {pattern}: {error}");
+                draft.notes.wrong_at(place, INCLUDE, text);
+            }
         }
+    }
+    take(&sources, draft);
+}
+
+/// The text of a file that is named at `place`; `None`: there is a mistake.
+fn text(path: &Path, place: &Place, key: &str, draft: &mut Draft) -> Option<String> {
+    let name = path.display().to_string();
+    match std::fs::read(path).map(String::from_utf8) {
+        Ok(Ok(text)) => return Some(text),
         Ok(Err(error)) => {
-            draft.unread = true;
             let valid = error.utf8_error().valid_up_to();
             let line = 1 + memchr::memchr_iter(b'\n', &error.as_bytes()[..valid]).count();
             let place = Place::File { file: name, line };
@@ -35,10 +68,9 @@ pub(super) fn read(path: &Path, place: &Place, draft: &mut Draft) {
                 .wrong_at(place, "", "is not UTF-8; save the file as UTF-8");
         }
         Err(error) => {
-            draft.unread = true;
             draft.notes.wrong_at(
                 place.clone(),
-                "config",
+                key,
                 format!(
                     "cannot read {name}: {error}; name a file that exists and that this user may \
                      read"
@@ -46,30 +78,31 @@ pub(super) fn read(path: &Path, place: &Place, draft: &mut Draft) {
             );
         }
     }
+    draft.unread = true;
+    None
 }
 
 /// Reads `text` into the draft; `name` stands for the file in messages. Returns every key there is.
+#[cfg(test)]
 pub(super) fn parse(name: &str, text: &str, draft: &mut Draft) -> BTreeSet<String> {
-    let mut reader = Reader::new(name, text, &mut draft.notes);
-    let (root, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        // The message alone: the error's Display quotes the line.
-        let at = error.span().map_or(0, |span| span.start);
-        reader.wrong("", at, format!("not TOML: {}", error.message()));
+    let mut sources = Sources::default();
+    sources.add(name, text.to_owned());
+    take(&sources, draft).names()
+}
+
+/// Reads the files into the draft. Returns what can be set in them.
+pub(super) fn take(sources: &Sources, draft: &mut Draft) -> Asked {
+    let root = sources.parse(&mut draft.notes);
+    let mut reader = Reader::new(sources, draft.credentials.as_deref(), &mut draft.notes);
+    match root {
+        Some(root) => {
+            let (settings, pending) = (&mut draft.settings, &mut draft.pending);
+            walk(&mut reader, &mut Section::root(&root), settings, pending);
+            reader.report_unknown();
+        }
+        None => draft.unread = true,
     }
-    if errors.is_empty() {
-        let (settings, pending) = (&mut draft.settings, &mut draft.pending);
-        walk(
-            &mut reader,
-            &mut Section::root(root.get_ref()),
-            settings,
-            pending,
-        );
-        reader.report_unknown();
-    } else {
-        draft.unread = true;
-    }
-    reader.keys()
+    reader.asked()
 }
 
 /// The file's schema: every key, in the order of `config/osprey.toml`.
@@ -79,6 +112,8 @@ fn walk(
     settings: &mut Settings,
     pending: &mut Pending,
 ) {
+    let mut include: Vec<String> = Vec::new();
+    reader.texts(root, INCLUDE, values::name, &mut include);
     let mut listen = reader.section(root, "listen");
     let listeners = reader.sections(root, "listener");
     let upstreams = reader.section_or_sections(root, "upstream");
@@ -121,20 +156,10 @@ fn walk(
     }
 
     let mut keys = reader.section(root, "keys");
-    reader.text(&mut keys, "ttl", values::duration, &mut settings.keys.ttl);
-    reader.text(
-        &mut keys,
-        "negative_ttl",
-        values::duration,
-        &mut settings.keys.negative_ttl,
-    );
+    reader.duration(&mut keys, "ttl", &mut settings.keys.ttl);
+    reader.duration(&mut keys, "negative_ttl", &mut settings.keys.negative_ttl);
     reader.count(&mut keys, "capacity", &mut settings.keys.capacity);
-    reader.text(
-        &mut keys,
-        "snapshot",
-        some(values::path),
-        &mut settings.keys.snapshot,
-    );
+    reader.path(&mut keys, "snapshot", &mut settings.keys.snapshot);
     cloud(reader, &mut keys, &mut settings.keys);
     reader.end(&keys);
 
@@ -147,16 +172,16 @@ fn walk(
         &mut target.metrics,
     );
     reader.text(&mut observe, "log", log_filter::parse, &mut target.log);
-    let formats = values::one_of(values::LOG_FORMATS);
-    reader.text(&mut observe, "log_format", formats, &mut target.json_logs);
+    let formats = values::LOG_FORMATS;
+    reader.choice(&mut observe, "log_format", formats, &mut target.json_logs);
     reader.boolean(&mut observe, "redact_paths", &mut target.redact_paths);
     let language = &mut target.language;
-    reader.text(&mut observe, "language", values::language, language);
+    reader.language(&mut observe, "language", language);
     reader.text(&mut observe, "docs", values::docs, &mut target.docs);
-    reader.text(&mut observe, "rules", some(values::path), &mut target.rules);
-    let originals = values::one_of(values::ORIGINAL_TEXTS);
+    reader.path(&mut observe, "rules", &mut target.rules);
+    let originals = values::ORIGINAL_TEXTS;
     let original_text = &mut target.original_text;
-    reader.text(&mut observe, "original_text", originals, original_text);
+    reader.choice(&mut observe, "original_text", originals, original_text);
     reader.end(&observe);
 
     let mut section = reader.section(root, "limits");
@@ -164,6 +189,14 @@ fn walk(
 
     let mut section = reader.section(root, "console");
     console(reader, &mut section, &mut settings.console);
+
+    let mut section = reader.section(root, "takeover");
+    let target = &mut settings.takeover;
+    let socket = &mut target.socket;
+    reader.text(&mut section, "socket", some(takeover::socket), socket);
+    let time = &mut target.drain_after;
+    reader.duration_or_off(&mut section, "drain_after", time);
+    reader.end(&section);
 
     reader.end(root);
 }
@@ -174,8 +207,8 @@ fn listener(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Lis
     reader.texts(section, "addresses", values::address, addresses);
     reader.texts(section, "allow", values::network, &mut target.allow);
     reader.texts(section, "deny", values::network, &mut target.deny);
-    let modes = values::one_of(values::PROXY_PROTOCOLS);
-    reader.text(section, "proxy_protocol", modes, &mut target.proxy_protocol);
+    let modes = values::PROXY_PROTOCOLS;
+    reader.choice(section, "proxy_protocol", modes, &mut target.proxy_protocol);
     let networks = &mut target.proxy_networks;
     reader.texts(section, "proxy_networks", values::network, networks);
     let mut tls = reader.section(section, "tls");
@@ -186,10 +219,10 @@ fn listener(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Lis
         required: false,
     };
     let certificate = &mut values.certificate;
-    reader.text(&mut tls, "certificate", values::path, certificate);
-    reader.text(&mut tls, "key", values::path, &mut values.key);
+    reader.path(&mut tls, "certificate", certificate);
+    reader.path(&mut tls, "key", &mut values.key);
     let client_ca = &mut values.client_ca;
-    reader.text(&mut tls, "client_ca", some(values::path), client_ca);
+    reader.path(&mut tls, "client_ca", client_ca);
     reader.boolean(&mut tls, "required", &mut values.required);
     if tls.exists() {
         target.tls = Some(values);
@@ -231,15 +264,15 @@ fn several_listeners(
             reader.text(&mut section, "database", values::database, database);
             let upstream = &mut rule.upstream;
             reader.text(&mut section, "upstream", values::upstream_name, upstream);
+            reader.require(&section, "upstream", "the name of an [[upstream]]");
             if section.exists() {
-                reader.require(&section, "upstream", "the name of an [[upstream]]");
                 target.rules.push(rule);
             }
             reader.end(&section);
         }
+        let example = "where clients connect, such as [\"127.0.0.1:6432\"]";
+        reader.require(&section, "addresses", example);
         if section.exists() {
-            let example = "where clients connect, such as [\"127.0.0.1:6432\"]";
-            reader.require(&section, "addresses", example);
             listeners.push((section.path().to_owned(), target));
         }
         reader.end(&section);
@@ -268,10 +301,8 @@ fn upstream(
         target.name.clear();
     }
     reader.text(section, "name", values::upstream_name, &mut target.name);
-    if part.is_element() {
-        let example = "what rules, metrics and logs call it, such as \"prod\"";
-        reader.require(section, "name", example);
-    }
+    let example = "what rules, metrics and logs call it, such as \"prod\"";
+    reader.require_if(part.is_element(), section, "name", example);
     let mut address = None;
     reader.text(section, "address", some(values::upstream), &mut address);
     let addresses = &mut target.addresses;
@@ -286,17 +317,17 @@ fn upstream(
         target.addresses = vec![address];
     }
     let timeout = &mut target.connect_timeout;
-    reader.text(section, "connect_timeout", values::duration, timeout);
+    reader.duration(section, "connect_timeout", timeout);
     reader.optional_count(section, "max_sessions", &mut target.max_sessions);
 
     let mut tls = reader.section(section, "tls");
     let values = &mut target.tls;
-    let modes = values::one_of(values::TLS_MODES);
-    reader.text(&mut tls, "mode", modes, &mut values.mode);
-    reader.text(&mut tls, "ca", some(values::path), &mut values.ca);
+    let modes = values::TLS_MODES;
+    reader.choice(&mut tls, "mode", modes, &mut values.mode);
+    reader.path(&mut tls, "ca", &mut values.ca);
     let certificate = &mut values.certificate;
-    reader.text(&mut tls, "certificate", some(values::path), certificate);
-    reader.text(&mut tls, "key", some(values::path), &mut values.key);
+    reader.path(&mut tls, "certificate", certificate);
+    reader.path(&mut tls, "key", &mut values.key);
     let name = &mut values.server_name;
     reader.text(&mut tls, "server_name", some(values::name), name);
     reader.end(&tls);
@@ -312,20 +343,20 @@ fn upstream(
 
 /// `[route]`; so the others below, for all upstreams or within one.
 fn route(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Route) {
-    let modes = values::one_of(values::MODES);
-    reader.text(section, "mode", modes, &mut target.mode);
-    let kinds = values::one_of(values::ROUTES);
-    reader.text(section, "kind", kinds, &mut target.kind);
-    let scopes = values::one_of(values::SCOPES);
-    reader.text(section, "scope", scopes, &mut target.scope);
-    let overrides = values::one_of(values::OVERRIDES);
-    reader.text(section, "override", overrides, &mut target.override_client);
+    let modes = values::MODES;
+    reader.choice(section, "mode", modes, &mut target.mode);
+    let kinds = values::ROUTES;
+    reader.choice(section, "kind", kinds, &mut target.kind);
+    let scopes = values::SCOPES;
+    reader.choice(section, "scope", scopes, &mut target.scope);
+    let overrides = values::OVERRIDES;
+    reader.choice(section, "override", overrides, &mut target.override_client);
     reader.boolean(section, "retry", &mut target.retry);
     reader.boolean(section, "retry_writes", &mut target.retry_writes);
     let rules = values::one_of(values::OFFERED_RULES);
     reader.texts(section, "retry_rules", rules, &mut target.retry_rules);
     let buffer = &mut target.retry_buffer;
-    reader.text(section, "retry_buffer", values::size, buffer);
+    reader.size(section, "retry_buffer", buffer);
     reader.end(section);
 }
 
@@ -344,12 +375,12 @@ fn protect(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Prot
             key_id: None,
         };
         reader.text(&mut project, "name", values::project_name, &mut rule.name);
-        let encryptions = values::one_of(values::ENCRYPTIONS);
+        let encryptions = values::ENCRYPTIONS;
         let encryption = &mut rule.encryption;
-        reader.text(&mut project, "encryption", encryptions, encryption);
+        reader.choice(&mut project, "encryption", encryptions, encryption);
         reader.text(&mut project, "key_id", some(values::name), &mut rule.key_id);
+        reader.require(&project, "name", "the MaxCompute project");
         if project.exists() {
-            reader.require(&project, "name", "the MaxCompute project");
             keys.push(project.key("name"));
             rules.push(rule);
         }
@@ -375,7 +406,7 @@ fn catalog(
 ) {
     reader.text(section, "user", some(values::name), &mut target.user);
     let mut file = None;
-    reader.text(section, "password_file", some(values::path), &mut file);
+    reader.path(section, "password_file", &mut file);
     if let Some(file) = file {
         *password = Some(PasswordSource::File(file));
     }
@@ -387,8 +418,8 @@ fn catalog(
     );
     reader.boolean(section, "borrow", &mut target.borrow);
     let timeout = &mut target.borrow_timeout;
-    reader.text(section, "borrow_timeout", values::duration, timeout);
-    reader.text(section, "refresh", values::duration, &mut target.refresh);
+    reader.duration(section, "borrow_timeout", timeout);
+    reader.duration(section, "refresh", &mut target.refresh);
     reader.texts(section, "servers", values::name, &mut target.servers);
     reader.end(section);
 }
@@ -438,7 +469,7 @@ fn limits(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Limit
         ("pre_drain_delay", &mut target.pre_drain_delay),
         ("drain_timeout", &mut target.drain_timeout),
     ] {
-        reader.text(section, key, values::duration, target);
+        reader.duration(section, key, target);
     }
     for (key, target) in [
         ("idle_session_timeout", &mut target.idle_session_timeout),
@@ -450,10 +481,10 @@ fn limits(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Limit
         ("tcp_keepalive", &mut target.tcp_keepalive),
         ("tcp_user_timeout", &mut target.tcp_user_timeout),
     ] {
-        reader.text(section, key, values::duration_or_off, target);
+        reader.duration_or_off(section, key, target);
     }
     let bytes = &mut target.inspect_bytes;
-    reader.text(section, "inspect_bytes", values::size, bytes);
+    reader.size(section, "inspect_bytes", bytes);
     reader.boolean(section, "cancel_orphans", &mut target.cancel_orphans);
     reader.end(section);
 }
@@ -470,6 +501,7 @@ fn console(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Cons
     );
     reader.numbers(section, "uids", &mut target.uids);
     reader.count(section, "max_connections", &mut target.max_connections);
+    reader.duration_or_off(section, "pause_timeout", &mut target.pause_timeout);
     for mut user in reader.sections(section, "user") {
         let mut value = ConsoleUser {
             name: String::new(),
@@ -483,9 +515,9 @@ fn console(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Cons
             "password",
             "a password does not belong in this file; write its verifier, as pg_authid has it",
         );
+        reader.require(&user, "name", "as whom to log in");
+        reader.require(&user, "verifier", "SCRAM-SHA-256$…, as pg_authid has it");
         if user.exists() {
-            reader.require(&user, "name", "as whom to log in");
-            reader.require(&user, "verifier", "SCRAM-SHA-256$…, as pg_authid has it");
             let known = |other: &ConsoleUser| other.name == value.name;
             if !value.name.is_empty() && target.users.iter().any(known) {
                 let text = format!("user {:?} is listed twice", value.name);
@@ -503,10 +535,10 @@ fn cloud(reader: &mut Reader<'_>, keys: &mut Section<'_>, settings: &mut Keys) {
     let mut section = reader.section(keys, "cloud");
     let mut cloud = Cloud::in_region("");
     reader.text(&mut section, "region", values::region, &mut cloud.region);
-    reader.text(
+    reader.choice(
         &mut section,
         "credentials",
-        values::one_of(values::CREDENTIALS),
+        values::CREDENTIALS,
         &mut cloud.credentials,
     );
     for (key, target) in [
@@ -517,14 +549,9 @@ fn cloud(reader: &mut Reader<'_>, keys: &mut Section<'_>, settings: &mut Keys) {
     ] {
         reader.text(&mut section, key, some(values::endpoint), target);
     }
-    reader.text(
-        &mut section,
-        "timeout",
-        values::duration,
-        &mut cloud.timeout,
-    );
+    reader.duration(&mut section, "timeout", &mut cloud.timeout);
+    reader.require(&section, "region", "the region, such as \"cn-shanghai\"");
     if section.exists() {
-        reader.require(&section, "region", "the region, such as \"cn-shanghai\"");
         settings.cloud = Some(cloud);
     }
     reader.end(&section);

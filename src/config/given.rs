@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::draft::{Draft, PasswordSource, Pending, PendingUpstream};
 use super::problem::{Notes, Place, nearest};
@@ -21,12 +21,14 @@ impl Environment {
         Self::from_variables(std::env::vars_os())
     }
 
-    /// The variables among `variables` whose names start with `OSPREY_`. An empty one counts as not
+    /// The variables among `variables` whose names start with `OSPREY_`, and systemd's
+    /// `CREDENTIALS_DIRECTORY`. An empty one counts as not
     /// set, since many tools that start containers cannot unset one.
     pub fn from_variables(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let ours = |(name, value): (OsString, OsString)| {
             let name = name.into_string().ok()?;
-            (name.starts_with("OSPREY_") && !value.is_empty()).then_some((name, value))
+            let is_ours = name.starts_with("OSPREY_") || name == CREDENTIALS_VARIABLE;
+            (is_ours && !value.is_empty()).then_some((name, value))
         };
         Self(variables.into_iter().filter_map(ours).collect())
     }
@@ -115,6 +117,14 @@ pub const VARIABLES: [(&str, Key); 12] = [
 ];
 /// Names the configuration file.
 const CONFIG_VARIABLE: &str = "OSPREY_CONFIG";
+
+/// The directory in which systemd puts a service's secrets (systemd.exec(5), `LoadCredential=`).
+const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+
+/// Where the service manager has put this service's secrets, if it has.
+pub(super) fn credentials(environment: &Environment) -> Option<PathBuf> {
+    environment.0.get(CREDENTIALS_VARIABLE).map(PathBuf::from)
+}
 
 /// The configuration file, if one is named, and where it is named.
 pub(super) fn config_file(
@@ -256,7 +266,9 @@ fn apply(key: Key, given: &[&str], place: &Place, draft: &mut Draft) {
             pending.password = secret.map(PasswordSource::Given);
         }
         Key::CatalogPasswordFile => {
-            if let Some(file) = parsed.last(values::path) {
+            let credentials = draft.credentials.as_deref();
+            let path = |text: &str| values::path(text, Path::new(""), credentials);
+            if let Some(file) = parsed.last(path) {
                 pending.password = Some(PasswordSource::File(file));
             }
         }

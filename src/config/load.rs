@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::check::check;
 use super::draft::Draft;
 use super::file;
-use super::given::{Environment, Given, apply_environment, apply_flags, config_file};
+use super::given::{Environment, Given, apply_environment, apply_flags, config_file, credentials};
 use super::problem::Problem;
 use super::settings::Settings;
 use super::settle::settle;
@@ -33,6 +33,7 @@ pub fn load(
     flags: &[Given],
 ) -> Result<Loaded, Vec<Problem>> {
     let mut draft = Draft::new();
+    draft.credentials = credentials(environment);
     let named = config_file(config, environment, &mut draft.notes);
     if let Some((path, place)) = &named {
         file::read(path, place, &mut draft);

@@ -15,6 +15,7 @@ const OWN: &str = "osprey";
 /// The modules that log; a test compares them with the source.
 const MODULES: &[&str] = &[
     "osprey::cli::serve",
+    "osprey::console::command",
     "osprey::console::connection",
     "osprey::console::login",
     "osprey::console::socket",
@@ -33,6 +34,9 @@ const MODULES: &[&str] = &[
     "osprey::server::listening",
     "osprey::server::reload",
     "osprey::server::signals",
+    "osprey::server::takeover::giving",
+    "osprey::server::takeover::successor",
+    "osprey::server::takeover::taking",
     "osprey::server::watchdog",
     "osprey::server::worker",
     "osprey::session::admit",

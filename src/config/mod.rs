@@ -1,11 +1,12 @@
 //! The checked, typed settings. The file is TOML; flags win over the environment, the environment
 //! over the file, the file over the defaults.
 //!
-//! [`load()`] is the whole of it: `file.rs` walks the TOML text, `given.rs` applies environment and
+//! [`load()`] is the whole of it: `file.rs` walks the TOML text (of one file, or of several that
+//! `source.rs` puts together), `given.rs` applies environment and
 //! flags on top, `settle.rs` gives each upstream what holds for all, `check.rs` looks for
 //! contradictions and at the files that are named. Each step notes every mistake it finds with its
 //! place, so that one run shows them all. The types, each with its defaults, are in `settings.rs`,
-//! `listener.rs`, `upstream.rs`, `limits.rs`, `console.rs` and `cloud.rs`.
+//! `listener.rs`, `upstream.rs`, `limits.rs`, `console.rs`, `takeover.rs` and `cloud.rs`.
 
 pub(crate) mod certificate;
 mod check;
@@ -14,6 +15,7 @@ mod console;
 mod draft;
 mod file;
 mod given;
+mod include;
 mod limits;
 mod listener;
 mod load;
@@ -22,10 +24,13 @@ mod named_file;
 mod pem;
 mod problem;
 mod reader;
+mod schema;
 mod secret;
 mod settings;
 mod settle;
 mod show;
+mod source;
+mod takeover;
 mod upstream;
 mod values;
 
@@ -39,8 +44,10 @@ pub use load::{Loaded, load};
 pub(crate) use log_filter::parse as log_filter;
 pub(crate) use problem::nearest;
 pub use problem::{Place, Problem};
+pub use schema::schema;
 pub use secret::Secret;
 pub use settings::{Keys, Language, Observe, OriginalText, Settings};
+pub use takeover::Takeover;
 pub use upstream::{
     Address, Catalog, ConfiguredEncryption, Mode, Override, ProjectRule, Protect, Route, RouteKind,
     Scope, TablePattern, TlsMode, Upstream, UpstreamTls,

@@ -1,11 +1,54 @@
 //! Values out of a TOML table, one key at a time, each mistake noted with its line.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Notes, Place, nearest, setting};
+use super::settings::Language;
+use super::source::Sources;
+use super::values::{self, Choices};
+
+/// What may stand at a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// `[key]`
+    Section,
+    /// `[[key]]`
+    Sections,
+    /// The one or the other.
+    SectionOrSections,
+    Text,
+    Path,
+    Duration,
+    DurationOrOff,
+    Size,
+    Choice(Vec<&'static str>),
+    Texts,
+    Numbers,
+    Boolean,
+    Count,
+    CountOrAuto,
+}
+
+/// What can be set: every key that was looked for, by its name, and the keys without which a section
+/// is not complete (one of `[[key]]`, where `[key]` is as good).
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) shapes: BTreeMap<String, Shape>,
+    pub(super) required: BTreeSet<String>,
+}
+
+impl Asked {
+    /// The names alone.
+    #[cfg(test)]
+    pub(super) fn names(&self) -> BTreeSet<String> {
+        self.shapes.keys().cloned().collect()
+    }
+}
 
 /// One table of the file, or the place where it would be: a missing one is walked all the same,
 /// so that all keys are known when a wrong one needs a suggestion.
@@ -50,22 +93,27 @@ impl<'t> Section<'t> {
 
 /// Reads values out of sections and notes what is wrong with them.
 pub(super) struct Reader<'r> {
-    name: &'r str,
-    text: &'r str,
+    sources: &'r Sources,
+    /// Where the service manager has put this service's secrets, if it has.
+    credentials: Option<&'r Path>,
     notes: &'r mut Notes,
-    /// The name of every setting that was looked for: the schema.
-    asked: BTreeSet<String>,
+    /// The schema.
+    asked: Asked,
     /// Keys that nothing looked for: path, its section's keys, offset.
     unknown: Vec<(String, Vec<&'static str>, usize)>,
 }
 
 impl Reader<'_> {
-    pub(super) fn new<'r>(name: &'r str, text: &'r str, notes: &'r mut Notes) -> Reader<'r> {
+    pub(super) fn new<'r>(
+        sources: &'r Sources,
+        credentials: Option<&'r Path>,
+        notes: &'r mut Notes,
+    ) -> Reader<'r> {
         Reader {
-            name,
-            text,
+            sources,
+            credentials,
             notes,
-            asked: BTreeSet::new(),
+            asked: Asked::default(),
             unknown: Vec::new(),
         }
     }
@@ -75,18 +123,13 @@ impl Reader<'_> {
         self.notes
     }
 
-    /// The name of every setting that was looked for.
-    pub(super) fn keys(self) -> BTreeSet<String> {
+    /// What was looked for.
+    pub(super) fn asked(self) -> Asked {
         self.asked
     }
 
     fn place(&self, offset: usize) -> Place {
-        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
-        let line = 1 + memchr::memchr_iter(b'\n', before).count();
-        Place::File {
-            file: self.name.to_owned(),
-            line,
-        }
+        self.sources.place(offset)
     }
 
     /// The value of a key, whose place is remembered.
@@ -94,10 +137,11 @@ impl Reader<'_> {
         &mut self,
         section: &mut Section<'t>,
         key: &'static str,
+        shape: Shape,
     ) -> Option<(String, &'t Spanned<DeValue<'t>>)> {
         section.keys.push(key);
         let full = section.key(key);
-        self.asked.insert(setting(&full));
+        self.asked.shapes.insert(setting(&full), shape);
         let value = section.table?.get(key)?;
         let place = self.place(value.span().start);
         self.notes.given(&full, place);
@@ -126,7 +170,7 @@ impl Reader<'_> {
         key: &'static str,
     ) -> Section<'t> {
         let path = parent.key(key);
-        let found = self.find(parent, key);
+        let found = self.find(parent, key, Shape::Section);
         let table = found.and_then(|(full, value)| {
             let table = value.get_ref().as_table();
             if table.is_none() {
@@ -150,7 +194,7 @@ impl Reader<'_> {
         parent: &mut Section<'t>,
         key: &'static str,
     ) -> Vec<Section<'t>> {
-        let Some((full, value)) = self.find(parent, key) else {
+        let Some((full, value)) = self.find(parent, key, Shape::Sections) else {
             return vec![Section {
                 path: parent.key(key),
                 table: None,
@@ -189,11 +233,14 @@ impl Reader<'_> {
         key: &'static str,
     ) -> Vec<Section<'t>> {
         let value = parent.table.and_then(|table| table.get(key));
-        if value.is_some_and(|value| value.get_ref().is_array()) {
+        let sections = if value.is_some_and(|value| value.get_ref().is_array()) {
             self.sections(parent, key)
         } else {
             vec![self.section(parent, key)]
-        }
+        };
+        let name = setting(&parent.key(key));
+        self.asked.shapes.insert(name, Shape::SectionOrSections);
+        sections
     }
 
     /// A text, parsed by `parse`; so the others below, each for its type. A missing key leaves
@@ -205,12 +252,97 @@ impl Reader<'_> {
         parse: impl Fn(&str) -> Result<T, String>,
         target: &mut T,
     ) {
-        let Some((full, value)) = self.find(section, key) else {
+        self.shaped(section, key, Shape::Text, |text, _| parse(text), target);
+    }
+
+    /// One of several words.
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        section: &mut Section<'_>,
+        key: &'static str,
+        choices: Choices<T>,
+        target: &mut T,
+    ) {
+        let parse = values::one_of(choices);
+        let shape = Shape::Choice(values::words(choices));
+        self.shaped(section, key, shape, |text, _| parse(text), target);
+    }
+
+    /// The same of languages, which go by many names.
+    pub(super) fn language(
+        &mut self,
+        section: &mut Section<'_>,
+        key: &'static str,
+        target: &mut Language,
+    ) {
+        let shape = Shape::Choice(values::words(values::LANGUAGES));
+        let parse = |text: &str, _: &Path| values::language(text);
+        self.shaped(section, key, shape, parse, target);
+    }
+
+    /// A time.
+    pub(super) fn duration(
+        &mut self,
+        section: &mut Section<'_>,
+        key: &'static str,
+        target: &mut Duration,
+    ) {
+        let parse = |text: &str, _: &Path| values::duration(text);
+        self.shaped(section, key, Shape::Duration, parse, target);
+    }
+
+    /// A time, or `"off"`.
+    pub(super) fn duration_or_off(
+        &mut self,
+        section: &mut Section<'_>,
+        key: &'static str,
+        target: &mut Option<Duration>,
+    ) {
+        let parse = |text: &str, _: &Path| values::duration_or_off(text);
+        self.shaped(section, key, Shape::DurationOrOff, parse, target);
+    }
+
+    /// A size.
+    pub(super) fn size(
+        &mut self,
+        section: &mut Section<'_>,
+        key: &'static str,
+        target: &mut usize,
+    ) {
+        let parse = |text: &str, _: &Path| values::size(text);
+        self.shaped(section, key, Shape::Size, parse, target);
+    }
+
+    /// A file's name, relative to the directory of the file that names it.
+    pub(super) fn path<T: From<PathBuf>>(
+        &mut self,
+        section: &mut Section<'_>,
+        key: &'static str,
+        target: &mut T,
+    ) {
+        let credentials = self.credentials;
+        let parse =
+            |text: &str, directory: &Path| values::path(text, directory, credentials).map(T::from);
+        self.shaped(section, key, Shape::Path, parse, target);
+    }
+
+    /// A text of this shape; `parse` is told the directory of the file that it stands in.
+    fn shaped<T>(
+        &mut self,
+        section: &mut Section<'_>,
+        key: &'static str,
+        shape: Shape,
+        parse: impl Fn(&str, &Path) -> Result<T, String>,
+        target: &mut T,
+    ) {
+        let Some((full, value)) = self.find(section, key, shape) else {
             return;
         };
-        match value.get_ref().as_str().map(parse) {
+        let offset = value.span().start;
+        let parsed = value.get_ref().as_str();
+        match parsed.map(|text| parse(text, self.sources.directory(offset))) {
             Some(Ok(value)) => *target = value,
-            Some(Err(text)) => self.wrong(&full, value.span().start, text),
+            Some(Err(text)) => self.wrong(&full, offset, text),
             None => self.mistyped(&full, value, "text in double quotes"),
         }
     }
@@ -224,7 +356,7 @@ impl Reader<'_> {
         parse: impl Fn(&str) -> Result<T, String>,
         target: &mut Vec<T>,
     ) {
-        let Some((full, value)) = self.find(section, key) else {
+        let Some((full, value)) = self.find(section, key, Shape::Texts) else {
             return;
         };
         let wanted = "a list of texts, such as [\"one\", \"two\"]";
@@ -253,7 +385,7 @@ impl Reader<'_> {
         key: &'static str,
         target: &mut Vec<u32>,
     ) {
-        let Some((full, value)) = self.find(section, key) else {
+        let Some((full, value)) = self.find(section, key, Shape::Numbers) else {
             return;
         };
         let wanted = "a list of whole numbers, such as [1000, 1001]";
@@ -282,7 +414,7 @@ impl Reader<'_> {
         key: &'static str,
         target: &mut bool,
     ) {
-        let Some((full, value)) = self.find(section, key) else {
+        let Some((full, value)) = self.find(section, key, Shape::Boolean) else {
             return;
         };
         match value.get_ref().as_bool() {
@@ -298,7 +430,7 @@ impl Reader<'_> {
         key: &'static str,
         target: &mut usize,
     ) {
-        if let Some((full, value)) = self.find(section, key)
+        if let Some((full, value)) = self.find(section, key, Shape::Count)
             && let Some(count) = self.whole(&full, value, "a whole number above 0, without quotes")
         {
             *target = count;
@@ -326,7 +458,7 @@ impl Reader<'_> {
         key: &'static str,
         target: &mut usize,
     ) {
-        if let Some((full, value)) = self.find(section, key)
+        if let Some((full, value)) = self.find(section, key, Shape::CountOrAuto)
             && value.get_ref().as_str() != Some("auto")
             && let Some(count) = self.whole(&full, value, "a whole number above 0, or \"auto\"")
         {
@@ -351,7 +483,19 @@ impl Reader<'_> {
 
     /// Notes a missing key of a section that exists.
     pub(super) fn require(&mut self, section: &Section<'_>, key: &'static str, what: &str) {
-        if section.table.is_some_and(|table| table.get(key).is_none()) {
+        self.require_if(true, section, key, what);
+    }
+
+    /// The same of a section that is one of `[[key]]`, where `[key]` needs it not.
+    pub(super) fn require_if(
+        &mut self,
+        is_required: bool,
+        section: &Section<'_>,
+        key: &'static str,
+        what: &str,
+    ) {
+        self.asked.required.insert(setting(&section.key(key)));
+        if is_required && section.table.is_some_and(|table| table.get(key).is_none()) {
             let place = self.place(section.start);
             self.notes
                 .wrong_at(place, &section.key(key), format!("is missing: {what}"));
@@ -385,7 +529,7 @@ impl Reader<'_> {
             let elsewhere = |asked: &&String| asked.rsplit('.').next() == Some(own);
             let text = if let Some(key) = nearest(own, siblings.iter().copied()) {
                 format!("is not a setting; did you mean \"{key}\"?")
-            } else if let Some(key) = self.asked.iter().find(elsewhere) {
+            } else if let Some(key) = self.asked.shapes.keys().find(elsewhere) {
                 format!("is not a setting here; did you mean {key}?")
             } else {
                 format!(

@@ -9,6 +9,7 @@ use super::cloud::Cloud;
 use super::console::Console;
 use super::limits::Limits;
 use super::listener::Listener;
+use super::takeover::Takeover;
 use super::upstream::{Address, Upstream};
 
 /// Everything that can be configured, checked.
@@ -27,6 +28,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The console.
     pub console: Console,
+    /// How the next process takes over.
+    pub takeover: Takeover,
 }
 
 impl Settings {
@@ -43,6 +46,7 @@ impl Settings {
             observe: Observe::default(),
             limits: Limits::default(),
             console: Console::default(),
+            takeover: Takeover::default(),
         }
     }
 

@@ -8,6 +8,7 @@ use super::console::Console;
 use super::limits::Limits;
 use super::listener::{Listener, ProxyProtocol};
 use super::settings::{Keys, Observe, Settings};
+use super::takeover::Takeover;
 use super::upstream::{Catalog, Protect, Route, TablePattern, Upstream};
 use super::values::{self, show_duration, show_size};
 
@@ -57,7 +58,8 @@ impl Display for Settings {
         write_keys(f, &self.keys)?;
         write_observe(f, &self.observe)?;
         write_limits(f, &self.limits)?;
-        write_console(f, &self.console)
+        write_console(f, &self.console)?;
+        write_takeover(f, &self.takeover)
     }
 }
 
@@ -272,10 +274,7 @@ fn write_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
         ("tcp_keepalive", limits.tcp_keepalive),
         ("tcp_user_timeout", limits.tcp_user_timeout),
     ] {
-        match time {
-            Some(time) => duration(f, key, time)?,
-            None => writeln!(f, "{key} = \"off\"")?,
-        }
+        duration_or_off(f, key, time)?;
     }
     writeln!(f, "inspect_bytes = \"{}\"", show_size(limits.inspect_bytes))?;
     writeln!(f, "cancel_orphans = {}", limits.cancel_orphans)
@@ -287,10 +286,24 @@ fn write_console(f: &mut Formatter<'_>, console: &Console) -> fmt::Result {
     writeln!(f, "socket_mode = \"{:04o}\"", console.socket_mode)?;
     writeln!(f, "uids = {:?}", console.uids)?;
     writeln!(f, "max_connections = {}", console.max_connections)?;
+    duration_or_off(f, "pause_timeout", console.pause_timeout)?;
     for user in &console.users {
         writeln!(f, "# and [[console.user]] name = {}", quote(&user.name))?;
     }
     Ok(())
+}
+
+fn write_takeover(f: &mut Formatter<'_>, takeover: &Takeover) -> fmt::Result {
+    writeln!(f, "\n[takeover]")?;
+    file(f, "socket", takeover.socket.as_deref())?;
+    duration_or_off(f, "drain_after", takeover.drain_after)
+}
+
+fn duration_or_off(f: &mut Formatter<'_>, key: &str, time: Option<Duration>) -> fmt::Result {
+    match time {
+        Some(time) => duration(f, key, time),
+        None => writeln!(f, "{key} = \"off\""),
+    }
 }
 
 fn duration(f: &mut Formatter<'_>, key: &str, time: Duration) -> fmt::Result {

@@ -2,6 +2,7 @@
 
 mod deployed;
 mod long;
+mod several;
 mod shipped;
 mod shown;
 
@@ -184,8 +185,8 @@ max_sessions = -1
             ":12: limits.max_sessions: must be above 0",
             ":2: listen.adresses: is not a setting; did you mean \"addresses\"?",
             ":10: keys.metrics: is not a setting here; did you mean observe.metrics?",
-            ":13: bananas: is not a setting; what can stand here: listen, listener, \
-             upstream, route, protect, catalog, keys, observe, limits, console",
+            ":13: bananas: is not a setting; what can stand here: include, listen, listener, \
+             upstream, route, protect, catalog, keys, observe, limits, console, takeover",
         ]
     );
 }

@@ -2,7 +2,7 @@
 //! texts here are shown after the setting's name; none repeats a value that may hold a password.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +58,16 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
              such as \"256KiB\""
             )
         })
+}
+
+/// The units of durations.
+pub(super) fn duration_units() -> Vec<&'static str> {
+    DURATION_UNITS.iter().map(|(name, _)| *name).collect()
+}
+
+/// The units of sizes.
+pub(super) fn size_units() -> Vec<&'static str> {
+    SIZE_UNITS.iter().map(|(name, _)| *name).collect()
 }
 
 fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
@@ -304,9 +314,25 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     }
 }
 
-/// A file's name.
-pub(super) fn path(text: &str) -> Result<PathBuf, String> {
-    name(text).map(PathBuf::from)
+/// A file's name, which is relative to `directory`. Behind `$CREDENTIALS_DIRECTORY` it is one of the
+/// secrets that the service manager has put there (systemd.exec(5), `LoadCredential=`).
+pub(super) fn path(
+    text: &str,
+    directory: &Path,
+    credentials: Option<&Path>,
+) -> Result<PathBuf, String> {
+    let text = name(text)?;
+    let credential = ["$CREDENTIALS_DIRECTORY/", "${CREDENTIALS_DIRECTORY}/"]
+        .into_iter()
+        .find_map(|prefix| text.strip_prefix(prefix));
+    match (credential, credentials) {
+        (None, _) => Ok(directory.join(text)),
+        (Some(credential), Some(credentials)) => Ok(credentials.join(credential)),
+        (Some(credential), None) => Err(format!(
+            "names a credential, but $CREDENTIALS_DIRECTORY is not set; in a systemd unit, \
+             LoadCredential={credential}:/PATH sets it"
+        )),
+    }
 }
 
 /// The name of an upstream.
@@ -483,6 +509,11 @@ impl std::fmt::Display for TlsMode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(word(TLS_MODES, self))
     }
+}
+
+/// The words of `choices`.
+pub(super) fn words<T>(choices: Choices<T>) -> Vec<&'static str> {
+    choices.iter().map(|(name, _)| *name).collect()
 }
 
 /// The word for `value` among `choices`.

@@ -1,6 +1,7 @@
 //! What commands do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::Error;
 use super::query::value;
@@ -15,6 +16,11 @@ use crate::protection::knowledge::DatabaseKnowledge;
 use crate::session::Ask;
 use crate::upstream::{Explanation, Upstream};
 
+/// How often a PAUSE looks whether it has come into force.
+const PAUSE_TICK: Duration = Duration::from_millis(20);
+/// How long it looks.
+const PAUSE_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Does what a command says, with the values of Bind.
 ///
 /// # Errors
@@ -28,6 +34,8 @@ pub(super) async fn run(command: &Command, bound: &[Value], world: &World) -> Re
             (world.control.drain)();
             Ok(())
         }
+        Command::Pause(database) => pause(world, database.as_ref().map(text).as_deref()).await,
+        Command::Resume(database) => resume(world, database.as_ref().map(text).as_deref()),
         Command::Kill(id) => ask(world, &value(id, bound), Ask::Kill),
         Command::Cancel(id) => ask(world, &value(id, bound), Ask::Cancel),
         Command::InvalidateKey(project) => invalidate(world, project.as_ref().map(text).as_deref()),
@@ -62,6 +70,51 @@ fn ask(world: &World, id: &Value, what: Ask) -> Result<(), Error> {
     }
     let id = id.printed().unwrap_or_else(|| "NULL".to_owned());
     Err(Error::new("42704", format!("there is no session {id}")).hint("SHOW SESSIONS lists them."))
+}
+
+/// Holds back what would begin, and waits until nothing is under way any more.
+async fn pause(world: &World, database: Option<&str>) -> Result<(), Error> {
+    let shared = &world.shared;
+    let changes = shared.sessions.pause(database);
+    if let Some(limit) = shared.settings.load().console.pause_timeout {
+        let sessions = Arc::clone(&shared.sessions);
+        tokio::spawn(async move {
+            tokio::time::sleep(limit).await;
+            if sessions.resume_after(changes) {
+                tracing::warn!(
+                    "console.pause_timeout is over: sessions go on, though nobody said RESUME"
+                );
+            }
+        });
+    }
+    let quiet = async {
+        while shared.sessions.held().1 > 0 {
+            tokio::time::sleep(PAUSE_TICK).await;
+        }
+    };
+    if tokio::time::timeout(PAUSE_PATIENCE, quiet).await.is_ok() {
+        return Ok(());
+    }
+    let busy = shared.sessions.held().1;
+    let message = format!("paused, but {busy} sessions are still in a transaction or statement");
+    Err(Error::new("55006", message).hint(
+        "They go on to its end, and are held then: SHOW SESSIONS. RESUME takes the pause back.",
+    ))
+}
+
+fn resume(world: &World, database: Option<&str>) -> Result<(), Error> {
+    if world.shared.sessions.resume(database) {
+        return Ok(());
+    }
+    let message = match database {
+        Some(name) => format!("database \"{name}\" is not paused by itself"),
+        None => "nothing is paused".to_owned(),
+    };
+    let error = Error::new("55000", message);
+    Err(match database {
+        Some(_) => error.hint("RESUME without a name lets all databases go on."),
+        None => error,
+    })
 }
 
 fn invalidate(world: &World, project: Option<&str>) -> Result<(), Error> {

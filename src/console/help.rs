@@ -30,6 +30,11 @@ pub(super) const COMMANDS: &[(&str, &str)] = &[
         "shuts down, as SIGTERM does: sessions finish what they are at, then the process ends",
     ),
     (
+        "PAUSE [database]",
+        "lets no transaction begin and no client log in, in a database or in all, and waits until those under way have ended",
+    ),
+    ("RESUME [database]", "lets them go on"),
+    (
         "INVALIDATE KEY project|ALL",
         "forgets what is known of a project's key, so that it is looked up again",
     ),

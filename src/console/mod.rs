@@ -37,7 +37,6 @@ mod tcp;
 mod value;
 mod world;
 
-pub(crate) use socket::Socket;
 pub(crate) use start::start;
 pub(crate) use world::Control;
 

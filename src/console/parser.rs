@@ -21,6 +21,8 @@ const FIRST_WORDS: &[&str] = &[
     "KILL",
     "RELOAD",
     "DRAIN",
+    "PAUSE",
+    "RESUME",
     "INVALIDATE",
     "FORGET",
     "REFRESH",
@@ -129,6 +131,14 @@ impl Parser<'_> {
         self.at = self.words.len();
     }
 
+    /// A database, or nothing, which means all.
+    fn database_or_all(&mut self) -> Result<Option<Operand>, Error> {
+        match self.peek() {
+            None => Ok(None),
+            Some(_) => self.name_or_text("a database").map(Some),
+        }
+    }
+
     fn statement(&mut self, user: &str) -> Result<Statement, Error> {
         let Some(Token::Name {
             text,
@@ -147,6 +157,8 @@ impl Parser<'_> {
             "explain" => self.explain(),
             "reload" => command(Command::Reload),
             "drain" => command(Command::Drain),
+            "pause" => command(Command::Pause(self.database_or_all()?)),
+            "resume" => command(Command::Resume(self.database_or_all()?)),
             "kill" => command(Command::Kill(self.operand(Type::Int, "a session's id")?)),
             "cancel" => command(Command::Cancel(self.operand(Type::Int, "a session's id")?)),
             "invalidate" => {
@@ -163,11 +175,7 @@ impl Parser<'_> {
             }
             "refresh" => {
                 self.expect("catalog")?;
-                let database = match self.peek() {
-                    None => None,
-                    Some(_) => Some(self.name_or_text("a database")?),
-                };
-                command(Command::RefreshCatalog(database))
+                command(Command::RefreshCatalog(self.database_or_all()?))
             }
             "set" if self.word("log") => {
                 let _ = self.word("to") || self.symbol("=");

@@ -6,20 +6,21 @@ use tokio::runtime::Handle;
 
 use super::gate::Gate;
 use super::office::Office;
-use super::socket::{Socket, SocketFile};
+use super::socket::{self, Open};
 use super::tcp::Tcp;
 use super::world::{Control, World};
 use crate::net::TcpNetwork;
+use crate::net::unix::UnixSocket;
 use crate::session::{Seldom, Shared};
 
 /// Opens the console of a process: on its listeners and, if there is one, on a socket. Its statements
-/// run on `runtime`. The socket's file is there until what is returned is dropped.
+/// run on `runtime`. The socket is there until what is returned is dropped.
 pub(crate) fn start(
     shared: &Arc<Shared<TcpNetwork>>,
     control: Control,
-    socket: Option<Socket>,
+    socket: Option<UnixSocket>,
     runtime: &Handle,
-) -> Option<SocketFile> {
+) -> Option<Open> {
     let office = Arc::new(Office {
         world: Arc::new(World {
             shared: Arc::clone(shared),
@@ -29,8 +30,8 @@ pub(crate) fn start(
         refusals: Seldom::default(),
         runtime: runtime.clone(),
     });
-    let file = socket.map(|socket| socket.serve(Arc::clone(&office), runtime));
+    let open = socket.map(|socket| socket::open(socket, Arc::clone(&office), runtime));
     // A process has one console: a second one would be a mistake of the caller's, and harmless.
     let _ = shared.aside.set(Box::new(Tcp(office)));
-    file
+    open
 }

@@ -30,6 +30,10 @@ pub(super) enum Statement {
 pub(super) enum Command {
     Reload,
     Drain,
+    /// One database, or all.
+    Pause(Option<Operand>),
+    /// One database, or all.
+    Resume(Option<Operand>),
     Kill(Operand),
     Cancel(Operand),
     /// Of one project, or of all.
@@ -172,6 +176,8 @@ impl Command {
         match self {
             Self::Reload => "RELOAD",
             Self::Drain => "DRAIN",
+            Self::Pause(_) => "PAUSE",
+            Self::Resume(_) => "RESUME",
             Self::Kill(_) => "KILL",
             Self::Cancel(_) => "CANCEL",
             Self::InvalidateKey(_) => "INVALIDATE KEY",
@@ -188,6 +194,8 @@ impl Command {
             Self::Kill(operand) | Self::Cancel(operand) | Self::SetLog(operand) => Some(operand),
             Self::InvalidateKey(operand)
             | Self::ForgetLesson(operand)
+            | Self::Pause(operand)
+            | Self::Resume(operand)
             | Self::RefreshCatalog(operand) => operand.as_ref(),
         }
     }

@@ -1,11 +1,13 @@
 //! Connections: what a session needs of one ([`transport`]), plaintext or TLS ([`stream`],
-//! [`tls`]), and how a server is reached that has several addresses ([`endpoint`]).
+//! [`tls`]), and how a server is reached that has several addresses ([`endpoint`]). Unix sockets are in
+//! [`unix`].
 
 pub mod endpoint;
 pub(crate) mod sizes;
 pub mod stream;
 pub mod tls;
 pub mod transport;
+pub(crate) mod unix;
 
 pub use endpoint::{Endpoint, Unreachable};
 pub use stream::Stream;

@@ -153,6 +153,30 @@ pub(super) const FAMILIES: &[Family] = &[
         |sources, _| labels(sources, Limit::NAMES, |shard| &shard.sessions_refused),
     ),
     gauge(
+        "osprey_paused",
+        &[],
+        "1 while PAUSE holds the sessions of a database back, or those of all.",
+        |_, measured| one(u64::from(measured.paused)),
+    ),
+    gauge(
+        "osprey_held_sessions",
+        &[],
+        "Sessions that are held: they begin no transaction.",
+        |_, measured| one(measured.held_sessions),
+    ),
+    gauge(
+        "osprey_predecessors",
+        &[],
+        "Processes that this one has taken over from and that serve their last sessions.",
+        |_, measured| one(measured.predecessors),
+    ),
+    gauge(
+        "osprey_predecessor_sessions",
+        &[],
+        "Sessions that these have.",
+        |_, measured| one(measured.predecessor_sessions),
+    ),
+    gauge(
         "osprey_greetings",
         &[],
         "Connections that have not said yet what they want.",

@@ -1,6 +1,6 @@
 //! Whether this process should be sent clients.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use sd_notify::NotifyState;
 
@@ -35,12 +35,16 @@ impl State {
 /// The state as the server sets it and the probes read it; systemd is told, too. Starts as
 /// [`State::Starting`].
 #[derive(Debug, Default)]
-pub struct Health(AtomicU8);
+pub struct Health {
+    state: AtomicU8,
+    /// The service manager watches another process.
+    is_silent: AtomicBool,
+}
 
 impl Health {
     /// Notes that every listener accepts connections.
     pub fn ready(&self) {
-        self.0.store(State::Ready as u8, Ordering::Release);
+        self.state.store(State::Ready as u8, Ordering::Release);
         systemd::notify(&[NotifyState::Ready, NotifyState::Status(ACCEPTING)]);
     }
 
@@ -61,16 +65,33 @@ impl Health {
         }
     }
 
+    /// Notes that another process accepts connections in this one's place. With `main` it is also
+    /// that one whom the service manager watches from now on; nothing more is heard of this one.
+    pub fn handed_over(&self, main: Option<u32>) {
+        self.state.store(State::Draining as u8, Ordering::Release);
+        if let Some(pid) = main {
+            systemd::notify(&[NotifyState::MainPid(pid)]);
+            self.is_silent.store(true, Ordering::Release);
+        } else {
+            // It is no stop yet: for that there is a time limit (TimeoutStopSec=).
+            let status = "another process has taken over: sessions go on to their end";
+            systemd::notify(&[NotifyState::Status(status)]);
+        }
+    }
+
     /// Notes that no more clients are to be sent: the listeners are closed, or soon will be.
     pub fn draining(&self) {
-        self.0.store(State::Draining as u8, Ordering::Release);
+        self.state.store(State::Draining as u8, Ordering::Release);
+        if self.is_silent.load(Ordering::Acquire) {
+            return;
+        }
         let status = NotifyState::Status("draining: sessions may finish what they are at");
         systemd::notify(&[NotifyState::Stopping, status]);
     }
 
     /// The present state.
     pub fn state(&self) -> State {
-        match self.0.load(Ordering::Acquire) {
+        match self.state.load(Ordering::Acquire) {
             0 => State::Starting,
             1 => State::Ready,
             _ => State::Draining,

@@ -38,6 +38,14 @@ pub struct Measured {
     pub projects: Vec<MeasuredProject>,
     /// The limits on what may be open, and how near they are.
     pub limits: Vec<MeasuredLimit>,
+    /// Whether PAUSE holds sessions back.
+    pub paused: bool,
+    /// How many sessions are held.
+    pub held_sessions: u64,
+    /// Processes that this one has taken over from and that serve their last sessions.
+    pub predecessors: u64,
+    /// How many sessions these have.
+    pub predecessor_sessions: u64,
 }
 
 impl Measured {

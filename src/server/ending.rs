@@ -1,11 +1,19 @@
 //! How the server ends: load balancers notice, sessions finish, what was learned is written down.
 
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::timeout;
 
+use crate::config::show_duration;
+use crate::keys::KeyCache;
 use crate::net::TcpNetwork;
+use crate::observe::Health;
 use crate::session::{Drain, Shared};
+
+use super::takeover::giving::Successor;
+use super::takeover::reporting::Reporting;
 
 /// How often a drain looks whether the last session has ended.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
@@ -61,6 +69,121 @@ pub(super) async fn save(shared: &Shared<TcpNetwork>) {
     let saved = timeout(LAST_WRITES, futures::future::join_all(saving)).await;
     if saved.is_err() {
         tracing::warn!("keys.snapshot could not be written in time: what was learned last is lost");
+    }
+}
+
+/// Takes in what another process tells of keys.
+pub(super) fn take_in(shared: &Shared<TcpNetwork>, records: &str) {
+    let upstreams = shared.upstreams.load_full();
+    let mut all = upstreams.all().iter();
+    if !all.any(|upstream| upstream.knowledge().keys().take_in(records)) {
+        tracing::warn!("another process tells of keys of an upstream that this one does not have");
+    }
+}
+
+/// What is left of a process whose listening sockets are another's now.
+pub(super) struct HandedOver {
+    since: SystemTime,
+    reporting: Option<Reporting>,
+}
+
+impl HandedOver {
+    /// Tells `successor` that it has the sockets, and what this process knows; from now on this one
+    /// tells whoever listens at `path` of its last sessions.
+    pub(super) fn to(
+        successor: Successor,
+        path: Option<PathBuf>,
+        shared: &Arc<Shared<TcpNetwork>>,
+    ) -> Self {
+        let limit = shared.settings.load().takeover.drain_after;
+        tracing::info!(
+            pid = successor.pid,
+            version = successor.version,
+            sessions = shared.sessions.count(),
+            drain_after = limit.map_or_else(|| "off".to_owned(), show_duration),
+            "another process has taken over; sessions of this one go on"
+        );
+        let since = SystemTime::now();
+        let records = told(shared, None);
+        each_keys(shared, KeyCache::leave_file);
+        successor.release(records);
+        let counted = Arc::clone(&shared.sessions);
+        let reporting = path.map(|path| Reporting::start(path, move || counted.count() as u64));
+        // Without it, this process writes the file of key records again at its end.
+        let reporting = reporting.and_then(Result::ok);
+        Self { since, reporting }
+    }
+
+    /// Serves the sessions until they have ended, at the longest for `takeover.drain_after` or until
+    /// `shutdown`; then it drains.
+    pub(super) async fn end(
+        self,
+        shared: &Arc<Shared<TcpNetwork>>,
+        health: &Health,
+        shutdown: impl Future<Output = ()>,
+        hurry: impl Future<Output = ()>,
+    ) {
+        let time_is_over = async {
+            match shared.settings.load().takeover.drain_after {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        let is_over = tokio::select! {
+            () = wait_for_the_last(shared) => false,
+            () = time_is_over => true,
+            () = shutdown => true,
+        };
+        health.draining();
+        if is_over {
+            drain(shared, hurry).await;
+        }
+        let records = told(shared, Some(self.since));
+        let reported = match self.reporting {
+            Some(reporting) => {
+                let end = move || reporting.end(records);
+                let ended = timeout(LAST_WRITES, tokio::task::spawn_blocking(end)).await;
+                matches!(ended, Ok(Ok(true)))
+            }
+            None => false,
+        };
+        if !reported {
+            let upstreams = shared.upstreams.load_full();
+            let saving = upstreams
+                .all()
+                .iter()
+                .map(|upstream| upstream.knowledge().keys().take_file_back());
+            let _ = timeout(LAST_WRITES, futures::future::join_all(saving)).await;
+        }
+    }
+}
+
+/// The key records of each upstream, or those looked up after a time.
+fn told(shared: &Shared<TcpNetwork>, after: Option<SystemTime>) -> Vec<String> {
+    let upstreams = shared.upstreams.load_full();
+    let all = upstreams.all().iter();
+    all.filter_map(|upstream| upstream.knowledge().keys().told(after))
+        .collect()
+}
+
+fn each_keys(shared: &Shared<TcpNetwork>, what: impl Fn(&KeyCache)) {
+    let upstreams = shared.upstreams.load_full();
+    let all = upstreams.all().iter();
+    all.for_each(|upstream| what(upstream.knowledge().keys()));
+}
+
+/// Resolves once there is no connection left, whatever it is doing.
+async fn wait_for_the_last(shared: &Shared<TcpNetwork>) {
+    let admission = &shared.admission;
+    // In the order in which a connection comes by: whoever moves on meanwhile is met further on.
+    let is_one_left = || {
+        admission.greetings.taken() > 0
+            || admission.cancels.taken() + admission.unknown_cancels.taken() > 0
+            || admission.logins.taken() > 0
+            || shared.sessions.count() > 0
+    };
+    while is_one_left() {
+        tokio::time::sleep(DRAIN_TICK).await;
     }
 }
 

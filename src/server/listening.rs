@@ -11,9 +11,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::join_all;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::worker::{Handed, Workers};
 use crate::net::endpoint::is_out_of_descriptors;
@@ -23,6 +26,9 @@ use crate::session::{self, Place, Shared};
 
 /// How long to wait after accept failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the workers may take to take what was accepted last.
+const LAST_HAND_OVERS: Duration = Duration::from_secs(3);
 
 /// What connections come from.
 pub(crate) trait Listen: Send + Sync + 'static {
@@ -96,16 +102,19 @@ impl Listening {
             .name("osprey-accept".into())
             .spawn(move || {
                 runtime.block_on(async {
-                    for acceptor in acceptors {
-                        tokio::spawn(acceptor.run());
-                    }
-                    let _ = stopped.await;
+                    let stopped = stopped.map(drop).shared();
+                    let accepting = acceptors
+                        .into_iter()
+                        .map(|acceptor| tokio::spawn(acceptor.run(stopped.clone())));
+                    let accepting = join_all(accepting.collect::<Vec<_>>());
+                    stopped.await;
+                    let _ = timeout(LAST_HAND_OVERS, accepting).await;
                 });
             })?;
         Ok(Self { thread, stop })
     }
 
-    /// Closes every listening socket.
+    /// Closes every listening socket, once what was accepted has been handed to the workers.
     pub(super) fn stop(self) {
         let _ = self.stop.send(());
         if self.thread.join().is_err() {
@@ -123,13 +132,17 @@ pub(crate) struct Acceptor<L: Listen, N> {
 }
 
 impl<N: Network, L: Listen<Handed: Handed<N>>> Acceptor<L, N> {
-    /// Accepts for ever.
-    pub(crate) async fn run(self) {
+    /// Accepts until it is stopped; what was accepted by then is handed on.
+    pub(crate) async fn run(self, stopped: impl Future<Output = ()>) {
         let greetings = &self.shared.admission.greetings;
+        let mut stopped = std::pin::pin!(stopped);
         loop {
-            let quota = self.shared.settings.load().limits.max_greetings;
-            greetings.wait_for_room(quota.total).await;
-            let (stream, peer) = match self.listener.accept().await {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut stopped => return,
+                accepted = self.next() => accepted,
+            };
+            let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     self.failed(&error);
@@ -144,6 +157,14 @@ impl<N: Network, L: Listen<Handed: Handed<N>>> Acceptor<L, N> {
                 Err(_) => self.refuse(&stream, peer, quota.per_address.unwrap_or_default()),
             }
         }
+    }
+
+    /// The next connection, once there is room for it.
+    async fn next(&self) -> io::Result<(L::Stream, SocketAddr)> {
+        let quota = self.shared.settings.load().limits.max_greetings;
+        let greetings = &self.shared.admission.greetings;
+        greetings.wait_for_room(quota.total).await;
+        self.listener.accept().await
     }
 
     async fn hand_over(&self, stream: L::Stream, peer: SocketAddr, place: Place) {

@@ -1,4 +1,4 @@
-//! Listeners, workers, reload and drain: what keeps the process going.
+//! Listeners, workers, reload, takeover and drain: what keeps the process going.
 //!
 //! One current-thread runtime per worker; a session lives on one of them, both sockets. A thread of
 //! its own accepts, and hands each connection to the worker with the fewest: connections are long,
@@ -7,14 +7,16 @@
 
 mod activation;
 mod ending;
+mod error;
 mod listening;
+mod opening;
 mod reload;
 mod signals;
+mod takeover;
 mod watchdog;
 mod worker;
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -23,132 +25,53 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::advice;
 use crate::config::Settings;
-use crate::console::{self, Control, Socket};
-use crate::net::{TcpNetwork, tls};
+use crate::console::{self, Control};
+use crate::net::TcpNetwork;
+use crate::net::unix::UnixSocket;
 use crate::observe::{Health, Measured, Metrics, OpenConnections, http, logs};
 use crate::session::world::Routes;
 use crate::session::{Admission, Registry, Shared};
 use crate::upstream::{TlsFiles, Upstreams};
 
-use activation::Inherited;
+pub use error::Error;
 use listening::Listening;
+use opening::Opened;
 use reload::{Readings, Reloader};
 use signals::Endings;
+use takeover::giving::{Giving, Predecessors, Successor};
+use takeover::successor::NextProcess;
 use watchdog::Watchdog;
 use worker::Workers;
 
-/// The parts of a server that the simulation of the shell runs without sockets, threads and signals.
-#[cfg(test)]
-pub(crate) mod parts {
-    pub(crate) use super::ending::drain;
-    pub(crate) use super::listening::{Acceptor, Listen};
-    pub(crate) use super::reload::apply;
-    pub(crate) use super::worker::{Handed, Workers, take_on};
-}
-
-/// Why the server could not start or go on.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// An address cannot be listened on.
-    #[error(
-        "cannot listen on {address} for {what}: choose another address with {flag}, or end what uses it"
-    )]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Clients or metrics.
-        what: &'static str,
-        /// How to choose another.
-        flag: &'static str,
-        /// The system's answer.
-        source: std::io::Error,
-    },
-    /// The console's socket cannot be opened.
-    #[error("cannot open the console's socket {}", path.display())]
-    Console {
-        /// Its path.
-        path: PathBuf,
-        /// The system's answer.
-        source: std::io::Error,
-    },
-    /// A TLS file cannot be used.
-    #[error(transparent)]
-    Tls(#[from] tls::TlsError),
-    /// The system refuses threads, timers or the like.
-    #[error("cannot start the runtime")]
-    Runtime(#[source] std::io::Error),
-}
-
 /// A server that has its addresses and does not accept connections yet.
 pub struct Server {
-    listeners: Vec<TcpListener>,
-    /// Where they listen, as the settings say.
+    opened: Opened,
+    /// Where clients connect, as the settings say.
     sockets: Vec<SocketAddr>,
     /// The same with the ports that were free.
     addresses: Vec<SocketAddr>,
-    metrics_listener: Option<TcpListener>,
-    console_socket: Option<Socket>,
     control: Option<Control>,
+    next_process: Option<Arc<NextProcess>>,
+    predecessors: Arc<Predecessors>,
     background: Runtime,
     shared: Arc<Shared<TcpNetwork>>,
     health: Arc<Health>,
     announce: bool,
 }
 
-fn listen(
-    address: SocketAddr,
-    inherited: &mut Inherited,
-    what: &'static str,
-    flag: &'static str,
-) -> Result<TcpListener, Error> {
-    let failed = |source| Error::Listen {
-        address,
-        what,
-        flag,
-        source,
-    };
-    let listener = match inherited.take(address) {
-        Some(listener) => listener,
-        // std sets SO_REUSEADDR, so that a restart does not wait for old connections.
-        None => TcpListener::bind(address).map_err(failed)?,
-    };
-    listener.set_nonblocking(true).map_err(failed)?;
-    Ok(listener)
-}
-
 impl Server {
-    /// Binds every listener, metrics included, or takes over the socket of that address that the
-    /// service manager has passed on; and reads the TLS files. Port 0 takes a free port.
+    /// Binds every listener, metrics included, or takes over the socket of that address that another
+    /// process has or the service manager has passed on; and reads the TLS files. Port 0 takes a free
+    /// port.
     ///
     /// # Errors
     ///
     /// See [`Error`].
     pub fn bind(settings: Settings) -> Result<Self, Error> {
-        let sockets: Vec<SocketAddr> = settings
+        let sockets: Vec<SocketAddr> = opening::addresses(&settings).collect();
+        let opened = Opened::open(&settings)?;
+        let addresses = opened
             .listeners
-            .iter()
-            .flat_map(|listener| listener.addresses.iter().copied())
-            .collect();
-        let mut inherited = Inherited::from_environment();
-        let listeners = sockets
-            .iter()
-            .map(|&address| listen(address, &mut inherited, "clients", "--listen"))
-            .collect::<Result<Vec<_>, _>>()?;
-        let metrics_listener = settings
-            .observe
-            .metrics
-            .map(|address| listen(address, &mut inherited, "metrics", "--metrics"))
-            .transpose()?;
-        inherited.warn_of_the_rest();
-        let console = &settings.console;
-        let open = |path: &PathBuf| {
-            Socket::bind(path, console.socket_mode).map_err(|source| Error::Console {
-                path: path.clone(),
-                source,
-            })
-        };
-        let console_socket = console.socket.as_ref().map(open).transpose()?;
-        let addresses = listeners
             .iter()
             .map(TcpListener::local_addr)
             .collect::<Result<Vec<_>, _>>()
@@ -178,19 +101,24 @@ impl Server {
             network: TcpNetwork,
         });
         let asked = Arc::downgrade(&shared);
+        let predecessors = Arc::<Predecessors>::default();
+        let others = Arc::clone(&predecessors);
         shared.metrics.ask_measured(move || {
-            asked
-                .upgrade()
-                .map(|shared| measure(&shared))
-                .unwrap_or_default()
+            let measured = asked.upgrade().map(|shared| measure(&shared));
+            let (predecessors, predecessor_sessions) = others.count();
+            Measured {
+                predecessors,
+                predecessor_sessions,
+                ..measured.unwrap_or_default()
+            }
         });
         Ok(Self {
-            listeners,
+            opened,
             sockets,
             addresses,
-            metrics_listener,
-            console_socket,
             control: None,
+            next_process: None,
+            predecessors,
             background,
             shared,
             health: Arc::default(),
@@ -205,7 +133,7 @@ impl Server {
 
     /// Where metrics are served.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
-        self.metrics_listener.as_ref()?.local_addr().ok()
+        self.opened.metrics.as_ref()?.local_addr().ok()
     }
 
     /// What the sessions share.
@@ -214,7 +142,8 @@ impl Server {
     }
 
     /// Accepts connections until `shutdown`, then drains: sessions end when they are quiet, at the
-    /// latest after `limits.drain_timeout`. Blocks.
+    /// latest after `limits.drain_timeout`. Or until another process takes over; then they have
+    /// `takeover.drain_after` before that. Blocks.
     ///
     /// # Errors
     ///
@@ -230,11 +159,11 @@ impl Server {
         hurry: impl Future<Output = ()>,
     ) -> Result<(), Error> {
         let Self {
-            listeners,
+            opened,
             addresses,
-            metrics_listener,
-            console_socket,
             control,
+            next_process,
+            predecessors,
             background,
             shared,
             health,
@@ -245,39 +174,104 @@ impl Server {
         let (workers, threads) =
             Workers::start(&shared, watchdog.as_ref()).map_err(Error::Runtime)?;
         let result = background.block_on(async {
-            if let Some(listener) = metrics_listener {
-                let listener =
-                    tokio::net::TcpListener::from_std(listener).map_err(Error::Runtime)?;
-                tokio::spawn(http::serve(
-                    listener,
-                    Arc::clone(&shared.metrics),
-                    Arc::clone(&health),
-                ));
-            }
-            let _socket_file = control.and_then(|control| {
-                console::start(&shared, control, console_socket, &Handle::current())
-            });
+            let offers = match &opened.takeover {
+                Some(_) => opened.offers(&shared.settings.load()),
+                None => Ok(Vec::new()),
+            };
+            let offers = offers.map_err(Error::Runtime)?;
+            let Opened {
+                listeners,
+                metrics,
+                mut console,
+                mut takeover,
+                predecessor,
+                takes_console,
+            } = opened;
             let listening =
                 Listening::start(listeners, &shared, &workers).map_err(Error::Runtime)?;
+            if let Some(predecessor) = predecessor {
+                // From here on both accept, until the other one has heard of it.
+                let release = move || predecessor.release(takes_console);
+                let told = tokio::task::spawn_blocking(release).await;
+                for records in told.unwrap_or_default() {
+                    ending::take_in(&shared, &records);
+                }
+                let sockets = console.iter_mut().chain(&mut takeover);
+                sockets.for_each(UnixSocket::is_ours_now);
+            }
             health.ready();
+            let metrics = metrics.map(tokio::net::TcpListener::from_std);
+            let metrics = metrics
+                .transpose()
+                .map_err(Error::Runtime)?
+                .map(|listener| {
+                    let (metrics, health) = (Arc::clone(&shared.metrics), Arc::clone(&health));
+                    tokio::spawn(http::serve(listener, metrics, health))
+                });
+            let console = control
+                .and_then(|control| console::start(&shared, control, console, &Handle::current()));
+            let (mut giving, takeover_file) = match takeover.map(UnixSocket::into_parts) {
+                None => (None, None),
+                Some((listener, file)) => {
+                    let hears = Arc::clone(&shared);
+                    let take_in = move |records: &str| ending::take_in(&hears, records);
+                    let giving = Giving::start(listener, offers, predecessors, take_in);
+                    (Some(giving.map_err(Error::Runtime)?), Some(file))
+                }
+            };
             if announce {
                 say_accepting(&addresses, &shared);
             }
-            if let Some(watchdog) = watchdog {
-                tokio::spawn(watchdog.watch());
-            }
-            shutdown.await;
-            health.draining();
+            let watching = watchdog.map(|watchdog| tokio::spawn(watchdog.watch()));
+            let mut shutdown = std::pin::pin!(shutdown);
             let hurry = hurry.shared();
-            ending::wait_for_balancers(&shared, hurry.clone()).await;
+            let successor = tokio::select! {
+                () = &mut shutdown => None,
+                successor = next(&mut giving) => Some(successor),
+            };
+            let Some(successor) = successor else {
+                drop(giving);
+                health.draining();
+                ending::wait_for_balancers(&shared, hurry.clone()).await;
+                listening.stop();
+                ending::drain(&shared, hurry).await;
+                ending::save(&shared).await;
+                return Ok(());
+            };
             listening.stop();
-            ending::drain(&shared, hurry).await;
-            ending::save(&shared).await;
+            if let Some(metrics) = metrics {
+                metrics.abort();
+            }
+            match console {
+                Some(console) if successor.console => console.leave(),
+                other => drop(other),
+            }
+            drop(giving);
+            let is_main = next_process.is_some_and(|next| next.is(successor.pid));
+            if is_main && let Some(watching) = watching {
+                watching.abort();
+            }
+            health.handed_over(successor.pid.filter(|_| is_main));
+            let path = takeover_file.map(|file| {
+                let path = file.path().to_owned();
+                file.leave();
+                path
+            });
+            let last = ending::HandedOver::to(successor, path, &shared);
+            last.end(&shared, &health, shutdown, hurry).await;
             Ok(())
         });
         threads.stop();
         background.shutdown_background();
         result
+    }
+}
+
+/// The next process, once it accepts connections; never where none can take over.
+async fn next(giving: &mut Option<Giving>) -> Successor {
+    match giving {
+        Some(giving) => giving.successor().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -306,6 +300,8 @@ fn measure(shared: &Shared<TcpNetwork>) -> Measured {
     for upstream in upstreams.all() {
         known.add(upstream.knowledge().measure(upstream.name()));
     }
+    known.paused = shared.sessions.is_any_paused();
+    known.held_sessions = shared.sessions.held().0 as u64;
     known.certificates = upstreams.certificates().to_vec();
     let admission = &shared.admission;
     known.open = OpenConnections {
@@ -324,7 +320,7 @@ fn measure(shared: &Shared<TcpNetwork>) -> Measured {
 
 /// Serves until SIGTERM or SIGINT; a second one ends the drain. At SIGHUP `read_again` reads the
 /// configuration; `None`: it has mistakes, which have been shown, and what was in force stays in
-/// force.
+/// force. At SIGUSR2 the next process is started, which takes over.
 ///
 /// # Errors
 ///
@@ -333,8 +329,10 @@ pub fn run(
     settings: Settings,
     read_again: impl Fn() -> Option<Settings> + Send + Sync + 'static,
 ) -> Result<(), Error> {
+    let next_process = Arc::new(NextProcess::as_this_one());
     let mut server = Server::bind(settings)?;
     server.announce = true;
+    server.next_process = Some(Arc::clone(&next_process));
     let reloader = Arc::new(Reloader {
         shared: Arc::clone(&server.shared),
         sockets: server.sockets.clone(),
@@ -350,6 +348,9 @@ pub fn run(
         let _runtime = server.background.enter();
         let hangup = signals::on_hangup(move || reload().map(drop));
         tokio::spawn(hangup.map_err(Error::Runtime)?);
+        let (shared, health) = (Arc::clone(&server.shared), Arc::clone(&server.health));
+        let user2 = signals::on_user2(move || next_process.start_if_useful(&shared, &health));
+        tokio::spawn(user2.map_err(Error::Runtime)?);
         Endings::listen().map_err(Error::Runtime)?
     };
     let ending = endings.by_command();
@@ -358,4 +359,13 @@ pub fn run(
         drain: Box::new(move || ending.begin()),
     });
     server.run_until(endings.have_come(1), endings.have_come(2))
+}
+
+/// The parts of a server that the simulation of the shell runs without sockets, threads and signals.
+#[cfg(test)]
+pub(crate) mod parts {
+    pub(crate) use super::ending::drain;
+    pub(crate) use super::listening::{Acceptor, Listen};
+    pub(crate) use super::reload::apply;
+    pub(crate) use super::worker::{Handed, Workers, take_on};
 }

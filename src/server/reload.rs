@@ -196,6 +196,10 @@ fn waits_for_restart(before: &Settings, after: &Settings) -> Vec<&'static str> {
             before.console.socket != after.console.socket
                 || before.console.socket_mode != after.console.socket_mode,
         ),
+        (
+            "takeover.socket",
+            before.takeover.socket != after.takeover.socket,
+        ),
         ("observe.log", old.log != new.log),
         ("observe.log_format", old.json_logs != new.json_logs),
     ]

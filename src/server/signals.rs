@@ -1,5 +1,5 @@
 //! The signals: SIGTERM and SIGINT end the process, a second one in a hurry; SIGHUP has it read its
-//! configuration again.
+//! configuration again; SIGUSR2 has it start the process that takes over.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -69,6 +69,18 @@ impl Endings {
             }
         }
     }
+}
+
+/// Calls `start` at every SIGUSR2. Must be called within a runtime.
+pub(super) fn on_user2(
+    start: impl Fn() + Send + 'static,
+) -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut user2 = signal(SignalKind::user_defined2())?;
+    Ok(async move {
+        while user2.recv().await.is_some() {
+            start();
+        }
+    })
 }
 
 /// Awaits `reload` at every SIGHUP, one at a time. Must be called within a runtime.

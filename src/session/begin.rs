@@ -45,9 +45,10 @@ pub(super) async fn begin<N: Network>(
     let limit = settings.limits.login_timeout;
     let outcome = tokio::select! {
         biased;
-        outcome = timeout(limit, login.run(context, &mut entered)) => {
-            outcome.unwrap_or(Err(Refusal::TimedOut(limit)))
-        }
+        outcome = timeout(limit, async {
+            live.may_begin().await;
+            login.run(context, &mut entered).await
+        }) => outcome.unwrap_or(Err(Refusal::TimedOut(limit))),
         // As for whoever comes only now: nothing is lost but the login.
         () = shared.sessions.drain_begins() => Err(Refusal::ShuttingDown),
         () = live.is_killed() => Err(Refusal::Killed),

@@ -1,7 +1,7 @@
 //! What a session tells of itself, for whoever looks on, and what it is asked from outside. It writes
 //! here at most once a turn, and only what has changed; nobody waits for anybody.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -43,6 +43,8 @@ pub(crate) struct State {
     pub(crate) steering: Steering,
     /// The server is, or may be, working for it.
     pub(crate) busy: bool,
+    /// It is paused, and has come so far that nothing of its client's is read.
+    pub(crate) held: bool,
 }
 
 /// The same at one moment, with how long it has been so.
@@ -71,6 +73,8 @@ pub(crate) struct Live {
     bytes_to_client: AtomicU64,
     asked: AtomicU8,
     ending: Notify,
+    paused: AtomicBool,
+    resumed: Notify,
 }
 
 impl State {
@@ -79,17 +83,21 @@ impl State {
         transaction: Status::Idle,
         steering: Steering::None,
         busy: false,
+        held: false,
     };
     const BUSY: u32 = 1;
+    const HELD: u32 = 2;
 
     #[inline]
     fn packed(self) -> u32 {
         let (phase, transaction) = (self.phase as u32, self.transaction as u32);
-        u32::from(self.busy) | phase << 8 | transaction << 16 | (self.steering as u32) << 24
+        let busy = if self.busy { Self::BUSY } else { 0 };
+        let held = if self.held { Self::HELD } else { 0 };
+        busy | held | phase << 8 | transaction << 16 | (self.steering as u32) << 24
     }
 
     fn unpacked(packed: u32) -> Self {
-        let [busy, phase, transaction, steering] = packed.to_le_bytes();
+        let [flags, phase, transaction, steering] = packed.to_le_bytes();
         Self {
             phase: match phase {
                 0 => Phase::Login,
@@ -108,7 +116,8 @@ impl State {
                 2 => Steering::Unknown,
                 _ => Steering::Client,
             },
-            busy: busy != 0,
+            busy: u32::from(flags) & Self::BUSY != 0,
+            held: u32::from(flags) & Self::HELD != 0,
         }
     }
 }
@@ -124,6 +133,8 @@ impl Default for Live {
             bytes_to_client: AtomicU64::new(0),
             asked: AtomicU8::new(0),
             ending: Notify::new(),
+            paused: AtomicBool::new(false),
+            resumed: Notify::new(),
         }
     }
 }
@@ -213,6 +224,32 @@ impl Live {
         let _ = self.asked.compare_exchange(1, 0, RELAXED, RELAXED);
     }
 
+    /// Says whether the session is to begin no transaction.
+    pub(super) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, RELAXED);
+        if !paused {
+            self.resumed.notify_waiters();
+        }
+    }
+
+    /// True if the session is to begin no transaction.
+    #[inline]
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.load(RELAXED)
+    }
+
+    /// Resolves once the session may begin transactions.
+    pub(super) async fn may_begin(&self) {
+        loop {
+            let mut resumed = std::pin::pin!(self.resumed.notified());
+            resumed.as_mut().enable();
+            if !self.is_paused() {
+                return;
+            }
+            resumed.await;
+        }
+    }
+
     /// Resolves once the session is to end.
     pub(super) async fn is_killed(&self) {
         let mut killed = std::pin::pin!(self.ending.notified());
@@ -242,12 +279,13 @@ mod tests {
                     Steering::Unknown,
                     Steering::Client,
                 ] {
-                    for busy in [false, true] {
+                    for (busy, held) in [(false, false), (true, false), (false, true)] {
                         let state = State {
                             phase,
                             transaction,
                             steering,
                             busy,
+                            held,
                         };
                         assert_eq!(State::unpacked(state.packed()), state);
                     }

@@ -2,14 +2,15 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use dashmap::DashMap;
 use tokio::sync::Notify;
 
-use super::live::{Ask, Live, Seen};
+use super::live::{Ask, Live, Phase, Seen};
+use super::pauses::Pauses;
 use crate::net::endpoint::Destination;
 use crate::upstream::Upstream;
 
@@ -25,6 +26,7 @@ pub struct Registry {
     count: AtomicUsize,
     draining: AtomicU8,
     drain_begun: Notify,
+    pauses: Mutex<Pauses>,
 }
 
 /// One open session.
@@ -163,6 +165,73 @@ impl Registry {
         }
     }
 
+    /// Holds the sessions of one database, or all: they begin no transaction until
+    /// [`Registry::resume`], and logins wait. Those that are in a transaction or statement go on to
+    /// its end. Returns a number that is another one after the next change.
+    pub(crate) fn pause(&self, database: Option<&str>) -> u64 {
+        let mut pauses = self.pauses();
+        pauses.pause(database);
+        self.tell_of_pauses(&pauses);
+        pauses.changes()
+    }
+
+    /// Lets them go on; false: they were not paused (one database by itself, where all are).
+    pub(crate) fn resume(&self, database: Option<&str>) -> bool {
+        let mut pauses = self.pauses();
+        let was_paused = pauses.resume(database);
+        self.tell_of_pauses(&pauses);
+        was_paused
+    }
+
+    /// Lets all go on if nothing has changed since [`Registry::pause`] returned this number.
+    pub(crate) fn resume_after(&self, changes: u64) -> bool {
+        let mut pauses = self.pauses();
+        let goes_on = pauses.changes() == changes && pauses.resume(None);
+        self.tell_of_pauses(&pauses);
+        goes_on
+    }
+
+    /// True if sessions of this database are held.
+    pub(crate) fn is_paused(&self, database: &str) -> bool {
+        self.pauses().cover(database)
+    }
+
+    /// True if anything is paused.
+    pub(crate) fn is_any_paused(&self) -> bool {
+        self.pauses().is_any()
+    }
+
+    /// How many sessions are held, and how many that are to be held are in a transaction or statement.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let (mut held, mut busy) = (0, 0);
+        for entry in self.open.iter().filter(|entry| entry.live.is_paused()) {
+            let state = entry.live.seen().state;
+            match state.phase {
+                _ if state.held => held += 1,
+                Phase::Running | Phase::Borrowed => busy += 1,
+                Phase::Login | Phase::Draining => {}
+            }
+        }
+        (held, busy)
+    }
+
+    fn pauses(&self) -> MutexGuard<'_, Pauses> {
+        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells every session whether it is paused, and wakes those for which that has changed.
+    fn tell_of_pauses(&self, pauses: &Pauses) {
+        let mut wakers = Vec::new();
+        for entry in &self.open {
+            let paused = pauses.cover(&entry.database);
+            if entry.live.is_paused() != paused {
+                entry.live.set_paused(paused);
+                wakers.extend(entry.waker.clone());
+            }
+        }
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     /// Enters a session, until the value that is returned is dropped.
     pub(crate) fn enter(
         self: &Arc<Self>,
@@ -185,6 +254,8 @@ impl Registry {
                 waker: None,
             },
         );
+        // Whoever pauses from here on finds it among the others.
+        live.set_paused(self.pauses().cover(database));
         Entered {
             registry: Arc::clone(self),
             live,

@@ -68,6 +68,8 @@ pub(super) struct Running<T> {
     pub(super) origin: Origin,
     pub(super) entered: Entered,
     server_shut: bool,
+    /// It is paused and between transactions: nothing is read of the client.
+    holding: bool,
     /// The client has said goodbye, or has ended its connection though not all of it was read.
     left: bool,
     orphan: Option<Orphan>,
@@ -166,6 +168,7 @@ impl<T: Transport> Running<T> {
             origin,
             entered,
             server_shut: false,
+            holding: false,
             left: false,
             orphan: None,
             cancelling: None,
@@ -218,17 +221,22 @@ impl<T: Transport> Running<T> {
     /// One turn of the session: both lanes, what the core has to say, and whether it is over.
     fn turn<N: Network<Transport = T>>(&mut self, now: Instant, context: &Arc<Context<N>>) -> Next {
         for _ in 0..ROUNDS {
+            self.holding = self.holds();
             let mut judge = Judge {
                 core: &mut self.core,
                 world: &self.world,
                 out: &mut self.out,
             };
-            let front = self.front.turn(
-                Sender::Frontend,
-                &mut self.client,
-                &mut self.server,
-                &mut judge,
-            );
+            let front = if self.holding {
+                Turn::Idle
+            } else {
+                self.front.turn(
+                    Sender::Frontend,
+                    &mut self.client,
+                    &mut self.server,
+                    &mut judge,
+                )
+            };
             let back = self.back.turn(
                 Sender::Backend,
                 &mut self.server,
@@ -247,7 +255,9 @@ impl<T: Transport> Running<T> {
             let moved = (front, back) != (Turn::Idle, Turn::Idle);
             let more =
                 self.front.has_work(&self.out.to_server) || self.back.has_work(&self.out.to_client);
-            if !(moved && more) {
+            // What is under way may just have ended, so that now the session is held.
+            let goes_on = moved && more || self.holds() != self.holding;
+            if !goes_on {
                 return if self.try_look_ahead(now) {
                     Next::Yield
                 } else {
@@ -258,6 +268,15 @@ impl<T: Transport> Running<T> {
         Next::Yield
     }
 
+    /// True while nothing is to be read of the client, since that may begin a transaction.
+    fn holds(&self) -> bool {
+        self.entered.live().is_paused()
+            && self.front.ended().is_none()
+            && self.core.is_quiet()
+            && self.front.is_drained(&self.out.to_server)
+            && self.back.is_drained(&self.out.to_client)
+    }
+
     /// Ready once something has happened that a turn was waiting for.
     fn poll_waits(
         &mut self,
@@ -266,11 +285,12 @@ impl<T: Transport> Running<T> {
     ) -> Poll<()> {
         let (front, back) = (self.front.waits(), self.back.waits());
         let shutting = self.wants_to_shut_server();
-        let mut ready = (front.readable && self.client.poll_readable(task).is_ready())
+        let reads = front.readable && !self.holding;
+        let mut ready = (reads && self.client.poll_readable(task).is_ready())
             | (back.readable && self.server.poll_readable(task).is_ready())
             | ((front.writable || shutting) && self.server.poll_writable(task).is_ready())
             | (back.writable && self.client.poll_writable(task).is_ready());
-        if front.held && !self.left && self.client.poll_ended(task).is_ready() {
+        if (front.held || self.holding) && !self.left && self.client.poll_ended(task).is_ready() {
             self.left = true;
             ready = true;
         }
@@ -365,6 +385,10 @@ impl<T: Transport> Running<T> {
         // A client that was gone stays gone: in the core, a FATAL takes the place of the client's
         // Terminate.
         self.left |= ended == Some(End::Terminate);
+        if self.holding && self.left {
+            // What it may have sent before it went was not to begin.
+            return Some(Ending::orderly(CloseReason::Client));
+        }
         let client_is_gone = self.left || self.front.ended().is_some() || self.back.is_broken();
         if self.back.ended().is_some() && self.back.is_finished(&self.out.to_client) {
             let reason = if client_is_gone {

@@ -164,7 +164,7 @@ impl World {
             shared: Arc::clone(&shared),
             workers,
         };
-        tokio::spawn(acceptor.run());
+        tokio::spawn(acceptor.run(std::future::pending()));
         // Drawn and not used: the seeds of docs/simulation.md stay what they were.
         random.below(2);
         let clients: Vec<_> = std::mem::take(&mut plan.clients)

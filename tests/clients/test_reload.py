@@ -120,6 +120,23 @@ def test_language_of_messages(reloadable, database, tmp_path):
     assert "next start" in osprey.log()[before:]
 
 
+def test_what_is_included_is_read_again(reloadable, database, tmp_path):
+    osprey = reloadable
+    (tmp_path / "conf.d").mkdir()
+    config = tmp_path / "osprey.toml"
+    config.write_text('include = ["conf.d/*.toml"]\n' + config.read_text())
+    hang_up(osprey, "read again and is in force")
+    part = tmp_path / "conf.d" / "limits.toml"
+    part.write_text("[limits]\nmax_sesions = 1\n")
+    hang_up(osprey, "has mistakes and is not in force")
+    assert f"{part}:2: limits.max_sesions" in osprey.log()
+    part.write_text("[limits]\nmax_sessions = 1\n")
+    hang_up(osprey, "read again and is in force")
+    with osprey.endpoint(database).connect():
+        with pytest.raises(psycopg.OperationalError, match="limits.max_sessions"):
+            osprey.endpoint(database).connect()
+
+
 def test_a_file_that_hangs_holds_nobody_up(reloadable, database, tmp_path):
     """As a named pipe or a file server may: whatever comes of it, sessions and probes go on."""
     osprey = reloadable

@@ -343,6 +343,12 @@ fn settings() -> impl Strategy<Value = Settings> {
             settings.limits = limits;
             settings.keys.capacity = capacity;
             settings.keys.cloud = cloud;
+            settings.takeover.socket = kept.then(|| "/run/osprey/takeover".into());
+            settings.takeover.drain_after = settings
+                .keys
+                .cloud
+                .is_none()
+                .then(|| Duration::from_mins(5));
             settings.keys.snapshot = kept.then(|| in_directory("keys.json"));
             let [metrics, json_logs, redact_paths, chinese, full] = flags;
             settings.observe = Observe {

@@ -30,6 +30,12 @@ fn text(text: &str) -> Operand {
 fn commands_are_read_in_any_case() {
     assert_eq!(command("reload"), Command::Reload);
     assert_eq!(command("Drain;"), Command::Drain);
+    assert_eq!(command("PAUSE"), Command::Pause(None));
+    assert_eq!(command("pause DW"), Command::Pause(Some(text("dw"))));
+    assert_eq!(
+        command("Resume 'my-db'"),
+        Command::Resume(Some(text("my-db")))
+    );
     assert_eq!(
         command("KILL 7"),
         Command::Kill(Operand::Value(Value::Int(7)))

@@ -21,6 +21,11 @@ pub(super) static DATABASES: Table = Table {
         column("database", Text, "its name, without `@warehouse`"),
         column("sessions", Int, "sessions in it, logins included"),
         column(
+            "paused",
+            Bool,
+            "PAUSE holds its sessions: they begin no transaction",
+        ),
+        column(
             "version",
             Text,
             "Hologres' version, as the catalogs say it; NULL before they were read",
@@ -190,6 +195,7 @@ fn databases(world: &World) -> Vec<Row> {
             name_of(&upstream),
             Value::Text(database.name().to_owned()),
             Value::count(in_it.count()),
+            Value::Bool(world.shared.sessions.is_paused(database.name())),
             Value::text_or_null(snapshot.version().map(|version| version.to_string())),
             Value::count(snapshot.protected_count()),
             Value::count(snapshot.foreign_count()),

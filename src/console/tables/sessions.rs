@@ -10,7 +10,7 @@ use super::super::world::World;
 use crate::catalog::route::is_common_table;
 use crate::config::{Mode, RouteKind, Scope, TlsMode};
 use crate::core::Steering;
-use crate::session::{Phase, SeenSession};
+use crate::session::{Phase, SeenSession, State};
 use crate::upstream::Upstream;
 use crate::wire::backend::Status;
 
@@ -54,7 +54,7 @@ pub(super) static SESSIONS: Table = Table {
         column(
             "state",
             Text,
-            "`active`: the server is, or may be, working for it; else `idle`",
+            "`active`: the server is, or may be, working for it; `held`: it is paused, and begins nothing; else `idle`",
         ),
         column(
             "engine",
@@ -154,7 +154,7 @@ fn sessions(world: &World) -> Vec<Row> {
             Value::Text(session.upstream),
             Value::Text(phase(seen.state.phase).to_owned()),
             Value::Text(transaction(seen.state.transaction).to_owned()),
-            Value::Text(if seen.state.busy { "active" } else { "idle" }.to_owned()),
+            Value::Text(state(seen.state).to_owned()),
             Value::Text(engine.to_owned()),
             Value::seconds(seen.age),
             Value::seconds(seen.since_change),
@@ -180,6 +180,14 @@ fn steered_to(upstreams: &[std::sync::Arc<Upstream>], session: &SeenSession) -> 
         "common-table"
     } else {
         "SQE"
+    }
+}
+
+fn state(state: State) -> &'static str {
+    match state {
+        State { busy: true, .. } => "active",
+        State { held: true, .. } => "held",
+        _ => "idle",
     }
 }
 

@@ -9,11 +9,12 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Inner, KeyCache};
+use super::{Entry, Inner, KeyCache, Known};
 use crate::config::Keys;
 use crate::keys::cloud::timestamp;
 use crate::keys::{Encryption, KeyRecord, KeyState, KmsKey, Origin};
@@ -104,18 +105,85 @@ impl KeyCache {
         write(&self.0).await;
     }
 
+    /// The records, or those looked up after a time, as the file has them: for the process that takes
+    /// over. `None`: there are none.
+    pub fn told(&self, after: Option<SystemTime>) -> Option<String> {
+        let file = file(&self.0, after)?;
+        if file.records.is_empty() {
+            return None;
+        }
+        serde_json::to_string(&file).ok()
+    }
+
+    /// Takes in what another process tells of the same upstream, as far as it is newer than what is
+    /// known; false: it is about another one, or not to be understood.
+    pub fn take_in(&self, told: &str) -> bool {
+        let (settings, about) = (self.0.settings.load_full(), self.0.keeping.upstream.get());
+        let Some(records) = about.and_then(|about| read(told.as_bytes(), about, &settings).ok())
+        else {
+            return false;
+        };
+        self.merge(records);
+        true
+    }
+
+    /// From now on another process keeps the file.
+    pub fn leave_file(&self) {
+        self.0.keeping.left.store(true, Ordering::Relaxed);
+    }
+
+    /// The process that kept the file is gone: what it has written there stays, and this one writes
+    /// what is newer.
+    pub async fn take_file_back(&self) {
+        let (settings, about) = (self.0.settings.load_full(), self.0.keeping.upstream.get());
+        if let (Some(path), Some(about)) = (&settings.snapshot, about)
+            && let Ok(records) = load(path, about, &settings)
+        {
+            self.merge(records);
+        }
+        self.0.keeping.left.store(false, Ordering::Relaxed);
+        self.save().await;
+    }
+
+    fn merge(&self, records: Vec<KeyRecord>) {
+        let mut count = 0;
+        for record in records {
+            let since = self.since(&record);
+            let known = self.0.entries.get(&record.project);
+            let is_as_new = |known: &Known| known.record.looked_up >= record.looked_up;
+            if known.is_some_and(|entry| entry.known.as_ref().is_some_and(is_as_new)) {
+                continue;
+            }
+            let mut entry = self.0.entries.entry(record.project.clone()).or_default();
+            entry.known = Some(self.known(record, since));
+            entry.settled = true;
+            count += 1;
+        }
+        if count > 0 {
+            self.changed();
+            self.bound();
+            tracing::info!(records = count, "key records of another process are in use");
+        }
+    }
+
+    /// Since when a record of before this process is known, by this process's clock.
+    fn since(&self, record: &KeyRecord) -> Duration {
+        let (now, wall) = (self.0.clock.monotonic(), self.0.clock.wall());
+        let settings = self.0.settings.load();
+        // The clock was put back since: how old it is cannot be told, so it is looked up soon.
+        let age = wall.duration_since(record.looked_up);
+        age.map_or(now.saturating_sub(settings.ttl.mul_f64(0.9)), |age| {
+            now.saturating_sub(age)
+        })
+    }
+
     /// Enters records looked up before this process: as old as they say, so that a fresh one is not
     /// looked up again, and one past its time serves only while the cloud is away.
     fn restore(&self, records: Vec<KeyRecord>) {
-        let (now, wall) = (self.0.clock.monotonic(), self.0.clock.wall());
         let settings = self.0.settings.load();
         let count = records.len();
         for record in records.into_iter().take(settings.capacity) {
-            // The clock was put back since: how old it is cannot be told, so it is looked up soon.
-            let age = wall.duration_since(record.looked_up);
-            let since = age.map_or(now.saturating_sub(settings.ttl.mul_f64(0.9)), |age| {
-                now.saturating_sub(age)
-            });
+            let since = self.since(&record);
             let mut entry = self.0.entries.entry(record.project.clone()).or_default();
             *entry = Entry {
                 known: Some(self.known(record, since)),
@@ -134,27 +202,15 @@ impl KeyCache {
 async fn write(inner: &Inner) {
     let mut written = inner.keeping.written.lock().await;
     let settings = inner.settings.load_full();
-    let (Some(path), Some(upstream)) = (settings.snapshot.clone(), inner.keeping.upstream.get())
-    else {
+    let Some(path) = settings.snapshot.clone() else {
         return;
     };
     let landed = *inner.landings.borrow();
-    if *written == landed {
+    if *written == landed || inner.keeping.left.load(Ordering::Relaxed) {
         return;
     }
-    let records = inner.entries.iter().filter_map(|entry| {
-        let record = &entry.known.as_ref()?.record;
-        // The configuration itself is at hand after a restart.
-        (record.origin != Origin::Configured).then(|| keep(record))
-    });
-    let mut records: Vec<Kept> = records.collect();
-    records.sort_unstable_by(|a, b| a.project.cmp(&b.project));
-    let file = File {
-        format: FORMAT.into(),
-        version: VERSION,
-        upstream: upstream.clone(),
-        region: region(&settings),
-        records,
+    let Some(file) = file(inner, None) else {
+        return;
     };
     let outcome = tokio::task::spawn_blocking({
         let path = path.clone();
@@ -168,6 +224,28 @@ async fn write(inner: &Inner) {
         // A fault of Osprey's own has said so itself.
         Err(_) => {}
     }
+}
+
+/// What the file has to hold: all, or what was looked up after a time. `None`: it is not known what
+/// it is about.
+fn file(inner: &Inner, after: Option<SystemTime>) -> Option<File> {
+    let upstream = inner.keeping.upstream.get()?.clone();
+    let records = inner.entries.iter().filter_map(|entry| {
+        let record = &entry.known.as_ref()?.record;
+        // The configuration itself is at hand after a restart.
+        let is_kept = record.origin != Origin::Configured
+            && after.is_none_or(|after| record.looked_up > after);
+        is_kept.then(|| keep(record))
+    });
+    let mut records: Vec<Kept> = records.collect();
+    records.sort_unstable_by(|a, b| a.project.cmp(&b.project));
+    Some(File {
+        format: FORMAT.into(),
+        version: VERSION,
+        upstream,
+        region: region(&inner.settings.load()),
+        records,
+    })
 }
 
 fn region(settings: &Keys) -> Option<String> {
@@ -197,8 +275,12 @@ fn load(path: &Path, upstream: &str, settings: &Keys) -> Result<Vec<KeyRecord>, 
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(format!("cannot be read: {error}")),
     };
+    read(&text, upstream, settings)
+}
+
+fn read(text: &[u8], upstream: &str, settings: &Keys) -> Result<Vec<KeyRecord>, String> {
     let file: File =
-        serde_json::from_slice(&text).map_err(|error| format!("is not whole: {error}"))?;
+        serde_json::from_slice(text).map_err(|error| format!("is not whole: {error}"))?;
     if file.format != FORMAT || file.version != VERSION {
         return Err(format!("is of version {}, not {VERSION}", file.version));
     }

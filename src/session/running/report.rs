@@ -233,6 +233,7 @@ impl<T: Transport> Running<T> {
             transaction: self.core.transaction(),
             steering: self.core.steering(),
             busy: self.core.is_busy(),
+            held: self.holding,
         };
         self.entered.live().set(state, now, ended);
     }

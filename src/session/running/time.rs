@@ -17,7 +17,7 @@ impl<T: Transport> Running<T> {
         let arrived = || {
             self.front.is_drained(&self.out.to_server) && self.back.is_drained(&self.out.to_client)
         };
-        if self.core.is_relay_only() {
+        if self.core.is_relay_only() || self.holding {
             Doing::Other
         } else if self.core.is_busy() {
             Doing::Statement

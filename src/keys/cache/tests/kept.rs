@@ -144,3 +144,67 @@ async fn the_end_does_not_wait_for_the_next_time() {
     assert!(std::fs::read_to_string(&path).unwrap().contains("taught"));
     assert!(begun.elapsed() < Duration::from_secs(1), "the usual delay");
 }
+
+#[tokio::test]
+async fn another_process_takes_in_what_is_newer_and_only_of_its_own_upstream() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.json");
+    let first = kept(&path, "holo:80", LATE);
+    first.cache.get("sales").await.unwrap();
+    let told = first.cache.told(None).unwrap();
+    let handed_over = first.clock.wall();
+    first.clock.forward(HOUR);
+    first.cache.learn("late");
+    assert!(
+        first
+            .cache
+            .told(Some(handed_over))
+            .unwrap()
+            .contains("late")
+    );
+    assert!(
+        !first
+            .cache
+            .told(Some(handed_over))
+            .unwrap()
+            .contains("sales")
+    );
+    assert_eq!(first.cache.told(Some(first.clock.wall())), None);
+
+    let second = kept(&directory.path().join("other"), "holo:80", LATE + HOUR);
+    second.cache.learn("sales");
+    assert!(second.cache.take_in(&told));
+    let known = second.cache.peek("sales").unwrap();
+    assert_eq!(known.origin, Origin::Learned, "it was learned later");
+    assert!(
+        second
+            .cache
+            .take_in(&first.cache.told(Some(handed_over)).unwrap())
+    );
+    assert!(second.cache.peek("late").is_some());
+
+    let third = kept(&directory.path().join("third"), "elsewhere:80", LATE);
+    for wrong in [&*told, "", "{}"] {
+        assert!(!third.cache.take_in(wrong), "{wrong}");
+    }
+    assert_eq!(third.cache.records(), 0);
+}
+
+#[tokio::test]
+async fn a_file_that_another_process_keeps_is_left_alone_until_it_is_taken_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.json");
+    let (first, second) = (kept(&path, "holo:80", LATE), kept(&path, "holo:80", LATE));
+    first.cache.leave_file();
+    first.cache.learn("of_the_first");
+    first.cache.save().await;
+    assert!(!path.exists());
+    second.cache.learn("of_the_second");
+    second.cache.save().await;
+    first.cache.take_file_back().await;
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        text.contains("of_the_first") && text.contains("of_the_second"),
+        "{text}"
+    );
+}
