@@ -179,6 +179,10 @@ fn walk(
     reader.language(&mut observe, "language", language);
     reader.text(&mut observe, "docs", values::docs, &mut target.docs);
     reader.path(&mut observe, "rules", &mut target.rules);
+    let pages = values::STATUS_PAGES;
+    reader.choice(&mut observe, "status_page", pages, &mut target.status_page);
+    let hosts = &mut target.status_hosts;
+    reader.texts(&mut observe, "status_hosts", values::host_name, hosts);
     let originals = values::ORIGINAL_TEXTS;
     let original_text = &mut target.original_text;
     reader.choice(&mut observe, "original_text", originals, original_text);

@@ -116,11 +116,28 @@ pub enum OriginalText {
     Full,
 }
 
+/// Whether the metrics' address serves the status page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StatusPage {
+    /// Only on a loopback address: it shows the names of projects and relations, without a login.
+    #[default]
+    Auto,
+    /// It does.
+    On,
+    /// It does not.
+    Off,
+}
+
 /// `[observe]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observe {
     /// Where /metrics and /healthz are served; default 127.0.0.1:9464. `None`: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Whether the status page is served there.
+    pub status_page: StatusPage,
+    /// The names by which browsers may ask for it, beside addresses and `localhost`; lower case. A page
+    /// of somebody else's can give its own name the address of this process.
+    pub status_hosts: Vec<String>,
     /// `text` or `json` logs.
     pub json_logs: bool,
     /// A tracing filter, e.g. `info` or `osprey=debug`.
@@ -138,10 +155,25 @@ pub struct Observe {
     pub original_text: OriginalText,
 }
 
+impl Observe {
+    /// True if the status page is served.
+    pub fn serves_status_page(&self) -> bool {
+        match self.status_page {
+            StatusPage::On => true,
+            StatusPage::Off => false,
+            StatusPage::Auto => self
+                .metrics
+                .is_some_and(|address| address.ip().is_loopback()),
+        }
+    }
+}
+
 impl Default for Observe {
     fn default() -> Self {
         Self {
             metrics: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
+            status_page: StatusPage::Auto,
+            status_hosts: Vec::new(),
             json_logs: false,
             log: "info".into(),
             redact_paths: false,

@@ -219,6 +219,9 @@ fn write_observe(f: &mut Formatter<'_>, observe: &Observe) -> fmt::Result {
         .map_or_else(|| "off".into(), |address| address.to_string());
     writeln!(f, "\n[observe]")?;
     writeln!(f, "metrics = \"{metrics}\"")?;
+    let page = values::word(values::STATUS_PAGES, &observe.status_page);
+    writeln!(f, "status_page = \"{page}\"")?;
+    writeln!(f, "status_hosts = {:?}", observe.status_hosts)?;
     writeln!(f, "log = {}", quote(&observe.log))?;
     let format = values::word(values::LOG_FORMATS, &observe.json_logs);
     writeln!(f, "log_format = \"{format}\"")?;

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::cloud::{CredentialSource, Endpoint};
 use super::listener::ProxyProtocol;
 use super::problem::nearest;
-use super::settings::{Language, OriginalText};
+use super::settings::{Language, OriginalText, StatusPage};
 use super::upstream::{
     Address, ConfiguredEncryption, Mode, Override, ProjectRule, RouteKind, Scope, TablePattern,
     TlsMode,
@@ -439,6 +439,25 @@ pub(super) const CREDENTIALS: Choices<CredentialSource> = &[
 ];
 /// `[observe] log_format`; true is JSON.
 pub(super) const LOG_FORMATS: Choices<bool> = &[("text", false), ("json", true)];
+
+/// `[observe] status_page`
+pub(super) const STATUS_PAGES: Choices<StatusPage> = &[
+    ("auto", StatusPage::Auto),
+    ("on", StatusPage::On),
+    ("off", StatusPage::Off),
+];
+
+/// The name of a host as a browser asks for it, without a port.
+pub(super) fn host_name(text: &str) -> Result<String, String> {
+    let name = text.trim().to_ascii_lowercase();
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    if name.is_empty() || !name.bytes().all(is_of_name) {
+        return Err(format!(
+            "{text:?} is no name of a host, such as \"osprey.example.com\""
+        ));
+    }
+    Ok(name)
+}
 
 /// `[observe] original_text`
 pub(super) const ORIGINAL_TEXTS: Choices<OriginalText> =

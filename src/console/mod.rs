@@ -31,6 +31,7 @@ mod serve;
 mod socket;
 mod start;
 mod statement;
+mod status;
 mod table;
 mod tables;
 mod tcp;
@@ -38,6 +39,7 @@ mod value;
 mod world;
 
 pub(crate) use start::start;
+pub(crate) use status::status;
 pub(crate) use world::Control;
 
 #[cfg(test)]

@@ -59,8 +59,8 @@ fn every_row_has_a_value_of_its_type_for_each_column() {
         }
     }
     assert_eq!(
-        filled, 8,
-        "upstreams, keys, lessons, statements, limits, stats, config, version"
+        filled, 9,
+        "upstreams, keys, lessons, statements, latency, limits, stats, config, version"
     );
 }
 

@@ -9,7 +9,7 @@ use prometheus::proto::{self, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
 
 use super::families::{FAMILIES, Family};
-use super::histograms::{Buckets, HISTOGRAMS};
+use super::histograms::{self, Buckets, HISTOGRAMS, Times};
 use super::metrics::{ConsoleCounts, Shard};
 use super::reloads::Reloads;
 use super::sources::{Measured, Sources};
@@ -99,6 +99,11 @@ impl Metrics {
     /// Since when this process runs.
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// How long statements have taken, by engine.
+    pub fn latency(&self) -> Vec<(&'static str, Times)> {
+        histograms::latency(&self.sources)
     }
 
     /// The text that `/metrics` answers.

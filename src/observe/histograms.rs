@@ -1,5 +1,7 @@
 //! The table of the histograms: name, text, labels, and where the durations come from. All are in seconds.
 
+use std::time::Duration;
+
 use super::metrics::{Durations, Engine, Kind, MAX_BOUNDS, Protocol, Scale, Shard};
 use super::sources::Sources;
 
@@ -99,4 +101,87 @@ fn sum<S: Scale>(sources: &Sources, of: impl Fn(&Shard) -> &Durations<S>) -> Buc
         sum.total += times.total();
     }
     sum
+}
+
+/// How long statements have taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// How many there were.
+    pub count: u64,
+    /// `None`, here and below: there were none.
+    pub mean: Option<Duration>,
+    /// The bound below which half of them are.
+    pub half: Option<Duration>,
+    /// The same of 99 of 100.
+    pub most: Option<Duration>,
+}
+
+impl Buckets {
+    fn times(&self) -> Times {
+        let count: u64 = self.counts.iter().sum();
+        let bound = |hundredths: u64| {
+            let wanted = (count * hundredths).div_ceil(100).max(1);
+            let mut below = 0;
+            let mut bounds = self.bounds.iter().zip(self.counts);
+            let found = bounds.find(|(_, more)| {
+                below += more;
+                below >= wanted
+            });
+            let bound = found.map(|(bound, _)| bound).or(self.bounds.last());
+            bound
+                .filter(|_| count > 0)
+                .map(|&bound| Duration::from_nanos(bound))
+        };
+        Times {
+            count,
+            mean: self.total.checked_div(count).map(Duration::from_nanos),
+            half: bound(50),
+            most: bound(99),
+        }
+    }
+}
+
+/// How long statements have taken, by engine.
+pub(super) fn latency(sources: &Sources) -> Vec<(&'static str, Times)> {
+    let by_engine = Engine::ALL.iter().map(|&engine| {
+        let mut all: Option<Buckets> = None;
+        for &protocol in Protocol::ALL {
+            let times = sum(sources, |shard| {
+                shard.statement_time.of(protocol).of(engine)
+            });
+            match &mut all {
+                None => all = Some(times),
+                Some(all) => {
+                    for (sum, count) in all.counts.iter_mut().zip(times.counts) {
+                        *sum += count;
+                    }
+                    all.total += times.total;
+                }
+            }
+        }
+        all.map(|times| (engine.label(), times.times()))
+    });
+    by_engine.flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_and_most_are_the_bounds_above_them() {
+        let mut times = Buckets {
+            bounds: &[1_000, 2_000, 4_000],
+            counts: [0; MAX_BOUNDS + 1],
+            total: 0,
+        };
+        assert_eq!((times.times().count, times.times().half), (0, None));
+        times.counts[..4].copy_from_slice(&[50, 48, 1, 1]);
+        times.total = 100_000;
+        let found = times.times();
+        let microseconds = |time: Option<Duration>| time.map(|time| time.as_micros());
+        assert_eq!(microseconds(found.mean), Some(1));
+        assert_eq!(microseconds(found.half), Some(1));
+        assert_eq!(microseconds(found.most), Some(4));
+    }
 }

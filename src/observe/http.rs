@@ -1,17 +1,22 @@
 //! The HTTP endpoint: `/metrics` for Prometheus, `/healthz` and `/readyz` for whoever starts and
 //! balances processes, `/` for people. HTTP/1.1, GET and HEAD, no login: it belongs on a private
 //! address.
+//!
+//! Whatever a browser of the operator's has open can ask this address, too. So the page and what it
+//! reads are answered only by an address or by a name that is known: a hostile page can have any other
+//! name lead here, but cannot make the browser say one of these. Nothing here changes anything.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue,
+    REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -39,21 +44,61 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
-const HTML: &str = "text/html; charset=utf-8";
+/// The page and its parts: path, type, content.
+const PAGE: &[(&str, &str, &str)] = &[
+    (
+        "/",
+        "text/html; charset=utf-8",
+        include_str!("http/status.html"),
+    ),
+    (
+        "/status.css",
+        "text/css; charset=utf-8",
+        include_str!("http/status.css"),
+    ),
+    (
+        "/status.js",
+        "text/javascript; charset=utf-8",
+        include_str!("http/status.js"),
+    ),
+];
+const JSON: &str = "application/json";
+/// What the page may load: its own parts.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                      img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What the status page shows, and to whom.
+pub trait Status: Send + Sync {
+    /// True if there is such a page.
+    fn is_on(&self) -> bool;
+
+    /// True if browsers may ask for it by this name, in lower case and without its port.
+    fn is_named(&self, host: &str) -> bool;
+
+    /// The console's tables as JSON.
+    fn tables(&self) -> serde_json::Value;
+}
 
 /// What requests are answered from.
 struct Site {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    status: Box<dyn Status>,
     long_answers: Arc<Semaphore>,
 }
 
 /// Serves until the future is dropped. Each connection has one request, so that an idle one keeps
 /// no place.
-pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, health: Arc<Health>) {
+pub async fn serve(
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    status: Box<dyn Status>,
+) {
     let site = Arc::new(Site {
         metrics,
         health,
+        status,
         long_answers: Arc::new(Semaphore::new(LONG_ANSWERS)),
     });
     let mut connections = Connections::default();
@@ -91,7 +136,7 @@ async fn connection(stream: TcpStream, site: Arc<Site>) {
     // Held to the end: what hyper has buffered, the client has not read yet.
     let place = OnceLock::new();
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = site.answer(request.method(), request.uri().path(), &place);
+        let answer = site.answer(&request, &place);
         async { Ok::<_, Infallible>(answer) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -109,41 +154,49 @@ impl Site {
     /// The answer to one request; a long one takes a place, which goes to `place`.
     fn answer(
         &self,
-        method: &Method,
-        path: &str,
+        request: &Request<impl Sized>,
         place: &OnceLock<OwnedSemaphorePermit>,
     ) -> Answer {
-        if !matches!(path, "/" | "/metrics" | "/healthz" | "/readyz") {
+        let (method, path) = (request.method(), request.uri().path());
+        let part = PAGE.iter().find(|(known, ..)| *known == path);
+        let is_status = path == "/status.json" || part.is_some();
+        if !(is_status || matches!(path, "/metrics" | "/healthz" | "/readyz")) {
             let text = "there are /, /metrics, /healthz, /readyz\n";
-            return page(StatusCode::NOT_FOUND, TEXT, text.into());
+            return page(StatusCode::NOT_FOUND, TEXT, text);
         }
         if !matches!(*method, Method::GET | Method::HEAD) {
             let text = "GET and HEAD only\n";
-            let mut refusal = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, text.into());
+            let mut refusal = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, text);
             let allowed = HeaderValue::from_static("GET, HEAD");
             refusal.headers_mut().insert(ALLOW, allowed);
             return refusal;
         }
-        match path {
-            "/healthz" => return page(StatusCode::OK, TEXT, "ok\n".into()),
-            "/readyz" => return self.readiness(),
+        if is_status && let Some(refusal) = self.refuses_status(request) {
+            return refusal;
+        }
+        match (path, part) {
+            ("/healthz", _) => return page(StatusCode::OK, TEXT, "ok\n"),
+            ("/readyz", _) => return self.readiness(),
+            (_, Some((_, content_type, content))) => {
+                return page(StatusCode::OK, content_type, *content);
+            }
             _ => {}
         }
         let Ok(taken) = Arc::clone(&self.long_answers).try_acquire_owned() else {
             let text = "too many scrapes at a time; come again\n";
-            let mut refusal = page(StatusCode::SERVICE_UNAVAILABLE, TEXT, text.into());
+            let mut refusal = page(StatusCode::SERVICE_UNAVAILABLE, TEXT, text);
             let later = HeaderValue::from_static("5");
             refusal.headers_mut().insert(RETRY_AFTER, later);
             return refusal;
         };
         // One request, one place.
         let _ = place.set(taken);
-        if path == "/" {
-            return page(
-                StatusCode::OK,
-                HTML,
-                status_page(&self.metrics, &self.health),
-            );
+        if is_status {
+            let status = serde_json::json!({
+                "state": self.health.state().word(),
+                "tables": self.status.tables(),
+            });
+            return page(StatusCode::OK, JSON, status.to_string());
         }
         match self.metrics.render() {
             Ok(text) => page(StatusCode::OK, EXPOSITION, text),
@@ -153,6 +206,25 @@ impl Site {
                 format!("{error}\n"),
             ),
         }
+    }
+
+    /// Why the status page is not shown, if it is not.
+    fn refuses_status(&self, request: &Request<impl Sized>) -> Option<Answer> {
+        if !self.status.is_on() {
+            let text = "there are /metrics, /healthz, /readyz; the status page is off here: \
+                        observe.status_page = \"on\" shows it\n";
+            return Some(page(StatusCode::NOT_FOUND, TEXT, text));
+        }
+        let host = request.headers().get(HOST);
+        let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let name = name_of(host);
+        let known =
+            name.parse::<IpAddr>().is_ok() || name == "localhost" || self.status.is_named(&name);
+        (!known).then(|| {
+            let text = "the status page is not shown by this name: ask by an address, or name the host \
+                        in observe.status_hosts\n";
+            page(StatusCode::MISDIRECTED_REQUEST, TEXT, text)
+        })
     }
 
     fn readiness(&self) -> Answer {
@@ -166,41 +238,25 @@ impl Site {
     }
 }
 
-fn page(status: StatusCode, content_type: &'static str, body: String) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
+/// The name in a Host header, in lower case, without its port and an IPv6 address' brackets.
+fn name_of(host: &str) -> String {
+    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.to_ascii_lowercase()
+}
+
+fn page(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     answer
-}
-
-fn status_page(metrics: &Metrics, health: &Health) -> String {
-    let seconds = Instant::now().duration_since(metrics.started()).as_secs();
-    let mut html = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><title>Osprey</title></head><body>\n\
-         <h1>Osprey {}</h1>\n\
-         <p>{}; up {} d {:02} h {:02} min; {} sessions open</p>\n<ul>\n",
-        env!("CARGO_PKG_VERSION"),
-        health.state().word(),
-        seconds / 86_400,
-        seconds / 3_600 % 24,
-        seconds / 60 % 60,
-        metrics.active_sessions(),
-    );
-    for (path, what) in [
-        ("/metrics", "for Prometheus"),
-        ("/healthz", "200 while the process lives"),
-        (
-            "/readyz",
-            "200 while it accepts connections, 503 before and while it drains",
-        ),
-    ] {
-        // Writing to a String does not fail.
-        let _ = writeln!(html, "<li><a href=\"{path}\">{path}</a>: {what}</li>");
-    }
-    html + "</ul>\n</body></html>\n"
 }
 
 #[cfg(test)]

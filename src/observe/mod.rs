@@ -12,6 +12,7 @@ pub mod http;
 pub mod logs;
 pub mod metrics;
 pub mod observed;
+mod recent;
 pub mod reloads;
 pub mod secrets;
 mod sources;
@@ -19,6 +20,8 @@ pub mod systemd;
 
 pub use export::Metrics;
 pub use health::Health;
+pub use histograms::Times;
+pub use recent::{Recent, Rewritten};
 pub use sources::{
     Certificate, Measured, MeasuredDatabase, MeasuredLimit, MeasuredProject, OpenConnections,
     ShownTo,

@@ -28,7 +28,7 @@ use crate::config::Settings;
 use crate::console::{self, Control};
 use crate::net::TcpNetwork;
 use crate::net::unix::UnixSocket;
-use crate::observe::{Health, Measured, Metrics, OpenConnections, http, logs};
+use crate::observe::{Health, Measured, Metrics, OpenConnections, Recent, http, logs};
 use crate::session::world::Routes;
 use crate::session::{Admission, Registry, Shared};
 use crate::upstream::{TlsFiles, Upstreams};
@@ -94,6 +94,7 @@ impl Server {
             upstreams: ArcSwap::from_pointee(upstreams),
             settings: ArcSwap::from_pointee(settings),
             metrics,
+            rewritten: Recent::default(),
             routes: Routes::default(),
             sessions: Arc::new(Registry::default()),
             admission: Admission::default(),
@@ -206,7 +207,8 @@ impl Server {
                 .map_err(Error::Runtime)?
                 .map(|listener| {
                     let (metrics, health) = (Arc::clone(&shared.metrics), Arc::clone(&health));
-                    tokio::spawn(http::serve(listener, metrics, health))
+                    let status = Box::new(StatusPage(Arc::clone(&shared)));
+                    tokio::spawn(http::serve(listener, metrics, health, status))
                 });
             let console = control
                 .and_then(|control| console::start(&shared, control, console, &Handle::current()));
@@ -290,6 +292,28 @@ fn say_accepting(addresses: &[SocketAddr], shared: &Shared<TcpNetwork>) {
             &format!("accepting connections on {address}, upstream {upstream}"),
             &[("address", &address.to_string()), ("upstream", &upstream)],
         );
+    }
+}
+
+/// The status page of this process.
+struct StatusPage(Arc<Shared<TcpNetwork>>);
+
+impl http::Status for StatusPage {
+    fn is_on(&self) -> bool {
+        self.0.settings.load().observe.serves_status_page()
+    }
+
+    fn is_named(&self, host: &str) -> bool {
+        let settings = self.0.settings.load();
+        settings
+            .observe
+            .status_hosts
+            .iter()
+            .any(|name| name == host)
+    }
+
+    fn tables(&self) -> serde_json::Value {
+        console::status(&self.0)
     }
 }
 

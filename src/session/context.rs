@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 
 use crate::config::Settings;
-use crate::observe::Metrics;
 use crate::observe::metrics::Shard;
+use crate::observe::{Metrics, Recent};
 use crate::upstream::Upstreams;
 
 use super::admission::Admission;
@@ -22,6 +22,8 @@ pub struct Shared<N> {
     pub upstreams: ArcSwap<Upstreams>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// The errors that were rewritten last.
+    pub(crate) rewritten: Recent,
     /// What is sent to change the engine.
     pub routes: Routes,
     /// The sessions that are open.

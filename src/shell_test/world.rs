@@ -144,6 +144,7 @@ impl World {
             settings: ArcSwap::from_pointee(settings.clone()),
             upstreams: ArcSwap::from_pointee(upstreams),
             metrics: Arc::new(metrics),
+            rewritten: crate::observe::Recent::default(),
             routes: Routes::default(),
             sessions: Arc::new(Registry::default()),
             admission: Admission::default(),

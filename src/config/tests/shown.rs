@@ -353,6 +353,16 @@ fn settings() -> impl Strategy<Value = Settings> {
             let [metrics, json_logs, redact_paths, chinese, full] = flags;
             settings.observe = Observe {
                 metrics: settings.observe.metrics.filter(|_| metrics),
+                status_page: if full {
+                    StatusPage::On
+                } else {
+                    StatusPage::Auto
+                },
+                status_hosts: if chinese {
+                    vec!["osprey.example.com".into()]
+                } else {
+                    Vec::new()
+                },
                 json_logs,
                 log: log.to_owned(),
                 redact_paths,

@@ -4,7 +4,10 @@ use super::super::table::{Table, column};
 use super::super::value::Type::{Float, Int, Text};
 use super::super::value::{Row, Value};
 use super::super::world::View;
-use crate::observe::{MeasuredLimit, logs};
+use std::time::Duration;
+
+use crate::keys::cloud::timestamp;
+use crate::observe::{MeasuredLimit, Rewritten, Times, logs};
 
 pub(super) static STATEMENTS: Table = Table {
     name: "statements",
@@ -18,6 +21,42 @@ pub(super) static STATEMENTS: Table = Table {
         column("count", Int, "how many, since the start"),
     ],
     rows: statements,
+};
+
+pub(super) static ADVICE: Table = Table {
+    name: "advice",
+    about: "The errors that were rewritten last, the last one first; no text of any statement is kept",
+    columns: &[
+        column("at", Text, "when"),
+        column("code", Text, "the code, as in docs/errors.md"),
+        column("database", Text, "the database"),
+        column("user", Text, "whose statement it was"),
+        column("relation", Text, "the relation, if it is known which one"),
+        column("project", Text, "the MaxCompute project, if it is known"),
+        column(
+            "not_retried",
+            Text,
+            "why the statement was not run again; NULL: that would not have helped",
+        ),
+    ],
+    rows: advice,
+};
+
+pub(super) static LATENCY: Table = Table {
+    name: "latency",
+    about: "How long statements have taken since the start, by what reads MaxCompute's data",
+    columns: &[
+        column("engine", Text, "`local`, `hqe` or `sqe`"),
+        column("statements", Int, "how many"),
+        column("mean", Float, "seconds; NULL: there were none"),
+        column(
+            "half",
+            Float,
+            "half of them took no longer: a bound of the histogram, in seconds",
+        ),
+        column("most", Float, "the same of 99 of 100"),
+    ],
+    rows: latency,
 };
 
 pub(super) static LIMITS: Table = Table {
@@ -97,6 +136,35 @@ fn statements(view: &View) -> Vec<Row> {
         vec![Value::Text(what), Value::Int(count)]
     };
     of_statements.map(row).collect()
+}
+
+fn advice(view: &View) -> Vec<Row> {
+    let row = |one: Rewritten| {
+        vec![
+            Value::Text(timestamp::format(one.at)),
+            Value::Text(one.code.to_owned()),
+            Value::Text(one.database),
+            Value::Text(one.user),
+            Value::text_or_null(one.relation),
+            Value::text_or_null(one.project),
+            Value::text_or_null(one.not_retried),
+        ]
+    };
+    view.shared.rewritten.list().into_iter().map(row).collect()
+}
+
+fn latency(view: &View) -> Vec<Row> {
+    let row = |(engine, times): (&str, Times)| {
+        let seconds = |time: Option<Duration>| time.map_or(Value::Null, Value::seconds);
+        vec![
+            Value::Text(engine.to_owned()),
+            Value::count(times.count),
+            seconds(times.mean),
+            seconds(times.half),
+            seconds(times.most),
+        ]
+    };
+    view.shared.metrics.latency().into_iter().map(row).collect()
 }
 
 fn limits(view: &View) -> Vec<Row> {

@@ -6,6 +6,23 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
+/// A page that is known by the name osprey.
+struct Shown;
+
+impl Status for Shown {
+    fn is_on(&self) -> bool {
+        true
+    }
+
+    fn is_named(&self, host: &str) -> bool {
+        host == "osprey"
+    }
+
+    fn tables(&self) -> serde_json::Value {
+        serde_json::json!([{"name": "keys", "rows": [["</script><script>"]]}])
+    }
+}
+
 fn start() -> (SocketAddr, Arc<Health>) {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     // What it accepts has as little room.
@@ -20,14 +37,20 @@ fn start() -> (SocketAddr, Arc<Health>) {
         known.open.sessions = 1;
         known
     });
-    tokio::spawn(serve(listener, metrics, Arc::clone(&health)));
+    let status = Box::new(Shown);
+    tokio::spawn(serve(listener, metrics, Arc::clone(&health), status));
     (address, health)
 }
 
 /// Status and the whole answer to one request on a connection of its own.
 async fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
+    ask_by(address, "osprey", method, path).await
+}
+
+/// The same by another name of the server's.
+async fn ask_by(address: SocketAddr, host: &str, method: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: osprey\r\nConnection: close\r\n\r\n");
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
@@ -91,16 +114,55 @@ async fn head_has_the_length_and_no_body() {
 }
 
 #[tokio::test]
-async fn the_first_page_lists_the_others() {
+async fn the_page_has_its_parts_and_may_load_nothing_else() {
     let (address, _) = start();
-    let (status, text) = ask(address, "GET", "/").await;
-    assert_eq!(status, 200);
+    for (path, content_type) in [
+        ("/", "text/html"),
+        ("/status.css", "text/css"),
+        ("/status.js", "text/javascript"),
+        ("/status.json", "application/json"),
+    ] {
+        let (status, text) = ask(address, "GET", path).await;
+        assert_eq!(status, 200, "{path}");
+        let head = text.split("\r\n\r\n").next().unwrap();
+        assert!(
+            head.contains(&format!("content-type: {content_type}")),
+            "{head}"
+        );
+        assert!(head.contains("content-security-policy: default-src 'none'; script-src 'self'"));
+        assert!(!head.contains("access-control"), "{head}");
+        assert_eq!(ask(address, "POST", path).await.0, 405);
+    }
+    let (_, text) = ask(address, "GET", "/").await;
     assert!(
-        ["/metrics", "/healthz", "/readyz"]
+        ["metrics", "healthz", "readyz"]
             .iter()
-            .all(|path| text.contains(path)),
-        "{text}"
+            .all(|path| text.contains(path))
     );
+}
+
+#[tokio::test]
+async fn by_a_strange_name_nothing_is_shown() {
+    let (address, _) = start();
+    for (host, shown) in [
+        ("osprey", true),
+        ("OSPREY:9464", true),
+        ("localhost:9464", true),
+        ("127.0.0.1", true),
+        ("[::1]:9464", true),
+        ("evil.example", false),
+        ("osprey.evil.example:80", false),
+        ("127.0.0.1.evil.example", false),
+        ("", false),
+    ] {
+        for path in ["/", "/status.js", "/status.json"] {
+            let status = ask_by(address, host, "GET", path).await.0;
+            assert_eq!(status, if shown { 200 } else { 421 }, "{host:?} {path}");
+        }
+        for path in ["/metrics", "/healthz"] {
+            assert_eq!(ask_by(address, host, "GET", path).await.0, 200);
+        }
+    }
 }
 
 /// Connections on which `bytes` were sent, and of which nothing is read; the peer's buffers are as

@@ -1,6 +1,7 @@
 //! What a running session tells others: what its core says happened, and what was counted.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 
@@ -9,7 +10,7 @@ use crate::advice::NotRetried;
 use crate::core::{Event, Steering, Tally};
 use crate::net::{Network, Transport};
 use crate::observe::metrics::{Counter, Direction, Injection, KnownBy, Protocol, Shard};
-use crate::observe::{observed, secrets};
+use crate::observe::{Rewritten, observed, secrets};
 use crate::session::context::Context;
 use crate::session::live::{Phase, State};
 use crate::session::world::STATEMENT_TIMEOUT;
@@ -72,6 +73,15 @@ impl<T: Transport> Running<T> {
                     shard.retries_refused.inc(why.label());
                 }
                 let about = self.world.take_about();
+                context.shared.rewritten.add(Rewritten {
+                    at: SystemTime::now(),
+                    code,
+                    user: self.world.user().to_owned(),
+                    database: self.world.database().to_owned(),
+                    relation: about.relation.clone(),
+                    project: about.project.clone(),
+                    not_retried: not_retried.map(NotRetried::label),
+                });
                 let whole = about.whole.as_ref();
                 tracing::info!(
                     session,

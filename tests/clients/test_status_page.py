@@ -1,0 +1,128 @@
+"""The status page: in a real Chromium, on a phone and on a desk, light and dark; and what it answers to whom."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import struct
+import subprocess
+import urllib.error
+import urllib.request
+
+import psycopg
+import pytest
+
+import conftest
+import harness
+
+CHROMIUM = shutil.which("chromium")
+HOSTILE = "<img src=x onerror=alert(1)>"
+PICTURES = pathlib.Path(
+    os.environ.get(
+        "OSPREY_PICTURES", pathlib.Path(os.environ.get("CARGO_TARGET_DIR", harness.ROOT / "target")) / "status-page"
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def shown(cluster):
+    """An Osprey that has steered, healed and refused something."""
+    conftest.need_osprey()
+    database = cluster.create_database("status_page")
+    options = "SERVER odps_server OPTIONS (project_name 'finance_byok', table_name 'salaries')"
+    cluster.query(database, f'CREATE FOREIGN TABLE "{HOSTILE}" (id int, name text) {options}')
+    cluster.query(database, f'GRANT SELECT ON "{HOSTILE}" TO PUBLIC')
+    with harness.Osprey.in_front_of(cluster) as osprey:
+        osprey.wait_until_known(database)
+        with osprey.endpoint(database).connect(autocommit=True) as connection:
+            connection.execute(f'SELECT count(*) FROM "{HOSTILE}"')
+        with osprey.endpoint(database).connect(autocommit=True) as connection:
+            connection.execute("SELECT count(*) FROM events")
+            connection.execute(f"SET {harness.ORC} = on")
+            with pytest.raises(psycopg.Error):
+                connection.execute(f'SELECT count(*) FROM "{HOSTILE}"')
+            yield osprey
+
+
+def ask(osprey, path, host=None):
+    request = urllib.request.Request(f"http://127.0.0.1:{osprey.metrics_port}{path}")
+    if host is not None:
+        request.add_header("Host", host)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.headers, answer.read().decode()
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.headers, refused.read().decode()
+
+
+def test_what_it_reads(shown):
+    status, headers, text = ask(shown, "/status.json")
+    assert status == 200 and headers["Content-Type"] == "application/json"
+    read = json.loads(text)
+    assert read["state"] == "ready"
+    tables = {table["name"]: [dict(zip(table["columns"], row)) for row in table["rows"]] for table in read["tables"]}
+    assert any(row["relation"] == f"public.{HOSTILE}" for row in tables["tables"])
+    assert any(row["project"] == "finance_byok" for row in tables["keys"])
+    assert tables["advice"][0]["code"] == "OSP-1002" and tables["advice"][0]["relation"] == f"public.{HOSTILE}"
+    assert [row["engine"] for row in tables["latency"]] == ["local", "hqe", "sqe"]
+    assert next(row for row in tables["limits"] if row["setting"] == "limits.max_sessions")["taken"] >= 1
+    # Sessions are people, and no statement is kept.
+    assert "sessions" not in tables and "SELECT" not in text
+
+
+@pytest.mark.parametrize("host, status", [("localhost", 200), ("evil.example", 421), ("10.0.0.1:9464", 200)])
+def test_by_which_names(shown, host, status):
+    assert ask(shown, "/", host)[0] == ask(shown, "/status.json", host)[0] == status
+    assert ask(shown, "/metrics", host)[0] == 200
+
+
+def test_it_can_be_switched_off_and_named(cluster, tmp_path):
+    conftest.need_osprey()
+    config = tmp_path / "osprey.toml"
+    config.write_text('[observe]\nstatus_page = "off"\n')
+    with harness.Osprey.in_front_of(cluster, config=config) as osprey:
+        for path in ("/", "/status.json", "/status.js"):
+            status, _, text = ask(osprey, path)
+            assert status == 404 and "observe.status_page" in text
+        osprey.reload(text='[observe]\nstatus_page = "on"\nstatus_hosts = ["osprey.example.com"]\n')
+        assert ask(osprey, "/", "osprey.example.com:9464")[0] == 200
+        assert ask(osprey, "/", "other.example.com")[0] == 421
+
+
+def chromium(osprey, tmp_path, *arguments):
+    if CHROMIUM is None:
+        pytest.skip("NOT RUN, for want of chromium")
+    command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    command += [f"--user-data-dir={tmp_path}/profile", "--virtual-time-budget=12000", "--enable-logging=stderr", "--v=0"]
+    address = f"http://127.0.0.1:{osprey.metrics_port}/"
+    done = subprocess.run([*command, *arguments, address], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    # What the page's script has to complain of, or what its policy has refused.
+    assert "CONSOLE" not in done.stderr, done.stderr
+    return done.stdout
+
+
+def test_it_shows_the_figures(shown, tmp_path):
+    page = chromium(shown, tmp_path, "--dump-dom")
+    assert "It is ready." in page
+    for title in ("Latest advice", "How long statements take", "Protected relations", "Projects and their keys", "Limits"):
+        assert title in page, title
+    assert "finance_byok" in page and "OSP-1002" in page
+    # One statement was run again, as the chart's words say; and a name is a text.
+    assert re.search(r"Run again</figcaption>.*?1 since the start", page, re.DOTALL)
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page and "<img" not in page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1440])
+def test_it_fits(shown, tmp_path, width, scheme):
+    """Its pictures are kept, to be looked at. Nothing is wider than the window."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    picture = PICTURES / f"{width}-{scheme}.png"
+    picture.unlink(missing_ok=True)
+    arguments = [f"--window-size={width},1600", f"--screenshot={picture}"]
+    arguments += [f"--blink-settings=preferredColorScheme={'0' if scheme == 'dark' else '1'}"]
+    chromium(shown, tmp_path, *arguments)
+    head = picture.read_bytes()[:24]
+    assert struct.unpack(">II", head[16:])[0] == width
