@@ -117,7 +117,7 @@ def test_it_shows_the_figures(shown, tmp_path):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1440])
 def test_it_fits(shown, tmp_path, width, scheme):
-    """Its pictures are kept, to be looked at. Nothing is wider than the window."""
+    """Its pictures are kept, to be looked at."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     picture = PICTURES / f"{width}-{scheme}.png"
     picture.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ const TITLES = {
   latency: "How long statements take", limits: "Limits", upstreams: "Upstreams", databases: "Databases",
   config: "Configuration",
 };
+const HEADS = { limit_value: "limit", half: "50 % within", most: "99 % within", not_retried: "not run again" };
 const ORDER = ["advice", "latency", "tables", "keys", "lessons", "limits", "upstreams", "databases", "config"];
 const FOLDED = ["config"];
 const BAD = ["Disabled", "PendingDeletion", "PendingImport", "DefaultKey"];
@@ -27,6 +28,10 @@ function element(name, text, properties = {}) {
   const made = Object.assign(document.createElement(name), properties);
   if (text !== null && text !== undefined) made.textContent = text;
   return made;
+}
+
+function named(column) {
+  return HEADS[column] || column.replaceAll("_", " ");
 }
 
 function shown(value, column) {
@@ -97,7 +102,7 @@ function chart([title, unit, value, total]) {
 function cell(value, column, row) {
   const text = shown(value, column);
   const made = element("td", text);
-  made.dataset.column = column.replaceAll("_", " ");
+  made.dataset.column = named(column);
   if (typeof value === "number") made.className = "number";
   if (text === "") made.className = "empty";
   if (column === "key_state" && BAD.includes(value)) made.className = "bad";
@@ -113,29 +118,32 @@ function cell(value, column, row) {
 function section(table) {
   const made = element("section");
   const title = TITLES[table.name] || table.name;
-  const named = rows([table], table.name);
-  const body = element("div", null, { className: "scroll", tabIndex: 0 });
-  body.setAttribute("role", "region");
-  body.setAttribute("aria-label", title);
+  const lines = rows([table], table.name);
+  const place = element("div", null, { className: "scroll", tabIndex: 0 });
+  place.setAttribute("role", "region");
+  place.setAttribute("aria-label", title);
   const about = element("p", `${table.about}.`, { className: "about" });
-  if (named.length === 0) {
-    body.append(element("p", "None.", { className: "about" }));
-    body.removeAttribute("tabindex");
+  if (lines.length === 0) {
+    place.append(element("p", "None.", { className: "about" }));
+    place.removeAttribute("tabindex");
   } else {
     const grid = element("table");
     const head = element("thead");
     const heads = element("tr");
-    for (const column of table.columns) heads.append(element("th", column.replaceAll("_", " "), { scope: "col" }));
+    for (const column of table.columns) {
+      const isNumber = lines.some((row) => typeof row[column] === "number");
+      heads.append(element("th", named(column), { scope: "col", className: isNumber ? "number" : "" }));
+    }
     head.append(heads);
-    const lines = element("tbody");
-    for (const row of named) {
+    const body = element("tbody");
+    for (const row of lines) {
       const line = element("tr");
       for (const column of table.columns) line.append(cell(row[column], column, row));
-      lines.append(line);
+      body.append(line);
     }
-    grid.append(element("caption", title, { className: "skip" }), head, lines);
-    body.append(grid);
-    if (table.more > 0) body.append(element("p", `and ${table.more} more: the console has them.`, { className: "about" }));
+    grid.append(element("caption", title, { className: "skip" }), head, body);
+    place.append(grid);
+    if (table.more > 0) place.append(element("p", `and ${table.more} more: the console has them.`, { className: "about" }));
   }
   if (FOLDED.includes(table.name)) {
     const folded = element("details");
@@ -143,10 +151,10 @@ function section(table) {
     summary.append(element("h2", title));
     folded.open = unfolded.has(table.name);
     folded.addEventListener("toggle", () => unfolded[folded.open ? "add" : "delete"](table.name));
-    folded.append(summary, about, body);
+    folded.append(summary, about, place);
     made.append(folded);
   } else {
-    made.append(element("h2", title), about, body);
+    made.append(element("h2", title), about, place);
   }
   return made;
 }
