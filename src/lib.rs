@@ -19,7 +19,7 @@
 //! The console is the database `osprey`, for whoever runs the process.
 //!
 //! [`observe`] counts and logs along the way, [`config`] holds the checked settings, [`cli`] the
-//! commands, and [`simulator`] a small Hologres in process for `osprey demo`.
+//! commands, and [`simulator`], behind the feature `demo`, a small Hologres in process for `osprey demo`.
 //!
 //! `docs/architecture.md` has the map of these modules, what each may know of the others, the words, and
 //! this walk function by function.
@@ -39,6 +39,7 @@ pub mod server;
 pub mod session;
 #[cfg(test)]
 mod shell_test;
+#[cfg(feature = "demo")]
 pub mod simulator;
 pub mod sql;
 pub mod upstream;

@@ -147,6 +147,7 @@ async fn explain(
 }
 
 #[cfg(test)]
+#[cfg(feature = "demo")] // they have its Hologres behind
 mod tests {
     use super::*;
     use crate::config::{ConfiguredEncryption, ProjectRule, RouteKind};

@@ -3,27 +3,36 @@
 
 mod asking;
 mod check_config;
+#[cfg(feature = "demo")]
 mod demo;
 mod descriptors;
 mod doctor;
 mod explain;
 mod explain_error;
 mod explain_log;
+mod generated;
+#[cfg(not(feature = "demo"))]
+mod no_demo;
+mod ready;
 mod serve;
 mod settings;
 mod try_out;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 const ABOUT: &str = "A query proxy for Alibaba Cloud Hologres that lets any client read \
                      BYOK-encrypted MaxCompute data";
-const EXAMPLES: &str = "\
-Examples:
-  osprey demo
+const DEMO_EXAMPLE: &str = if cfg!(feature = "demo") {
+    "  osprey demo
       see it work, with a small Hologres inside; nothing else is needed
-  osprey try --upstream your-instance.hologres.aliyuncs.com:80 --database dw --user alice
+"
+} else {
+    ""
+};
+const EXAMPLES: &str =
+    "  osprey try --upstream your-instance.hologres.aliyuncs.com:80 --database dw --user alice
       look at your own Hologres: what fails there, and what Osprey makes of it; it changes nothing
   osprey serve --upstream your-instance.hologres.aliyuncs.com:80 --encrypted-project sales_enc
       then connect clients to 127.0.0.1:6432 instead, with the same user, password and database
@@ -43,7 +52,7 @@ Without a command, osprey serves. `osprey serve --help` lists the settings.";
     name = "osprey",
     version,
     about = ABOUT,
-    after_help = EXAMPLES,
+    after_help = format!("Examples:\n{DEMO_EXAMPLE}{EXAMPLES}"),
     args_conflicts_with_subcommands = true,
     next_line_help = true
 )]
@@ -93,8 +102,26 @@ enum Command {
     /// with 2 if Hologres cannot be reached.
     #[command(name = "try", next_line_help = true)]
     TryOut(try_out::Args),
+    /// Ask an Osprey whether it accepts clients: for the health check of a container
+    ///
+    /// Exits with 0 if it does, and with 1 if it does not yet, not any more, or does not answer.
+    #[command(next_line_help = true)]
+    Ready(ready::Args),
     /// Tell the story of one encrypted table: the error without Osprey, the rows with it
+    #[cfg(feature = "demo")]
     Demo(demo::Args),
+    /// Not in this build
+    #[cfg(not(feature = "demo"))]
+    #[command(hide = true)]
+    Demo(no_demo::Args),
+    /// Print the completions of Osprey's commands and flags for a shell
+    ///
+    /// For bash, in a session: source <(osprey completions bash). Packages install them.
+    #[command(next_line_help = true)]
+    Completions(generated::Completions),
+    /// Write the man pages, for packages
+    #[command(hide = true)]
+    ManPages(generated::Pages),
 }
 
 /// Runs the command line of this process.
@@ -107,7 +134,13 @@ pub fn run() -> ExitCode {
         Some(Command::Explain(args)) => explain::run(args),
         Some(Command::Doctor(args)) => doctor::run(args),
         Some(Command::TryOut(args)) => try_out::run(args),
+        Some(Command::Ready(args)) => ready::run(&args),
+        #[cfg(feature = "demo")]
         Some(Command::Demo(args)) => demo::run(&args),
+        #[cfg(not(feature = "demo"))]
+        Some(Command::Demo(args)) => no_demo::run(&args),
+        Some(Command::Completions(args)) => generated::completions(&args, &Cli::command()),
+        Some(Command::ManPages(args)) => generated::pages(&args, Cli::command()),
     }
 }
 

@@ -11,6 +11,13 @@ use crate::config::{Environment, Given, Key, Loaded, Problem, load};
 /// The command line or the configuration is wrong; clap's own mistakes exit with it too.
 pub(super) const WRONG_CONFIGURATION: u8 = 2;
 
+/// Where to go on from a wrong configuration.
+const ELSEWHERE: &str = if cfg!(feature = "demo") {
+    "`osprey serve --help` lists the settings; `osprey demo` needs none."
+} else {
+    "`osprey serve --help` lists the settings."
+};
+
 pub(super) const AFTER_HELP: &str = "\
 Flags win over environment variables, these win over the file, the file wins over the defaults.
 Each flag has its variable: OSPREY_CONFIG, OSPREY_UPSTREAM, OSPREY_LISTEN, OSPREY_METRICS,
@@ -52,7 +59,7 @@ pub(super) struct Args {
     catalog_user: Option<String>,
 
     /// A file with that account's password
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     catalog_password_file: Option<String>,
 
     /// The configuration file; config/osprey.toml shows every setting
@@ -96,8 +103,7 @@ impl Args {
             let mistakes = if count == 1 { "mistake" } else { "mistakes" };
             let _ = writeln!(
                 text,
-                "osprey: {count} {mistakes} in the configuration. `osprey serve --help` lists the \
-                 settings; `osprey demo` needs none."
+                "osprey: {count} {mistakes} in the configuration. {ELSEWHERE}"
             );
             // Nobody there to be told changes nothing about how this ends.
             let _ = std::io::stderr().write_all(text.as_bytes());

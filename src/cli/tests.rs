@@ -1,6 +1,7 @@
 //! The command line: what it takes and what it refuses.
 
-use clap::CommandFactory as _;
+use clap::ValueEnum as _;
+use clap_complete::Shell;
 
 use super::*;
 use crate::config::Environment;
@@ -46,6 +47,8 @@ fn a_wrong_command_line_exits_with_2() {
         "osprey serve --upstream",
         "osprey serve holo:80",
         "osprey --upstream holo:80 serve",
+        "osprey ready --metrics off",
+        #[cfg(feature = "demo")]
         "osprey demo --listen nowhere",
     ] {
         assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
@@ -109,4 +112,74 @@ fn help_fits_a_terminal() {
             .collect();
         assert!(long.is_empty(), "{long:#?}");
     }
+}
+
+/// The subcommands that help shows, and the command itself.
+fn shown() -> Vec<clap::Command> {
+    let mut command = Cli::command();
+    command.build();
+    let shown = command.get_subcommands().filter(|c| !c.is_hide_set());
+    let mut shown: Vec<_> = shown.filter(|c| c.get_name() != "help").cloned().collect();
+    shown.push(command);
+    shown
+}
+
+#[test]
+fn every_command_has_a_page_with_each_of_its_options() {
+    let pages = generated::rendered(Cli::command()).unwrap();
+    assert_eq!(pages.len(), shown().len());
+    for command in shown() {
+        let root = command.get_name() == "osprey";
+        let name = command.get_display_name().unwrap_or("osprey");
+        let (_, page) = pages
+            .iter()
+            .find(|(file, _)| *file == format!("{name}.1"))
+            .unwrap_or_else(|| panic!("no page of {name}"));
+        let page = String::from_utf8(page.clone()).unwrap();
+        let page = page.replace("\\-", "-").replace("\\*(Aq", "'");
+        for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+            assert!(page.contains(&format!("--{flag}")), "{name}: --{flag}");
+        }
+        let about = command.get_about().unwrap().to_string();
+        assert!(page.contains(&about), "{name}: {about}");
+        for other in shown() {
+            let reference = format!("osprey-{}(1)", other.get_name());
+            let named = !root || other.get_name() == "osprey" || page.contains(&reference);
+            assert!(named, "{reference}");
+        }
+        for hidden in ["man-pages", "Not in this build"] {
+            assert!(!page.contains(hidden), "{name}: {hidden}");
+        }
+    }
+    let (_, serve) = &pages[0];
+    let serve = String::from_utf8(serve.clone()).unwrap();
+    for (variable, _) in crate::config::VARIABLES {
+        assert!(serve.contains(variable), "{variable}");
+    }
+    assert!(
+        serve.contains(".SH ENVIRONMENT") && serve.contains(".SH EXAMPLES"),
+        "{serve}"
+    );
+}
+
+#[test]
+fn completions_know_every_command_and_each_of_its_options() {
+    for shell in Shell::value_variants() {
+        let script = generated::script(*shell, &Cli::command());
+        let script = String::from_utf8(script).unwrap();
+        for command in shown() {
+            let name = command.get_name();
+            assert!(script.contains(name), "{shell}: {name}");
+            for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+                // fish names a flag without its hyphens.
+                let known = [format!("--{flag}"), format!("-l {flag}")];
+                assert!(
+                    known.iter().any(|k| script.contains(k)),
+                    "{shell}: --{flag}"
+                );
+            }
+        }
+        assert!(!script.contains("man-pages"), "{shell}");
+    }
+    assert_eq!(parse("osprey completions csh").unwrap_err().exit_code(), 2);
 }

@@ -405,6 +405,7 @@ fn failed(error: &tokio_postgres::Error) -> Outcome {
 }
 
 #[cfg(test)]
+#[cfg(feature = "demo")] // they have its Hologres behind
 mod tests {
     use super::*;
     use crate::simulator::demo::{DATABASE, ENCRYPTED_PROJECT, USER};

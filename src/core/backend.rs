@@ -487,7 +487,6 @@ impl Core {
         let status = Status::read(frame.get(HEADER..).unwrap_or_default());
         self.cycle.answered(status);
         self.retire(!self.ledger.query_failed(), world);
-        self.tally.cycles += 1;
         self.route.cycle_ended(status == Status::Idle);
         self.context.answered(status);
         if status == Status::Idle {
@@ -502,7 +501,10 @@ impl Core {
         self.ledger.status_is_known();
         self.cycle.settle(&self.ledger);
         self.ledger.rest();
-        self.attempt_ready(header, frame, world, out)
+        let fate = self.attempt_ready(header, frame, world, out);
+        // A run that is hidden from the client is no cycle of its own.
+        self.tally.cycles += u64::from(!matches!(fate, Fate::Drop));
+        fate
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::protection::{Decision, Effects, NameUse, SessionChange};
+use crate::protection::{Decision, Effects, NameUse, SessionChange, Source};
 use crate::sql::Change;
 use crate::wire::backend::Status;
 use crate::wire::frontend::{Bind, Parse, Target, execute_portal, query_text, tag};
@@ -526,7 +526,17 @@ impl Core {
     fn runs(&mut self, decision: &Arc<Decision>) {
         let effects = decision.effects;
         self.cycle.run(effects);
-        self.tally.protected += u64::from(decision.protected.is_some());
+        match &decision.protected {
+            Some(reason) => {
+                self.tally.protected += 1;
+                self.tally.by_pattern += u64::from(reason.source == Source::Pattern);
+                self.tally.by_lesson += u64::from(reason.source == Source::Learned);
+            }
+            None => {
+                let reads = decision.effects.has(Effects::READS_FOREIGN);
+                self.tally.foreign += u64::from(reads);
+            }
+        }
         if !decision.names.is_empty() {
             self.retry.note_names(decision);
         }

@@ -204,6 +204,12 @@ pub struct Tally {
     pub executes: u64,
     /// Protected ones among both.
     pub protected: u64,
+    /// Of these, the ones that are by the operator's pattern, and by a lesson.
+    pub by_pattern: u64,
+    /// See `by_pattern`.
+    pub by_lesson: u64,
+    /// Those that may read MaxCompute data and are not protected.
+    pub foreign: u64,
     /// Cycles ended.
     pub cycles: u64,
     /// SETs sent as a simple Query.

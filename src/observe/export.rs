@@ -8,8 +8,9 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{self, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
 
-use super::families::{CONNECT, FAMILIES, Family, OWN};
-use super::metrics::{ConsoleCounts, Durations, MAX_BOUNDS, Scale, Shard};
+use super::families::{FAMILIES, Family};
+use super::histograms::{Buckets, HISTOGRAMS};
+use super::metrics::{ConsoleCounts, Shard};
 use super::reloads::Reloads;
 use super::sources::{Measured, Sources};
 
@@ -125,8 +126,8 @@ impl Exporter {
             .iter()
             .map(|family| describe(family.name, family.help, family.labels))
             .collect::<Result<Vec<_>, _>>()?;
-        for (name, help) in [CONNECT, OWN] {
-            descriptions.push(describe(name, help, &[])?);
+        for histogram in HISTOGRAMS {
+            descriptions.push(describe(histogram.name, histogram.help, histogram.labels)?);
         }
         Ok(Self {
             sources,
@@ -152,15 +153,14 @@ impl Collector for Exporter {
                 proto_family(family.name, family.help, family.kind, metrics)
             })
             .collect();
-        let shards = self.sources.shards.iter();
-        let connects = histogram(shards.clone().map(|shard| &shard.upstream_connect_time));
-        let own = histogram(shards.map(|shard| &shard.own_time));
-        for ((name, help), metric) in [(CONNECT, connects), (OWN, own)] {
+        for known in HISTOGRAMS {
+            let series = (known.read)(&self.sources).into_iter();
+            let metrics = series.map(|(values, times)| histogram(known.labels, &values, &times));
             families.push(proto_family(
-                name,
-                help,
+                known.name,
+                known.help,
                 MetricType::HISTOGRAM,
-                vec![metric],
+                metrics.collect(),
             ));
         }
         families
@@ -181,14 +181,18 @@ fn proto_family(
     family
 }
 
-fn metric(family: &Family, values: &[String], value: f64) -> proto::Metric {
-    let pairs = family.labels.iter().zip(values).map(|(label, value)| {
+fn labelled(labels: &[&str], values: &[String]) -> proto::Metric {
+    let pairs = labels.iter().zip(values).map(|(label, value)| {
         let mut pair = proto::LabelPair::default();
         pair.set_name((*label).into());
         pair.set_value(value.clone());
         pair
     });
-    let mut metric = proto::Metric::from_label(pairs.collect());
+    proto::Metric::from_label(pairs.collect())
+}
+
+fn metric(family: &Family, values: &[String], value: f64) -> proto::Metric {
+    let mut metric = labelled(family.labels, values);
     if family.kind == MetricType::COUNTER {
         let mut counter = proto::Counter::default();
         counter.set_value(value);
@@ -201,27 +205,24 @@ fn metric(family: &Family, values: &[String], value: f64) -> proto::Metric {
     metric
 }
 
-fn histogram<'s, S: Scale>(shards: impl Iterator<Item = &'s Durations<S>>) -> proto::Metric {
-    let (mut counts, mut nanoseconds) = ([0; MAX_BOUNDS + 1], 0);
-    for shard in shards {
-        for (sum, count) in counts.iter_mut().zip(shard.counts()) {
-            *sum += count;
-        }
-        nanoseconds += shard.total();
-    }
+fn histogram(labels: &[&str], values: &[String], times: &Buckets) -> proto::Metric {
     let mut below = 0;
-    let buckets = S::BOUNDS.iter().zip(counts).map(|(&bound, count)| {
-        below += count;
-        let mut bucket = proto::Bucket::default();
-        bucket.set_upper_bound(seconds(bound));
-        bucket.set_cumulative_count(below);
-        bucket
-    });
+    let buckets = times
+        .bounds
+        .iter()
+        .zip(times.counts)
+        .map(|(&bound, count)| {
+            below += count;
+            let mut bucket = proto::Bucket::default();
+            bucket.set_upper_bound(seconds(bound));
+            bucket.set_cumulative_count(below);
+            bucket
+        });
     let mut histogram = proto::Histogram::default();
     histogram.set_bucket(buckets.collect());
-    histogram.set_sample_count(counts.iter().sum());
-    histogram.set_sample_sum(seconds(nanoseconds));
-    let mut metric = proto::Metric::default();
+    histogram.set_sample_count(times.counts.iter().sum());
+    histogram.set_sample_sum(seconds(times.total));
+    let mut metric = labelled(labels, values);
     metric.set_histogram(histogram);
     metric
 }

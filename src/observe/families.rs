@@ -11,7 +11,9 @@ use prometheus::proto::MetricType::{self, COUNTER, GAUGE};
 
 use super::logs;
 use super::metrics::{Counter, Kind, Kinds, Labels, Limit, Reload, Shard};
-use super::sources::{Certificate, Measured, MeasuredDatabase, Sources};
+use super::sources::{
+    Certificate, Measured, MeasuredDatabase, MeasuredLimit, MeasuredProject, Sources,
+};
 
 /// The samples of a family: for each, the values of the labels, and the sample's value.
 pub(super) type Samples = Vec<(Vec<String>, f64)>;
@@ -24,17 +26,6 @@ pub(super) struct Family {
     pub(super) labels: &'static [&'static str],
     pub(super) read: fn(&Sources, &Measured) -> Samples,
 }
-
-/// The histogram of connects: its name and its text.
-pub(super) const CONNECT: (&str, &str) = (
-    "osprey_upstream_connect_seconds",
-    "How long connects to Hologres took, with name resolution and TLS.",
-);
-/// The histogram of Osprey's own work: its name and its text.
-pub(super) const OWN: (&str, &str) = (
-    "osprey_own_seconds",
-    "Osprey's own work on a cycle, in both directions, system calls included; waiting for neither side.",
-);
 
 const fn counter(
     name: &'static str,
@@ -66,7 +57,7 @@ const fn gauge(
     }
 }
 
-/// Every family but the histograms.
+/// Every family but the [histograms](super::histograms).
 pub(super) const FAMILIES: &[Family] = &[
     gauge(
         "osprey_build_info",
@@ -271,6 +262,12 @@ pub(super) const FAMILIES: &[Family] = &[
         |sources, _| summed(sources, |shard| &shard.injection_failures),
     ),
     counter(
+        "osprey_protected_statements_by_total",
+        &["known_by"],
+        "Statements that touch encrypted data, by how that was known.",
+        |sources, _| kinds(sources, |shard| &shard.known_by),
+    ),
+    counter(
         "osprey_unsteered_statements_total",
         &[],
         "Statements that touch encrypted data, in front of which no SET could be sent.",
@@ -360,6 +357,53 @@ pub(super) const FAMILIES: &[Family] = &[
         &[],
         "Records pushed out by keys.capacity.",
         |_, k| one(k.key_evictions),
+    ),
+    gauge(
+        "osprey_encrypted_projects",
+        &["upstream", "key_state"],
+        "Encrypted MaxCompute projects that are known, by the state of their KMS key.",
+        |_, k| {
+            let mut counts = BTreeMap::new();
+            for project in &k.projects {
+                *counts
+                    .entry((&project.upstream, project.key_state))
+                    .or_insert(0) += 1;
+            }
+            let sample = |((upstream, state), count): ((&String, &str), i32)| {
+                (vec![upstream.clone(), state.into()], f64::from(count))
+            };
+            counts.into_iter().map(sample).collect()
+        },
+    ),
+    gauge(
+        "osprey_project_key_age_seconds",
+        &["upstream", "project", "key_state"],
+        "How long ago the key of an encrypted project was looked up; of the 100 projects that were last.",
+        |_, k| projects(k, |project| Some(project.age.as_secs_f64()), true),
+    ),
+    gauge(
+        "osprey_project_key_material_expiry_timestamp_seconds",
+        &["upstream", "project"],
+        "When the imported material of a project's KMS key expires; of the 100 projects where it does first.",
+        |_, k| {
+            projects(
+                k,
+                |project| project.material_expires.map(since_epoch),
+                false,
+            )
+        },
+    ),
+    gauge(
+        "osprey_limit_places",
+        &["limit"],
+        "What may be open at a time, by the setting that says so.",
+        |_, k| limits(k, |limit| limit.most),
+    ),
+    gauge(
+        "osprey_limit_places_taken",
+        &["limit"],
+        "What is open of it.",
+        |_, k| limits(k, |limit| limit.taken),
     ),
     counter(
         "osprey_lessons_total",
@@ -452,4 +496,29 @@ fn databases(measured: &Measured, value: impl Fn(&MeasuredDatabase) -> Option<f6
         Some((labels, value(database)?))
     };
     measured.databases.iter().filter_map(sample).collect()
+}
+
+/// Projects that have a series of their own.
+const MAX_PROJECTS: usize = 100;
+
+/// A value of each project that has one: the smallest first, up to a bound.
+fn projects(
+    measured: &Measured,
+    value: impl Fn(&MeasuredProject) -> Option<f64>,
+    with_state: bool,
+) -> Samples {
+    let sample = |project: &MeasuredProject| {
+        let mut labels = vec![project.upstream.clone(), project.project.clone()];
+        labels.extend(with_state.then(|| project.key_state.to_owned()));
+        Some((labels, value(project)?))
+    };
+    let mut samples: Samples = measured.projects.iter().filter_map(sample).collect();
+    samples.sort_by(|(one, a), (other, b)| a.total_cmp(b).then_with(|| one.cmp(other)));
+    samples.truncate(MAX_PROJECTS);
+    samples
+}
+
+fn limits(measured: &Measured, value: impl Fn(&MeasuredLimit) -> usize) -> Samples {
+    let sample = |limit: &MeasuredLimit| (vec![limit.setting.clone()], value(limit) as f64);
+    measured.limits.iter().map(sample).collect()
 }

@@ -42,7 +42,7 @@ pub trait Kind: Copy + 'static {
 macro_rules! kinds {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $label:literal,)+ }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum $name { $($(#[$variant_doc])* $variant,)+ }
 
         impl $name {
@@ -249,6 +249,41 @@ kinds! {
     }
 }
 
+kinds! {
+    /// What reads the MaxCompute data of a statement.
+    Engine {
+        /// Nothing: it reads none.
+        Local = "local",
+        /// HQE, unless the session itself, or the database, has chosen another engine.
+        Hqe = "hqe",
+        /// SQE, or Common Table: the statement was steered.
+        Sqe = "sqe",
+    }
+}
+
+impl Engine {
+    /// `steered`: to the engine for encrypted data; `foreign`: MaxCompute data may be read.
+    pub fn of(steered: bool, foreign: bool) -> Self {
+        match (steered, foreign) {
+            (true, _) => Self::Sqe,
+            (false, true) => Self::Hqe,
+            (false, false) => Self::Local,
+        }
+    }
+}
+
+kinds! {
+    /// By what a statement was known to touch encrypted data.
+    KnownBy {
+        /// A pattern of the operator's.
+        Pattern = "pattern",
+        /// The project's key record: of the configuration, the cloud, or what every user goes by.
+        Key = "key",
+        /// What its user, or its database, has learned from a failure.
+        Lesson = "lesson",
+    }
+}
+
 /// What the console has done.
 #[derive(Debug, Default)]
 pub struct ConsoleCounts {
@@ -260,20 +295,23 @@ pub struct ConsoleCounts {
 
 /// One counter per value of a label.
 #[derive(Debug)]
-pub struct Kinds<K, const N: usize>([Counter; N], PhantomData<K>);
+pub struct Kinds<K, const N: usize, C = Counter>([C; N], PhantomData<K>);
 
-impl<K, const N: usize> Default for Kinds<K, N> {
+impl<K, const N: usize, C: Default> Default for Kinds<K, N, C> {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| Counter::default()), PhantomData)
+        Self(std::array::from_fn(|_| C::default()), PhantomData)
     }
 }
 
-impl<K: Kind, const N: usize> Kinds<K, N> {
-    /// The counter of one value.
-    pub fn of(&self, kind: K) -> &Counter {
+impl<K: Kind, const N: usize, C> Kinds<K, N, C> {
+    /// What is counted of one value.
+    pub fn of(&self, kind: K) -> &C {
         &self.0[kind.index()]
     }
 }
+
+/// One histogram per engine.
+pub type ByEngine<S> = Kinds<Engine, { Engine::COUNT }, Durations<S>>;
 
 /// Counters by a label whose values are constants of other modules. Takes a lock: for what happens
 /// rarely.
@@ -341,6 +379,30 @@ impl Scale for OwnWork {
     ];
 }
 
+/// The bounds for statements: 1 ms to 5 minutes.
+#[derive(Debug, Default)]
+pub struct Statements;
+
+impl Scale for Statements {
+    const BOUNDS: &'static [u64] = &[
+        1_000_000,
+        2_500_000,
+        5_000_000,
+        10_000_000,
+        25_000_000,
+        50_000_000,
+        100_000_000,
+        250_000_000,
+        500_000_000,
+        1_000_000_000,
+        2_500_000_000,
+        10_000_000_000,
+        30_000_000_000,
+        100_000_000_000,
+        300_000_000_000,
+    ];
+}
+
 /// A histogram of durations.
 #[derive(Debug, Default)]
 pub struct Durations<S> {
@@ -396,10 +458,21 @@ pub struct Shard {
     /// Osprey's own work on a cycle: what it spent on its messages in both directions, system calls
     /// included, and waiting for neither side.
     pub own_time: Durations<OwnWork>,
+    /// How long logins took that succeeded, from the connection to the first ReadyForQuery.
+    pub login_time: Durations<Connects>,
+    /// How long cycles took that run statements, by protocol and by engine, from their first message to
+    /// their ReadyForQuery.
+    pub statement_time: Kinds<Protocol, { Protocol::COUNT }, ByEngine<Statements>>,
+    /// How long they took to the first bytes of an answer.
+    pub first_answer_time: ByEngine<Statements>,
+    /// How long the first runs took of statements that a second one has cured.
+    pub heal_time: Durations<Statements>,
     /// Statements that clients sent: Query and Execute messages.
     pub statements: Kinds<Protocol, { Protocol::COUNT }>,
     /// Of these, the ones that touch encrypted data.
     pub protected_statements: Counter,
+    /// Of these, how they were known.
+    pub known_by: Kinds<KnownBy, { KnownBy::COUNT }>,
     /// Of these, the ones in front of which no SET could be sent.
     pub unsteered_statements: Counter,
     /// Statements that were cancelled for `limits.statement_timeout`.

@@ -7,6 +7,7 @@
 mod export;
 mod families;
 pub mod health;
+mod histograms;
 pub mod http;
 pub mod logs;
 pub mod metrics;
@@ -18,4 +19,7 @@ pub mod systemd;
 
 pub use export::Metrics;
 pub use health::Health;
-pub use sources::{Certificate, Measured, MeasuredDatabase, OpenConnections, ShownTo};
+pub use sources::{
+    Certificate, Measured, MeasuredDatabase, MeasuredLimit, MeasuredProject, OpenConnections,
+    ShownTo,
+};

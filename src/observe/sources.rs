@@ -34,6 +34,10 @@ pub struct Measured {
     pub open: OpenConnections,
     /// When certificates expire.
     pub certificates: Vec<Certificate>,
+    /// What is known of the projects that are encrypted, or may be.
+    pub projects: Vec<MeasuredProject>,
+    /// The limits on what may be open, and how near they are.
+    pub limits: Vec<MeasuredLimit>,
     /// Whether PAUSE holds sessions back.
     pub paused: bool,
     /// How many sessions are held.
@@ -58,6 +62,7 @@ impl Measured {
         self.lessons_contradicted += other.lessons_contradicted;
         self.databases.extend(other.databases);
         self.certificates.extend(other.certificates);
+        self.projects.extend(other.projects);
     }
 }
 
@@ -102,6 +107,34 @@ pub struct OpenConnections {
     pub logins: u64,
     /// Connections that wait for their cancel request to be forwarded.
     pub cancels: u64,
+}
+
+/// What is known of one encrypted MaxCompute project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeasuredProject {
+    /// The upstream for which it is known.
+    pub upstream: String,
+    /// Its name.
+    pub project: String,
+    /// The state of its KMS key as KMS names it, `Unknown`, or `DefaultKey` for MaxCompute's own.
+    pub key_state: &'static str,
+    /// How long ago that was looked up.
+    pub age: Duration,
+    /// When imported key material expires.
+    pub material_expires: Option<SystemTime>,
+}
+
+/// A limit on what may be open at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeasuredLimit {
+    /// The setting: `limits.max_sessions`, `upstream.NAME.max_sessions`, …
+    pub setting: String,
+    /// So many may be open.
+    pub most: usize,
+    /// So many of one client address.
+    pub per_address: Option<usize>,
+    /// So many are open.
+    pub taken: usize,
 }
 
 /// What is measured of one database.

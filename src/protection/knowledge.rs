@@ -28,9 +28,9 @@ use lessons::Witnesses;
 
 use crate::catalog::database_name;
 use crate::config::{Keys, Upstream};
-use crate::keys::{KeyCache, SystemClock};
+use crate::keys::{Encryption, KeyCache, Listed, SystemClock, words};
 use crate::net::Endpoint;
-use crate::observe::{Measured, MeasuredDatabase};
+use crate::observe::{Measured, MeasuredDatabase, MeasuredProject};
 
 /// Databases kept in mind at a time. Their names come from clients, which may make them up; beyond
 /// this, those that no session uses are forgotten.
@@ -135,6 +135,7 @@ impl Knowledge {
             lessons_learned: lessons.0,
             lessons_contradicted: lessons.1,
             databases,
+            projects: encrypted(upstream, &keys.list()),
             ..Measured::default()
         }
     }
@@ -166,4 +167,23 @@ impl Knowledge {
         });
         self.common.changes.send_modify(|changes| *changes += 1);
     }
+}
+
+/// What is measured of the projects among these that are encrypted.
+fn encrypted(upstream: &str, records: &[Listed]) -> Vec<MeasuredProject> {
+    let measured = |listed: &Listed| {
+        let (key_state, material_expires) = match &listed.record.encryption {
+            Encryption::None => return None,
+            Encryption::DefaultKey => ("DefaultKey", None),
+            Encryption::Kms(key) => (words::state(key.state), key.material_expires),
+        };
+        Some(MeasuredProject {
+            upstream: upstream.to_owned(),
+            project: listed.record.project.clone(),
+            key_state,
+            age: listed.age,
+            material_expires,
+        })
+    };
+    records.iter().filter_map(measured).collect()
 }

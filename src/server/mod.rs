@@ -310,6 +310,11 @@ fn measure(shared: &Shared<TcpNetwork>) -> Measured {
         logins: admission.logins.taken() as u64,
         cancels: (admission.cancels.taken() + admission.unknown_cancels.taken()) as u64,
     };
+    let settings = shared.settings.load();
+    let of_upstreams = upstreams.all().iter();
+    let of_upstreams =
+        of_upstreams.map(|upstream| (upstream.name(), upstream.settings().max_sessions));
+    known.limits = admission.limits(&settings.limits, of_upstreams);
     known
 }
 

@@ -12,7 +12,8 @@ use dashmap::DashMap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::Quota;
+use crate::config::{Limits, Quota};
+use crate::observe::MeasuredLimit;
 use crate::observe::metrics::Limit;
 
 /// Whose rates of one kind are remembered; beyond, those at rest are forgotten.
@@ -55,6 +56,38 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
+    /// Every limit on what may be open at a time, and what is.
+    pub(crate) fn limits<'u>(
+        &self,
+        limits: &Limits,
+        upstreams: impl Iterator<Item = (&'u str, Option<usize>)>,
+    ) -> Vec<MeasuredLimit> {
+        let of_quota = |name: &str, quota: &Quota, places: &Places| MeasuredLimit {
+            setting: format!("limits.{name}"),
+            most: quota.total,
+            per_address: quota.per_address,
+            taken: places.taken(),
+        };
+        let mut all = vec![
+            of_quota("max_sessions", &limits.max_sessions, &self.sessions),
+            of_quota("max_greetings", &limits.max_greetings, &self.greetings),
+            of_quota("max_logins", &limits.max_logins, &self.logins),
+        ];
+        let without_quota = |setting, most, places: &Places| MeasuredLimit {
+            setting,
+            most,
+            per_address: None,
+            taken: places.taken(),
+        };
+        let cancels = "limits.max_cancels".to_owned();
+        all.push(without_quota(cancels, limits.max_cancels, &self.cancels));
+        all.extend(upstreams.filter_map(|(name, most)| {
+            let setting = format!("upstream.{name}.max_sessions");
+            Some(without_quota(setting, most?, &self.of_upstream(name)))
+        }));
+        all
+    }
+
     /// The places of one upstream, by its name.
     pub(crate) fn of_upstream(&self, name: &str) -> Arc<Places> {
         if let Some(places) = self.by_upstream.get(name) {

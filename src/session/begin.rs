@@ -118,6 +118,7 @@ pub(super) async fn begin<N: Network>(
     if !matches!(timeout(limit, speaking).await, Ok(Ok(()))) {
         return Err(CloseReason::Client);
     }
+    context.shard().login_time.observe(live.seen().age);
     let policy = world::policy(view, settings, &world, &shared.routes);
     let core = Core::new(policy, names);
     let running = Running::new(client, logged_in, entered, core, world, &settings.limits);

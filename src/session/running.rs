@@ -12,6 +12,7 @@
 #[cfg(test)]
 mod check;
 mod report;
+mod stopwatch;
 mod time;
 
 use std::pin::Pin;
@@ -37,6 +38,7 @@ use super::read_ahead::Grant;
 use super::registry::{Drain, Entered, Origin};
 use super::rest::Rest;
 use super::world::SessionWorld;
+use stopwatch::Stopwatch;
 
 /// Rounds over both lanes before other sessions have their turn.
 const ROUNDS: usize = 4;
@@ -79,6 +81,7 @@ pub(super) struct Running<T> {
     cut_at: Option<Instant>,
     /// Spent on the present cycle.
     spent: Duration,
+    stopwatch: Stopwatch,
     /// Where sessions are only observed: it was said that this one would have been steered.
     would_steer: bool,
     /// What has passed, for the line in the log at its end.
@@ -173,6 +176,7 @@ impl<T: Transport> Running<T> {
             grant: None,
             cut_at: None,
             spent: Duration::ZERO,
+            stopwatch: Stopwatch::default(),
             would_steer: false,
             figures: Figures::default(),
             rest: Rest::new(limits),
@@ -196,7 +200,7 @@ impl<T: Transport> Running<T> {
                 let begun = Instant::now();
                 let next = self.turn(begun, context);
                 self.spent += begun.elapsed();
-                let ended = self.count(context.shard());
+                let ended = self.count(begun, context.shard());
                 self.publish(begun, ended);
                 #[cfg(test)]
                 self.check();

@@ -14,6 +14,8 @@ import sqlalchemy
 import conftest
 import harness
 
+pytestmark = pytest.mark.skipif(harness.TINY_IO, reason="that one is built without the demo")
+
 DRIVER = "/usr/share/java/postgresql.jar"
 
 # The demo's tables, for PostgreSQL. It has no MaxCompute: foreign tables are tables there.

@@ -50,6 +50,51 @@ def test_metrics_move(cluster, database):
     assert 0 < moved("osprey_own_seconds_sum") < 0.5
 
 
+def test_how_long_statements_take(cluster, database):
+    """By protocol and engine; and what a statement lost that was run again."""
+    conftest.need_osprey()
+    cluster.query("postgres", f"ALTER DATABASE {database} SET hologres.scan_delay_ms = 300")
+    with harness.Osprey.in_front_of(cluster) as osprey:
+        osprey.wait_until_known(database)
+        planned = osprey.metric("osprey_statement_seconds_count", engine="sqe")
+        with osprey.endpoint(database).connect(autocommit=True) as connection:
+            connection.execute("SELECT 1")
+            connection.execute("SELECT count(*) FROM items", prepare=True)
+            connection.execute("SELECT count(*) FROM salaries", prepare=True)
+        # Of this one nobody has told Osprey; in the session above it would have been steered by now.
+        with osprey.endpoint(database).connect(autocommit=True) as connection:
+            connection.execute("SELECT count(*) FROM events")
+        with osprey.endpoint(database).connect(autocommit=True) as connection:
+            connection.execute("SELECT count(*) FROM events")
+
+        def times(family, **labels):
+            sums = (osprey.metric(f"{family}_{part}", **labels) for part in ("count", "sum"))
+            return next(sums), next(sums)
+
+        statements, first = "osprey_statement_seconds", "osprey_first_answer_seconds"
+        count, seconds = times(statements, protocol="extended", engine="hqe")
+        assert count == 1 and 0.3 <= seconds < 30
+        count, seconds = times(statements, protocol="extended", engine="sqe")
+        assert count == 1 and 0.3 <= seconds < 30
+        count, seconds = times(statements, protocol="simple", engine="sqe")
+        assert count == 2 + planned and 0.9 <= seconds < 30, "of the healed one both runs"
+        count, seconds = times(statements, engine="local")
+        assert count == 1 and seconds < 10
+        count, seconds = times(first, engine="sqe")
+        # Of two that one turn has met together, the answer is counted once.
+        assert 3 <= count <= 3 + planned and 0.3 <= seconds < 30
+        count, seconds = times("osprey_heal_seconds")
+        assert count == 1 and 0.3 <= seconds < 30
+        assert osprey.metric("osprey_login_seconds_count") >= 2
+        known_by = "osprey_protected_statements_by_total"
+        assert osprey.metric(known_by, known_by="key") == 1 + planned
+        assert osprey.metric(known_by, known_by="lesson") == 1
+        assert osprey.metric("osprey_encrypted_projects", key_state="Unknown") >= 1
+        assert 0 <= osprey.metric("osprey_project_key_age_seconds", project="finance_byok") < 300
+        assert osprey.metric("osprey_limit_places", limit="limits.max_sessions") >= 1
+        assert osprey.metric("osprey_limit_places_taken", limit="limits.max_sessions") <= 2
+
+
 def test_own_time_is_not_the_servers(cluster, osprey, database):
     before = total(osprey.scrape(), "osprey_own_seconds_sum")
     with osprey.endpoint(database).connect() as connection:

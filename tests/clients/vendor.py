@@ -18,6 +18,8 @@ import rawpg
 
 # What is installed for each, and behind it without what it says it needs: nothing here uses that. The oldest Python that they run on is Debian's.
 PACKAGES = {
+    # Schemas: Kubernetes' of its objects, CycloneDX' of bills of materials.
+    "schemas": ["kubernetes-validate==1.37.0", "cyclonedx-python-lib[json-validation]==11.12.0"],
     "dbt-alibaba-cloud-hologres": ["dbt-alibaba-cloud-hologres==1.2.0", "dbt-core==1.10.23"],
     "dbt-hologres": ["dbt-hologres==1.9.1", "dbt-core==1.9.11", "dbt-postgres==1.9.1"],
     "hologres-cli": ["hologres-cli==0.2.6"],

@@ -1,6 +1,7 @@
 //! What the binary is made of: `deny.toml` says what may be, and `Cargo.lock` what is. cargo-deny does
 //! the same and more, where it is installed.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -206,4 +207,25 @@ fn the_oldest_compiler_is_enough_for_every_crate() {
         read("CONTRIBUTING.md").contains(&told),
         "CONTRIBUTING.md: {told}"
     );
+}
+
+/// The fuzz targets have a lock file of their own, which nothing else reads: it is made anew
+/// (`cargo update --workspace --manifest-path fuzz/Cargo.toml`) when Osprey's dependencies change.
+#[test]
+fn the_fuzz_targets_lock_what_osprey_needs() {
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    let is_optional = |need: &toml::Value| need.get("optional").is_some();
+    let needs = manifest["dependencies"].as_table().unwrap();
+    let needs = needs.iter().filter(|(_, need)| !is_optional(need));
+    let needs: BTreeSet<&str> = needs.map(|(name, _)| name.as_str()).collect();
+    let lock: toml::Table = read("fuzz/Cargo.lock").parse().unwrap();
+    let packages = lock["package"].as_array().unwrap();
+    let osprey = packages
+        .iter()
+        .find(|package| package["name"].as_str() == Some("osprey"))
+        .unwrap();
+    // A crate of which there are several is named with its version.
+    let locked = texts(&osprey["dependencies"]).into_iter();
+    let locked: BTreeSet<&str> = locked.filter_map(|name| name.split(' ').next()).collect();
+    assert_eq!(locked, needs);
 }

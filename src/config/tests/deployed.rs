@@ -17,6 +17,14 @@ fn the_containers_file_listens_where_the_container_can_be_reached() {
     assert_eq!(loaded.warnings, []);
 }
 
+#[test]
+fn the_image_asks_for_its_health_where_its_file_says() {
+    let loaded = load_text(include_str!("../../../deploy/container.toml")).unwrap();
+    let port = loaded.settings.observe.metrics.unwrap().port();
+    let asked = format!("\"ready\", \"--metrics\", \"127.0.0.1:{port}\"");
+    assert!(DOCKERFILE.contains(&asked), "{asked}");
+}
+
 /// A file that is mounted has its say, and one for root and the group alone can be read.
 #[test]
 fn the_image_sets_nothing_but_where_its_file_is_and_runs_as_its_own_group() {
@@ -29,7 +37,7 @@ fn the_image_sets_nothing_but_where_its_file_is_and_runs_as_its_own_group() {
         "groupadd --system --gid 65532 osprey",
         "useradd --system --uid 65532 --gid 65532",
         "USER 65532:65532",
-        "cargo build --profile dist --locked",
+        "cargo build --profile dist --locked --no-default-features",
     ] {
         assert!(DOCKERFILE.contains(part), "{part}");
     }

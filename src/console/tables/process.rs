@@ -4,7 +4,7 @@ use super::super::table::{Table, column};
 use super::super::value::Type::{Float, Int, Text};
 use super::super::value::{Row, Value};
 use super::super::world::World;
-use crate::observe::logs;
+use crate::observe::{MeasuredLimit, logs};
 
 pub(super) static STATEMENTS: Table = Table {
     name: "statements",
@@ -101,45 +101,21 @@ fn statements(world: &World) -> Vec<Row> {
 
 fn limits(world: &World) -> Vec<Row> {
     let settings = world.shared.settings.load();
-    let limits = &settings.limits;
+    let upstreams = world.upstreams();
+    let of_upstreams = upstreams
+        .iter()
+        .map(|upstream| (upstream.name(), upstream.settings().max_sessions));
     let admission = &world.shared.admission;
-    let row = |setting: &str, limit: usize, per_address: Option<usize>, taken: usize| {
+    let row = |limit: MeasuredLimit| {
         vec![
-            Value::Text(setting.to_owned()),
-            Value::count(limit),
-            per_address.map_or(Value::Null, Value::count),
-            Value::count(taken),
+            Value::Text(limit.setting),
+            Value::count(limit.most),
+            limit.per_address.map_or(Value::Null, Value::count),
+            Value::count(limit.taken),
         ]
     };
-    let quotas = [
-        (
-            "limits.max_sessions",
-            limits.max_sessions,
-            &admission.sessions,
-        ),
-        (
-            "limits.max_greetings",
-            limits.max_greetings,
-            &admission.greetings,
-        ),
-        ("limits.max_logins", limits.max_logins, &admission.logins),
-    ];
-    let mut rows: Vec<_> = quotas
-        .iter()
-        .map(|(setting, quota, places)| {
-            row(setting, quota.total, quota.per_address, places.taken())
-        })
-        .collect();
-    let cancels = admission.cancels.taken();
-    rows.push(row("limits.max_cancels", limits.max_cancels, None, cancels));
-    for upstream in world.upstreams() {
-        if let Some(most) = upstream.settings().max_sessions {
-            let taken = admission.of_upstream(upstream.name()).taken();
-            let setting = format!("upstream.{}.max_sessions", upstream.name());
-            rows.push(row(&setting, most, None, taken));
-        }
-    }
-    rows
+    let all = admission.limits(&settings.limits, of_upstreams);
+    all.into_iter().map(row).collect()
 }
 
 fn stats(world: &World) -> Vec<Row> {

@@ -4,7 +4,9 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::observe::metrics::{CloseReason, Injection, Protocol};
-use crate::observe::sources::{Certificate, MeasuredDatabase, OpenConnections, ShownTo};
+use crate::observe::sources::{
+    Certificate, MeasuredDatabase, MeasuredLimit, MeasuredProject, OpenConnections, ShownTo,
+};
 
 /// Metrics with every family filled.
 pub(crate) fn filled() -> Metrics {
@@ -46,6 +48,19 @@ pub(crate) fn filled() -> Metrics {
             shown_to: ShownTo::Clients,
             name: "127.0.0.1:6432".into(),
             expires: SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000),
+        }],
+        projects: vec![MeasuredProject {
+            upstream: "default".into(),
+            project: "sales".into(),
+            key_state: "Enabled",
+            age: Duration::from_secs(60),
+            material_expires: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000)),
+        }],
+        limits: vec![MeasuredLimit {
+            setting: "limits.max_sessions".into(),
+            most: 100,
+            per_address: None,
+            taken: 4,
         }],
         ..Measured::default()
     });
@@ -101,7 +116,7 @@ fn a_certificates_end_is_told_in_seconds_since_the_epoch() {
 #[test]
 fn the_histogram_is_cumulative_in_seconds() {
     let text = filled().render().unwrap();
-    let (name, _) = CONNECT;
+    let name = "osprey_upstream_connect_seconds";
     let bucket = |le: &str| value(&text, &format!("{name}_bucket{{le=\"{le}\"}}"));
     assert_eq!(
         (bucket("0.0025"), bucket("0.005"), bucket("10")),

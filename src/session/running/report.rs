@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 use super::Running;
 use crate::advice::NotRetried;
-use crate::core::{Event, Tally};
+use crate::core::{Event, Steering, Tally};
 use crate::net::{Network, Transport};
-use crate::observe::metrics::{Counter, Direction, Injection, Protocol, Shard};
+use crate::observe::metrics::{Counter, Direction, Injection, KnownBy, Protocol, Shard};
 use crate::observe::{observed, secrets};
 use crate::session::context::Context;
 use crate::session::live::{Phase, State};
@@ -88,6 +88,7 @@ impl<T: Transport> Running<T> {
             }
             Event::Retried { code, writes } => {
                 shard.retries.inc();
+                self.stopwatch.runs_again(Instant::now());
                 if writes {
                     shard.retried_writes.inc();
                 }
@@ -148,7 +149,12 @@ impl<T: Transport> Running<T> {
                     observed::WOULD_REWRITE
                 );
             }
-            Event::Cured => self.world.cured(),
+            Event::Cured => {
+                self.world.cured();
+                if let Some(took) = self.stopwatch.cured() {
+                    shard.heal_time.observe(took);
+                }
+            }
             Event::RelayOnly(reason) => {
                 shard.relay_only_sessions.inc();
                 tracing::warn!(session, reason, "from here on this session is only relayed");
@@ -156,8 +162,8 @@ impl<T: Transport> Running<T> {
         }
     }
 
-    /// Moves what was counted to the worker's shard; true if a cycle has ended.
-    pub(super) fn count(&mut self, shard: &Shard) -> bool {
+    /// Moves what was counted in the turn at `now` to the worker's shard; true if a cycle has ended.
+    pub(super) fn count(&mut self, now: Instant, shard: &Shard) -> bool {
         let to_server = std::mem::take(&mut self.front.bytes);
         let to_client = std::mem::take(&mut self.back.bytes);
         self.figures.to_server += to_server;
@@ -172,6 +178,10 @@ impl<T: Transport> Running<T> {
             self.entered.live().add_bytes(to_server, to_client);
         }
         let tally = self.core.tally();
+        let (busy, steering) = (self.core.is_busy(), self.core.steering());
+        let steered = steering == Steering::Steered;
+        self.stopwatch
+            .note(now, &tally, to_client, busy, steered, shard);
         if tally == Tally::default() {
             return false;
         }
@@ -203,6 +213,10 @@ impl<T: Transport> Running<T> {
             );
         }
         move_to(&shard.protected_statements, tally.protected);
+        let by_key = tally.protected - tally.by_pattern - tally.by_lesson;
+        move_to(shard.known_by.of(KnownBy::Pattern), tally.by_pattern);
+        move_to(shard.known_by.of(KnownBy::Key), by_key);
+        move_to(shard.known_by.of(KnownBy::Lesson), tally.by_lesson);
         move_to(&shard.unsteered_statements, tally.not_steered);
         move_to(shard.injections.of(Injection::OwnQuery), tally.set_query);
         move_to(shard.injections.of(Injection::OwnCycle), tally.set_cycle);
