@@ -130,7 +130,7 @@ impl World for Known {
             Advised {
                 frame,
                 code: "OSP-1001",
-                curable: true,
+                cure: Some(osprey::core::Cure::Route),
             }
         })
     }

@@ -111,8 +111,8 @@ fn advise_in<'r>(
         &[("code", rule.code()), ("page", &page(rule, context))],
         language,
     )];
-    let curable = fault.is_curable(context.switched_on);
-    if let Some(why) = context.not_retried.filter(|_| curable) {
+    let cure = fault.cure(context.switched_on);
+    if let Some(why) = context.not_retried.filter(|_| cure.is_some()) {
         let words = &fault.rules.words().not_retried;
         let why = words.iter().find(|known| known.label == why.label());
         lines.extend(why.map(|why| {

@@ -23,7 +23,7 @@ mod words;
 
 pub use advise::{Advice, advise};
 pub use context::{AdviceContext, NotRetried};
-pub use recognize::{Fault, recognize};
+pub use recognize::{Fault, Setting, recognize};
 pub use redact::redact_path;
 pub use rule::{Cure, Rule};
 pub use rules::{Case, Cases, Rules};

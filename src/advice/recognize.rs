@@ -15,6 +15,7 @@ use super::clients;
 use super::pattern::{Pattern, squeeze};
 use super::rule::{Cure, Rule};
 use super::rules::Rules;
+use crate::sql::ROUTE_SETTINGS;
 use crate::wire::backend::ErrorFields;
 
 /// An error that a rule of the table matches.
@@ -37,15 +38,35 @@ impl<'r> Fault<'r> {
         self.rule.cure() == Cure::Itself
     }
 
-    /// True if the route for encrypted data may read the data, and the operator has not to be asked, or
-    /// has switched the rule on: then the statement can be run again.
-    pub fn is_curable(&self, switched_on: &[&str]) -> bool {
+    /// What cures it together with a second run, if the operator has not to be asked, or has switched
+    /// the rule on.
+    pub fn cure(&self, switched_on: &[&str]) -> Option<Setting<'r>> {
         match self.rule.cure() {
-            Cure::Itself => true,
-            Cure::Offered => switched_on.contains(&self.rule.code()),
-            Cure::Advised => false,
+            Cure::Itself => Some(Setting::Route),
+            Cure::Offered => self
+                .rule
+                .setting()
+                .filter(|_| switched_on.contains(&self.rule.code()))
+                .map(|sql| {
+                    let of_route = ROUTE_SETTINGS.iter().any(|name| sql.contains(name));
+                    if of_route {
+                        Setting::Route
+                    } else {
+                        Setting::Other(sql)
+                    }
+                }),
+            Cure::Advised => None,
         }
     }
+}
+
+/// A setting that cures an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting<'r> {
+    /// That of the route for encrypted data.
+    Route,
+    /// Another one: the statement that makes it.
+    Other(&'r str),
 }
 
 /// Some part of what Hologres wraps around its engines' errors; for a rule that asks for it, a

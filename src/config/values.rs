@@ -402,7 +402,11 @@ pub(super) const PROXY_PROTOCOLS: Choices<ProxyProtocol> = &[
 ];
 /// `[route] mode`
 /// The rules that an operator may switch on: those of Osprey's table that are offered.
-pub(super) const OFFERED_RULES: Choices<&str> = &[("OSP-1102", "OSP-1102")];
+pub(super) const OFFERED_RULES: Choices<&str> = &[
+    ("OSP-1102", "OSP-1102"),
+    ("OSP-1121", "OSP-1121"),
+    ("OSP-1122", "OSP-1122"),
+];
 
 pub(super) const MODES: Choices<Mode> = &[("steer", Mode::Steer), ("observe", Mode::Observe)];
 /// `[route] kind`

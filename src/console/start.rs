@@ -8,7 +8,7 @@ use super::gate::Gate;
 use super::office::Office;
 use super::socket::{self, Open};
 use super::tcp::Tcp;
-use super::world::{Control, World};
+use super::world::{Control, View, World};
 use crate::net::TcpNetwork;
 use crate::net::unix::UnixSocket;
 use crate::session::{Seldom, Shared};
@@ -23,7 +23,9 @@ pub(crate) fn start(
 ) -> Option<Open> {
     let office = Arc::new(Office {
         world: Arc::new(World {
-            shared: Arc::clone(shared),
+            view: View {
+                shared: Arc::clone(shared),
+            },
             control,
         }),
         gate: Gate::default(),

@@ -1,7 +1,7 @@
 //! A table of the console: its columns, and where its rows come from.
 
 use super::value::{Row, Type};
-use super::world::World;
+use super::world::View;
 
 /// One column.
 pub(super) struct Described {
@@ -17,7 +17,7 @@ pub(super) struct Table {
     /// What it shows, for the reference and for HELP.
     pub(super) about: &'static str,
     pub(super) columns: &'static [Described],
-    pub(super) rows: fn(&World) -> Vec<Row>,
+    pub(super) rows: fn(&View) -> Vec<Row>,
 }
 
 /// A column, described.

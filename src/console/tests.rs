@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::help::COMMANDS;
 use super::tables::TABLES;
 use super::value::{Type, Value};
-use super::world::{Control, World};
+use super::world::{Control, View, World};
 use crate::config::Settings;
 use crate::observe::metrics::Reload;
 use crate::server::Server;
@@ -24,7 +24,9 @@ fn world() -> (Server, World) {
     settings.upstream_mut().max_sessions = Some(5);
     let server = Server::bind(settings).unwrap();
     let world = World {
-        shared: Arc::clone(server.shared()),
+        view: View {
+            shared: Arc::clone(server.shared()),
+        },
         control: Control {
             reload: Box::new(|| Box::pin(async { Reload::Applied })),
             drain: Box::new(|| ()),

@@ -1,5 +1,6 @@
 //! What the console looks at and acts upon.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -19,11 +20,24 @@ pub(crate) struct Control {
 
 /// What the console looks at and acts upon.
 pub(super) struct World {
-    pub(super) shared: Arc<Shared<TcpNetwork>>,
+    pub(super) view: View,
     pub(super) control: Control,
 }
 
-impl World {
+impl Deref for World {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.view
+    }
+}
+
+/// What the tables are made of.
+pub(super) struct View {
+    pub(super) shared: Arc<Shared<TcpNetwork>>,
+}
+
+impl View {
     /// The upstreams that are configured now.
     pub(super) fn upstreams(&self) -> Vec<Arc<Upstream>> {
         self.shared.upstreams.load().all().to_vec()

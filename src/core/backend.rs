@@ -227,6 +227,7 @@ impl Core {
                 Own::Proof => self.prove_once(),
                 Own::Replan => self.events.push_back(Event::Replanned(true)),
                 Own::Parse
+                | Own::Cure
                 | Own::Rollback
                 | Own::Close
                 | Own::Fail
@@ -240,7 +241,7 @@ impl Core {
         }
         if matches!(
             own,
-            Own::Proof | Own::Parse | Own::Close | Own::Fail | Own::BeginAndFail
+            Own::Proof | Own::Parse | Own::Cure | Own::Close | Own::Fail | Own::BeginAndFail
         ) {
             return;
         }
@@ -441,8 +442,8 @@ impl Core {
             self.events.push_back(Event::WouldRewrite { code });
             return Fate::Forward;
         }
-        if advised.curable && not_retried.is_none() {
-            self.hold(advised.code, advised.frame, body, out);
+        if let Some(cure) = advised.cure.filter(|_| not_retried.is_none()) {
+            self.hold(advised.code, cure, advised.frame, body, out);
             return Fate::Drop;
         }
         self.retry.drop_failed();

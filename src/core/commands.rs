@@ -97,6 +97,13 @@ impl Commands {
         Some(Forms::new(&format!("SET {} = '{quoted}'", self.name)))
     }
 
+    /// A SET of the operator's choice, without its Sync.
+    pub(super) fn cure(sql: &str) -> Bytes {
+        let mut out = Vec::new();
+        compose::own_statement(&mut out, marked(sql).as_bytes());
+        out.into()
+    }
+
     /// The setting's name.
     pub(super) fn name(&self) -> &str {
         &self.name
@@ -112,8 +119,8 @@ impl Commands {
             Own::Rollback => &self.rollback,
             Own::Fail => &self.fail,
             Own::BeginAndFail => &self.begin_and_fail,
-            // What they close and parse stands in front of it.
-            Own::Close | Own::Parse | Own::Sync => &self.sync,
+            // What they close, parse and set stands in front of it.
+            Own::Close | Own::Parse | Own::Cure | Own::Sync => &self.sync,
         }
     }
 }

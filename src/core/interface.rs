@@ -90,8 +90,17 @@ pub struct Advised {
     pub frame: Vec<u8>,
     /// The stable code, `OSP-…`.
     pub code: &'static str,
-    /// Another engine would read it: worth running again.
-    pub curable: bool,
+    /// What would cure it, so that it is worth running again.
+    pub cure: Option<Cure>,
+}
+
+/// What cures an error, together with a second run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cure {
+    /// The route for encrypted data.
+    Route,
+    /// A setting that the operator lets Osprey make: one SET, for the rest of the session.
+    Setting(Arc<str>),
 }
 
 /// What one session's configuration says.

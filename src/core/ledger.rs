@@ -23,6 +23,8 @@ pub(super) enum Own {
     Replan,
     /// The Close and the Parse of statements, where the server refuses DISCARD PLANS.
     Parse,
+    /// The SET that cures an error of another kind.
+    Cure,
     /// ROLLBACK of a transaction that is run again from its begin.
     Rollback,
     /// The Close of each statement that PREPARE has made in the first run of what is run again.

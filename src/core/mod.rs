@@ -46,7 +46,7 @@ mod steer;
 
 pub use commands::Commands;
 pub use interface::{
-    Advised, End, ErrorContext, Event, Outbox, Policy, Progress, Steering, Tally, World,
+    Advised, Cure, End, ErrorContext, Event, Outbox, Policy, Progress, Steering, Tally, World,
 };
 pub use queue::{Op, Queue};
 

@@ -23,6 +23,7 @@ use crate::advice::NotRetried;
 use crate::protection::{Decision, Effects, NameUse};
 use crate::wire::Header;
 
+use super::interface::Cure;
 use super::ledger::Ledger;
 
 mod again;
@@ -302,11 +303,18 @@ impl Retry {
 
     /// Holds an error back: the cycle will be run again at its ReadyForQuery. True if the client has
     /// not asked for that yet (it may be waiting for the error before it does): then we do.
-    pub(super) fn hold(&mut self, code: &'static str, error: Vec<u8>, original: &[u8]) -> bool {
+    pub(super) fn hold(
+        &mut self,
+        code: &'static str,
+        cure: Cure,
+        error: Vec<u8>,
+        original: &[u8],
+    ) -> bool {
         let Some(attempt) = &mut self.attempt else {
             return false;
         };
         attempt.code = code;
+        attempt.cure = cure;
         attempt.error = error;
         if attempt.writes {
             attempt.original = original.to_vec();

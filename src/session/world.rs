@@ -6,11 +6,11 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use crate::advice::{self, AdviceContext, NotRetried};
+use crate::advice::{self, AdviceContext, NotRetried, Setting};
 use crate::catalog::route::{is_common_table, route_setting};
 use crate::catalog::{HologresVersion, project_key};
 use crate::config::{self, Language, Mode, OriginalText, Override, Scope, Settings, show_duration};
-use crate::core::{Advised, Commands, ErrorContext, Policy, World};
+use crate::core::{Advised, Commands, Cure, ErrorContext, Policy, World};
 use crate::protection::knowledge::{BorrowedReading, DatabaseKnowledge, UserLessons};
 use crate::protection::{
     Decision, Effects, Encoding, Lexing, NameContext, RouteHint, SessionNames, Snapshot, Source,
@@ -87,7 +87,7 @@ fn timed_out(error: ErrorFields<'_>, limit: Duration) -> Advised {
     Advised {
         frame,
         code: STATEMENT_TIMEOUT,
-        curable: false,
+        cure: None,
     }
 }
 
@@ -405,7 +405,7 @@ impl World for SessionWorld {
             .replace(About::new(fault.project.as_deref(), context.decision));
         let snapshot = self.database.snapshot();
         let switched_on = &self.upstream.settings().route.retry_rules;
-        let curable = fault.is_curable(switched_on);
+        let cure = fault.cure(switched_on);
         let learned =
             fault.is_of_encryption() && self.learn(fault.project.as_deref(), context, &snapshot);
         let log_id = self.errors.ids.as_ref().map(|begin| {
@@ -427,7 +427,7 @@ impl World for SessionWorld {
                 version: snapshot.version(),
                 not_retried: context
                     .not_retried
-                    .or(curable.then_some(NotRetried::AnsweredDifferently)),
+                    .or(cure.is_some().then_some(NotRetried::AnsweredDifferently)),
                 switched_on,
                 redact: self.errors.redact,
                 language: self.errors.language,
@@ -442,7 +442,10 @@ impl World for SessionWorld {
         Some(Advised {
             frame: advice.frame(original),
             code: advice.code,
-            curable,
+            cure: cure.map(|setting| match setting {
+                Setting::Route => Cure::Route,
+                Setting::Other(sql) => Cure::Setting(sql.into()),
+            }),
         })
     }
 }

@@ -354,8 +354,24 @@ fn the_path_is_taken_out_on_request() {
 fn what_is_offered_is_what_an_operator_can_switch_on() {
     let rules = Rules::in_force();
     let offered = rules.iter().filter(|rule| rule.cure() == Cure::Offered);
-    let offered: Vec<_> = offered.map(|rule| (rule.code(), rule.setting())).collect();
-    // What `route.retry_rules` takes; and they are cured by the route, which is what is set for them.
-    let route = "SET hg_experimental_enable_access_odps_orc_via_holo = false;";
-    assert_eq!(offered, [("OSP-1102", Some(route))]);
+    let offered: Vec<_> = offered.map(Rule::code).collect();
+    // What `route.retry_rules` takes.
+    assert_eq!(offered, ["OSP-1102", "OSP-1121", "OSP-1122"]);
+    let fault = |text: &str| recognized(text).unwrap();
+    let (on, off) = (["OSP-1102", "OSP-1122"], ["OSP-1121"]);
+    for (example, cure) in [
+        (
+            "hos_exception: not an ORC file",
+            crate::advice::Setting::Route,
+        ),
+        (
+            "Get result failed: time before 1925 not supported",
+            crate::advice::Setting::Other(
+                "SET hg_experimental_functions_use_pg_implementation = 'to_char,to_date,to_timestamp';",
+            ),
+        ),
+    ] {
+        assert_eq!(fault(example).cure(&on), Some(cure));
+        assert_eq!(fault(example).cure(&off), None);
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::table::{Table, column};
 use super::super::value::Type::{Bool, Float, Int, Text};
 use super::super::value::{Row, Value};
-use super::super::world::World;
+use super::super::world::View;
 use crate::catalog::database_name;
 use crate::keys::cloud::timestamp;
 use crate::keys::{Encryption, Listed, Origin, words};
@@ -162,9 +162,9 @@ pub(super) static LESSONS: Table = Table {
 };
 
 /// The databases of all upstreams, in the order of their names.
-fn all_databases(world: &World) -> Vec<(Arc<Upstream>, Arc<DatabaseKnowledge>)> {
+fn all_databases(view: &View) -> Vec<(Arc<Upstream>, Arc<DatabaseKnowledge>)> {
     let mut all = Vec::new();
-    for upstream in world.upstreams() {
+    for upstream in view.upstreams() {
         let mut databases = upstream.knowledge().databases();
         databases.sort_by(|one, two| one.name().cmp(two.name()));
         all.extend(
@@ -180,8 +180,8 @@ fn name_of(upstream: &Upstream) -> Value {
     Value::Text(upstream.name().to_owned())
 }
 
-fn databases(world: &World) -> Vec<Row> {
-    let sessions = world.shared.sessions.sessions();
+fn databases(view: &View) -> Vec<Row> {
+    let sessions = view.shared.sessions.sessions();
     let row = |(upstream, database): (Arc<Upstream>, Arc<DatabaseKnowledge>)| {
         let in_it = sessions.iter().filter(|session| {
             session.upstream == upstream.name()
@@ -195,7 +195,7 @@ fn databases(world: &World) -> Vec<Row> {
             name_of(&upstream),
             Value::Text(database.name().to_owned()),
             Value::count(in_it.count()),
-            Value::Bool(world.shared.sessions.is_paused(database.name())),
+            Value::Bool(view.shared.sessions.is_paused(database.name())),
             Value::text_or_null(snapshot.version().map(|version| version.to_string())),
             Value::count(snapshot.protected_count()),
             Value::count(snapshot.foreign_count()),
@@ -206,12 +206,12 @@ fn databases(world: &World) -> Vec<Row> {
             Value::text_or_null(failure.map(|failure| failure.to_string())),
         ]
     };
-    all_databases(world).into_iter().map(row).collect()
+    all_databases(view).into_iter().map(row).collect()
 }
 
-fn tables(world: &World) -> Vec<Row> {
+fn tables(view: &View) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (upstream, database) in all_databases(world) {
+    for (upstream, database) in all_databases(view) {
         let snapshot = database.load_full();
         let mut protected: Vec<_> = snapshot.protected_relations().collect();
         protected.sort_by_key(|(schema, name, _)| (*schema, *name));
@@ -234,9 +234,9 @@ fn tables(world: &World) -> Vec<Row> {
     rows
 }
 
-fn keys(world: &World) -> Vec<Row> {
+fn keys(view: &View) -> Vec<Row> {
     let mut rows = Vec::new();
-    for upstream in world.upstreams() {
+    for upstream in view.upstreams() {
         let cache = upstream.knowledge().keys();
         let mut known = cache.list();
         known.sort_by(|one, two| one.record.project.cmp(&two.record.project));
@@ -285,9 +285,9 @@ fn key(upstream: &Upstream, listed: &Listed) -> Row {
     ]
 }
 
-fn lessons(world: &World) -> Vec<Row> {
+fn lessons(view: &View) -> Vec<Row> {
     let mut rows = Vec::new();
-    for upstream in world.upstreams() {
+    for upstream in view.upstreams() {
         let mut listed = upstream.knowledge().keys().list();
         listed.retain(|listed| listed.record.origin == Origin::Learned);
         listed.sort_by(|one, two| one.record.project.cmp(&two.record.project));
@@ -302,7 +302,7 @@ fn lessons(world: &World) -> Vec<Row> {
             ]
         }));
     }
-    for (upstream, database) in all_databases(world) {
+    for (upstream, database) in all_databases(view) {
         rows.extend(database.told_lessons().into_iter().map(|lesson| {
             vec![
                 name_of(&upstream),

@@ -3,7 +3,7 @@
 use super::super::table::{Table, column};
 use super::super::value::Type::{Float, Int, Text};
 use super::super::value::{Row, Value};
-use super::super::world::World;
+use super::super::world::View;
 use crate::observe::{MeasuredLimit, logs};
 
 pub(super) static STATEMENTS: Table = Table {
@@ -84,8 +84,8 @@ const OF_STATEMENTS: &[&str] = &[
     "osprey_would_rewrite_errors_total",
 ];
 
-fn statements(world: &World) -> Vec<Row> {
-    let samples = world.shared.metrics.samples().into_iter();
+fn statements(view: &View) -> Vec<Row> {
+    let samples = view.shared.metrics.samples().into_iter();
     let of_statements = samples.filter(|(name, ..)| OF_STATEMENTS.contains(name));
     let row = |(name, labels, value): (&str, String, f64)| {
         let name = name
@@ -99,13 +99,13 @@ fn statements(world: &World) -> Vec<Row> {
     of_statements.map(row).collect()
 }
 
-fn limits(world: &World) -> Vec<Row> {
-    let settings = world.shared.settings.load();
-    let upstreams = world.upstreams();
+fn limits(view: &View) -> Vec<Row> {
+    let settings = view.shared.settings.load();
+    let upstreams = view.upstreams();
     let of_upstreams = upstreams
         .iter()
         .map(|upstream| (upstream.name(), upstream.settings().max_sessions));
-    let admission = &world.shared.admission;
+    let admission = &view.shared.admission;
     let row = |limit: MeasuredLimit| {
         vec![
             Value::Text(limit.setting),
@@ -118,8 +118,8 @@ fn limits(world: &World) -> Vec<Row> {
     all.into_iter().map(row).collect()
 }
 
-fn stats(world: &World) -> Vec<Row> {
-    let samples = world.shared.metrics.samples().into_iter();
+fn stats(view: &View) -> Vec<Row> {
+    let samples = view.shared.metrics.samples().into_iter();
     let row = |(name, labels, value): (&str, String, f64)| {
         let name = Value::Text(name.to_owned());
         vec![name, Value::Text(labels), Value::Float(value)]
@@ -127,8 +127,8 @@ fn stats(world: &World) -> Vec<Row> {
     samples.map(row).collect()
 }
 
-fn config(world: &World) -> Vec<Row> {
-    let text = world.shared.settings.load().to_string();
+fn config(view: &View) -> Vec<Row> {
+    let text = view.shared.settings.load().to_string();
     let mut section = String::new();
     let mut rows = Vec::new();
     for line in text.lines() {
@@ -144,10 +144,10 @@ fn config(world: &World) -> Vec<Row> {
     rows
 }
 
-fn version(world: &World) -> Vec<Row> {
+fn version(view: &View) -> Vec<Row> {
     vec![vec![
         Value::Text(env!("CARGO_PKG_VERSION").to_owned()),
-        Value::seconds(world.shared.metrics.started().elapsed()),
+        Value::seconds(view.shared.metrics.started().elapsed()),
         Value::count(std::process::id()),
         Value::text_or_null(logs::filter()),
     ]]

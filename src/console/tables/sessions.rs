@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::super::table::{Table, column};
 use super::super::value::Type::{Float, Int, Text};
 use super::super::value::{Row, Value};
-use super::super::world::World;
+use super::super::world::View;
 use crate::catalog::route::is_common_table;
 use crate::config::{Mode, RouteKind, Scope, TlsMode};
 use crate::core::Steering;
@@ -130,8 +130,8 @@ pub(super) static UPSTREAMS: Table = Table {
     rows: upstreams,
 };
 
-fn sessions(world: &World) -> Vec<Row> {
-    let upstreams = world.upstreams();
+fn sessions(view: &View) -> Vec<Row> {
+    let upstreams = view.upstreams();
     let row = |session: SeenSession| {
         let seen = session.seen;
         let engine = match seen.state.steering {
@@ -162,7 +162,7 @@ fn sessions(world: &World) -> Vec<Row> {
             Value::count(seen.bytes_to_client),
         ]
     };
-    let sessions = world.shared.sessions.sessions();
+    let sessions = view.shared.sessions.sessions();
     sessions.into_iter().map(row).collect()
 }
 
@@ -208,9 +208,9 @@ fn transaction(status: Status) -> &'static str {
     }
 }
 
-fn clients(world: &World) -> Vec<Row> {
+fn clients(view: &View) -> Vec<Row> {
     let mut by_address: BTreeMap<IpAddr, Vec<SeenSession>> = BTreeMap::new();
-    for session in world.shared.sessions.sessions() {
+    for session in view.shared.sessions.sessions() {
         let address = session.peer.ip().to_canonical();
         by_address.entry(address).or_default().push(session);
     }
@@ -232,8 +232,8 @@ fn clients(world: &World) -> Vec<Row> {
     by_address.into_iter().map(row).collect()
 }
 
-fn upstreams(world: &World) -> Vec<Row> {
-    let sessions = world.shared.sessions.sessions();
+fn upstreams(view: &View) -> Vec<Row> {
+    let sessions = view.shared.sessions.sessions();
     let row = |upstream: &std::sync::Arc<Upstream>| {
         let settings = upstream.settings();
         let on_it = sessions
@@ -279,5 +279,5 @@ fn upstreams(world: &World) -> Vec<Row> {
             Value::count(knowledge.keys().records()),
         ]
     };
-    world.upstreams().iter().map(row).collect()
+    view.upstreams().iter().map(row).collect()
 }

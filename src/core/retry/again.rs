@@ -9,8 +9,9 @@ use crate::wire::{HEADER, Header, compose, frontend};
 
 use super::super::Core;
 use super::super::backend::Fate;
+use super::super::commands::Commands;
 use super::super::cycle::Sending;
-use super::super::interface::{Event, Outbox, World};
+use super::super::interface::{Cure, Event, Outbox, World};
 use super::super::ledger::{Expect, Own};
 use super::super::route::State;
 use super::{Answering, Attempt, CHANGES, Heard, Phase, Sent, Verdict};
@@ -158,11 +159,12 @@ impl Core {
     pub(in super::super) fn hold(
         &mut self,
         code: &'static str,
+        cure: Cure,
         error: Vec<u8>,
         original: &[u8],
         out: &mut Outbox,
     ) {
-        if self.retry.hold(code, error, original) {
+        if self.retry.hold(code, cure, error, original) {
             self.cycle.wake();
             self.send_own(Own::Sync, out);
         }
@@ -308,13 +310,21 @@ impl Core {
             self.send_own(Own::Rollback, out);
         }
         self.close_prepared(&attempt, out);
-        if self.needs_replan(world) {
-            self.route.replanned();
-            self.send_own(Own::Replan, out);
+        match &attempt.cure {
+            Cure::Route => {
+                if self.needs_replan(world) {
+                    self.route.replanned();
+                    self.send_own(Own::Replan, out);
+                }
+                self.send_own(Own::Set, out);
+                self.route.changed(State::Set, false);
+                self.tally.set_cycle += 1;
+            }
+            Cure::Setting(sql) => {
+                out.to_server.own(Commands::cure(sql));
+                self.send_own(Own::Cure, out);
+            }
         }
-        self.send_own(Own::Set, out);
-        self.route.changed(State::Set, false);
-        self.tally.set_cycle += 1;
         self.cycle.answered(Status::Idle);
         self.context.rolled_back();
         if world.replans() == Some(false) {

@@ -7,6 +7,7 @@ use crate::advice::NotRetried;
 use crate::wire::backend::{Status, command_tag, tag};
 use crate::wire::{HEADER, Header};
 
+use super::super::interface::Cure;
 use super::parameters::Parameters;
 use super::statements::Statements;
 
@@ -107,6 +108,8 @@ pub(super) struct Attempt {
     /// The error of the first run, rewritten.
     pub(super) error: Vec<u8>,
     pub(super) code: &'static str,
+    /// What is set for the second run.
+    pub(super) cure: Cure,
     /// It writes, alone in its cycle.
     pub(super) writes: bool,
     /// The error of the first run as it came, if it writes.
@@ -140,6 +143,7 @@ impl Attempt {
             statements: Statements::default(),
             error: Vec::new(),
             code: "",
+            cure: Cure::Route,
             writes: false,
             original: Vec::new(),
             status: Status::Idle,

@@ -39,6 +39,8 @@ pub(super) struct Backend {
     pub(super) refuse_discard: bool,
     /// A `take` that fails leaves behind what it makes.
     pub(super) leaves: bool,
+    /// A setting was made with which HQE reads everything.
+    cured: bool,
     left: bool,
     /// How often a `take` has taken effect.
     pub(super) taken: usize,
@@ -127,6 +129,7 @@ impl Backend {
             plans_choose: false,
             refuse_discard: false,
             leaves: false,
+            cured: false,
             left: false,
             taken: 0,
             taken_at_begin: 0,
@@ -410,7 +413,7 @@ impl Backend {
 
     /// The engine that the session's settings choose: true for HQE.
     fn engine(&self) -> bool {
-        !self.ideal && self.local.unwrap_or(self.session)
+        !(self.ideal || self.cured) && self.local.unwrap_or(self.session)
     }
 
     /// A prepared statement's text, and the engine that its plan has chosen.
@@ -545,6 +548,10 @@ impl Backend {
                 return Err(("42601", "only queries can be executed".into()));
             }
             return self.run_planned(&body, plan, simple);
+        }
+        if text == "SET cure = on" {
+            self.cured = true;
+            return Ok(Outcome::Tag("SET"));
         }
         if text == "DISCARD PLANS" {
             if self.refuse_discard {

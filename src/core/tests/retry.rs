@@ -1,11 +1,12 @@
 //! Running a statement again: the client sees one clean result, or the error with its reason.
 
+use super::route::sets;
 use super::trio::msg::{
     bind, close, copy_data, copy_done, describe, execute, extended, parse, query, sync,
 };
 use super::trio::{Trio, known, policy, unknown};
 use crate::advice::NotRetried;
-use crate::core::{Event, Policy};
+use crate::core::{Cure, Event, Policy};
 
 fn trio() -> Trio {
     let retry = Policy {
@@ -303,6 +304,27 @@ fn what_a_failed_write_has_left_behind_is_said_with_the_first_error() {
     assert!(!trio.world.ever_was_set.get());
     assert_eq!(retried(&trio), 1);
     assert_eq!(trio.backend.taken, 0);
+}
+
+#[test]
+fn another_setting_cures_where_the_operator_lets_it() {
+    for sent in [query("enc 2"), [extended("enc 2"), sync()].concat()] {
+        let mut trio = trio();
+        trio.world.cure = Cure::Setting("SET cure = on".into());
+        let seen = trio.exchange(&sent);
+        assert!(seen.contains(&"D row 1".to_owned()), "{seen:?}");
+        assert_eq!(retried(&trio), 1);
+        // The route is as it was.
+        assert_eq!(sets(&trio), 0);
+        // It stays for the session.
+        trio.exchange(&query("enc"));
+        assert_eq!(retried(&trio), 1);
+    }
+    // A setting that is refused leaves the first error.
+    let mut trio = trio();
+    trio.world.cure = Cure::Setting("selekt".into());
+    assert_eq!(trio.exchange(&query("enc")), ["E XX000", "Z I"]);
+    assert_eq!(retried(&trio), 1);
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::advice::NotRetried;
-use crate::core::{Advised, Commands, Core, ErrorContext, Event, Op, Outbox, Policy, Queue, World};
+use crate::core::{
+    Advised, Commands, Core, Cure, ErrorContext, Event, Op, Outbox, Policy, Queue, World,
+};
 use crate::protection::{
     Backslash, Decision, Effects, Lexing, NameContext, NameUse, Reason, SessionChange,
     SessionNames, Source,
@@ -25,6 +27,8 @@ pub(super) struct FakeWorld {
     pub(super) reads_encrypted: bool,
     /// The server takes DISCARD PLANS, as far as anybody knows.
     pub(super) replans: Option<bool>,
+    /// What cures an error, as the table says.
+    pub(super) cure: Cure,
     /// What the core said of the last error that was rewritten: the route had been set for it.
     pub(super) was_set: std::cell::Cell<bool>,
     /// It said so of any of them. The model's server never fails so where the route is set.
@@ -214,7 +218,7 @@ impl World for FakeWorld {
             Advised {
                 frame,
                 code: "OSP-1001",
-                curable: true,
+                cure: Some(self.cure.clone()),
             }
         })
     }
@@ -263,6 +267,7 @@ pub(super) fn known() -> FakeWorld {
         proven: true,
         reads_encrypted: false,
         replans: None,
+        cure: Cure::Route,
         generation: 1,
         was_set: std::cell::Cell::default(),
         ever_was_set: std::cell::Cell::default(),
