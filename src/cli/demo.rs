@@ -147,7 +147,14 @@ fn try_next(
     let (host, port) = (hologres.ip(), hologres.port());
     writeln!(out, "   psql -h {host} -p {port} -U {USER} {DATABASE}")?;
     if let Some(metrics) = metrics {
-        writeln!(out, "\nWhat Osprey counts:  http://{metrics}/metrics")?;
+        writeln!(
+            out,
+            "\nWhat Osprey knows and counts, for people:  http://{metrics}/"
+        )?;
+        writeln!(
+            out,
+            "The same for Prometheus:                   http://{metrics}/metrics"
+        )?;
     }
     writeln!(
         out,

@@ -526,16 +526,13 @@ impl Core {
     fn runs(&mut self, decision: &Arc<Decision>) {
         let effects = decision.effects;
         self.cycle.run(effects);
-        match &decision.protected {
-            Some(reason) => {
-                self.tally.protected += 1;
-                self.tally.by_pattern += u64::from(reason.source == Source::Pattern);
-                self.tally.by_lesson += u64::from(reason.source == Source::Learned);
-            }
-            None => {
-                let reads = decision.effects.has(Effects::READS_FOREIGN);
-                self.tally.foreign += u64::from(reads);
-            }
+        if let Some(reason) = &decision.protected {
+            self.tally.protected += 1;
+            self.tally.by_pattern += u64::from(reason.source == Source::Pattern);
+            self.tally.by_lesson += u64::from(reason.source == Source::Learned);
+        } else {
+            let reads = decision.effects.has(Effects::READS_FOREIGN);
+            self.tally.foreign += u64::from(reads);
         }
         if !decision.names.is_empty() {
             self.retry.note_names(decision);

@@ -53,7 +53,7 @@ pub(crate) fn filled() -> Metrics {
             upstream: "default".into(),
             project: "sales".into(),
             key_state: "Enabled",
-            age: Duration::from_secs(60),
+            age: Duration::from_mins(1),
             material_expires: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000)),
         }],
         limits: vec![MeasuredLimit {
