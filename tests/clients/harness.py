@@ -10,6 +10,7 @@ import dataclasses
 import os
 import pathlib
 import pwd
+import random
 import re
 import shutil
 import signal
@@ -70,11 +71,20 @@ def bulk(size):
     return max(size // 256, 1) if TINY_IO else size
 
 
+# Below these the kernel takes none for a connection that somebody opens, so that what was free a moment ago
+# still is; and none is given twice.
+PORTS = random.SystemRandom().sample(range(10_000, 32_000), 20_000)
+
+
 def free_port():
     """A TCP port on 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    while True:
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", PORTS[-1]))
+                return PORTS.pop()
+            except OSError:
+                PORTS.pop()
 
 
 def wait_for(condition, what, seconds=20.0):
