@@ -1,6 +1,6 @@
 //! Connections: what a session needs of one ([`transport`]), plaintext or TLS ([`stream`],
 //! [`tls`]), and how a server is reached that has several addresses ([`endpoint`]). Unix sockets are in
-//! [`unix`].
+//! `unix`.
 
 pub mod endpoint;
 pub(crate) mod sizes;

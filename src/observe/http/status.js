@@ -4,12 +4,12 @@
 const EVERY = 5000; // Milliseconds between two readings.
 const POINTS = 120; // Readings that a chart holds: ten minutes.
 
-// Rates of counters, as the table `stats` has them: title, unit, counter, what its labels must hold.
+// Rates of counters, as the table `stats` has them: title, unit, counter.
 const RATES = [
-  ["Statements", "/s", "osprey_statements_total", ""],
-  ["Reads of encrypted data", "/s", "osprey_protected_statements_total", ""],
-  ["Run again", "/min", "osprey_retries_total", ""],
-  ["Errors with advice", "/min", "osprey_errors_rewritten_total", ""],
+  ["Statements", "/s", "osprey_statements_total"],
+  ["Reads of encrypted data", "/s", "osprey_protected_statements_total"],
+  ["Run again", "/min", "osprey_retries_total"],
+  ["Errors with advice", "/min", "osprey_errors_rewritten_total"],
 ];
 const TITLES = {
   advice: "Latest advice", tables: "Protected relations", keys: "Projects and their keys", lessons: "Lessons",
