@@ -118,6 +118,12 @@ def test_it_shows_the_figures(open_page):
     # One statement was run again; and a name is a text.
     assert re.search(r"Run again\s.*?1 since the start", text, re.DOTALL), text
     assert HOSTILE in text and page.value("document.images.length") == 0
+    # The keyboard's focus outlives the next reading.
+    page.value("document.querySelector('.scroll:has(table)').focus()")
+    up = "document.getElementById('version').textContent"
+    before = page.value(up)
+    harness.wait_for(lambda: page.value(up) != before, "the next reading", 60)
+    assert page.value("document.activeElement.className") == "scroll"
 
 
 @pytest.mark.parametrize("scheme, ground", [("light", "rgb(251, 251, 250)"), ("dark", "rgb(18, 22, 26)")])

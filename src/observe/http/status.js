@@ -160,7 +160,17 @@ function section(table) {
 }
 
 const unfolded = new Set();
-let drawn = "";
+
+// Draws all tables anew; the keyboard's focus stays where it is, and what is selected is left to be copied.
+function draw(tables) {
+  const place = document.getElementById("tables");
+  const selection = document.getSelection();
+  if (!selection.isCollapsed && place.contains(selection.anchorNode)) return;
+  const stops = () => [...place.querySelectorAll("[tabindex], summary")];
+  const focused = stops().indexOf(document.activeElement);
+  place.replaceChildren(...tables.map(section));
+  if (focused >= 0) stops()[focused]?.focus({ preventScroll: true });
+}
 
 async function read() {
   const state = document.getElementById("state");
@@ -176,13 +186,7 @@ async function read() {
     state.className = status.state === "ready" ? "" : "bad";
     rates(status.tables, performance.now());
     const tables = ORDER.map((name) => status.tables.find((table) => table.name === name)).filter(Boolean);
-    // What somebody reads, or has selected, is not taken from under them for nothing.
-    const now = JSON.stringify(tables.map((table) => [table.name, table.rows.length, table.more]));
-    const place = document.getElementById("tables");
-    if (now !== drawn || !place.contains(document.activeElement)) {
-      place.replaceChildren(...tables.map(section));
-      drawn = now;
-    }
+    draw(tables);
   } catch (error) {
     state.className = "bad";
     state.textContent = `No status: ${error.message}`;
