@@ -97,11 +97,9 @@ impl Commands {
         Some(Forms::new(&format!("SET {} = '{quoted}'", self.name)))
     }
 
-    /// A SET of the operator's choice, without its Sync.
+    /// A cycle with a SET of the operator's choice.
     pub(super) fn cure(sql: &str) -> Bytes {
-        let mut out = Vec::new();
-        compose::own_statement(&mut out, marked(sql).as_bytes());
-        out.into()
+        cycle(&[sql])
     }
 
     /// The setting's name.
@@ -119,7 +117,7 @@ impl Commands {
             Own::Rollback => &self.rollback,
             Own::Fail => &self.fail,
             Own::BeginAndFail => &self.begin_and_fail,
-            // What they close, parse and set stands in front of it.
+            // What they close and parse stands in front of it; a cure has its own text.
             Own::Close | Own::Parse | Own::Cure | Own::Sync => &self.sync,
         }
     }

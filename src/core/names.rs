@@ -84,6 +84,15 @@ enum Pending {
     Close(Box<[u8]>),
 }
 
+/// The last statement of this name whose Parse is in flight.
+fn parsed<'p>(pending: &'p mut VecDeque<Pending>, name: &[u8]) -> Option<&'p mut Statement> {
+    let mut last_first = pending.iter_mut().rev();
+    last_first.find_map(|pending| match pending {
+        Pending::Parse(parsed, statement) if **parsed == *name => Some(statement),
+        _ => None,
+    })
+}
+
 /// The names of one session.
 #[derive(Debug, Default)]
 pub(super) struct Names {
@@ -147,11 +156,7 @@ impl Names {
 
     /// A prepared statement is planned, if it is not yet. `steered`: the route is set.
     pub(super) fn planned(&mut self, name: &[u8], steered: bool) {
-        let mut pending = self.pending.iter_mut().rev();
-        let pending = pending.find_map(|pending| match pending {
-            Pending::Parse(parsed, statement) if **parsed == *name => Some(statement),
-            _ => None,
-        });
+        let pending = parsed(&mut self.pending, name);
         if let Some(statement) = pending.or_else(|| self.named.get_mut(name)) {
             statement.stale |= !steered;
         }
@@ -231,13 +236,8 @@ impl Names {
         if name.is_empty() {
             return self.unnamed.clone();
         }
-        let mut pending = self.pending.iter_mut().rev();
-        let pending = pending.find_map(|pending| match pending {
-            Pending::Parse(parsed, statement) if **parsed == *name => {
-                Some(statement.decide(deciding).0)
-            }
-            _ => None,
-        });
+        let pending = parsed(&mut self.pending, name);
+        let pending = pending.map(|statement| statement.decide(deciding).0);
         let known = self.named.get_mut(name).map(|statement| {
             let (decision, newly_protected) = statement.decide(deciding);
             self.newly_protected |= newly_protected;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::metrics::{Durations, Engine, Kind, MAX_BOUNDS, Protocol, Scale, Shard};
+use super::metrics::{Durations, Engine, Kind, MAX_BOUNDS, Protocol, Scale, Shard, Statements};
 use super::sources::Sources;
 
 /// The values of the labels, and what was measured with them.
@@ -56,9 +56,7 @@ pub(super) const HISTOGRAMS: &[Histogram] = &[
                 .flat_map(|&protocol| Engine::ALL.iter().map(move |&engine| (protocol, engine)));
             let series = both.map(|(protocol, engine)| {
                 let labels = vec![protocol.label().into(), engine.label().into()];
-                let times = sum(sources, |shard| {
-                    shard.statement_time.of(protocol).of(engine)
-                });
+                let times = sum(sources, |shard| times_of(shard, protocol, engine));
                 (labels, times)
             });
             series.collect()
@@ -88,13 +86,18 @@ fn one<S: Scale>(sources: &Sources, of: impl Fn(&Shard) -> &Durations<S>) -> Ser
     vec![(Vec::new(), sum(sources, of))]
 }
 
+/// What one histogram of each worker holds.
 fn sum<S: Scale>(sources: &Sources, of: impl Fn(&Shard) -> &Durations<S>) -> Buckets {
+    sum_of(sources.shards.iter().map(of))
+}
+
+fn sum_of<'s, S: Scale>(all: impl Iterator<Item = &'s Durations<S>>) -> Buckets {
     let mut sum = Buckets {
         bounds: S::BOUNDS,
         counts: [0; MAX_BOUNDS + 1],
         total: 0,
     };
-    for times in sources.shards.iter().map(of) {
+    for times in all {
         for (sum, count) in sum.counts.iter_mut().zip(times.counts()) {
             *sum += count;
         }
@@ -141,27 +144,22 @@ impl Buckets {
     }
 }
 
+fn times_of(shard: &Shard, protocol: Protocol, engine: Engine) -> &Durations<Statements> {
+    shard.statement_time.of(protocol).of(engine)
+}
+
 /// How long statements have taken, by engine.
 pub(super) fn latency(sources: &Sources) -> Vec<(&'static str, Times)> {
     let by_engine = Engine::ALL.iter().map(|&engine| {
-        let mut all: Option<Buckets> = None;
-        for &protocol in Protocol::ALL {
-            let times = sum(sources, |shard| {
-                shard.statement_time.of(protocol).of(engine)
-            });
-            match &mut all {
-                None => all = Some(times),
-                Some(all) => {
-                    for (sum, count) in all.counts.iter_mut().zip(times.counts) {
-                        *sum += count;
-                    }
-                    all.total += times.total;
-                }
-            }
-        }
-        all.map(|times| (engine.label(), times.times()))
+        let of_protocols = |shard| {
+            Protocol::ALL
+                .iter()
+                .map(move |&protocol| times_of(shard, protocol, engine))
+        };
+        let all = sources.shards.iter().flat_map(of_protocols);
+        (engine.label(), sum_of(all).times())
     });
-    by_engine.flatten().collect()
+    by_engine.collect()
 }
 
 #[cfg(test)]

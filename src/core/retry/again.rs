@@ -322,7 +322,7 @@ impl Core {
             }
             Cure::Setting(sql) => {
                 out.to_server.own(Commands::cure(sql));
-                self.send_own(Own::Cure, out);
+                self.ledger.push(Expect::OwnCycle(Own::Cure));
             }
         }
         self.cycle.answered(Status::Idle);
