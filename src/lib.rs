@@ -30,6 +30,7 @@ pub mod cli;
 pub mod config;
 mod console;
 pub mod core;
+pub mod facts;
 mod glob;
 pub mod keys;
 pub mod net;

@@ -11,8 +11,9 @@ mod database;
 mod lessons;
 mod pace;
 mod refresh;
+mod sharing;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -28,6 +29,7 @@ use lessons::Witnesses;
 
 use crate::catalog::database_name;
 use crate::config::{Keys, Upstream};
+use crate::facts::Bus;
 use crate::keys::{Encryption, KeyCache, Listed, SystemClock, words};
 use crate::net::Endpoint;
 use crate::observe::{Measured, MeasuredDatabase, MeasuredProject};
@@ -60,13 +62,17 @@ impl Knowledge {
             Arc::new(SystemClock::default()),
             runtime.clone(),
         );
-        keys.keep(address);
+        keys.keep(address.clone());
+        let bus = Arc::new(Bus::new(&address, "".into()));
+        keys.join(Arc::clone(&bus));
         Arc::new(Self {
             common: Arc::new(Common {
                 rules: ArcSwap::from_pointee(rules),
                 changes: watch::Sender::new(0),
                 keys,
                 witnesses: Witnesses::default(),
+                lessons: Mutex::default(),
+                bus,
             }),
             runtime,
             databases: DashMap::default(),
