@@ -31,6 +31,7 @@ pub mod config;
 mod console;
 pub mod core;
 pub mod facts;
+pub mod fleet;
 mod glob;
 pub mod keys;
 pub mod net;

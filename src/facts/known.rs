@@ -26,7 +26,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Register<T>(Option<Said<T>>);
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Said<T> {
     at: Stamp,
     what: T,
@@ -42,12 +42,20 @@ impl<T> Default for Register<T> {
 impl<T: Ord> Register<T> {
     /// False: it is not newer than what was said before.
     fn take(&mut self, at: Stamp, by: &Arc<str>, what: T) -> bool {
-        let by = Arc::clone(by);
-        let said = Some(Said { at, what, by });
-        // Nothing is less than something.
-        let newer = said > self.0;
+        if let Some(said) = &mut self.0
+            && (said.at, &said.what) == (at, &what)
+        {
+            // The same, whoever says it.
+            said.by = Arc::clone(by).max(Arc::clone(&said.by));
+            return false;
+        }
+        let newer = self
+            .0
+            .as_ref()
+            .is_none_or(|said| (said.at, &said.what) < (at, &what));
         if newer {
-            self.0 = said;
+            let by = Arc::clone(by);
+            self.0 = Some(Said { at, what, by });
         }
         newer
     }
@@ -117,6 +125,14 @@ impl Project {
                 at: lesson.at,
             })
         })
+    }
+
+    /// A provider's last word, and when that was, if what was found until `all_forgotten` does not
+    /// count; `None` in it: nobody knows the project.
+    pub fn last_word(&self, all_forgotten: Option<Stamp>) -> Option<(Stamp, Option<&Encryption>)> {
+        let forgotten = self.forgotten.at().max(all_forgotten);
+        let said = self.said.since(forgotten)?;
+        Some((said.at, said.what.as_ref()))
     }
 
     /// The time of the newest fact.
@@ -328,6 +344,12 @@ impl Known {
     /// What is known of a project.
     pub fn project(&self, project: &str) -> Option<Held<'_>> {
         self.projects.get(project)?.holds(self.all_forgotten.at())
+    }
+
+    /// A provider's last word on a project, and when that was; `None` in it: nobody knows the project.
+    pub fn last_word(&self, project: &str) -> Option<(Stamp, Option<&Encryption>)> {
+        let known = self.projects.get(project)?;
+        known.last_word(self.all_forgotten.at())
     }
 
     /// What a user has heard of a project.

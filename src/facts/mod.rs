@@ -7,7 +7,7 @@
 //! | rule | |
 //! |---|---|
 //! | order and duplicates | do not matter: whoever has the same facts knows the same |
-//! | of two facts about the same thing | the newer one counts. At the same millisecond: the one that protects more; then that of the replica whose name is greater |
+//! | of two facts about the same thing | the newer one counts. At the same millisecond: the one that protects more, in the order of [`Encryption`] |
 //! | a project is forgotten | what was found of it at that time or earlier counts no more, whenever it comes |
 //! | a word is taken back | the same, of what that user heard of the project in that database |
 //! | a provider's word and a lesson | the provider's word counts, even if it is the older one |

@@ -425,16 +425,16 @@ impl KeyCache {
         let found_at = found
             .as_ref()
             .map_or(begun, |record| Stamp::of(record.looked_up));
-        // What this lookup has found out is newer than all that was known when it began. What another
-        // replica has found is as old as that replica says.
-        let at = if found_at >= begun {
-            self.later(begun, entry)
-        } else {
-            found_at
-        };
         let what = What::Key {
             project: key.to_owned(),
             encryption: found.map(|record| record.encryption),
+        };
+        // What this lookup has found out is newer than all that was known when it began, whatever the
+        // clocks say. What another replica has found before is as old as that replica says.
+        let at = if found_at < begun || self.would_count(entry, &what, found_at) {
+            found_at
+        } else {
+            self.later(found_at, entry)
         };
         if self.apply(key, entry, &what, at) == Outcome::Old {
             entry.retry_at = retry_at;

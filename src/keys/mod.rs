@@ -10,6 +10,7 @@ pub mod cloud;
 mod configured;
 mod entry;
 mod provider;
+mod together;
 pub(crate) mod words;
 
 pub use cache::{KeyCache, KeyMetrics, LessonOutcome, Listed};

@@ -123,6 +123,14 @@ impl KeyCache {
         outcome
     }
 
+    /// True if a provider's word, found at `at`, would be the last one.
+    pub(super) fn would_count(&self, entry: &Entry, what: &What, at: Stamp) -> bool {
+        let mut then = entry.facts.clone();
+        then.apply(what, at, &self.by());
+        let word = then.last_word(self.all_forgotten());
+        matches!(what, What::Key { encryption, .. } if word == Some((at, encryption.as_ref())))
+    }
+
     /// Tells the bus, if there is one.
     pub(super) fn tell(&self, what: What, at: Stamp) {
         if let Some(bus) = self.0.bus.get() {

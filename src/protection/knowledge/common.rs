@@ -12,6 +12,7 @@ use super::lessons::{Lessons, Witnesses};
 use crate::catalog::Service;
 use crate::config::{Catalog, Keys, ProjectRule, TablePattern, Upstream};
 use crate::facts::Bus;
+use crate::fleet::Member;
 use crate::keys::{self, KeyCache, KeyProvider};
 use crate::net::Endpoint;
 
@@ -29,6 +30,8 @@ pub(super) struct Common {
     pub(super) lessons: Mutex<HashMap<String, Arc<Lessons>>>,
     /// Where it is told what is found.
     pub(super) bus: Arc<Bus>,
+    /// How it is told to other replicas, if there are any.
+    pub(super) replicas: Option<Arc<Member>>,
 }
 
 /// Databases whose lessons are kept in mind; beyond, those that none of this process's uses, and in
@@ -107,7 +110,7 @@ impl Rules {
     }
 
     /// Who is asked about projects, by these settings.
-    pub(super) fn provider(&self) -> Arc<dyn KeyProvider> {
-        keys::configured(&self.projects, self.keys.cloud.as_ref())
+    pub(super) fn provider(&self, replicas: Option<&Arc<Member>>) -> Arc<dyn KeyProvider> {
+        keys::configured(&self.projects, &self.keys, replicas)
     }
 }

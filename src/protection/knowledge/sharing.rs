@@ -1,14 +1,15 @@
 //! What is known of one upstream, taken from and told to other replicas.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::Knowledge;
 use crate::facts::{Fact, Outcome, Stamp, What, WordOf};
+use crate::fleet::Sink;
 
-impl Knowledge {
+impl Sink for Knowledge {
     /// Takes in what another replica has found. It was found in time, and is about this upstream.
-    pub fn take(&self, fact: &Fact) -> Outcome {
+    fn take(&self, fact: &Fact) -> Outcome {
         match &fact.what {
             What::Key { .. } | What::Lesson { .. } | What::Forget { .. } => {
                 self.common.keys.take(fact)
@@ -27,6 +28,27 @@ impl Knowledge {
         }
     }
 
+    fn facts(&self) -> Vec<Fact> {
+        let common = &self.common;
+        let mut found = common.keys.facts();
+        let lessons: Vec<_> = {
+            let lessons = common.lessons.lock();
+            let lessons = lessons.unwrap_or_else(std::sync::PoisonError::into_inner);
+            lessons.values().map(Arc::clone).collect()
+        };
+        found.extend(lessons.iter().flat_map(|lessons| lessons.facts()));
+        let facts = found.into_iter();
+        facts
+            .map(|(what, at, by)| common.bus.fact(what, at, by))
+            .collect()
+    }
+
+    fn ttl(&self) -> Duration {
+        self.common.rules.load().keys.ttl
+    }
+}
+
+impl Knowledge {
     fn take_word(&self, of: &WordOf, fact: &Fact) -> Outcome {
         let ttl = self.common.rules.load().keys.ttl;
         let lessons = self.common.lessons_of(&of.database);
@@ -54,21 +76,5 @@ impl Knowledge {
             database.signals.wake.notify_one();
         }
         outcome
-    }
-
-    /// All that was found out, by whomever, in no order.
-    pub fn facts(&self) -> Vec<Fact> {
-        let common = &self.common;
-        let mut found = common.keys.facts();
-        let lessons: Vec<_> = {
-            let lessons = common.lessons.lock();
-            let lessons = lessons.unwrap_or_else(std::sync::PoisonError::into_inner);
-            lessons.values().map(Arc::clone).collect()
-        };
-        found.extend(lessons.iter().flat_map(|lessons| lessons.facts()));
-        let facts = found.into_iter();
-        facts
-            .map(|(what, at, by)| common.bus.fact(what, at, by))
-            .collect()
     }
 }
