@@ -542,7 +542,7 @@ fn console(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Cons
 fn replicas(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<Replicas> {
     let mut target = Replicas::default();
     let addresses = &mut target.addresses;
-    reader.texts(section, "redis", replicas::address, addresses);
+    reader.texts(section, "redis", values::redis_address, addresses);
     let sentinel = &mut target.sentinel;
     reader.text(section, "sentinel", some(values::name), sentinel);
     reader.text(section, "user", some(values::name), &mut target.user);

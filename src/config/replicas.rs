@@ -5,10 +5,6 @@ use std::time::Duration;
 
 use super::secret::Secret;
 use super::upstream::Address;
-use super::values;
-
-/// Redis' port.
-const REDIS_PORT: u16 = 6379;
 
 /// `[replicas]`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,31 +52,6 @@ impl Default for Replicas {
     }
 }
 
-/// Where a Redis is: `HOST:PORT`, or `HOST` and Redis' own port.
-pub(super) fn address(text: &str) -> Result<Address, String> {
-    // The value is not repeated when it may be a URL with a password in it.
-    if text.contains("://") || text.contains('@') || text.contains('/') {
-        return Err(
-            "this is a URL; write HOST:PORT alone: user, password_file and tls are keys of their own"
-                .into(),
-        );
-    }
-    let address = values::upstream(text).map_err(|_| {
-        format!(
-            "{text:?} is not the address of a Redis; write HOST:PORT, such as \
-             \"redis.example.com:{REDIS_PORT}\""
-        )
-    })?;
-    let text = text.trim();
-    let bare = text.trim_start_matches('[').trim_end_matches(']');
-    let port = if bare == address.host {
-        REDIS_PORT
-    } else {
-        address.port
-    };
-    Ok(Address { port, ..address })
-}
-
 /// What the names of keys begin with. Braces would decide in which part of a cluster they are.
 pub(super) fn prefix(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '/');
@@ -96,26 +67,6 @@ pub(super) fn prefix(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_have_redis_own_port_and_are_no_urls() {
-        for (text, host, port) in [
-            ("redis", "redis", 6379),
-            ("redis:80", "redis", 80),
-            ("10.0.0.1:7000", "10.0.0.1", 7000),
-            ("::1", "::1", 6379),
-            ("[::1]", "::1", 6379),
-            ("[::1]:80", "::1", 80),
-        ] {
-            let host = host.to_owned();
-            assert_eq!(address(text), Ok(Address { host, port }), "{text}");
-        }
-        let refused = address("rediss://u:secret@h:1").unwrap_err();
-        assert!(!refused.contains("secret"), "{refused}");
-        for wrong in ["", "h:0", "h:x", "a b"] {
-            assert!(address(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_prefix_is_a_plain_word() {

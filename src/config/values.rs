@@ -19,6 +19,8 @@ use super::upstream::{
 
 /// The port of a Hologres endpoint that names none (Hologres, *Endpoints*).
 pub(super) const HOLOGRES_PORT: u16 = 80;
+/// Redis' own port.
+const REDIS_PORT: u16 = 6379;
 
 /// In milliseconds.
 const DURATION_UNITS: [(&str, u64); 5] = [
@@ -302,6 +304,31 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
         host: host.to_owned(),
         port,
     })
+}
+
+/// Where a Redis is: `HOST:PORT`, or `HOST` and Redis' own port.
+pub(super) fn redis_address(text: &str) -> Result<Address, String> {
+    // The value is not repeated when it may be a URL with a password in it.
+    if text.contains("://") || text.contains('@') || text.contains('/') {
+        return Err(
+            "this is a URL; write HOST:PORT alone: user, password_file and tls are keys of their own"
+                .into(),
+        );
+    }
+    let address = upstream(text).map_err(|_| {
+        format!(
+            "{text:?} is not the address of a Redis; write HOST:PORT, such as \
+             \"redis.example.com:{REDIS_PORT}\""
+        )
+    })?;
+    let text = text.trim();
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let port = if bare == address.host {
+        REDIS_PORT
+    } else {
+        address.port
+    };
+    Ok(Address { port, ..address })
 }
 
 /// A name that must not be empty.

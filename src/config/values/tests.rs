@@ -219,3 +219,23 @@ fn languages_are_suggested_by_what_else_they_are_called() {
     }
     assert!(language("de").is_err());
 }
+
+#[test]
+fn addresses_have_redis_own_port_and_are_no_urls() {
+    for (text, host, port) in [
+        ("redis", "redis", 6379),
+        ("redis:80", "redis", 80),
+        ("10.0.0.1:7000", "10.0.0.1", 7000),
+        ("::1", "::1", 6379),
+        ("[::1]", "::1", 6379),
+        ("[::1]:80", "::1", 80),
+    ] {
+        let host = host.to_owned();
+        assert_eq!(redis_address(text), Ok(Address { host, port }), "{text}");
+    }
+    let refused = redis_address("rediss://u:secret@h:1").unwrap_err();
+    assert!(!refused.contains("secret"), "{refused}");
+    for wrong in ["", "h:0", "h:x", "a b"] {
+        assert!(redis_address(wrong).is_err(), "{wrong}");
+    }
+}
