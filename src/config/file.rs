@@ -186,6 +186,13 @@ fn walk(
     let originals = values::ORIGINAL_TEXTS;
     let original_text = &mut target.original_text;
     reader.choice(&mut observe, "original_text", originals, original_text);
+    let statements = &mut target.log_statements;
+    reader.choice(
+        &mut observe,
+        "log_statements",
+        values::LOG_STATEMENTS,
+        statements,
+    );
     reader.end(&observe);
 
     let mut section = reader.section(root, "limits");

@@ -116,6 +116,18 @@ pub enum OriginalText {
     Full,
 }
 
+/// Of which statements a line is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogStatements {
+    /// Of none.
+    #[default]
+    None,
+    /// Of those that read what is protected.
+    Protected,
+    /// Of all.
+    All,
+}
+
 /// Whether the metrics' address serves the status page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StatusPage {
@@ -153,6 +165,8 @@ pub struct Observe {
     pub rules: Option<PathBuf>,
     /// How much of Hologres' own text is in rewritten errors.
     pub original_text: OriginalText,
+    /// Which statements are logged, without the values in them.
+    pub log_statements: LogStatements,
 }
 
 impl Observe {
@@ -181,6 +195,7 @@ impl Default for Observe {
             docs: None,
             rules: None,
             original_text: OriginalText::Short,
+            log_statements: LogStatements::None,
         }
     }
 }

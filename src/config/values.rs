@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::cloud::{CredentialSource, Endpoint};
 use super::listener::ProxyProtocol;
 use super::problem::nearest;
-use super::settings::{Language, OriginalText, StatusPage};
+use super::settings::{Language, LogStatements, OriginalText, StatusPage};
 use super::upstream::{
     Address, ConfiguredEncryption, Mode, Override, ProjectRule, RouteKind, Scope, TablePattern,
     TlsMode,
@@ -462,6 +462,13 @@ pub(super) fn host_name(text: &str) -> Result<String, String> {
 /// `[observe] original_text`
 pub(super) const ORIGINAL_TEXTS: Choices<OriginalText> =
     &[("short", OriginalText::Short), ("full", OriginalText::Full)];
+
+/// `[observe] log_statements`
+pub(super) const LOG_STATEMENTS: Choices<LogStatements> = &[
+    ("none", LogStatements::None),
+    ("protected", LogStatements::Protected),
+    ("all", LogStatements::All),
+];
 
 /// `[observe] language`
 pub(super) const LANGUAGES: Choices<Language> =

@@ -170,6 +170,11 @@ impl Context {
         self.failed = true;
     }
 
+    /// How the server reads texts, as far as it has said so.
+    pub(super) fn lexing(&self) -> Lexing {
+        self.reported
+    }
+
     /// A ParameterStatus came, with this body.
     pub(super) fn reported(&mut self, body: &[u8]) {
         if let Some((parameter, value)) = parameter_status(body) {

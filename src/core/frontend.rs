@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::protection::{Decision, Effects, NameUse, SessionChange, Source};
-use crate::sql::Change;
+use crate::sql::{Change, trace_parent, without_literals};
 use crate::wire::backend::Status;
 use crate::wire::frontend::{Bind, Parse, Target, execute_portal, query_text, tag};
 use crate::wire::{HEADER, Header};
@@ -11,7 +11,7 @@ use crate::wire::{HEADER, Header};
 use super::Core;
 use super::context::Deciding;
 use super::cycle::Sending;
-use super::interface::{End, Outbox, Progress, World};
+use super::interface::{End, Event, Outbox, Progress, StatementSent, Told, World};
 use super::ledger::{Expect, Sent};
 use super::names::Names;
 use super::route::State;
@@ -213,6 +213,9 @@ impl Core {
         {
             self.cycle_begins(&look, at, world);
         }
+        if self.policy.told != Told::None && !self.cycle.is_skipping() {
+            self.tell(&look, frame);
+        }
         match &look {
             Look::Query(decision, _) if self.policy.observe => self.would_steer(decision, world),
             Look::Execute(portal) if self.policy.observe => {
@@ -243,6 +246,27 @@ impl Core {
         }
         self.note(look, world);
         true
+    }
+
+    /// Tells of a statement that is sent, or prepared, as far as the policy asks.
+    fn tell(&mut self, look: &Look<'_>, frame: &[u8]) {
+        let seen = &frame[HEADER..frame.len().min(HEADER + self.policy.inspect)];
+        let (text, is_prepared, decision) = match look {
+            Look::Query(decision, _) => (query_text(seen), false, decision),
+            Look::Parse(parse, _, decision) => (parse.text, true, decision),
+            _ => return,
+        };
+        if self.policy.told == Told::Protected && decision.protected.is_none() {
+            return;
+        }
+        let lexing = self.context.lexing();
+        self.events
+            .push_back(Event::Statement(Box::new(StatementSent {
+                text: without_literals(text, lexing),
+                trace_parent: trace_parent(text, lexing),
+                is_prepared,
+                protected: decision.protected.clone(),
+            })));
     }
 
     /// Nothing is injected while a COPY is on its way, so a statement that needs it waits for the

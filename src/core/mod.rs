@@ -46,7 +46,8 @@ mod steer;
 
 pub use commands::Commands;
 pub use interface::{
-    Advised, Cure, End, ErrorContext, Event, Outbox, Policy, Progress, Steering, Tally, World,
+    Advised, Cure, End, ErrorContext, Event, Outbox, Policy, Progress, StatementSent, Steering,
+    Tally, Told, World,
 };
 pub use queue::{Op, Queue};
 

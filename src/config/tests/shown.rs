@@ -378,6 +378,11 @@ fn settings() -> impl Strategy<Value = Settings> {
                 } else {
                     OriginalText::Short
                 },
+                log_statements: match (full, chinese) {
+                    (true, true) => LogStatements::All,
+                    (true, false) => LogStatements::Protected,
+                    (false, _) => LogStatements::None,
+                },
             };
             settings
         },

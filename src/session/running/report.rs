@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Running;
 use crate::advice::NotRetried;
-use crate::core::{Event, Steering, Tally};
+use crate::core::{Cure, Event, Steering, Tally};
 use crate::net::{Network, Transport};
 use crate::observe::metrics::{Counter, Direction, Injection, KnownBy, Protocol, Shard};
 use crate::observe::{Rewritten, observed, secrets};
@@ -96,9 +96,10 @@ impl<T: Transport> Running<T> {
                     "an error about encrypted data was rewritten"
                 );
             }
-            Event::Retried { code, writes } => {
+            Event::Retried { code, cure, writes } => {
                 shard.retries.inc();
-                self.stopwatch.runs_again(Instant::now());
+                let changes_engine = cure == Cure::Route;
+                self.stopwatch.runs_again(Instant::now(), changes_engine);
                 if writes {
                     shard.retried_writes.inc();
                 }
@@ -111,7 +112,31 @@ impl<T: Transport> Running<T> {
                     project = about.project,
                     code,
                     writes,
-                    "HQE failed; the statement is run again"
+                    set = match &cure {
+                        Cure::Route => None,
+                        Cure::Setting(sql) => Some(&**sql),
+                    },
+                    "{}",
+                    if changes_engine {
+                        "HQE failed; the statement is run again"
+                    } else {
+                        "the statement failed for want of a setting; it is run again with it"
+                    }
+                );
+            }
+            Event::Statement(statement) => {
+                let protected = statement.protected.as_deref();
+                tracing::info!(
+                    session,
+                    user = self.world.user(),
+                    application = self.world.application(),
+                    database = self.world.database(),
+                    relation = protected.map(|reason| reason.relation.as_str()),
+                    project = protected.and_then(|reason| reason.project.as_deref()),
+                    prepared = statement.is_prepared,
+                    traceparent = statement.trace_parent,
+                    statement = %secrets::hide(&statement.text, &[]),
+                    "a statement was sent"
                 );
             }
             Event::WouldSteer(reason) => {

@@ -70,9 +70,11 @@ impl Stopwatch {
         };
     }
 
-    /// The first run has failed; the second follows.
-    pub(super) fn runs_again(&mut self, now: Instant) {
-        self.engine = Some(Engine::Sqe);
+    /// The first run has failed; the second follows, on the other engine or on the same.
+    pub(super) fn runs_again(&mut self, now: Instant, changes_engine: bool) {
+        if changes_engine {
+            self.engine = Some(Engine::Sqe);
+        }
         self.failed_after = self.since.map(|since| now.saturating_duration_since(since));
     }
 
@@ -138,6 +140,20 @@ mod tests {
     }
 
     #[test]
+    fn a_statement_that_is_run_again_with_a_setting_stays_its_engines() {
+        let (shard, mut watch) = (Shard::default(), Stopwatch::default());
+        let begin = Instant::now();
+        let foreign = Tally {
+            foreign: 1,
+            ..sent(1, 0)
+        };
+        watch.note(begin, &foreign, 0, true, false, &shard);
+        watch.runs_again(begin, false);
+        watch.note(begin, &ended(1), 50, false, false, &shard);
+        assert_eq!(counted(&shard), ["simple hqe 1"]);
+    }
+
+    #[test]
     fn a_statement_that_is_run_again_is_the_other_engines() {
         let (shard, mut watch) = (Shard::default(), Stopwatch::default());
         let begin = Instant::now();
@@ -147,7 +163,7 @@ mod tests {
             ..sent(0, 1)
         };
         watch.note(at(0), &foreign, 0, true, false, &shard);
-        watch.runs_again(at(40));
+        watch.runs_again(at(40), true);
         watch.note(at(40), &Tally::default(), 0, true, false, &shard);
         assert_eq!(watch.cured(), Some(Duration::from_millis(40)));
         watch.note(at(100), &ended(1), 50, true, false, &shard);
