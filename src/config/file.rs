@@ -193,6 +193,14 @@ fn walk(
         values::LOG_STATEMENTS,
         statements,
     );
+    reader.text(
+        &mut observe,
+        "traces",
+        values::collector,
+        &mut target.traces,
+    );
+    let percent = &mut target.trace_percent;
+    reader.text(&mut observe, "trace_share", values::percent, percent);
     reader.end(&observe);
 
     let mut section = reader.section(root, "limits");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cloud::Cloud;
+use super::cloud::{Cloud, Endpoint};
 use super::console::Console;
 use super::limits::Limits;
 use super::listener::Listener;
@@ -167,6 +167,10 @@ pub struct Observe {
     pub original_text: OriginalText,
     /// Which statements are logged, without the values in them.
     pub log_statements: LogStatements,
+    /// Where traces are sent: a collector of OpenTelemetry's, by OTLP over HTTP.
+    pub traces: Option<Endpoint>,
+    /// Of how many sessions in a hundred.
+    pub trace_percent: u8,
 }
 
 impl Observe {
@@ -196,6 +200,8 @@ impl Default for Observe {
             rules: None,
             original_text: OriginalText::Short,
             log_statements: LogStatements::None,
+            traces: None,
+            trace_percent: 100,
         }
     }
 }

@@ -23,10 +23,11 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
-use crate::config::Limits;
+use crate::config::{LogStatements, Settings};
 use crate::core::{Core, End, Outbox};
 use crate::net::{Network, Stream, Transport};
 use crate::observe::metrics::CloseReason;
+use crate::traces::SessionTrace;
 
 use super::cancel;
 use super::closing::{killed_notice, shutdown_notice};
@@ -84,6 +85,10 @@ pub(super) struct Running<T> {
     stopwatch: Stopwatch,
     /// Where sessions are only observed: it was said that this one would have been steered.
     would_steer: bool,
+    /// Of which statements a line is logged.
+    log_statements: LogStatements,
+    /// Its spans, where they are sent somewhere.
+    trace: Option<Box<SessionTrace>>,
     /// What has passed, for the line in the log at its end.
     pub(super) figures: Figures,
     /// The clocks, if there are any.
@@ -147,7 +152,8 @@ impl<T: Transport> Running<T> {
         entered: Entered,
         core: Core,
         world: SessionWorld,
-        limits: &Limits,
+        trace: Option<Box<SessionTrace>>,
+        settings: &Settings,
     ) -> Self {
         let LoggedIn {
             server,
@@ -178,8 +184,10 @@ impl<T: Transport> Running<T> {
             spent: Duration::ZERO,
             stopwatch: Stopwatch::default(),
             would_steer: false,
+            log_statements: settings.observe.log_statements,
+            trace,
             figures: Figures::default(),
-            rest: Rest::new(limits),
+            rest: Rest::new(&settings.limits),
         }
     }
 

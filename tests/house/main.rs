@@ -34,7 +34,7 @@ const FLOORS: &[&[&str]] = &[
     &["advice"],
     &["protection"],
     &["keys"],
-    &["catalog"],
+    &["catalog", "traces"],
     &["sql", "observe", "net"],
     &["config", "wire"],
     &["glob", "simulator"],

@@ -9,12 +9,12 @@ use hyper::{Method, Response};
 use serde::de::DeserializeOwned;
 
 use super::error::{CloudError, read};
-use super::http;
 use super::random::{fraction, nonce};
 use super::renewal::Renewing;
 use super::sign::{self, Unsigned};
 use super::surroundings::Surroundings;
 use crate::config::{Cloud, Endpoint};
+use crate::net::http;
 
 /// Tries of one call, throttled ones included.
 const ATTEMPTS: u32 = 4;
