@@ -287,7 +287,7 @@ fn perform(queue: &mut Queue, consumed: &[u8], may_drop: bool) -> Vec<u8> {
                 at += bytes;
             }
             Op::Drop(bytes) => {
-                assert!(may_drop || *bytes == 0, "the client's bytes are dropped");
+                assert!(may_drop || bytes == 0, "the client's bytes are dropped");
                 at += bytes;
             }
             Op::Own(bytes) => sent.extend_from_slice(bytes),

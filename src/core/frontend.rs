@@ -21,6 +21,10 @@ use crate::advice::NotRetried;
 /// Messages in flight before the client is made to wait: the ledger is bounded, too.
 const MAX_IN_FLIGHT: usize = 1 << 16;
 
+/// The text of a Query is decided in less time than it is found again, if it is shorter: such texts
+/// often hold what differs from one to the next.
+const WORTH_REMEMBERING: usize = 128;
+
 /// What a message turns out to be.
 enum Look<'a> {
     /// False: the server may refuse the text for its encoding, before it begins with the Query.
@@ -345,7 +349,11 @@ impl Core {
         match header.tag {
             tag::QUERY => {
                 let text = query_text(body);
-                let decision = self.deciding(world).decide(text, whole);
+                let decision = if whole && text.len() >= WORTH_REMEMBERING {
+                    self.decide_whole(text, world)
+                } else {
+                    self.deciding(world).decide(text, whole)
+                };
                 Look::Query(self.effective(decision, world), whole && text.is_ascii())
             }
             tag::PARSE => match Parse::read(body) {
@@ -392,16 +400,23 @@ impl Core {
 
     /// What the statement of a Parse does.
     fn decide_parse(&mut self, text: &[u8], whole: bool, world: &impl World) -> Arc<Decision> {
-        let deciding = self.deciding(world);
-        if !whole {
-            return one_statement(deciding.decide(text, whole));
+        if whole {
+            self.decide_whole(text, world)
+        } else {
+            one_statement(self.deciding(world).decide(text, whole))
         }
+    }
+
+    /// What a text does that a client may send again and again, as one does that does not name its
+    /// statements.
+    fn decide_whole(&mut self, text: &[u8], world: &impl World) -> Arc<Decision> {
+        let deciding = self.deciding(world);
         if !deciding.is_certain() {
-            return deciding.decide(text, whole);
+            return deciding.decide(text, true);
         }
         let generation = deciding.generation();
         self.context.decided(text, generation).unwrap_or_else(|| {
-            let decision = self.deciding(world).decide(text, whole);
+            let decision = self.deciding(world).decide(text, true);
             self.context.remember(text, generation, &decision);
             decision
         })

@@ -202,6 +202,8 @@ impl<T: Transport> Running<T> {
             let known = registered.as_ref();
             if !known.is_some_and(|waker| waker.will_wake(task.waker())) {
                 self.entered.wake_with(task.waker());
+                self.front.ask_anew();
+                self.back.ask_anew();
                 registered = Some(task.waker().clone());
             }
             loop {
@@ -294,8 +296,8 @@ impl<T: Transport> Running<T> {
         let (front, back) = (self.front.waits(), self.back.waits());
         let shutting = self.wants_to_shut_server();
         let reads = front.readable && !self.holding;
-        let mut ready = (reads && self.client.poll_readable(task).is_ready())
-            | (back.readable && self.server.poll_readable(task).is_ready())
+        let mut ready = (reads && self.front.poll_source(&mut self.client, task))
+            | (back.readable && self.back.poll_source(&mut self.server, task))
             | ((front.writable || shutting) && self.server.poll_writable(task).is_ready())
             | (back.writable && self.client.poll_writable(task).is_ready());
         if (front.held || self.holding) && !self.left && self.client.poll_ended(task).is_ready() {
@@ -321,6 +323,13 @@ impl<T: Transport> Running<T> {
 
     /// The next moment at which a turn has something to do though no socket says so.
     fn until(&self) -> Option<Instant> {
+        let nothing = self.orphan.is_none()
+            && self.held_since.is_none()
+            && self.cut_at.is_none()
+            && self.rest.is_none();
+        if nothing {
+            return None;
+        }
         let held = self.held_since.filter(|_| self.grant.is_none());
         [
             self.orphan.map(|orphan| orphan.cancel_at),

@@ -47,9 +47,14 @@ impl Stopwatch {
             self.engine = self.engine.max(Some(engine));
         }
         let since = self.since?;
+        let is_first = to_client > 0 && is_its_own && !self.answered;
+        if !is_first && tally.cycles == 0 {
+            return None;
+        }
         let took = now.saturating_duration_since(since);
         let engine = self.engine.unwrap_or(Engine::Local);
-        if to_client > 0 && is_its_own && !std::mem::replace(&mut self.answered, true) {
+        if is_first {
+            self.answered = true;
             shard.first_answer_time.of(engine).observe(took);
         }
         if tally.cycles == 0 {
