@@ -139,9 +139,10 @@ impl From<&tokio_postgres::Error> for ReadError {
         let mut source = std::error::Error::source(error);
         let mut too_large = false;
         while let Some(cause) = source {
-            let said = cause.downcast_ref::<io::Error>();
-            let own = said.and_then(io::Error::get_ref);
-            too_large |= own.is_some_and(|own| own.is::<TooLarge>());
+            let own = cause.downcast_ref().and_then(io::Error::get_ref);
+            if let Some(own) = own {
+                too_large |= own.is::<TooLarge>();
+            }
             let text = cause.to_string();
             if !reason.contains(&text) {
                 reason = format!("{reason}: {text}");
