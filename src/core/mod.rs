@@ -37,6 +37,7 @@ mod cycle;
 mod framing;
 mod frontend;
 mod interface;
+mod kept;
 mod ledger;
 mod names;
 mod queue;
