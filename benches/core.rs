@@ -9,7 +9,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use osprey::core::{Advised, Commands, Core, ErrorContext, Event, Outbox, Policy, Queue, World};
+use osprey::core::{
+    Advised, Commands, Core, ErrorContext, Event, Outbox, Policy, Queue, Told, World,
+};
 use osprey::protection::{Decision, Effects, Lexing, NameContext, SessionNames, Snapshot};
 use osprey::wire::backend::ErrorFields;
 use osprey::wire::compose::frame;
@@ -98,6 +100,7 @@ fn session(per_statement: bool) -> Core {
         retry_buffer: Some(256 << 10),
         inspect: 256 << 10,
         relay_only: false,
+        told: Told::None,
         client_owns_route: false,
     };
     Core::new(policy, at_login())

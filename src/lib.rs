@@ -44,5 +44,6 @@ mod shell_test;
 #[cfg(feature = "demo")]
 pub mod simulator;
 pub mod sql;
+pub mod traces;
 pub mod upstream;
 pub mod wire;

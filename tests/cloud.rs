@@ -17,6 +17,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use osprey::simulator::demo::{DATABASE, ENCRYPTED_PROJECT};
 use osprey::simulator::{Engine, Options, Simulator};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -227,6 +228,16 @@ async fn holds(path: &Path, text: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_project_is_looked_up_once_and_not_again_after_a_restart() {
+    // A thousand clients take more files than the 1,024 that an ordinary user's shell begins with.
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    )
+    .unwrap();
     let set_up = SetUp::new().await;
     let serving = Serving::start(&set_up);
     let thousand = (0..1_000).map(|_| serving.reads_encrypted_data());

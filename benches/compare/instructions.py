@@ -1,14 +1,13 @@
-"""Instructions in user space for one transaction of `pgbench -S`, as valgrind's callgrind counts them: of
-Osprey and of PgBouncer, with one client, and where Osprey spends them. What a longer run costs more than
-a shorter one, so that nothing of starting, logging in and ending counts."""
+"""Instructions in user space for one transaction, as valgrind's callgrind counts them: of `pgbench -S` in
+each protocol, with a connection for each, and of what Osprey alone does. Of Osprey and of PgBouncer, with
+one client, and where Osprey spends them."""
 
 import argparse
-import collections
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
@@ -16,88 +15,87 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "clients"))
 
+import callgrind  # noqa: E402
 import harness  # noqa: E402
 import peers  # noqa: E402
 import pgbench  # noqa: E402
 
-MODES = ("simple", "extended", "prepared")
 # Of the shorter run, and of the longer one.
 TRANSACTIONS = (500, 2_500)
+FEW = (20, 120)
+ENCRYPTED = "SELECT name FROM sales.eu_salaries WHERE id = 7;"
+OPEN = "SELECT label FROM items WHERE id = 7;"
+UNKNOWN = "SELECT what FROM events WHERE id = 7;"
 
 
-def module(path):
-    """Which part of the program a source file belongs to."""
-    inside = re.search(r"(?:^|/)src/(\w+)(?:/|\.rs$)", path)
-    crate = re.search(r"/([a-z][a-z0-9_-]*?)-\d+\.\d+\.\d+[^/]*/", path)
-    if "/rustc/" in path or "/library/" in path:
-        return "the standard library"
-    if crate:
-        return crate[1]
-    if inside:
-        return f"osprey::{inside[1]}"
-    return "the C library and others"
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is counted. A transaction of it is one of `pgbench -S`, or of the statements given."""
+
+    mode: str
+    statements: tuple = ()
+    # pgbench's, and Osprey's
+    arguments: tuple = ()
+    settings: tuple = ()
+    config: str = ""
+    numbers: tuple = TRANSACTIONS
+
+    @property
+    def has_a_peer(self):
+        """True if PgBouncer serves it, too."""
+        return not self.statements
 
 
-def read(path):
-    """The instructions of a callgrind file, by module of the line that they were compiled from."""
-    counts = collections.Counter()
-    files = {}
-    here = ""
-    of_a_call = False
-    for line in path.read_text().splitlines():
-        named = re.match(r"(fl|fi|fe)=\((\d+)\)(?: (.*))?$", line)
-        if named:
-            if named[3] is not None:
-                files[named[2]] = module(named[3])
-            here = files[named[2]]
-        elif re.match(r"(cfi|cfl)=\((\d+)\) (.*)$", line):
-            called = re.match(r"(?:cfi|cfl)=\((\d+)\) (.*)$", line)
-            files[called[1]] = module(called[2])
-        elif line.startswith("calls="):
-            # The next line says what the call cost: that is counted where it was spent.
-            of_a_call = True
-        elif line[:1] in "+-*0123456789":
-            cost = line.split()[1:]
-            if cost and not of_a_call:
-                counts[here] += int(cost[0])
-            of_a_call = False
-    return counts
+CASES = {
+    "simple": Case("simple"),
+    "extended": Case("extended"),
+    "prepared": Case("prepared"),
+    # A login, a transaction, and the end. PgBouncer has its connection to the server already.
+    "connection": Case("simple", arguments=("-C",), numbers=FEW),
+    "steered": Case("prepared", (ENCRYPTED,)),
+    # Both statements change the engine.
+    "two switches": Case("prepared", (ENCRYPTED, OPEN), settings=("--scope", "statement")),
+    # HQE fails each time, since what is learned of it is forgotten at once.
+    "heal": Case("simple", (UNKNOWN,), config=harness.FORGETS, numbers=FEW),
+}
 
 
-def counted(start, folder, mode, transactions):
-    """The instructions of a proxy's whole life, by module. `start(prefix)` starts it: its command is to
-    begin with `prefix`."""
-    out = folder / "callgrind.out"
-    out.unlink(missing_ok=True)
-    with start(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]) as port:
-        pgbench.run(peers.Candidate("the proxy", port), mode, 1, "-t", transactions, *pgbench.SELECT_ONLY)
-    harness.wait_for(lambda: out.exists() and "totals:" in out.read_text(), "callgrind's figures")
-    return read(out)
+def runs(case, folder):
+    """What sends a case's transactions to a port."""
+    script = pgbench.SELECT_ONLY
+    if case.statements:
+        path = folder / "script.sql"
+        path.write_text("\n".join([*case.statements, ""]))
+        script = ("-f", path)
+
+    def run(port, transactions):
+        candidate = peers.Candidate("the proxy", port)
+        pgbench.run(candidate, case.mode, 1, "-t", transactions, *case.arguments, *script)
+
+    return run
 
 
-def per_transaction(start, folder, mode):
-    """Instructions for one transaction, by module."""
-    shorter, longer = (counted(start, folder, mode, count) for count in TRANSACTIONS)
-    longer.subtract(shorter)
-    return {name: count / (TRANSACTIONS[1] - TRANSACTIONS[0]) for name, count in longer.items()}
+def osprey(cluster, binary, folder):
+    """What starts `binary` in front of `cluster` for a case."""
 
+    def of(case):
+        @contextlib.contextmanager
+        def start(prefix):
+            config = folder / "osprey.toml"
+            config.write_text(case.config)
+            proxy = harness.Osprey.in_front_of(cluster, *case.settings, config=config)
+            proxy.command = [*prefix, binary, *proxy.command[1:]]
+            with proxy:
+                proxy.wait_until_known(peers.DATABASE)
+                yield proxy.port
 
-def osprey(cluster, binary):
-    """Starts `binary` in front of `cluster`."""
+        return start
 
-    @contextlib.contextmanager
-    def start(prefix):
-        proxy = harness.Osprey.in_front_of(cluster)
-        proxy.command = [*prefix, binary, *proxy.command[1:]]
-        with proxy:
-            proxy.wait_until_known(peers.DATABASE)
-            yield proxy.port
-
-    return start
+    return of
 
 
 def pgbouncer(cluster, folder):
-    """Starts PgBouncer in front of `cluster`."""
+    """What starts PgBouncer in front of `cluster`, whatever the case."""
 
     @contextlib.contextmanager
     def start(prefix):
@@ -107,12 +105,12 @@ def pgbouncer(cluster, folder):
             with peers.pgbouncer(cluster.port, pathlib.Path(own), prefix=prefix) as peer:
                 yield peer.port
 
-    return start
+    return lambda _: start
 
 
 def main():
     parser = argparse.ArgumentParser(prog="benches/instructions --transactions", description=__doc__)
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
+    parser.add_argument("--only", nargs="+", choices=CASES, default=CASES, metavar="CASE")
     parser.add_argument("--alone", action="store_true", help="without PgBouncer")
     parser.add_argument("--json", type=pathlib.Path, help="where all figures go")
     options = parser.parse_args()
@@ -130,21 +128,24 @@ def main():
             check=True,
             capture_output=True,
         )
-        proxies = {name: osprey(cluster, binary) for name, binary in binaries.items()}
+        proxies = {name: osprey(cluster, binary, folder) for name, binary in binaries.items()}
         if not options.alone:
             proxies["pgbouncer"] = pgbouncer(cluster, folder)
-        print("mode      " + "".join(f"{name:>12}" for name in proxies))
-        for mode in options.modes:
-            figures[mode] = {
-                name: per_transaction(start, folder, mode) for name, start in proxies.items()
+        print("case          " + "".join(f"{name:>12}" for name in proxies))
+        for name in options.only:
+            case = CASES[name]
+            figures[name] = {
+                proxy: callgrind.per_transaction(of(case), runs(case, folder), folder, case.numbers)
+                for proxy, of in proxies.items()
+                if case.has_a_peer or proxy != "pgbouncer"
             }
-            sums = [sum(parts.values()) for parts in figures[mode].values()]
-            print(f"{mode:10}" + "".join(f"{total:12,.0f}" for total in sums), flush=True)
-    for mode, counted_in in figures.items():
-        print(f"\n{mode}, osprey by module:")
-        for name, count in sorted(counted_in["osprey"].items(), key=lambda item: -item[1]):
+            sums = [sum(parts.values()) for parts in figures[name].values()]
+            print(f"{name:14}" + "".join(f"{total:12,.0f}" for total in sums), flush=True)
+    for name, counted_in in figures.items():
+        print(f"\n{name}, osprey by module:")
+        for part, count in sorted(counted_in["osprey"].items(), key=lambda item: -item[1]):
             if count >= 20:
-                print(f"  {name:24}{count:10,.0f}")
+                print(f"  {part:24}{count:10,.0f}")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1))
 

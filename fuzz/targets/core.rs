@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::sync::{Arc, LazyLock};
 
 use osprey::core::{
-    Advised, Commands, Core, ErrorContext, Event, Op, Outbox, Policy, Progress, Queue, World,
+    Advised, Commands, Core, ErrorContext, Event, Op, Outbox, Policy, Progress, Queue, Told, World,
 };
 use osprey::protection::{Decision, Lexing, NameContext, Reason, SessionNames, Snapshot, Source};
 use osprey::wire::backend::ErrorFields;
@@ -149,6 +149,11 @@ pub(crate) fn run(data: &[u8]) {
         retry_buffer: (flags & 4 != 0).then_some(1 << 10),
         inspect: if flags & 8 != 0 { 1 << 10 } else { 24 },
         relay_only: flags & 0xf0 == 0xf0,
+        told: if flags & 1 != 0 {
+            Told::All
+        } else {
+            Told::Protected
+        },
         client_owns_route: flags & 0x30 == 0x30,
     };
     let mut session = Session {
@@ -282,7 +287,7 @@ fn perform(queue: &mut Queue, consumed: &[u8], may_drop: bool) -> Vec<u8> {
                 at += bytes;
             }
             Op::Drop(bytes) => {
-                assert!(may_drop || *bytes == 0, "the client's bytes are dropped");
+                assert!(may_drop || bytes == 0, "the client's bytes are dropped");
                 at += bytes;
             }
             Op::Own(bytes) => sent.extend_from_slice(bytes),

@@ -1,7 +1,9 @@
 //! What a reading of the catalogs can fail with, and what the operator can do about each.
 
+use std::io;
 use std::time::Duration;
 
+use super::bounded::TooLarge;
 use crate::net::Unreachable;
 use crate::observe::secrets;
 
@@ -22,6 +24,8 @@ pub enum Failure {
     Permission,
     /// It took too long.
     Timeout,
+    /// The catalogs are larger than what is read of them.
+    TooLarge,
     /// Anything else that the server answered.
     Server,
 }
@@ -45,6 +49,9 @@ impl Failure {
                  and read pg_catalog"
             }
             Self::Timeout => "check the instance's load; the next reading is tried by itself",
+            Self::TooLarge => {
+                "name what is encrypted under [protect], by tables' patterns: these need no catalogs"
+            }
             Self::Server => "see the reason; if it stays, set table patterns under [protect]",
         }
     }
@@ -59,6 +66,7 @@ impl Failure {
             Self::NoDatabase => "no_database",
             Self::Permission => "permission",
             Self::Timeout => "timeout",
+            Self::TooLarge => "too_large",
             Self::Server => "server",
         }
     }
@@ -129,7 +137,12 @@ impl From<&tokio_postgres::Error> for ReadError {
         }
         let mut reason = error.to_string();
         let mut source = std::error::Error::source(error);
+        let mut too_large = false;
         while let Some(cause) = source {
+            let own = cause.downcast_ref().and_then(io::Error::get_ref);
+            if let Some(own) = own {
+                too_large |= own.is::<TooLarge>();
+            }
             let text = cause.to_string();
             if !reason.contains(&text) {
                 reason = format!("{reason}: {text}");
@@ -137,7 +150,9 @@ impl From<&tokio_postgres::Error> for ReadError {
             source = cause.source();
         }
         // tokio-postgres keeps the kind of such an error to itself; its first words are the kind.
-        let failure = if reason.starts_with("error performing TLS handshake") {
+        let failure = if too_large {
+            Failure::TooLarge
+        } else if reason.starts_with("error performing TLS handshake") {
             Failure::Tls
         } else if reason.starts_with("authentication error") || reason.contains("password missing")
         {

@@ -4,6 +4,7 @@
 //! what leads to a foreign table; [`Contents`] is what a reading yields.
 
 pub(crate) mod ask;
+mod bounded;
 mod contents;
 mod error;
 pub(crate) mod lineage;

@@ -7,17 +7,18 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
+use tokio_postgres::tls::TlsConnect;
 use tokio_postgres::{Client, Connection};
 
 use super::ask::{Account, Ask};
+use super::bounded::Bounded;
 use super::contents::Contents;
 use super::error::{Failure, ReadError};
 use super::query_log::{self, FailedReads};
 use super::read;
 use crate::config::{Catalog, Secret};
 use crate::net::endpoint::Security;
-use crate::net::{Endpoint, Stream, Tcp, TcpNetwork};
+use crate::net::{Endpoint, TcpNetwork};
 
 /// The name under which `pg_stat_activity` shows that connection.
 pub const APPLICATION_NAME: &str = "osprey-catalog";
@@ -139,11 +140,11 @@ impl Service {
             config.password(password);
         }
         let limit = self.endpoint.timeout();
-        let (client, connection) =
-            tokio::time::timeout(limit, config.connect_raw(connected.stream, AsItIs))
-                .await
-                .map_err(|_| ReadError::timeout("logging in", limit))?
-                .map_err(|error| ReadError::from(&error))?;
+        let stream = Bounded::new(connected.stream);
+        let (client, connection) = tokio::time::timeout(limit, config.connect_raw(stream, AsItIs))
+            .await
+            .map_err(|_| ReadError::timeout("logging in", limit))?
+            .map_err(|error| ReadError::from(&error))?;
         tokio::time::timeout(READING_DEADLINE, ask(client, connection, questions))
             .await
             .map_err(|_| ReadError::timeout("reading the catalogs", READING_DEADLINE))?
@@ -163,20 +164,13 @@ async fn in_time(client: &Client) -> Result<Account<'_>, ReadError> {
 /// without.
 struct AsItIs;
 
-impl TlsConnect<Stream<Tcp>> for AsItIs {
-    type Stream = Stream<Tcp>;
+impl TlsConnect<Bounded> for AsItIs {
+    type Stream = Bounded;
     type Error = std::convert::Infallible;
-    type Future = std::future::Ready<Result<Stream<Tcp>, Self::Error>>;
+    type Future = std::future::Ready<Result<Bounded, Self::Error>>;
 
-    fn connect(self, stream: Stream<Tcp>) -> Self::Future {
+    fn connect(self, stream: Bounded) -> Self::Future {
         std::future::ready(Ok(stream))
-    }
-}
-
-impl TlsStream for Stream<Tcp> {
-    fn channel_binding(&self) -> ChannelBinding {
-        self.server_end_point()
-            .map_or_else(ChannelBinding::none, ChannelBinding::tls_server_end_point)
     }
 }
 

@@ -187,6 +187,21 @@ fn walk(
     let originals = values::ORIGINAL_TEXTS;
     let original_text = &mut target.original_text;
     reader.choice(&mut observe, "original_text", originals, original_text);
+    let statements = &mut target.log_statements;
+    reader.choice(
+        &mut observe,
+        "log_statements",
+        values::LOG_STATEMENTS,
+        statements,
+    );
+    reader.text(
+        &mut observe,
+        "traces",
+        values::collector,
+        &mut target.traces,
+    );
+    let percent = &mut target.trace_percent;
+    reader.text(&mut observe, "trace_share", values::percent, percent);
     reader.end(&observe);
 
     let mut section = reader.section(root, "limits");

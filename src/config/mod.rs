@@ -48,7 +48,7 @@ pub use problem::{Place, Problem};
 pub use replicas::Replicas;
 pub use schema::schema;
 pub use secret::Secret;
-pub use settings::{Keys, Language, Observe, OriginalText, Settings, StatusPage};
+pub use settings::{Keys, Language, LogStatements, Observe, OriginalText, Settings, StatusPage};
 pub use takeover::Takeover;
 pub use upstream::{
     Address, Catalog, ConfiguredEncryption, Mode, Override, ProjectRule, Protect, Route, RouteKind,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cloud::Cloud;
+use super::cloud::{Cloud, Endpoint};
 use super::console::Console;
 use super::limits::Limits;
 use super::listener::Listener;
@@ -120,6 +120,18 @@ pub enum OriginalText {
     Full,
 }
 
+/// Of which statements a line is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogStatements {
+    /// Of none.
+    #[default]
+    None,
+    /// Of those that read what is protected.
+    Protected,
+    /// Of all.
+    All,
+}
+
 /// Whether the metrics' address serves the status page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StatusPage {
@@ -157,6 +169,12 @@ pub struct Observe {
     pub rules: Option<PathBuf>,
     /// How much of Hologres' own text is in rewritten errors.
     pub original_text: OriginalText,
+    /// Which statements are logged, without the values in them.
+    pub log_statements: LogStatements,
+    /// Where traces are sent: a collector of OpenTelemetry's, by OTLP over HTTP.
+    pub traces: Option<Endpoint>,
+    /// Of how many sessions in a hundred.
+    pub trace_percent: u8,
 }
 
 impl Observe {
@@ -185,6 +203,9 @@ impl Default for Observe {
             docs: None,
             rules: None,
             original_text: OriginalText::Short,
+            log_statements: LogStatements::None,
+            traces: None,
+            trace_percent: 100,
         }
     }
 }

@@ -238,7 +238,15 @@ fn write_observe(f: &mut Formatter<'_>, observe: &Observe) -> fmt::Result {
     }
     file(f, "rules", observe.rules.as_deref())?;
     let original = values::word(values::ORIGINAL_TEXTS, &observe.original_text);
-    writeln!(f, "original_text = \"{original}\"")
+    writeln!(f, "original_text = \"{original}\"")?;
+    let statements = values::word(values::LOG_STATEMENTS, &observe.log_statements);
+    writeln!(f, "log_statements = \"{statements}\"")?;
+    if let Some(collector) = &observe.traces {
+        let scheme = if collector.tls { "https" } else { "http" };
+        let (host, port) = (&collector.host, collector.port);
+        writeln!(f, "traces = \"{scheme}://{host}:{port}\"")?;
+    }
+    writeln!(f, "trace_share = \"{}%\"", observe.trace_percent)
 }
 
 fn write_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {

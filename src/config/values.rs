@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::cloud::{CredentialSource, Endpoint};
 use super::listener::ProxyProtocol;
 use super::problem::nearest;
-use super::settings::{Language, OriginalText, StatusPage};
+use super::settings::{Language, LogStatements, OriginalText, StatusPage};
 use super::upstream::{
     Address, ConfiguredEncryption, Mode, Override, ProjectRule, RouteKind, Scope, TablePattern,
     TlsMode,
@@ -278,31 +278,61 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
             .to_owned()
     };
     let text = text.trim();
-    let (tls, rest) = match text.split_once("://") {
-        None => (true, text),
-        Some(("https", rest)) => (true, rest),
-        Some(("http", rest)) => (false, rest),
-        Some(_) => return Err(wrong()),
+    let with_scheme = match text.split_once("://") {
+        None => &format!("https://{text}"),
+        Some(_) => text,
     };
-    let (host, port) = match rest.split_once(':') {
-        None => (rest, if tls { 443 } else { 80 }),
-        Some((host, port)) => (host, port.parse().map_err(|_| wrong())?),
-    };
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
-    if host.is_empty() || port == 0 || !host.chars().all(plain) {
-        return Err(wrong());
-    }
-    let loopback = host == "localhost"
-        || host
+    let endpoint = web(with_scheme, |tls| if tls { 443 } else { 80 }).ok_or_else(wrong)?;
+    let loopback = endpoint.host == "localhost"
+        || endpoint
+            .host
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback());
-    if !tls && !loopback {
+    if !endpoint.tls && !loopback {
         return Err("must be https: requests carry tokens".into());
     }
-    Ok(Endpoint {
-        tls,
-        host: host.to_owned(),
-        port,
+    Ok(endpoint)
+}
+
+/// `http://HOST` or `https://HOST`, with `:PORT` if it is not the one of that scheme.
+fn web(text: &str, port_of: impl Fn(bool) -> u16) -> Option<Endpoint> {
+    let (scheme, rest) = text.split_once("://")?;
+    let tls = match scheme {
+        "https" => true,
+        "http" => false,
+        _ => return None,
+    };
+    let (host, port) = match rest.split_once(':') {
+        None => (rest, port_of(tls)),
+        Some((host, port)) => (host, port.parse().ok()?),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    let host = host.to_owned();
+    let is_one = !host.is_empty() && port != 0 && host.chars().all(plain);
+    is_one.then_some(Endpoint { tls, host, port })
+}
+
+/// A share of a whole: `"5%"`.
+pub(super) fn percent(text: &str) -> Result<u8, String> {
+    let number = text
+        .trim()
+        .strip_suffix('%')
+        .and_then(|number| number.trim().parse().ok());
+    number
+        .filter(|percent| *percent <= 100)
+        .ok_or_else(|| "is no share; write \"5%\", from 0% to 100%".into())
+}
+
+/// A collector of OpenTelemetry's: OTLP over HTTP, whose port is 4318 (OpenTelemetry, *OTLP
+/// Specification*).
+pub(super) fn collector(text: &str) -> Result<Option<Endpoint>, String> {
+    if !cfg!(feature = "traces") {
+        return Err("cannot be: this Osprey was built without the cargo feature \"traces\"".into());
+    }
+    let text = text.trim();
+    let collector = web(text.strip_suffix('/').unwrap_or(text), |_| 4318);
+    collector.map(Some).ok_or_else(|| {
+        "is no collector; write http://HOST:PORT or https://HOST:PORT, of OTLP over HTTP".into()
     })
 }
 
@@ -489,6 +519,13 @@ pub(super) fn host_name(text: &str) -> Result<String, String> {
 /// `[observe] original_text`
 pub(super) const ORIGINAL_TEXTS: Choices<OriginalText> =
     &[("short", OriginalText::Short), ("full", OriginalText::Full)];
+
+/// `[observe] log_statements`
+pub(super) const LOG_STATEMENTS: Choices<LogStatements> = &[
+    ("none", LogStatements::None),
+    ("protected", LogStatements::Protected),
+    ("all", LogStatements::All),
+];
 
 /// `[observe] language`
 pub(super) const LANGUAGES: Choices<Language> =

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::advice::NotRetried;
-use crate::protection::{Decision, Effects};
+use crate::protection::Effects;
 use crate::wire::backend::{ErrorFields, Status, command_tag, tag};
 use crate::wire::{HEADER, Header};
 
@@ -69,8 +69,7 @@ impl Core {
                 }
             };
             let step = header.frame.min(rest.len());
-            let row = matches!(header.tag, tag::DATA_ROW | tag::COPY_DATA);
-            if row && plain {
+            if plain && self.is_nothing_but_passed_on(header.tag) {
                 out.to_client.forward(step);
                 self.from_server.begin(header.frame - step, false);
                 at += step;
@@ -110,6 +109,17 @@ impl Core {
     /// True if what the server sends is the client's, whatever it is.
     fn is_only_relayed(&self) -> bool {
         self.relay_only || self.ended == Some(End::Fatal)
+    }
+
+    /// True if a message says nothing of what is in flight, where [`Core::is_plain`] holds.
+    #[inline]
+    fn is_nothing_but_passed_on(&self, kind: u8) -> bool {
+        match kind {
+            tag::DATA_ROW | tag::COPY_DATA => true,
+            // It is what a Describe waits for.
+            tag::ROW_DESCRIPTION => matches!(self.ledger.front(), Some(Expect::Query(_))),
+            _ => false,
+        }
     }
 
     /// True if rows are the client's and nobody counts them.
@@ -295,8 +305,8 @@ impl Core {
                 self.names.resolve(true);
             }
             (tag::COMMAND_COMPLETE, Some(Expect::Execute(sent) | Expect::Query(sent))) => {
-                let decision = Arc::clone(&sent.decision);
-                self.completed(&decision, command_tag(body));
+                let ends = sent.decision.effects.has(Effects::ENDS);
+                self.completed(ends, body);
                 if matches!(self.ledger.front(), Some(Expect::Execute(_))) {
                     self.retire(true, world);
                 }
@@ -330,10 +340,12 @@ impl Core {
         }
     }
 
-    /// A command of the client's ended well.
-    fn completed(&mut self, decision: &Arc<Decision>, command: &[u8]) {
+    /// A command of the client's ended well, with this CommandComplete. `ends`: it may have ended the
+    /// transaction.
+    fn completed(&mut self, ends: bool, body: &[u8]) {
         self.copy.over();
-        if decision.effects.has(Effects::ENDS) {
+        if ends {
+            let command = command_tag(body);
             if command == b"COMMIT" {
                 self.route.transaction_ended(true);
             } else if command.starts_with(b"ROLLBACK") {
@@ -341,7 +353,7 @@ impl Core {
                 self.ledger.roll_back();
             }
         }
-        if command == b"DISCARD ALL" {
+        if body.first() == Some(&b'D') && command_tag(body) == b"DISCARD ALL" {
             self.names.forget_statements();
         }
     }

@@ -17,7 +17,7 @@
 use std::sync::Arc;
 
 use crate::protection::{
-    Backslash, Decision, Effects, Encoding, Lexing, SessionChange, SessionNames,
+    Backslash, Decision, Effects, Encoding, Lexing, SessionChange, SessionNames, Source,
 };
 use crate::sql::{Change, ComputingResource, may_be_read_otherwise};
 use crate::wire::backend::{Status, parameter_status};
@@ -35,13 +35,24 @@ pub(super) type Generation = (u64, u32);
 /// Longer texts are decided anew each time.
 const MAX_REMEMBERED: usize = 1 << 10;
 
-/// The text of a Parse, and what was decided of it.
+/// So many texts are remembered: a client sends the same few again and again.
+const REMEMBERED: usize = 4;
+
+/// A text that the client has sent, and what was decided of it.
 #[derive(Debug)]
-struct Parsed {
-    text: Vec<u8>,
+struct Seen {
+    text: Box<[u8]>,
     generation: Generation,
     lexing: Lexing,
     decision: Arc<Decision>,
+}
+
+/// The texts that were decided last.
+#[derive(Debug, Default)]
+struct Remembered {
+    texts: Vec<Seen>,
+    /// The next one takes the place of this one.
+    oldest: usize,
 }
 
 /// How names resolve and texts are read in one session.
@@ -54,8 +65,7 @@ pub(super) struct Context {
     failed: bool,
     /// DDL of the session's own was committed, and the catalogs have not been read since.
     outruns_catalogs: bool,
-    /// The last Parse. A client that does not name its statements sends the same again and again.
-    parsed: Option<Box<Parsed>>,
+    remembered: Option<Box<Remembered>>,
 }
 
 impl Context {
@@ -65,44 +75,49 @@ impl Context {
             names,
             failed: false,
             outruns_catalogs: false,
-            parsed: None,
+            remembered: None,
         }
     }
 
-    /// What was decided of this text, if it is that of the last Parse and nothing has changed since
-    /// by which it is decided.
+    /// What was decided of this text, if it was sent not long ago and nothing has changed since by
+    /// which it is decided.
     pub(super) fn decided(&self, text: &[u8], generation: Generation) -> Option<Arc<Decision>> {
-        let parsed = self.parsed.as_ref()?;
-        let same = parsed.generation == generation
-            && parsed.lexing == self.reported
-            && parsed.text == text;
-        same.then(|| Arc::clone(&parsed.decision))
+        let remembered = self.remembered.as_deref()?;
+        let seen = remembered.texts.iter().find(|seen| {
+            seen.text.len() == text.len()
+                && seen.generation == generation
+                && seen.lexing == self.reported
+                && *seen.text == *text
+        })?;
+        Some(Arc::clone(&seen.decision))
     }
 
-    /// Remembers what was decided of the text of a Parse.
+    /// Remembers what was decided of a text. What is so by a lesson is not: that is forgotten with
+    /// time.
     pub(super) fn remember(
         &mut self,
         text: &[u8],
         generation: Generation,
         decision: &Arc<Decision>,
     ) {
-        if text.len() > MAX_REMEMBERED {
+        let protected = decision.protected.as_deref();
+        let learned = protected.is_some_and(|reason| reason.source == Source::Learned);
+        if learned || text.len() > MAX_REMEMBERED {
             return;
         }
-        let lexing = self.reported;
-        let decision = Arc::clone(decision);
-        if let Some(parsed) = &mut self.parsed {
-            parsed.text.clear();
-            parsed.text.extend_from_slice(text);
-            (parsed.generation, parsed.lexing, parsed.decision) = (generation, lexing, decision);
+        let seen = Seen {
+            text: text.into(),
+            generation,
+            lexing: self.reported,
+            decision: Arc::clone(decision),
+        };
+        let Remembered { texts, oldest } = &mut **self.remembered.get_or_insert_default();
+        if let Some(place) = texts.get_mut(*oldest) {
+            *place = seen;
         } else {
-            self.parsed = Some(Box::new(Parsed {
-                text: text.to_vec(),
-                generation,
-                lexing,
-                decision,
-            }));
+            texts.push(seen);
         }
+        *oldest = (*oldest + 1) % REMEMBERED;
     }
 
     /// Changes whenever a name may lead elsewhere, by what the session has done.
@@ -168,6 +183,11 @@ impl Context {
     /// had changed is undone with it; its ReadyForQuery says whether that is so.
     pub(super) fn failed(&mut self) {
         self.failed = true;
+    }
+
+    /// How the server reads texts, as far as it has said so.
+    pub(super) fn lexing(&self) -> Lexing {
+        self.reported
     }
 
     /// A ParameterStatus came, with this body.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::protection::{Decision, Effects, NameUse, SessionChange, Source};
-use crate::sql::Change;
+use crate::sql::{Change, trace_parent, without_literals};
 use crate::wire::backend::Status;
 use crate::wire::frontend::{Bind, Parse, Target, execute_portal, query_text, tag};
 use crate::wire::{HEADER, Header};
@@ -11,7 +11,7 @@ use crate::wire::{HEADER, Header};
 use super::Core;
 use super::context::Deciding;
 use super::cycle::Sending;
-use super::interface::{End, Outbox, Progress, World};
+use super::interface::{End, Event, Outbox, Progress, StatementSent, Told, World};
 use super::ledger::{Expect, Sent};
 use super::names::Names;
 use super::route::State;
@@ -20,6 +20,10 @@ use crate::advice::NotRetried;
 
 /// Messages in flight before the client is made to wait: the ledger is bounded, too.
 const MAX_IN_FLIGHT: usize = 1 << 16;
+
+/// The text of a Query is decided in less time than it is found again, if it is shorter: such texts
+/// often hold what differs from one to the next.
+const WORTH_REMEMBERING: usize = 128;
 
 /// What a message turns out to be.
 enum Look<'a> {
@@ -213,6 +217,9 @@ impl Core {
         {
             self.cycle_begins(&look, at, world);
         }
+        if self.policy.told != Told::None && !self.cycle.is_skipping() {
+            self.tell(&look, frame);
+        }
         match &look {
             Look::Query(decision, _) if self.policy.observe => self.would_steer(decision, world),
             Look::Execute(portal) if self.policy.observe => {
@@ -243,6 +250,27 @@ impl Core {
         }
         self.note(look, world);
         true
+    }
+
+    /// Tells of a statement that is sent, or prepared, as far as the policy asks.
+    fn tell(&mut self, look: &Look<'_>, frame: &[u8]) {
+        let seen = &frame[HEADER..frame.len().min(HEADER + self.policy.inspect)];
+        let (text, is_prepared, decision) = match look {
+            Look::Query(decision, _) => (query_text(seen), false, decision),
+            Look::Parse(parse, _, decision) => (parse.text, true, decision),
+            _ => return,
+        };
+        if self.policy.told == Told::Protected && decision.protected.is_none() {
+            return;
+        }
+        let lexing = self.context.lexing();
+        self.events
+            .push_back(Event::Statement(Box::new(StatementSent {
+                text: without_literals(text, lexing),
+                trace_parent: trace_parent(text, lexing),
+                is_prepared,
+                protected: decision.protected.clone(),
+            })));
     }
 
     /// Nothing is injected while a COPY is on its way, so a statement that needs it waits for the
@@ -321,7 +349,11 @@ impl Core {
         match header.tag {
             tag::QUERY => {
                 let text = query_text(body);
-                let decision = self.deciding(world).decide(text, whole);
+                let decision = if whole && text.len() >= WORTH_REMEMBERING {
+                    self.decide_whole(text, world)
+                } else {
+                    self.deciding(world).decide(text, whole)
+                };
                 Look::Query(self.effective(decision, world), whole && text.is_ascii())
             }
             tag::PARSE => match Parse::read(body) {
@@ -368,16 +400,23 @@ impl Core {
 
     /// What the statement of a Parse does.
     fn decide_parse(&mut self, text: &[u8], whole: bool, world: &impl World) -> Arc<Decision> {
-        let deciding = self.deciding(world);
-        if !whole {
-            return one_statement(deciding.decide(text, whole));
+        if whole {
+            self.decide_whole(text, world)
+        } else {
+            one_statement(self.deciding(world).decide(text, whole))
         }
+    }
+
+    /// What a text does that a client may send again and again, as one does that does not name its
+    /// statements.
+    fn decide_whole(&mut self, text: &[u8], world: &impl World) -> Arc<Decision> {
+        let deciding = self.deciding(world);
         if !deciding.is_certain() {
-            return deciding.decide(text, whole);
+            return deciding.decide(text, true);
         }
         let generation = deciding.generation();
         self.context.decided(text, generation).unwrap_or_else(|| {
-            let decision = self.deciding(world).decide(text, whole);
+            let decision = self.deciding(world).decide(text, true);
             self.context.remember(text, generation, &decision);
             decision
         })

@@ -120,10 +120,37 @@ pub struct Policy {
     pub inspect: usize,
     /// Nothing is injected, held back, run again or rewritten: events say what would have been.
     pub observe: bool,
+    /// Of which statements [`Event::Statement`] tells.
+    pub told: Told,
     /// Relay only: replication, or Hologres' fixed front end.
     pub relay_only: bool,
     /// The client set the route at startup.
     pub client_owns_route: bool,
+}
+
+/// Of which statements something is told when they are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Told {
+    /// Of none.
+    #[default]
+    None,
+    /// Of those that read what is protected.
+    Protected,
+    /// Of all.
+    All,
+}
+
+/// A statement that was sent, or prepared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatementSent {
+    /// Its text, or as much of it as was looked at, without the values in it.
+    pub text: String,
+    /// The W3C trace context that its client put into it.
+    pub trace_parent: Option<String>,
+    /// It is a Parse: what is bound to it is not told of again.
+    pub is_prepared: bool,
+    /// Why it is protected.
+    pub protected: Option<Arc<Reason>>,
 }
 
 /// Where the two walks put what is to be sent.
@@ -183,15 +210,19 @@ pub enum Event {
         /// Why the statement was not run again.
         not_retried: Option<NotRetried>,
     },
-    /// A cycle is run again on the other engine.
+    /// A cycle is run again.
     Retried {
         /// The stable code of the error that was held back.
         code: &'static str,
+        /// What is set in front of it.
+        cure: Cure,
         /// It writes.
         writes: bool,
     },
     /// What was run again has ended without an error.
     Cured,
+    /// As [`Policy::told`] asks.
+    Statement(Box<StatementSent>),
     /// Where sessions are only observed: a statement was sent that would have been steered, for this
     /// reason, or because a comment in it says so.
     WouldSteer(Option<Arc<Reason>>),

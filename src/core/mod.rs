@@ -37,6 +37,7 @@ mod cycle;
 mod framing;
 mod frontend;
 mod interface;
+mod kept;
 mod ledger;
 mod names;
 mod queue;
@@ -46,7 +47,8 @@ mod steer;
 
 pub use commands::Commands;
 pub use interface::{
-    Advised, Cure, End, ErrorContext, Event, Outbox, Policy, Progress, Steering, Tally, World,
+    Advised, Cure, End, ErrorContext, Event, Outbox, Policy, Progress, StatementSent, Steering,
+    Tally, Told, World,
 };
 pub use queue::{Op, Queue};
 

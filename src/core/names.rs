@@ -13,10 +13,8 @@
 //! | PREPARE, DEALLOCATE, DECLARE, CLOSE | as their CommandComplete says | the same |
 //! | the end of a transaction | stay | the unnamed one is dropped; cursors WITH HOLD stay |
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
-
-use foldhash::fast::FixedState;
 
 use crate::protection::{Decision, Effects, NameUse, Reason};
 use crate::wire::compose;
@@ -24,12 +22,11 @@ use crate::wire::frontend::Parse;
 
 use super::context::{Deciding, Generation, Readings};
 use super::interface::World;
+use super::kept::{Kept, Weighed, significant, taken};
 use super::ledger::{Expect, Ledger, Sent};
 
 /// Texts kept per session, so that statements can be decided again under a newer snapshot.
 const TEXT_BUDGET: usize = 256 << 10;
-
-type Map<V> = HashMap<Box<[u8]>, V, FixedState>;
 
 /// A prepared statement.
 #[derive(Debug, Clone)]
@@ -46,6 +43,14 @@ pub(super) struct Statement {
     types: Option<Box<[u8]>>,
     /// It was planned where the route was not set.
     stale: bool,
+    /// What its types and its first decision hold; its text has a budget of its own.
+    weight: usize,
+}
+
+impl Weighed for Statement {
+    fn weight(&self) -> usize {
+        self.weight
+    }
 }
 
 impl Statement {
@@ -78,6 +83,12 @@ struct Portal {
     declared: bool,
 }
 
+impl Weighed for Portal {
+    fn weight(&self) -> usize {
+        self.sent.decision.weight()
+    }
+}
+
 #[derive(Debug)]
 enum Pending {
     Parse(Box<[u8]>, Statement),
@@ -88,7 +99,7 @@ enum Pending {
 fn parsed<'p>(pending: &'p mut VecDeque<Pending>, name: &[u8]) -> Option<&'p mut Statement> {
     let mut last_first = pending.iter_mut().rev();
     last_first.find_map(|pending| match pending {
-        Pending::Parse(parsed, statement) if **parsed == *name => Some(statement),
+        Pending::Parse(parsed, statement) if **parsed == *significant(name) => Some(statement),
         _ => None,
     })
 }
@@ -96,10 +107,12 @@ fn parsed<'p>(pending: &'p mut VecDeque<Pending>, name: &[u8]) -> Option<&'p mut
 /// The names of one session.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    named: Map<Statement>,
+    named: Kept<Statement>,
     unnamed: Option<Arc<Decision>>,
     pending: VecDeque<Pending>,
-    portals: Map<Portal>,
+    /// What the pending statements take.
+    pending_bytes: usize,
+    portals: Kept<Portal>,
     unnamed_portal: Option<Portal>,
     /// Counts the cycles: which portals were bound in the present one.
     cycle: u64,
@@ -111,7 +124,8 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// A Parse was sent. True if the name has to be kept when it succeeds.
+    /// A Parse was sent. True if the name has to be kept when it succeeds; without room for it, it is one
+    /// of which nothing is known.
     pub(super) fn parse(
         &mut self,
         parse: Parse<'_>,
@@ -126,9 +140,17 @@ impl Names {
         }
         let readings = deciding.readings(text);
         let mut statement = self.statement(text, Arc::clone(decision), whole, readings, deciding);
-        statement.types = whole.then(|| types.into());
+        if whole {
+            statement.weight += types.len();
+            statement.types = Some(types.into());
+        }
+        if !self.named.has_room(&statement, self.pending_bytes) {
+            self.forget_text(Some(statement));
+            return false;
+        }
+        self.pending_bytes += taken(&statement);
         self.pending
-            .push_back(Pending::Parse(name.into(), statement));
+            .push_back(Pending::Parse(significant(name).into(), statement));
         true
     }
 
@@ -144,6 +166,7 @@ impl Names {
         let keep_text = self.text_bytes + text.len() <= TEXT_BUDGET;
         self.text_bytes += if keep_text { text.len() } else { 0 };
         Statement {
+            weight: decision.weight(),
             decision,
             generation: deciding.generation(),
             text: keep_text.then(|| text.into()),
@@ -170,7 +193,7 @@ impl Names {
         deciding: &Deciding<'_, impl World>,
     ) -> Option<Vec<u8>> {
         let is_it = |pending: &Pending| match pending {
-            Pending::Parse(pending, _) | Pending::Close(pending) => **pending == *name,
+            Pending::Parse(pending, _) | Pending::Close(pending) => **pending == *significant(name),
         };
         if self.pending.iter().any(is_it) {
             return None;
@@ -193,13 +216,10 @@ impl Names {
             self.unnamed = None;
             return false;
         }
-        let known = self.named.contains_key(name)
-            || self
-                .pending
-                .iter()
-                .any(|pending| matches!(pending, Pending::Parse(parsed, _) if **parsed == *name));
+        let known = self.named.contains(name) || parsed(&mut self.pending, name).is_some();
         if known {
-            self.pending.push_back(Pending::Close(name.into()));
+            self.pending
+                .push_back(Pending::Close(significant(name).into()));
         }
         known
     }
@@ -207,16 +227,30 @@ impl Names {
     /// The oldest pending Parse or Close was answered, or (`succeeded` false) skipped.
     pub(super) fn resolve(&mut self, succeeded: bool) {
         match self.pending.pop_front() {
-            Some(Pending::Parse(name, statement)) if succeeded => {
-                let old = self.named.insert(name, statement);
-                self.forget_text(old);
+            Some(Pending::Parse(name, statement)) => {
+                self.pending_bytes -= taken(&statement);
+                if succeeded {
+                    self.keep(&name, statement);
+                } else {
+                    self.forget_text(Some(statement));
+                }
             }
-            Some(Pending::Parse(_, statement)) => self.forget_text(Some(statement)),
             Some(Pending::Close(name)) if succeeded => {
                 let old = self.named.remove(&name);
                 self.forget_text(old);
             }
             Some(Pending::Close(_)) | None => {}
+        }
+    }
+
+    /// Keeps a statement that is there now, in place of the one before; there may be no room for it.
+    fn keep(&mut self, name: &[u8], statement: Statement) {
+        let old = self.named.remove(name);
+        self.forget_text(old);
+        if self.named.has_room(&statement, self.pending_bytes) {
+            self.named.insert(name, statement);
+        } else {
+            self.forget_text(Some(statement));
         }
     }
 
@@ -270,7 +304,7 @@ impl Names {
         if name.is_empty() {
             self.unnamed_portal = Some(portal);
         } else {
-            self.portals.insert(name.into(), portal);
+            self.portals.insert(name, portal);
         }
     }
 
@@ -340,6 +374,7 @@ impl Names {
             Pending::Parse(_, statement) => Some(statement),
             Pending::Close(_) => None,
         });
+        let pending_bytes: usize = pending.clone().map(taken).sum();
         let kept = self.named.values().chain(pending);
         let texts = kept.filter_map(|statement| statement.text.as_ref());
         let bytes: usize = texts.map(|text| text.len()).sum();
@@ -353,6 +388,14 @@ impl Names {
                 "the bytes of the texts are counted",
             ),
             (bytes <= TEXT_BUDGET, "the texts have their budget"),
+            (
+                self.pending_bytes == pending_bytes,
+                "the bytes of what is pending are counted",
+            ),
+            (
+                self.named.is_sound() && self.portals.is_sound(),
+                "what names keep is counted, and has its budget",
+            ),
         ];
         super::check::all("the names", rules, &rules.map(|(holds, _)| holds))
     }
@@ -390,12 +433,11 @@ impl Names {
                     name,
                     text,
                     backslash,
-                } if succeeded || !self.named.contains_key(name.as_bytes()) => {
+                } if succeeded || !self.named.contains(name.as_bytes()) => {
                     let readings = Readings::in_utf8(*backslash);
                     let decision = deciding.decide_read(text, true, &readings);
                     let statement = self.statement(text, decision, true, readings, deciding);
-                    let old = self.named.insert(name.as_bytes().into(), statement);
-                    self.forget_text(old);
+                    self.keep(name.as_bytes(), statement);
                 }
                 NameUse::Declare(name)
                     if decision.protected.is_some()

@@ -6,40 +6,76 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 /// One step over a lane's read buffer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Op {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op<'q> {
     /// Send the next bytes of the read buffer.
     Forward(usize),
     /// Skip the next bytes of the read buffer.
     Drop(usize),
     /// Send these.
+    Own(&'q [u8]),
+}
+
+/// A step as it is kept.
+#[derive(Debug)]
+enum Kept {
+    Forward(usize),
+    Drop(usize),
     Own(Bytes),
+}
+
+impl Kept {
+    fn as_op(&self) -> Op<'_> {
+        match self {
+            Self::Forward(bytes) => Op::Forward(*bytes),
+            Self::Drop(bytes) => Op::Drop(*bytes),
+            Self::Own(bytes) => Op::Own(bytes),
+        }
+    }
 }
 
 /// The steps that are still to be done, oldest first. The shell shortens the front one as its
 /// writes succeed.
 #[derive(Debug, Default)]
 pub struct Queue {
-    ops: VecDeque<Op>,
+    /// Bytes of the first step, if that is an [`Op::Forward`] that stands here: nearly always it is the
+    /// only one, and no list is touched.
+    lead: usize,
+    /// The steps behind it.
+    ops: VecDeque<Kept>,
     /// Where the steps of the present call begin.
     mark: usize,
 }
 
 impl Queue {
+    #[inline]
+    fn len(&self) -> usize {
+        usize::from(self.lead > 0) + self.ops.len()
+    }
+
     /// Begins a call: what is queued from here on can be inserted into by [`Queue::insert_at`].
+    #[inline]
     pub(super) fn begin(&mut self) {
-        self.mark = self.ops.len();
+        self.mark = self.len();
     }
 
     #[inline]
     pub(super) fn forward(&mut self, bytes: usize) {
+        if self.ops.is_empty() && self.mark == 0 {
+            self.lead += bytes;
+        } else {
+            self.forward_behind(bytes);
+        }
+    }
+
+    fn forward_behind(&mut self, bytes: usize) {
         if bytes == 0 {
             return;
         }
-        let merge = self.ops.len() > self.mark;
+        let merge = self.len() > self.mark;
         match self.ops.back_mut() {
-            Some(Op::Forward(run)) if merge => *run += bytes,
-            _ => self.ops.push_back(Op::Forward(bytes)),
+            Some(Kept::Forward(run)) if merge => *run += bytes,
+            _ => self.ops.push_back(Kept::Forward(bytes)),
         }
     }
 
@@ -47,44 +83,48 @@ impl Queue {
         if bytes == 0 {
             return;
         }
-        let merge = self.ops.len() > self.mark;
+        let merge = self.len() > self.mark;
         match self.ops.back_mut() {
-            Some(Op::Drop(run)) if merge => *run += bytes,
-            _ => self.ops.push_back(Op::Drop(bytes)),
+            Some(Kept::Drop(run)) if merge => *run += bytes,
+            _ => self.ops.push_back(Kept::Drop(bytes)),
         }
     }
 
     /// Sends bytes of Osprey's own after everything queued so far.
     pub fn own(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
-            self.ops.push_back(Op::Own(bytes));
+            self.ops.push_back(Kept::Own(bytes));
         }
     }
 
     /// Sends bytes of Osprey's own in front of what this call queued for the input byte `offset`.
     pub(super) fn insert_at(&mut self, offset: usize, bytes: Bytes) {
+        if self.lead > 0 {
+            let lead = std::mem::take(&mut self.lead);
+            self.ops.push_front(Kept::Forward(lead));
+        }
         let mut left = offset;
         for at in self.mark..self.ops.len() {
             match &mut self.ops[at] {
-                Op::Own(_) => {}
-                Op::Forward(run) | Op::Drop(run) if *run <= left => left -= *run,
-                Op::Forward(run) => {
+                Kept::Own(_) => {}
+                Kept::Forward(run) | Kept::Drop(run) if *run <= left => left -= *run,
+                Kept::Forward(run) => {
                     let behind = *run - left;
                     *run = left;
                     let at = if left == 0 { at } else { at + 1 };
                     if left == 0 {
-                        self.ops[at] = Op::Forward(behind);
+                        self.ops[at] = Kept::Forward(behind);
                     } else {
-                        self.ops.insert(at, Op::Forward(behind));
+                        self.ops.insert(at, Kept::Forward(behind));
                     }
-                    self.ops.insert(at, Op::Own(bytes));
+                    self.ops.insert(at, Kept::Own(bytes));
                     return;
                 }
-                Op::Drop(run) => {
+                Kept::Drop(run) => {
                     let behind = *run - left;
                     *run = left;
-                    self.ops.insert(at + 1, Op::Drop(behind));
-                    self.ops.insert(at + 1, Op::Own(bytes));
+                    self.ops.insert(at + 1, Kept::Drop(behind));
+                    self.ops.insert(at + 1, Kept::Own(bytes));
                     return;
                 }
             }
@@ -93,31 +133,49 @@ impl Queue {
     }
 
     /// True if there is nothing to do.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.ops.is_empty()
+        self.lead == 0 && self.ops.is_empty()
     }
 
     /// The steps, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Op> {
-        self.ops.iter()
+    pub fn iter(&self) -> impl Iterator<Item = Op<'_>> {
+        let lead = (self.lead > 0).then_some(Op::Forward(self.lead));
+        lead.into_iter().chain(self.ops.iter().map(Kept::as_op))
     }
 
     /// The only step, if it is a [`Op::Forward`]: the plain case, worth no list.
+    #[inline]
     pub fn only_forward(&self) -> Option<usize> {
-        match self.ops.front() {
-            Some(Op::Forward(bytes)) if self.ops.len() == 1 => Some(*bytes),
-            _ => None,
+        match (self.lead, self.ops.front()) {
+            (0, Some(Kept::Forward(bytes))) if self.ops.len() == 1 => Some(*bytes),
+            (0, _) | (_, Some(_)) => None,
+            (lead, None) => Some(lead),
         }
     }
 
     /// Takes `sent` sent bytes off the front, and every [`Op::Drop`] that then comes first.
     /// Returns by how much the read buffer is shorter.
-    pub fn advance(&mut self, mut sent: usize) -> usize {
+    #[inline]
+    pub fn advance(&mut self, sent: usize) -> usize {
+        let step = self.lead.min(sent);
+        self.lead -= step;
+        let behind = if self.lead > 0 || self.ops.is_empty() {
+            0
+        } else {
+            self.advance_behind(sent - step)
+        };
+        self.mark = self.len();
+        step + behind
+    }
+
+    /// The same, behind the lead, which is gone.
+    fn advance_behind(&mut self, mut sent: usize) -> usize {
         let mut consumed = 0;
         while let Some(front) = self.ops.front_mut() {
             match front {
-                Op::Drop(bytes) => consumed += *bytes,
-                Op::Forward(bytes) => {
+                Kept::Drop(bytes) => consumed += *bytes,
+                Kept::Forward(bytes) => {
                     let step = (*bytes).min(sent);
                     *bytes -= step;
                     sent -= step;
@@ -126,7 +184,7 @@ impl Queue {
                         break;
                     }
                 }
-                Op::Own(bytes) => {
+                Kept::Own(bytes) => {
                     let step = bytes.len().min(sent);
                     bytes::Buf::advance(bytes, step);
                     sent -= step;
@@ -137,7 +195,6 @@ impl Queue {
             }
             self.ops.pop_front();
         }
-        self.mark = self.ops.len();
         consumed
     }
 }
@@ -158,7 +215,7 @@ mod tests {
         queue.forward(4);
         queue.begin();
         queue.forward(5);
-        assert!(queue.iter().eq(&[Op::Forward(7), Op::Forward(5)]));
+        assert!(queue.iter().eq([Op::Forward(7), Op::Forward(5)]));
     }
 
     #[test]
@@ -168,22 +225,22 @@ mod tests {
         queue.begin();
         queue.forward(10);
         queue.insert_at(4, own("x"));
-        assert!(queue.iter().eq(&[
+        assert!(queue.iter().eq([
             Op::Forward(9),
             Op::Forward(4),
-            Op::Own(own("x")),
+            Op::Own(b"x"),
             Op::Forward(6)
         ]));
         queue.insert_at(0, own("y"));
-        assert!(queue.iter().eq(&[
+        assert!(queue.iter().eq([
             Op::Forward(9),
-            Op::Own(own("y")),
+            Op::Own(b"y"),
             Op::Forward(4),
-            Op::Own(own("x")),
+            Op::Own(b"x"),
             Op::Forward(6)
         ]));
         queue.insert_at(10, own("z"));
-        assert_eq!(queue.iter().last(), Some(&Op::Own(own("z"))));
+        assert_eq!(queue.iter().last(), Some(Op::Own(b"z")));
     }
 
     #[test]

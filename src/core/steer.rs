@@ -101,6 +101,11 @@ impl Core {
     }
 
     fn need(&self, decision: &Decision, world: &impl World) -> Need {
+        let foreign = self.policy.per_statement && decision.effects.has(Effects::READS_FOREIGN);
+        if decision.protected.is_none() && decision.hint.is_none() && !foreign {
+            // Most statements: whose the route is need not be found out.
+            return Need::Either;
+        }
         if self.relay_only || !self.route_is_ours(world) {
             return Need::Either;
         }
@@ -114,16 +119,13 @@ impl Core {
             Some(RouteHint::Sqe) => true,
             None => decision.protected.is_some(),
         };
-        if encrypted {
-            if world.reads_encrypted_already() {
-                Need::Either
-            } else {
-                Need::Encrypted
-            }
-        } else if self.policy.per_statement && decision.effects.has(Effects::READS_FOREIGN) {
-            Need::Native
-        } else {
+        if !encrypted {
+            return if foreign { Need::Native } else { Need::Either };
+        }
+        if world.reads_encrypted_already() {
             Need::Either
+        } else {
+            Need::Encrypted
         }
     }
 

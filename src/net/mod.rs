@@ -1,8 +1,9 @@
 //! Connections: what a session needs of one ([`transport`]), plaintext or TLS ([`stream`],
 //! [`tls`]), and how a server is reached that has several addresses ([`endpoint`]). Unix sockets are in
-//! `unix`.
+//! `unix`; one HTTP request to somebody else's API in `http`.
 
 pub mod endpoint;
+pub(crate) mod http;
 pub(crate) mod sizes;
 pub mod stream;
 pub mod tls;

@@ -157,6 +157,7 @@ impl<T: Transport> Stream<T> {
     }
 
     /// True if [`Stream::try_read`] may have something to say.
+    #[inline]
     pub fn may_read(&mut self) -> bool {
         match self {
             Self::Plain(transport) => transport.may_read(),

@@ -47,7 +47,8 @@ pub trait Transport: Send + Sync + Unpin + 'static {
     /// True if [`Transport::try_read`] may have something to say. Costs no system call.
     fn may_read(&self) -> bool;
 
-    /// Ready once [`Transport::may_read`] is true.
+    /// Ready once [`Transport::may_read`] is true. Until then the waker stays where it is, however often
+    /// the task is woken by something else; whoever sees that it is true has to ask again.
     fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()>;
 
     /// Ready once [`Transport::try_write`] may succeed or fail for good.
@@ -199,6 +200,7 @@ impl Transport for Tcp {
         self.note_reset(written)
     }
 
+    #[inline]
     fn may_read(&self) -> bool {
         self.unreported || self.socket.try_io(Interest::READABLE, || Ok(())).is_ok()
     }

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use prometheus::proto::MetricType::{self, COUNTER, GAUGE};
 
 use super::logs;
-use super::metrics::{Counter, Kind, Kinds, Labels, Limit, Reload, Shard};
+use super::metrics::{CloseReason, Counter, Kind, Kinds, Labels, Limit, Reload, Shard};
 use super::sources::{
     Certificate, Measured, MeasuredDatabase, MeasuredLimit, MeasuredProject, MeasuredReplicas,
     Sources,
@@ -152,6 +152,26 @@ pub(super) const FAMILIES: &[Family] = &[
         &["limit"],
         "Connections refused, by the setting that refused them; \"draining\": Osprey was shutting down.",
         |sources, _| labels(sources, Limit::NAMES, |shard| &shard.sessions_refused),
+    ),
+    gauge(
+        "osprey_worker_sessions",
+        &["worker"],
+        "Sessions that a worker serves now, logins included; new ones go to the worker with the fewest.",
+        |sources, _| {
+            by_worker(sources, |shard| {
+                let closed = CloseReason::ALL.iter();
+                let closed: u64 = closed
+                    .map(|&reason| shard.sessions_closed.of(reason).get())
+                    .sum();
+                shard.sessions_opened.get().saturating_sub(closed)
+            })
+        },
+    ),
+    counter(
+        "osprey_worker_cycles_total",
+        &["worker"],
+        "Cycles of statements that a worker's sessions have ended.",
+        |sources, _| by_worker(sources, |shard| shard.cycles.get()),
     ),
     gauge(
         "osprey_paused",
@@ -508,6 +528,11 @@ fn summed(sources: &Sources, counter: impl Fn(&Shard) -> &Counter) -> Samples {
     one(sources.sum(counter))
 }
 
+fn by_worker(sources: &Sources, count: impl Fn(&Shard) -> u64) -> Samples {
+    let sample = |(worker, shard): (usize, &Shard)| (vec![worker.to_string()], count(shard) as f64);
+    sources.shards.iter().enumerate().map(sample).collect()
+}
+
 fn kinds<K: Kind, const N: usize>(
     sources: &Sources,
     of: impl Fn(&Shard) -> &Kinds<K, N>,
@@ -550,11 +575,12 @@ fn databases(measured: &Measured, value: impl Fn(&MeasuredDatabase) -> Option<f6
         let labels = vec![database.upstream.clone(), database.name.clone()];
         Some((labels, value(database)?))
     };
-    measured.databases.iter().filter_map(sample).collect()
+    let all = measured.databases.iter().filter_map(sample);
+    all.take(MAX_SERIES).collect()
 }
 
-/// Projects that have a series of their own.
-const MAX_PROJECTS: usize = 100;
+/// Databases, and projects, that have a series of their own.
+const MAX_SERIES: usize = 100;
 
 /// A value of each project that has one: the smallest first, up to a bound.
 fn projects(
@@ -569,7 +595,7 @@ fn projects(
     };
     let mut samples: Samples = measured.projects.iter().filter_map(sample).collect();
     samples.sort_by(|(one, a), (other, b)| a.total_cmp(b).then_with(|| one.cmp(other)));
-    samples.truncate(MAX_PROJECTS);
+    samples.truncate(MAX_SERIES);
     samples
 }
 

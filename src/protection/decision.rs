@@ -34,7 +34,27 @@ pub struct Decision {
     pub opaque: Vec<WrittenName>,
 }
 
+/// What an entry of a decision's lists takes, beside its texts.
+const ENTRY: usize = 96;
+
 impl Decision {
+    /// About as many bytes as it holds in its lists.
+    pub(crate) fn weight(&self) -> usize {
+        let prepared = self.names.iter().map(|name| match name {
+            NameUse::Prepare { text, .. } => ENTRY + text.len(),
+            _ => ENTRY,
+        });
+        // They are rare, and of many kinds: what they hold is about what is printed of it.
+        let changes = self
+            .changes
+            .iter()
+            .map(|change| ENTRY + format!("{change:?}").len());
+        let named = self.suspects.iter().chain(&self.opaque);
+        let named =
+            named.map(|(schema, name)| ENTRY + schema.as_ref().map_or(0, String::len) + name.len());
+        prepared.chain(changes).chain(named).sum()
+    }
+
     /// What the other may have read without showing it, or without being steered, this one may have read.
     pub(crate) fn suspect(&mut self, other: &Self) {
         for (all, more) in [

@@ -10,6 +10,7 @@ mod quick;
 mod reason;
 mod relations;
 mod resolve;
+mod scan;
 mod session;
 mod setting;
 mod snapshot;

@@ -7,6 +7,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 use super::decision::Decision;
 use super::relations::Relations;
+use super::scan::Scan;
 use crate::sql::lexer::{is_space, is_word, is_word_start};
 use crate::sql::{self, Change, Effects, Keyword};
 
@@ -28,6 +29,8 @@ pub(super) struct Quick {
     /// Names of interest and [`MUST_BE_READ`], and behind them [`NOT_PLAINLY_READING`]: a query is
     /// passed once. `None`: they are too many for any automaton; every text counts as a match.
     matcher: Option<AhoCorasick>,
+    /// All of its patterns, where they are few.
+    scan: Option<Scan>,
     /// How many of its patterns are not [`NOT_PLAINLY_READING`].
     names: usize,
     /// A pattern may match any name: every statement that may name a relation is read.
@@ -82,7 +85,10 @@ impl Quick {
                 ..Decision::default()
             })
         };
+        let few = names.len() <= MAX_DFA_NAMES;
+        let patterns = names.iter().map(Vec::as_slice).chain(NOT_PLAINLY_READING);
         Self {
+            scan: few.then(|| Scan::new(patterns)).flatten(),
             matcher: matcher(&names),
             names: names.len(),
             read_all,
@@ -127,14 +133,15 @@ impl Quick {
     pub(super) fn decide(&self, text: &[u8]) -> Option<Arc<Decision>> {
         let text = trim(text);
         let class = self.class(text)?;
-        if memchr::memchr(b';', text).is_some() {
+        // Most texts hold none of these, so that they are looked for at once.
+        let marked = memchr::memchr3(b';', b'(', b'.', text).is_some();
+        if marked && memchr::memchr(b';', text).is_some() {
             return None;
         }
         let (plain, decision) = match class {
             Class::Reads => (
                 !self.holds_anything(text)
-                    && calls_known_functions(text)
-                    && !has_three_part_name(text),
+                    && (!marked || calls_known_functions(text) && !has_three_part_name(text)),
                 &self.reads,
             ),
             Class::Writes => (!self.holds_name(text), &self.writes),
@@ -165,8 +172,14 @@ impl Quick {
 
     /// A name, or a word that makes a query one that may write.
     fn holds_anything(&self, text: &[u8]) -> bool {
-        let matches = |matcher: &AhoCorasick| matcher.is_match(text);
-        self.matcher.as_ref().is_none_or(matches) || self.is_in_other_encoding(text)
+        let found = match &self.scan {
+            Some(scan) => scan.finds_any(text),
+            None => self
+                .matcher
+                .as_ref()
+                .is_none_or(|matcher| matcher.is_match(text)),
+        };
+        found || self.is_in_other_encoding(text)
     }
 
     fn holds_name(&self, text: &[u8]) -> bool {

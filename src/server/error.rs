@@ -44,6 +44,9 @@ pub enum Error {
     /// A TLS file cannot be used.
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
+    /// Traces cannot be sent.
+    #[error("cannot send traces (observe.traces): {0}")]
+    Traces(String),
     /// The system refuses threads, timers or the like.
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),

@@ -18,6 +18,7 @@ mod worker;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::FutureExt as _;
@@ -32,6 +33,7 @@ use crate::net::unix::UnixSocket;
 use crate::observe::{Health, Measured, Metrics, OpenConnections, Recent, http, logs};
 use crate::session::world::Routes;
 use crate::session::{Admission, Registry, Shared};
+use crate::traces::Traces;
 use crate::upstream::{TlsFiles, Upstreams};
 
 pub use error::Error;
@@ -43,6 +45,9 @@ use takeover::giving::{Giving, Predecessors, Successor};
 use takeover::successor::NextProcess;
 use watchdog::Watchdog;
 use worker::Workers;
+
+/// How long the end may wait for a collector of traces.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// A server that has its addresses and does not accept connections yet.
 pub struct Server {
@@ -90,6 +95,7 @@ impl Server {
         let fleet = fleet.map(|replicas| Fleet::start(replicas, fleet::name(), runtime));
         let fleet = fleet.transpose()?.map(Arc::new);
         let upstreams = Upstreams::new(&settings, files, &sockets, None, runtime, fleet);
+        let traces = Traces::start(&settings.observe, runtime).map_err(Error::Traces)?;
         let metrics = Arc::new(Metrics::new(
             settings.limits.workers,
             advice::Case::ALL.iter().map(|case| case.code()),
@@ -100,6 +106,7 @@ impl Server {
             settings: ArcSwap::from_pointee(settings),
             metrics,
             rewritten: Recent::default(),
+            traces,
             routes: Routes::default(),
             sessions: Arc::new(Registry::default()),
             admission: Admission::default(),
@@ -179,6 +186,7 @@ impl Server {
         let watchdog = Watchdog::asked_for(shared.metrics.shards().len());
         let (workers, threads) =
             Workers::start(&shared, watchdog.as_ref()).map_err(Error::Runtime)?;
+        let traced = Arc::clone(&shared);
         let result = background.block_on(async {
             let offers = match &opened.takeover {
                 Some(_) => opened.offers(&shared.settings.load()),
@@ -269,6 +277,7 @@ impl Server {
             Ok(())
         });
         threads.stop();
+        traced.traces.end(LAST_SPANS);
         background.shutdown_background();
         result
     }

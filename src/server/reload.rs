@@ -204,6 +204,11 @@ fn waits_for_restart(before: &Settings, after: &Settings) -> Vec<&'static str> {
         ("replicas", before.replicas != after.replicas),
         ("observe.log", old.log != new.log),
         ("observe.log_format", old.json_logs != new.json_logs),
+        ("observe.traces", old.traces != new.traces),
+        (
+            "observe.trace_share",
+            old.trace_percent != new.trace_percent,
+        ),
     ]
     .into_iter()
     .filter_map(|(key, changed)| changed.then_some(key))

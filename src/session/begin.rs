@@ -3,15 +3,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::time::timeout;
 
 use crate::config::Settings;
-use crate::core::Core;
+use crate::core::{Core, Policy, Told};
 use crate::net::{Network, Stream};
 use crate::observe::metrics::CloseReason;
 use crate::observe::secrets;
 use crate::protection::Encoding;
+use crate::traces::SessionStart;
 
 use super::admit::{Admitted, Seats, Taken};
 use super::context::Context;
@@ -118,10 +120,28 @@ pub(super) async fn begin<N: Network>(
     if !matches!(timeout(limit, speaking).await, Ok(Ok(()))) {
         return Err(CloseReason::Client);
     }
-    context.shard().login_time.observe(live.seen().age);
+    let age = live.seen().age;
+    context.shard().login_time.observe(age);
+    let now = SystemTime::now();
+    let trace = shared.traces.session(&SessionStart {
+        id: entered.id(),
+        peer,
+        user: &user,
+        database: &database,
+        upstream: upstream.name(),
+        began: now.checked_sub(age).unwrap_or(now),
+    });
     let policy = world::policy(view, settings, &world, &shared.routes);
+    let policy = Policy {
+        told: if trace.is_some() {
+            Told::All
+        } else {
+            policy.told
+        },
+        ..policy
+    };
     let core = Core::new(policy, names);
-    let running = Running::new(client, logged_in, entered, core, world, &settings.limits);
+    let running = Running::new(client, logged_in, entered, core, world, trace, settings);
     Ok((running, seats))
 }
 

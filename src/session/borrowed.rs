@@ -143,7 +143,7 @@ impl<N: Network> Ask for Borrowed<'_, N> {
         let given_up = match outcome {
             Ok(Ok(())) if answer.complete => None,
             Ok(Ok(())) => Some(ReadError {
-                failure: Failure::Server,
+                failure: Failure::TooLarge,
                 reason: format!("the catalogs are larger than {MAX_ANSWERS} bytes"),
             }),
             Ok(Err(error)) => return Err(self.lost(answer, &error)),
@@ -230,6 +230,9 @@ impl<N: Network> Borrowed<'_, N> {
                 self.spent = 0;
                 self.receive(&mut answer).await?;
                 answer.rows.clear();
+                if self.for_client.len() > MAX_ANSWERS {
+                    return Err(io::Error::other("it sends notices without end"));
+                }
             }
             Ok(())
         };

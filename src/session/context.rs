@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use crate::config::Settings;
 use crate::observe::metrics::Shard;
 use crate::observe::{Metrics, Recent};
+use crate::traces::Traces;
 use crate::upstream::Upstreams;
 
 use super::admission::Admission;
@@ -24,6 +25,8 @@ pub struct Shared<N> {
     pub metrics: Arc<Metrics>,
     /// The errors that were rewritten last.
     pub(crate) rewritten: Recent,
+    /// Where sessions' spans are sent.
+    pub traces: Traces,
     /// What is sent to change the engine.
     pub routes: Routes,
     /// The sessions that are open.

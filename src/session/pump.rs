@@ -6,9 +6,10 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::task;
 
 use crate::core::{Core, Op, Outbox, Progress, Queue, World};
-use crate::net::sizes::{HELD, LARGE, SMALL};
+use crate::net::sizes::{HELD, LARGE, ONCE, SMALL};
 use crate::net::{Stream, Transport};
 
 /// Reads of one direction before others have their turn.
@@ -87,6 +88,8 @@ pub(super) struct Lane {
     waits: Waits,
     /// The sink has taken something since [`Lane::take_passed_on`] was last asked.
     passed_on: bool,
+    /// The source will wake the task: it has been asked to, and has had nothing to read since.
+    asked: bool,
     /// Bytes read, for the metrics.
     pub(super) bytes: u64,
 }
@@ -199,6 +202,16 @@ impl Lane {
     ) -> Turn {
         let mut turn = Turn::Idle;
         self.waits = Waits::default();
+        // The last read has taken all that there was.
+        let mut dry = false;
+        if self.is_at_rest(queue_of(sender, judge.out)) {
+            // Nothing to look at, and nothing to write.
+            self.unwalked = false;
+            if !self.read_on(sender, from, &mut dry) {
+                return turn;
+            }
+            turn = Turn::Moved;
+        }
         for _ in 0..TURNS {
             if !self.stalled && self.walk(sender, judge) {
                 turn = Turn::Moved;
@@ -228,22 +241,74 @@ impl Lane {
                 self.waits.held = true;
                 return turn;
             }
-            match self.read(from) {
-                Ok(0) => self.ended = Some(Close::Fin),
-                Ok(read) => self.bytes += read as u64,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.waits.readable = true;
-                    self.give_back_if_empty();
-                    return turn;
-                }
-                Err(error) => {
-                    tracing::debug!(?sender, %error, "a connection was lost");
-                    self.ended = Some(Close::Reset);
-                }
+            if dry {
+                self.wait_for_more();
+                return turn;
+            }
+            if !self.read_on(sender, from, &mut dry) {
+                return turn;
             }
             turn = Turn::Moved;
         }
         Turn::Busy
+    }
+
+    /// True if it holds nothing, and nothing is due.
+    fn is_at_rest(&self, queue: &Queue) -> bool {
+        self.buffer.is_none() && self.is_written(queue) && !self.stalled && self.ended.is_none()
+    }
+
+    /// Reads what has come, or notes how the source has ended; false: nothing has come, and the lane
+    /// waits for it.
+    #[inline]
+    fn read_on<T: Transport>(
+        &mut self,
+        sender: Sender,
+        from: &mut Stream<T>,
+        dry: &mut bool,
+    ) -> bool {
+        if !from.may_read() {
+            self.wait_for_more();
+            return false;
+        }
+        match self.read(from) {
+            Ok((0, _)) => self.ended = Some(Close::Fin),
+            Ok((read, short)) => {
+                self.bytes += read as u64;
+                *dry = short;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.wait_for_more();
+                return false;
+            }
+            Err(error) => {
+                tracing::debug!(?sender, %error, "a connection was lost");
+                self.ended = Some(Close::Reset);
+            }
+        }
+        true
+    }
+
+    /// True once there may be something to read. A source that has not been readable since it was last
+    /// asked still has the waker: nobody has to ask it again.
+    pub(super) fn poll_source<T: Transport>(
+        &mut self,
+        from: &mut Stream<T>,
+        task: &mut task::Context<'_>,
+    ) -> bool {
+        if self.asked && !from.may_read() {
+            return false;
+        }
+        // A task that has used up its share is not heard, but woken at once.
+        let is_heard = tokio::task::coop::has_budget_remaining();
+        let ready = from.poll_readable(task).is_ready();
+        self.asked = is_heard && !ready;
+        ready
+    }
+
+    /// Another task, or none that is known, is to be woken from now on.
+    pub(super) fn ask_anew(&mut self) {
+        self.asked = false;
     }
 
     /// Writes what is due, and nothing else; true once all of it has been delivered, as far as it
@@ -262,7 +327,8 @@ impl Lane {
         }
     }
 
-    fn give_back_if_empty(&mut self) {
+    fn wait_for_more(&mut self) {
+        self.waits.readable = true;
         if self.tail == 0 {
             self.full = false;
             if let Some(buffer) = self.buffer.take() {
@@ -304,18 +370,21 @@ impl Lane {
         self.head = self.seen;
     }
 
-    /// Reads once, into a buffer that is taken where there is none.
-    fn read<T: Transport>(&mut self, from: &mut Stream<T>) -> io::Result<usize> {
-        if !from.may_read() {
-            return Err(io::ErrorKind::WouldBlock.into());
+    /// Reads once, into a buffer that is taken where there is none. True beside the number of bytes if
+    /// that was less than there was room for: then there is nothing more, as far as can be told, and
+    /// whoever waits for the source finds out. What TLS has decrypted no socket tells of, so that it is
+    /// always asked again.
+    fn read<T: Transport>(&mut self, from: &mut Stream<T>) -> io::Result<(usize, bool)> {
+        self.asked = false;
+        if self.buffer.is_some() {
+            self.make_room();
         }
-        self.make_room();
         let buffer = self.buffer.get_or_insert_with(take_buffer);
         let room = buffer.len() - self.tail;
         let read = from.try_read(&mut buffer[self.tail..])?;
         self.full = read == room;
         self.tail += read;
-        Ok(read)
+        Ok((read, read < room.min(ONCE) && !from.is_tls()))
     }
 
     /// Makes sure that there is room behind `tail`, for as much as the core wants at least.
@@ -353,7 +422,12 @@ impl Lane {
 
     /// Writes what the queue says. True when nothing is left to write; false: the sink takes no more
     /// for now.
+    #[inline]
     fn write<T: Transport>(&mut self, to: &mut Stream<T>, queue: &mut Queue) -> bool {
+        self.is_written(queue) || self.write_out(to, queue)
+    }
+
+    fn write_out<T: Transport>(&mut self, to: &mut Stream<T>, queue: &mut Queue) -> bool {
         while !queue.is_empty() {
             let buffer = self.buffer.as_deref().unwrap_or_default();
             let pending = &buffer[self.head..self.seen];
@@ -398,6 +472,7 @@ fn queue_of(sender: Sender, out: &mut Outbox) -> &mut Queue {
 }
 
 /// Several pieces, in one vectored write.
+#[inline(never)]
 fn write_pieces<T: Transport>(
     to: &mut Stream<T>,
     queue: &Queue,

@@ -23,10 +23,11 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
-use crate::config::Limits;
+use crate::config::{LogStatements, Settings};
 use crate::core::{Core, End, Outbox};
 use crate::net::{Network, Stream, Transport};
 use crate::observe::metrics::CloseReason;
+use crate::traces::SessionTrace;
 
 use super::cancel;
 use super::closing::{killed_notice, shutdown_notice};
@@ -84,6 +85,10 @@ pub(super) struct Running<T> {
     stopwatch: Stopwatch,
     /// Where sessions are only observed: it was said that this one would have been steered.
     would_steer: bool,
+    /// Of which statements a line is logged.
+    log_statements: LogStatements,
+    /// Its spans, where they are sent somewhere.
+    trace: Option<Box<SessionTrace>>,
     /// What has passed, for the line in the log at its end.
     pub(super) figures: Figures,
     /// The clocks, if there are any.
@@ -147,7 +152,8 @@ impl<T: Transport> Running<T> {
         entered: Entered,
         core: Core,
         world: SessionWorld,
-        limits: &Limits,
+        trace: Option<Box<SessionTrace>>,
+        settings: &Settings,
     ) -> Self {
         let LoggedIn {
             server,
@@ -178,8 +184,10 @@ impl<T: Transport> Running<T> {
             spent: Duration::ZERO,
             stopwatch: Stopwatch::default(),
             would_steer: false,
+            log_statements: settings.observe.log_statements,
+            trace,
             figures: Figures::default(),
-            rest: Rest::new(limits),
+            rest: Rest::new(&settings.limits),
         }
     }
 
@@ -194,6 +202,8 @@ impl<T: Transport> Running<T> {
             let known = registered.as_ref();
             if !known.is_some_and(|waker| waker.will_wake(task.waker())) {
                 self.entered.wake_with(task.waker());
+                self.front.ask_anew();
+                self.back.ask_anew();
                 registered = Some(task.waker().clone());
             }
             loop {
@@ -286,8 +296,8 @@ impl<T: Transport> Running<T> {
         let (front, back) = (self.front.waits(), self.back.waits());
         let shutting = self.wants_to_shut_server();
         let reads = front.readable && !self.holding;
-        let mut ready = (reads && self.client.poll_readable(task).is_ready())
-            | (back.readable && self.server.poll_readable(task).is_ready())
+        let mut ready = (reads && self.front.poll_source(&mut self.client, task))
+            | (back.readable && self.back.poll_source(&mut self.server, task))
             | ((front.writable || shutting) && self.server.poll_writable(task).is_ready())
             | (back.writable && self.client.poll_writable(task).is_ready());
         if (front.held || self.holding) && !self.left && self.client.poll_ended(task).is_ready() {
@@ -313,6 +323,13 @@ impl<T: Transport> Running<T> {
 
     /// The next moment at which a turn has something to do though no socket says so.
     fn until(&self) -> Option<Instant> {
+        let nothing = self.orphan.is_none()
+            && self.held_since.is_none()
+            && self.cut_at.is_none()
+            && self.rest.is_none();
+        if nothing {
+            return None;
+        }
         let held = self.held_since.filter(|_| self.grant.is_none());
         [
             self.orphan.map(|orphan| orphan.cancel_at),

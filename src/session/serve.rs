@@ -213,6 +213,7 @@ async fn session<N: Network>(
     };
     let ending = running.run(context).await;
     opened.reason.set(ending.reason);
+    running.close_trace(ending.reason);
     let figures = running.figures;
     tracing::info!(
         session = running.entered.id(),

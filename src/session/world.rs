@@ -9,8 +9,10 @@ use std::time::Duration;
 use crate::advice::{self, AdviceContext, NotRetried, Setting};
 use crate::catalog::route::{is_common_table, route_setting};
 use crate::catalog::{HologresVersion, project_key};
-use crate::config::{self, Language, Mode, OriginalText, Override, Scope, Settings, show_duration};
-use crate::core::{Advised, Commands, Cure, ErrorContext, Policy, World};
+use crate::config::{
+    self, Language, LogStatements, Mode, OriginalText, Override, Scope, Settings, show_duration,
+};
+use crate::core::{Advised, Commands, Cure, ErrorContext, Policy, Told, World};
 use crate::protection::knowledge::{BorrowedReading, DatabaseKnowledge, UserLessons};
 use crate::protection::{
     Decision, Effects, Encoding, Lexing, NameContext, RouteHint, SessionNames, Snapshot, Source,
@@ -519,6 +521,11 @@ pub(super) fn policy(
         retry_buffer: (route.retry && !observe).then_some(route.retry_buffer),
         retry_writes: route.retry_writes,
         observe,
+        told: match settings.observe.log_statements {
+            LogStatements::None => Told::None,
+            LogStatements::Protected => Told::Protected,
+            LogStatements::All => Told::All,
+        },
         inspect: settings.limits.inspect_bytes,
         relay_only: startup.is_replication() || startup.is_fixed_front_end(),
         client_owns_route: startup

@@ -126,10 +126,14 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// Wakes whoever waits for anything. Who waits for something to read is woken for nothing, too, but
+    /// is not forgotten for that.
     pub(super) fn wake(&mut self) {
-        for waker in self.wakers.iter_mut().filter_map(Option::take) {
-            waker.wake();
+        for waker in self.wakers.iter().flatten() {
+            waker.wake_by_ref();
         }
+        let waits_on = self.wakers[0].take().filter(|_| !self.osprey_may_read());
+        self.wakers = [waits_on, None, None];
     }
 
     pub(super) fn way(&mut self, towards: Towards) -> &mut Way {

@@ -145,6 +145,7 @@ impl World {
             upstreams: ArcSwap::from_pointee(upstreams),
             metrics: Arc::new(metrics),
             rewritten: crate::observe::Recent::default(),
+            traces: crate::traces::Traces::default(),
             routes: Routes::default(),
             sessions: Arc::new(Registry::default()),
             admission: Admission::default(),

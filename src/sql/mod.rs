@@ -28,6 +28,7 @@ mod reading;
 mod relation_name;
 mod relations;
 mod setting;
+mod shown;
 mod statement;
 mod token;
 
@@ -44,3 +45,4 @@ pub(crate) use reading::{Reading, UNSEEN, analyze, analyze_prefix};
 pub(crate) use relation_name::RelationName;
 pub use relation_name::WrittenName;
 pub(crate) use setting::{COMPUTING_RESOURCE, ROUTE_SETTINGS, search_path};
+pub use shown::{trace_parent, without_literals};

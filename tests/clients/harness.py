@@ -7,6 +7,7 @@ installed: the extension is loaded from the cluster's own directory, into which 
 
 import contextlib
 import dataclasses
+import fcntl
 import os
 import pathlib
 import pwd
@@ -72,8 +73,10 @@ def bulk(size):
 
 
 # Below these the kernel takes none for a connection that somebody opens, so that what was free a moment ago
-# still is; and none is given twice.
-PORTS = random.SystemRandom().sample(range(10_000, 32_000), 20_000)
+# still is; and none is given twice, nor to two runs beside each other, each of which is in a lane of its own.
+LANES = 2
+PORTS = list(range(10_000 + int(os.environ.get("OSPREY_LANE", "0")), 32_000, LANES))
+random.SystemRandom().shuffle(PORTS)
 
 
 def free_port():
@@ -182,7 +185,10 @@ def build_extension():
         command = ["make", "-s", "-C", EXTENSION, library.name]
     else:
         raise RuntimeError(f"OSPREY_POSTGRES={POSTGRES}: the stand-in runs on 15 and on 11")
-    done = subprocess.run(command, capture_output=True, text=True)
+    # One make at a time, where test runs are beside each other.
+    with open(EXTENSION / "Makefile") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "warning" not in done.stderr, done.stderr
     return library

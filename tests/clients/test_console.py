@@ -399,6 +399,28 @@ def test_psql(console, client):
     assert "17\n" in output and "there is no session 999999" in output
 
 
+def test_pgcli(console, client, tmp_path):
+    """What it asks the catalogs for its completion, too."""
+    typed = ["SHOW VERSION;", "SELECT id, state FROM sessions WHERE database <> 'x';", "\\dt", "\\d sessions", "\\l"]
+    script = "\n".join([*typed, "SHWO SESSIONS;", "HELP;", "\\q", ""])
+    command = ["/usr/bin/pgcli", "--less-chatty", "--warn", "off", "--no-password"]
+    done = subprocess.run(
+        [*command, "-h", console.directory, "-p", "6432", "osprey"],
+        input=script,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        cwd="/",
+        env={**harness.os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "LC_ALL": "C.UTF-8"},
+    )
+    output = done.stdout
+    assert done.returncode == 0, output
+    assert "Traceback" not in output, output
+    assert str(console.session_of(client)) in output and "KILL id" in output, output
+    assert "Did you mean SHOW? HELP lists the commands." in output, output
+
+
 def test_tab_completion_asks_in_silence(console):
     """What psql 15 asks the catalogs behind `SELECT * FROM ses<TAB>`."""
     query = """SELECT c.relname, NULL::pg_catalog.text FROM pg_catalog.pg_class c

@@ -415,3 +415,29 @@ def test_compose_mounts_what_is_there():
         assert f"/etc/prometheus/{rules}" in mounted
     targets = prometheus["scrape_configs"][0]["static_configs"][0]["targets"]
     assert [target.split(":")[0] for target in targets] == ["osprey"]
+
+
+def test_the_containers_root_has_all_that_osprey_needs(cluster, database, tmp_path):
+    """What the image is made of, as a root directory: Osprey runs in it as its user, and finds hosts by name."""
+    conftest.need_osprey()
+    root = tmp_path / "image"
+    harness.run([DEPLOY / "container-root", harness.osprey_binary(), root])
+    files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    assert {"usr/local/bin/osprey", "etc/osprey/osprey.toml", "etc/ssl/certs/ca-certificates.crt"} <= files
+    assert not any(name in file for file in files for name in ("/bash", "/sh", "/dpkg", "/apt"))
+    if os.geteuid() != 0:
+        pytest.skip("NOT RUN, for want of root: it alone may change its root directory")
+    # What a container's runtime adds.
+    for name in ("hosts", "resolv.conf"):
+        shutil.copy(f"/etc/{name}", root / "etc" / name)
+    root.chmod(0o755)
+    osprey = harness.Osprey(cluster.port)
+    inside = ["/usr/sbin/chroot", "--userspec=65532:65532", root, "/usr/local/bin/osprey"]
+    command = [f"localhost:{cluster.port}" if word == f"127.0.0.1:{cluster.port}" else word for word in osprey.command[1:]]
+    assert f"localhost:{cluster.port}" in command
+    osprey.command = [*inside, *command]
+    with osprey:
+        with osprey.endpoint(database).connect() as client:
+            assert client.execute("SELECT count(*) FROM items").fetchone() == (50,)
+        ready = [*inside, "ready", "--metrics", f"127.0.0.1:{osprey.metrics_port}"]
+        assert subprocess.run(ready, timeout=20).returncode == 0

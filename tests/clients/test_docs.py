@@ -146,3 +146,23 @@ def test_the_runbook_has_every_alert():
     alerts = [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
     parts = re.findall(r"^## (\w+)$", (DOCS / "runbook.md").read_text(), flags=re.M)
     assert parts == alerts
+
+
+def test_threats_have_their_tests():
+    """Each row of SECURITY.md's tables names tests, each in its file, and all of them are there."""
+    text = (harness.ROOT / "SECURITY.md").read_text()
+    threats = re.search(r"^## Threats$(.*?)^## ", text, flags=re.S | re.M)[1]
+    rows = [line for line in threats.splitlines() if line.startswith("| ") and "what the attacker does" not in line]
+    assert len(rows) > 30
+    for row in rows:
+        cells = row.strip("| ").split(" | ")
+        assert len(cells) == 3, row
+        for part in cells[2].split("; "):
+            file, _, names = part.partition(": ")
+            file = file.strip("`")
+            path = harness.ROOT / file if "/" in file else harness.HERE / file
+            there = set(re.findall(r"^ *(?:async )?(?:def|fn) (\w+)", path.read_text(), flags=re.M))
+            names = re.findall(r"`(\w+)`", names)
+            assert names, row
+            for test in names:
+                assert test in there, f"{file}: there is no {test}"

@@ -217,3 +217,32 @@ def test_at_no_level_is_a_secret_written_anywhere(cluster, database, tmp_path):
     for text in written:
         assert secret not in text
         assert harness.PASSWORD not in text
+
+
+@pytest.mark.parametrize("wanted", ["none", "protected", "all"])
+def test_statements_are_logged_without_their_values(cluster, database, tmp_path, wanted):
+    """By any protocol; and with the trace that a comment names."""
+    config = tmp_path / "osprey.toml"
+    config.write_text(f'[observe]\nlog_statements = "{wanted}"\nlog_format = "json"\n')
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    with harness.Osprey.in_front_of(cluster, config=config) as osprey:
+        osprey.wait_until_known(database)
+        with osprey.endpoint(database).connect(application_name="board") as client:
+            client.execute(f"SELECT 'hush' /*app='x',traceparent='{parent}'*/")
+            client.execute("SELECT count(*) FROM salaries WHERE name = %s", ["hush"])
+            client.execute("SELECT count(*) FROM salaries WHERE id <> 4711", prepare=True)
+        osprey.stop()
+    lines = [json.loads(line) for line in osprey.log().splitlines()]
+    assert "hush" not in osprey.log() and "4711" not in osprey.log()
+    told = [line for line in lines if line["message"] == "a statement was sent"]
+    told = [line for line in told if line.get("application") == "board"]
+    plain = [line for line in told if "relation" not in line]
+    protected = [line for line in told if "relation" in line]
+    assert [line["statement"] for line in plain] == (["SELECT ?"] if wanted == "all" else [])
+    assert [line["traceparent"] for line in plain] == [parent] * len(plain)
+    assert [(line["statement"], line["prepared"]) for line in protected] == ([] if wanted == "none" else [
+        ("SELECT count(*) FROM salaries WHERE name = $1", True),
+        ("SELECT count(*) FROM salaries WHERE id <> ?", True),
+    ])
+    for line in protected:
+        assert (line["project"], line["database"]) == ("finance_byok", database)

@@ -237,7 +237,7 @@ def test_installed_upgraded_removed_and_purged(root, package, next_version):
     systemctl = ["systemctl", f"--root={root.directory}"]
     harness.run([*systemctl, "enable", "osprey.service"])
     (secret := root.path("/etc/osprey/password")).write_text("x")
-    (state := root.path("/var/lib/osprey/keys.json")).parent.mkdir(parents=True)
+    (state := root.path("/var/lib/osprey/keys.json")).parent.mkdir(parents=True, exist_ok=True)
     state.write_text("{}")
     root.dpkg("--install", next_version)
     assert root.status() == "99.0-1 installed"

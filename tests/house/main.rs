@@ -36,7 +36,7 @@ const FLOORS: &[&[&str]] = &[
     &["keys"],
     &["fleet"],
     &["facts"],
-    &["catalog"],
+    &["catalog", "traces"],
     &["sql", "observe", "net"],
     &["config", "wire"],
     &["glob", "simulator"],

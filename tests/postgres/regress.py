@@ -183,7 +183,7 @@ def main():
     parser.add_argument("tests", nargs="*")
     arguments = parser.parse_args()
     sources, wanted = arguments.sources, set(arguments.tests)
-    harness.run(["make", "-s", "-C", harness.EXTENSION])
+    harness.build_extension()
 
     passed, failed = 0, []
     # The isolation tests are about who waits for whom; one way tells enough. What libpq says of a

@@ -394,6 +394,17 @@ fn settings() -> impl Strategy<Value = Settings> {
                 } else {
                     OriginalText::Short
                 },
+                log_statements: match (full, chinese) {
+                    (true, true) => LogStatements::All,
+                    (true, false) => LogStatements::Protected,
+                    (false, _) => LogStatements::None,
+                },
+                traces: (cfg!(feature = "traces") && full).then(|| Endpoint {
+                    tls: chinese,
+                    host: "collector.example.com".into(),
+                    port: 4318,
+                }),
+                trace_percent: if full { 5 } else { 100 },
             };
             settings
         },

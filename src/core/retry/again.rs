@@ -301,6 +301,7 @@ impl Core {
         };
         self.events.push_back(Event::Retried {
             code: attempt.code,
+            cure: attempt.cure.clone(),
             writes: attempt.writes,
         });
         self.retry.begins_again();

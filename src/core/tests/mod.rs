@@ -7,4 +7,5 @@ mod names;
 mod property;
 mod retry;
 mod route;
+mod told;
 mod trio;

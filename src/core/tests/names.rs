@@ -271,3 +271,39 @@ fn a_prepared_statement_stays_read_as_it_was_parsed() {
         }
     }
 }
+
+#[test]
+fn a_text_sent_before_is_decided_anew_only_if_something_has_changed() {
+    let mut trio = trio();
+    let long = |word: &str| format!("{word}{}", " ".repeat(200));
+    let times_decided = |trio: &mut Trio, bytes: &[u8]| {
+        trio.world.paths.take();
+        trio.exchange(bytes);
+        trio.world.paths.take().len()
+    };
+    let plain = query(&long("plain"));
+    assert_eq!(times_decided(&mut trio, &plain), 1);
+    assert_eq!(times_decided(&mut trio, &plain), 0);
+    let parsed = [parse("", &long("plain")), bind("", ""), sync()].concat();
+    assert_eq!(times_decided(&mut trio, &parsed), 0);
+    // Another session's DDL, and the session's own doing.
+    trio.world.generation += 1;
+    assert_eq!(times_decided(&mut trio, &plain), 1);
+    trio.exchange(&query("path ext"));
+    assert_eq!(times_decided(&mut trio, &plain), 1);
+    assert_eq!(times_decided(&mut trio, &plain), 0);
+    // A few are remembered.
+    let others = ["begin", "commit", "open", "rollback"].map(|word| query(&long(word)));
+    for (count, other) in others.iter().enumerate() {
+        assert_eq!(times_decided(&mut trio, other), 1);
+        let forgotten = usize::from(count == 3);
+        assert_eq!(
+            times_decided(&mut trio, &plain),
+            forgotten,
+            "behind {count}"
+        );
+    }
+    // A short one is not worth it.
+    assert_eq!(times_decided(&mut trio, &query("plain")), 1);
+    assert_eq!(times_decided(&mut trio, &query("plain")), 1);
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::advice::NotRetried;
 use crate::core::{
-    Advised, Commands, Core, Cure, ErrorContext, Event, Op, Outbox, Policy, Queue, World,
+    Advised, Commands, Core, Cure, ErrorContext, Event, Op, Outbox, Policy, Queue, Told, World,
 };
 use crate::protection::{
     Backslash, Decision, Effects, Lexing, NameContext, NameUse, Reason, SessionChange,
@@ -257,6 +257,7 @@ pub(super) fn policy() -> Policy {
         retry_writes: true,
         inspect: 1 << 16,
         relay_only: false,
+        told: Told::None,
         client_owns_route: false,
     }
 }

@@ -250,9 +250,13 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(&beside)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)
+    let written = file.write_all(text).and_then(|()| file.sync_all());
+    let outcome = written.and_then(|()| fs::rename(&beside, path));
+    if outcome.is_err() {
+        // Where there is no room, half a file takes some of it.
+        let _ = fs::remove_file(&beside);
+    }
+    outcome
 }
 
 fn load(path: &Path, upstream: &str, settings: &Keys) -> Result<Vec<KeyRecord>, String> {

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::super::{Encryption, KmsKey, LookupFuture};
 use super::*;
 
+mod clock;
 mod kept;
 
 const HOUR: Duration = Duration::from_hours(1);

@@ -1,28 +1,36 @@
 //! Signed calls of Alibaba Cloud's API. A call that is throttled is tried again after a pause, one
-//! whose credentials have expired is tried once more with new ones, and one that is refused has
-//! failed.
+//! whose credentials have expired is tried once more with new ones, one that is refused for its date is
+//! tried once more with the cloud's, and one that is refused otherwise has failed. An endpoint that asks
+//! for a longer rest is left alone for so long.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use hyper::body::Bytes;
 use hyper::{Method, Response};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::error::{CloudError, read};
-use super::http;
 use super::random::{fraction, nonce};
 use super::renewal::Renewing;
 use super::sign::{self, Unsigned};
 use super::surroundings::Surroundings;
+use super::timestamp;
 use crate::config::{Cloud, Endpoint};
+use crate::net::http;
 
 /// Tries of one call, throttled ones included.
 const ATTEMPTS: u32 = 4;
 /// The wait after the first throttled try; each further one is twice as long. Half of each is drawn
 /// by lot, so that a fleet's replicas do not come back together.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// The longest wait, whatever the cloud asks for.
+/// The longest wait for which whoever asked is kept waiting.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The longest rest that an endpoint is given, whatever it asks for.
+const LONGEST_REST: Duration = Duration::from_mins(15);
+
 /// One call: its address, its parameters, and the names under which the API knows it.
 pub(super) struct Call<'a> {
     pub(super) endpoint: &'a Endpoint,
@@ -38,6 +46,45 @@ pub(super) struct Call<'a> {
 pub(super) struct Api {
     credentials: Renewing,
     timeout: Duration,
+    state: Mutex<State>,
+}
+
+/// What answers have said of calls to come.
+#[derive(Default)]
+struct State {
+    /// Until when an endpoint is left alone.
+    rests: HashMap<String, Instant>,
+    /// How far this machine's clock is from the cloud's.
+    clock: Offset,
+}
+
+/// How far one clock is from another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Offset {
+    #[default]
+    None,
+    Ahead(Duration),
+    Behind(Duration),
+}
+
+impl Offset {
+    /// That of the clock that shows `here` when the other one shows `there`.
+    fn between(here: SystemTime, there: SystemTime) -> Self {
+        match here.duration_since(there) {
+            Ok(ahead) => Self::Ahead(ahead),
+            Err(behind) => Self::Behind(behind.duration()),
+        }
+    }
+
+    /// What the other clock shows when this one shows `here`.
+    fn there(self, here: SystemTime) -> SystemTime {
+        let there = match self {
+            Self::None => Some(here),
+            Self::Ahead(by) => here.checked_sub(by),
+            Self::Behind(by) => here.checked_add(by),
+        };
+        there.unwrap_or(here)
+    }
 }
 
 impl Api {
@@ -46,6 +93,7 @@ impl Api {
         Self {
             credentials: Renewing::new(cloud, surroundings),
             timeout: cloud.timeout,
+            state: Mutex::default(),
         }
     }
 
@@ -55,6 +103,7 @@ impl Api {
     /// See [`CloudError`]; the text names the action and the endpoint.
     pub(super) async fn call<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, CloudError> {
         let mut renewed = false;
+        let mut dated = false;
         let mut tries = 0;
         loop {
             tries += 1;
@@ -68,8 +117,18 @@ impl Api {
                     renewed = true;
                     self.credentials.forget().await;
                 }
+                CloudError::Refused { code, .. } if is_untimely(code) && !dated => {
+                    dated = true;
+                    if !self.take_clock(&answer) {
+                        return Err(error);
+                    }
+                }
                 CloudError::Throttled(_) if tries < ATTEMPTS => {
                     let asked = asked_pause(&answer).unwrap_or_default();
+                    if asked > LONGEST_PAUSE {
+                        self.rest(call, asked);
+                        return Err(error);
+                    }
                     let own = FIRST_PAUSE * 2_u32.pow(tries - 1);
                     let pause = own.mul_f64(0.5 + 0.5 * fraction()).max(asked);
                     tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
@@ -80,9 +139,10 @@ impl Api {
     }
 
     async fn once(&self, call: &Call<'_>) -> Result<Response<Bytes>, CloudError> {
+        let host = call.endpoint.authority();
+        self.rested(&host)?;
         let credentials = self.credentials.get().await?;
         let query = sign::canonical_query(call.parameters);
-        let host = call.endpoint.authority();
         let unsigned = Unsigned {
             method: call.method.as_str(),
             host: &host,
@@ -91,7 +151,7 @@ impl Api {
             action: call.action,
             version: call.version,
         };
-        let headers = sign::headers(&unsigned, &credentials, SystemTime::now(), &nonce());
+        let headers = sign::headers(&unsigned, &credentials, self.now(), &nonce());
         let target = if query.is_empty() {
             call.path.to_owned()
         } else {
@@ -109,6 +169,63 @@ impl Api {
         .await
         .map_err(|error| CloudError::Unavailable(format!("{} at {host}: {error}", call.action)))
     }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        // Each change of it is a single one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time as the cloud has it.
+    fn now(&self) -> SystemTime {
+        self.state().clock.there(SystemTime::now())
+    }
+
+    /// Takes the time from an answer. False: it does not say what time it is.
+    fn take_clock(&self, answer: &Response<Bytes>) -> bool {
+        let date = header(answer, "date").and_then(timestamp::parse_http);
+        let Some(there) = date else {
+            return false;
+        };
+        let clock = Offset::between(SystemTime::now(), there);
+        self.state().clock = clock;
+        tracing::warn!(
+            ?clock,
+            "this machine's clock is not the cloud's: calls are signed with the cloud's time"
+        );
+        true
+    }
+
+    /// The call's endpoint is left alone.
+    fn rest(&self, call: &Call<'_>, asked: Duration) {
+        let until = Instant::now() + asked.min(LONGEST_REST);
+        self.state().rests.insert(call.endpoint.authority(), until);
+    }
+
+    /// An error as long as an endpoint is left alone.
+    fn rested(&self, host: &str) -> Result<(), CloudError> {
+        let mut state = self.state();
+        let Some(until) = state.rests.get(host) else {
+            return Ok(());
+        };
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            state.rests.remove(host);
+            return Ok(());
+        }
+        Err(CloudError::Throttled(format!(
+            "{host} has asked to be left alone for {} s more",
+            left.as_secs() + 1
+        )))
+    }
+}
+
+/// Codes of requests whose date is too far from the cloud's.
+fn is_untimely(code: &str) -> bool {
+    code.starts_with("InvalidTimeStamp") || code.starts_with("IllegalTimestamp")
+}
+
+fn header<'a>(answer: &'a Response<Bytes>, name: &str) -> Option<&'a str> {
+    answer.headers().get(name)?.to_str().ok()
 }
 
 /// Codes of credentials that are no longer what they were: an STS token past its time, or a key
@@ -117,13 +234,20 @@ fn is_expired(code: &str) -> bool {
     code.starts_with("InvalidSecurityToken") || code.starts_with("InvalidAccessKeyId")
 }
 
-/// `x-acs-retry-after`, in milliseconds.
+/// How long the cloud asks to be left alone: `x-acs-retry-after`, in milliseconds, or HTTP's own
+/// `Retry-After`, in seconds or as a date, which is taken by the clock that has set it.
 fn asked_pause(answer: &Response<Bytes>) -> Option<Duration> {
-    let header = answer.headers().get("x-acs-retry-after")?;
-    header
-        .to_str()
-        .ok()?
-        .parse()
+    let milliseconds = header(answer, "x-acs-retry-after").and_then(|text| text.parse().ok());
+    if let Some(milliseconds) = milliseconds {
+        return Some(Duration::from_millis(milliseconds));
+    }
+    let text = header(answer, "retry-after")?;
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let now = header(answer, "date").and_then(timestamp::parse_http);
+    let until = timestamp::parse_http(text)?;
+    until
+        .duration_since(now.unwrap_or_else(SystemTime::now))
         .ok()
-        .map(Duration::from_millis)
 }

@@ -11,7 +11,6 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fake;
 mod files;
-mod http;
 mod ram;
 mod random;
 mod renewal;

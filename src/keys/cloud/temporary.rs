@@ -11,8 +11,9 @@ use super::error::{CloudError, read};
 use super::random::nonce;
 use super::sign::canonical_query;
 use super::surroundings::Surroundings;
-use super::{http, sign, timestamp};
+use super::{sign, timestamp};
 use crate::config::{Endpoint, Secret};
+use crate::net::http;
 
 /// Where an instance's role is found.
 const ROLES: &str = "/latest/meta-data/ram/security-credentials/";

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::fake::{FakeCloud, Reply, SECRET, Seen, complaint, ok};
+use super::fake::{FakeCloud, Reply, SECRET, Seen, complaint, ok, says};
 use super::*;
 use crate::config::{CredentialSource, Endpoint};
 
@@ -169,6 +170,219 @@ async fn slowness_nonsense_and_nobody_are_failures() {
     });
     let error = nobody.lookup("p").await.unwrap_err().to_string();
     assert!(error.contains("connecting"), "{error}");
+}
+
+#[tokio::test]
+async fn a_rest_that_the_cloud_asks_for_is_given() {
+    let cloud = FakeCloud::start(|seen, before| match seen.what() {
+        "ListProjects" => complaint(403, "NoPermission"),
+        "GetProject" if seen.path.ends_with("/soon") && before == 0 => {
+            complaint(429, "Throttling").with("retry-after", "1")
+        }
+        "GetProject" if seen.path.ends_with("/later") => {
+            complaint(429, "Throttling").with("retry-after", "120")
+        }
+        _ => ok(&json!({"data": project("p", &json!({"enable": false}))})),
+    })
+    .await;
+    let provider = cloud.by_environment();
+    let start = Instant::now();
+    assert!(provider.lookup("soon").await.unwrap().is_some());
+    assert!(
+        start.elapsed() >= Duration::from_secs(1),
+        "the second asked for"
+    );
+    assert_eq!(cloud.count("GetProject"), 2);
+    // Longer than anybody is kept waiting: nobody is, and nobody else asks meanwhile.
+    let start = Instant::now();
+    let error = provider.lookup("later").await.unwrap_err().to_string();
+    assert!(error.starts_with("throttled"), "{error}");
+    for project in ["later", "another"] {
+        let error = provider.lookup(project).await.unwrap_err().to_string();
+        assert!(
+            error.contains("has asked to be left alone for 1"),
+            "{error}"
+        );
+    }
+    assert!(start.elapsed() < Duration::from_secs(10));
+    assert_eq!(cloud.count("GetProject"), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_date_says_how_long_a_rest_is_and_none_is_for_ever() {
+    for (asked, rest) in [
+        ("Thu, 26 Oct 2023 10:24:00 GMT", 120),
+        ("100000000", 15 * 60),
+        // Not understood, or over: as without one.
+        ("soon", 0),
+        ("Thu, 26 Oct 2023 10:21:00 GMT", 0),
+    ] {
+        let cloud = FakeCloud::start(move |seen, before| match seen.what() {
+            "ListProjects" => complaint(403, "NoPermission"),
+            "GetProject" if before == 0 => complaint(429, "Throttling")
+                .with("date", "Thu, 26 Oct 2023 10:22:00 GMT")
+                .with("retry-after", asked),
+            _ => ok(&json!({"data": project("p", &json!({"enable": false}))})),
+        })
+        .await;
+        let provider = cloud.by_environment();
+        assert_eq!(provider.lookup("p").await.is_err(), rest > 0, "{asked}");
+        if rest > 0 {
+            tokio::time::sleep(Duration::from_secs(rest - 2)).await;
+            assert!(provider.lookup("p").await.is_err(), "{asked}");
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            assert!(provider.lookup("p").await.is_ok(), "{asked}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn calls_are_signed_with_the_clouds_time() {
+    for (behind, hours) in [(true, 5), (false, 30)] {
+        let off = Duration::from_hours(hours);
+        // What the cloud's clock shows; and another is refused.
+        let there = move || {
+            let now = SystemTime::now();
+            if behind { now + off } else { now - off }
+        };
+        let cloud = FakeCloud::start(move |seen, _| {
+            let date = timestamp::parse(seen.header("x-acs-date")).unwrap();
+            let (early, late) = (there().duration_since(date), date.duration_since(there()));
+            if early.or(late).unwrap() > Duration::from_mins(15) {
+                return complaint(400, "InvalidTimeStamp.Expired")
+                    .with("date", timestamp::format_http(there()));
+            }
+            match seen.what() {
+                "ListProjects" => complaint(403, "NoPermission"),
+                _ => ok(&json!({"data": project("p", &json!({"enable": false}))})),
+            }
+        })
+        .await;
+        cloud.takes_any_date();
+        let provider = cloud.by_environment();
+        assert!(provider.lookup("p").await.unwrap().is_some());
+        assert!(provider.lookup("q").await.unwrap().is_some());
+        assert_eq!(cloud.count("ListProjects"), 2, "refused once for its date");
+        assert_eq!(cloud.count("GetProject"), 2, "and no other");
+    }
+    // A cloud that does not say what time it is, or goes on refusing, is believed.
+    let cloud = FakeCloud::start(|_, _| complaint(400, "InvalidTimeStamp.Expired")).await;
+    let error = cloud.by_environment().lookup("p").await.unwrap_err();
+    assert!(error.to_string().contains("InvalidTimeStamp"), "{error}");
+    assert!(cloud.count("GetProject") <= 2);
+}
+
+// A hostile endpoint.
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let elsewhere = FakeCloud::start(|_, _| ok(&json!({}))).await;
+    let there = format!(
+        "http://{}/api/v1/projects/p",
+        elsewhere.endpoint.authority()
+    );
+    let cloud =
+        FakeCloud::start(move |_, _| complaint(307, "Moved").with("location", there.clone())).await;
+    let error = cloud.by_environment().lookup("p").await.unwrap_err();
+    assert!(error.to_string().contains("HTTP 307"), "{error}");
+    assert_eq!(elsewhere.seen.lock().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn no_more_is_read_than_an_answer_may_have() {
+    let cloud = FakeCloud::start(|seen, _| match &*seen.path {
+        "/api/v1/projects/large" => Reply {
+            body: format!("{{\"data\": \"{}\"}}", "x".repeat(5 << 20)),
+            ..ok(&json!({}))
+        },
+        "/api/v1/projects/deep" => Reply {
+            body: "[".repeat(3 << 20),
+            ..ok(&json!({}))
+        },
+        "/api/v1/projects/error" => Reply {
+            body: format!(
+                "{{\"Code\": \"x\", \"Message\": \"{}\"}}",
+                "x".repeat(3 << 20)
+            ),
+            ..says(400, &json!({}))
+        },
+        _ => complaint(403, "NoPermission"),
+    })
+    .await;
+    let provider = cloud.by_environment();
+    for (project, expected) in [
+        ("large", "length limit exceeded"),
+        ("deep", "not understood"),
+        ("error", "refused: x"),
+    ] {
+        let error = provider.lookup(project).await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(error.len() < 1000, "{}", error.len());
+    }
+}
+
+/// An endpoint that answers everybody with these bytes over and over, with a pause between them.
+async fn endless(head: &'static str, more: String, pause: Duration) -> Endpoint {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let more = more.clone();
+            tokio::spawn(async move {
+                // Before it is asked, nobody listens to it.
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await?;
+                stream.write_all(head.as_bytes()).await?;
+                loop {
+                    stream.write_all(more.as_bytes()).await?;
+                    tokio::time::sleep(pause).await;
+                }
+                #[allow(unreachable_code)] // says what `?` returns
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    Endpoint {
+        tls: false,
+        host: "127.0.0.1".into(),
+        port,
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_an_end_is_given_up() {
+    let head = "HTTP/1.1 200 OK\r\n";
+    let body = "HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n";
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let slow = Duration::from_millis(50);
+    for (head, more, pause, expected) in [
+        (body, "{".to_owned(), slow, "no answer within 500ms"),
+        (head, "a: b\r\n".to_owned(), slow, "no answer within 500ms"),
+        (
+            body,
+            "x".repeat(1 << 16),
+            Duration::ZERO,
+            "length limit exceeded",
+        ),
+        (
+            chunked,
+            format!("10000\r\n{}\r\n", "x".repeat(1 << 16)),
+            Duration::ZERO,
+            "length limit exceeded",
+        ),
+        (
+            head,
+            format!("a: {}\r\n", "b".repeat(1 << 16)),
+            Duration::ZERO,
+            "too large",
+        ),
+    ] {
+        let cloud = FakeCloud::start(play).await;
+        let mut provider = cloud.by_environment();
+        provider.cloud.maxcompute_endpoint = Some(endless(head, more, pause).await);
+        let error = provider.lookup("p").await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
 }
 
 fn issued(token: &str, lives: Duration) -> Value {

@@ -255,3 +255,75 @@ fn dashboard_alerts_and_readme_name_only_metrics_that_exist() {
         );
     }
 }
+
+const PAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md"));
+const BEGIN: &str = "<!-- What follows is written by a test in src/observe/export/tests.rs. -->\n";
+
+/// What the page says of each family, in the order of their names.
+fn reference() -> String {
+    let labelled = |labels: &[&str]| {
+        labels
+            .iter()
+            .map(|label| format!("`{label}`"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let kind = |kind| match kind {
+        MetricType::COUNTER => "counter",
+        _ => "gauge",
+    };
+    let mut rows: Vec<_> = FAMILIES
+        .iter()
+        .map(|family| {
+            (
+                family.name,
+                kind(family.kind),
+                labelled(family.labels),
+                family.help,
+            )
+        })
+        .chain(
+            HISTOGRAMS
+                .iter()
+                .map(|known| (known.name, "histogram", labelled(known.labels), known.help)),
+        )
+        .collect();
+    rows.sort_unstable();
+    let mut page = String::from("\n| metric | kind | labels | what it says |\n|---|---|---|---|\n");
+    for (name, kind, labels, help) in rows {
+        let help = help.replace('|', "\\|");
+        page.push_str(&format!("| `{name}` | {kind} | {labels} | {help} |\n"));
+    }
+    page
+}
+
+fn head() -> &'static str {
+    PAGE.split_once(BEGIN)
+        .expect("docs/metrics.md has its mark")
+        .0
+}
+
+#[test]
+fn the_reference_says_what_is_exported() {
+    assert!(
+        PAGE == [head(), BEGIN, &reference()].concat(),
+        "docs/metrics.md is out of date: cargo test --lib observe::export -- --ignored writes it anew"
+    );
+}
+
+#[test]
+#[ignore = "writes docs/metrics.md"]
+fn write_the_reference() {
+    let page = [head(), BEGIN, &reference()].concat();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+    std::fs::write(path, page).unwrap();
+}
+
+#[test]
+fn each_worker_is_told_apart() {
+    let metrics = filled();
+    metrics.shard(1).sessions_opened.add(5);
+    let text = metrics.render().unwrap();
+    assert_eq!(value(&text, "osprey_worker_sessions{worker=\"0\"}"), "2");
+    assert_eq!(value(&text, "osprey_worker_sessions{worker=\"1\"}"), "7");
+}

@@ -7,13 +7,17 @@ use tokio::time::Instant;
 
 use super::Running;
 use crate::advice::NotRetried;
-use crate::core::{Event, Steering, Tally};
+use crate::config::LogStatements;
+use crate::core::{Cure, Event, StatementSent, Steering, Tally};
 use crate::net::{Network, Transport};
-use crate::observe::metrics::{Counter, Direction, Injection, KnownBy, Protocol, Shard};
+use crate::observe::metrics::{
+    CloseReason, Counter, Direction, Injection, Kind as _, KnownBy, Protocol, Shard,
+};
 use crate::observe::{Rewritten, observed, secrets};
 use crate::session::context::Context;
 use crate::session::live::{Phase, State};
 use crate::session::world::STATEMENT_TIMEOUT;
+use crate::traces::Sent;
 
 impl<T: Transport> Running<T> {
     /// Does, counts and logs what one event of the core's asks for.
@@ -69,6 +73,9 @@ impl<T: Transport> Running<T> {
             }
             Event::ErrorRewritten { code, not_retried } => {
                 shard.errors_rewritten.inc(code);
+                if let Some(trace) = &mut self.trace {
+                    trace.met(code);
+                }
                 if let Some(why) = not_retried {
                     shard.retries_refused.inc(why.label());
                 }
@@ -96,9 +103,13 @@ impl<T: Transport> Running<T> {
                     "an error about encrypted data was rewritten"
                 );
             }
-            Event::Retried { code, writes } => {
+            Event::Retried { code, cure, writes } => {
                 shard.retries.inc();
-                self.stopwatch.runs_again(Instant::now());
+                let changes_engine = cure == Cure::Route;
+                self.stopwatch.runs_again(Instant::now(), changes_engine);
+                if let Some(trace) = &mut self.trace {
+                    trace.met(code);
+                }
                 if writes {
                     shard.retried_writes.inc();
                 }
@@ -111,9 +122,19 @@ impl<T: Transport> Running<T> {
                     project = about.project,
                     code,
                     writes,
-                    "HQE failed; the statement is run again"
+                    set = match &cure {
+                        Cure::Route => None,
+                        Cure::Setting(sql) => Some(&**sql),
+                    },
+                    "{}",
+                    if changes_engine {
+                        "HQE failed; the statement is run again"
+                    } else {
+                        "the statement failed for want of a setting; it is run again with it"
+                    }
                 );
             }
+            Event::Statement(statement) => self.tell(*statement),
             Event::WouldSteer(reason) => {
                 shard.would_steer.inc();
                 let again = std::mem::replace(&mut self.would_steer, true);
@@ -172,6 +193,49 @@ impl<T: Transport> Running<T> {
         }
     }
 
+    /// Logs a statement that was sent, and notes it for its span, as far as the configuration asks.
+    fn tell(&mut self, statement: StatementSent) {
+        let protected = statement.protected.as_deref();
+        let is_logged = match self.log_statements {
+            LogStatements::None => false,
+            LogStatements::Protected => protected.is_some(),
+            LogStatements::All => true,
+        };
+        let relation = protected.map(|reason| reason.relation.as_str());
+        let text = secrets::hide(&statement.text, &[]);
+        if is_logged {
+            tracing::info!(
+                session = self.entered.id(),
+                user = self.world.user(),
+                application = self.world.application(),
+                database = self.world.database(),
+                relation,
+                project = protected.and_then(|reason| reason.project.as_deref()),
+                prepared = statement.is_prepared,
+                traceparent = statement.trace_parent,
+                statement = %text,
+                "a statement was sent"
+            );
+        }
+        if let Some(trace) = &mut self.trace {
+            let word = |c: char| !c.is_ascii_alphabetic();
+            let operation = statement.text.split(word).next().unwrap_or_default();
+            trace.sent(Sent {
+                operation: operation.to_ascii_uppercase(),
+                text: is_logged.then(|| text.into_owned()),
+                relation: relation.map(str::to_owned),
+                trace_parent: statement.trace_parent,
+            });
+        }
+    }
+
+    /// The session's span ends here, before the server's answers are drained.
+    pub(in crate::session) fn close_trace(&mut self, reason: CloseReason) {
+        if let Some(mut trace) = self.trace.take() {
+            trace.close(reason.label());
+        }
+    }
+
     /// Moves what was counted in the turn at `now` to the worker's shard; true if a cycle has ended.
     pub(super) fn count(&mut self, now: Instant, shard: &Shard) -> bool {
         let to_server = std::mem::take(&mut self.front.bytes);
@@ -190,8 +254,12 @@ impl<T: Transport> Running<T> {
         let tally = self.core.tally();
         let (busy, steering) = (self.core.is_busy(), self.core.steering());
         let steered = steering == Steering::Steered;
-        self.stopwatch
+        let ended = self
+            .stopwatch
             .note(now, &tally, to_client, busy, steered, shard);
+        if let (Some(trace), Some(ended)) = (&mut self.trace, ended) {
+            trace.ended(&ended);
+        }
         if tally == Tally::default() {
             return false;
         }

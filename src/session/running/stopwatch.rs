@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::core::Tally;
-use crate::observe::metrics::{Engine, Protocol, Shard};
+use crate::observe::metrics::{Engine, Kind as _, Protocol, Shard};
+use crate::traces::Ended;
 
 /// The cycle that is under way, or several that are pipelined: these count as the gravest of them.
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,6 +20,8 @@ pub(super) struct Stopwatch {
     engine: Option<Engine>,
     /// How long its first run took, which failed.
     failed_after: Option<Duration>,
+    /// The same, once the second run has not failed.
+    cured: Option<Duration>,
 }
 
 impl Stopwatch {
@@ -32,7 +35,7 @@ impl Stopwatch {
         busy: bool,
         steered: bool,
         shard: &Shard,
-    ) {
+    ) -> Option<Ended> {
         let sent = tally.queries + tally.executes;
         // Otherwise the bytes may be those of a statement in front of it.
         let is_its_own = sent == 0 || self.since.is_none();
@@ -43,16 +46,19 @@ impl Stopwatch {
             let engine = Engine::of(steered && foreign, foreign);
             self.engine = self.engine.max(Some(engine));
         }
-        let Some(since) = self.since else {
-            return;
-        };
+        let since = self.since?;
+        let is_first = to_client > 0 && is_its_own && !self.answered;
+        if !is_first && tally.cycles == 0 {
+            return None;
+        }
         let took = now.saturating_duration_since(since);
         let engine = self.engine.unwrap_or(Engine::Local);
-        if to_client > 0 && is_its_own && !std::mem::replace(&mut self.answered, true) {
+        if is_first {
+            self.answered = true;
             shard.first_answer_time.of(engine).observe(took);
         }
         if tally.cycles == 0 {
-            return;
+            return None;
         }
         let protocol = if self.extended {
             Protocol::Extended
@@ -62,23 +68,33 @@ impl Stopwatch {
         let times = shard.statement_time.of(protocol).of(engine);
         let cycles = u32::try_from(tally.cycles).unwrap_or(u32::MAX);
         times.observe_many(took.saturating_mul(cycles), tally.cycles);
+        let ended = Ended {
+            took,
+            engine: engine.label(),
+            protocol: protocol.label(),
+            failed_after: self.cured,
+        };
         *self = Self {
             since: busy.then_some(now),
             extended: self.extended && busy,
             engine: self.engine.filter(|_| busy),
             ..Self::default()
         };
+        Some(ended)
     }
 
-    /// The first run has failed; the second follows.
-    pub(super) fn runs_again(&mut self, now: Instant) {
-        self.engine = Some(Engine::Sqe);
+    /// The first run has failed; the second follows, on the other engine or on the same.
+    pub(super) fn runs_again(&mut self, now: Instant, changes_engine: bool) {
+        if changes_engine {
+            self.engine = Some(Engine::Sqe);
+        }
         self.failed_after = self.since.map(|since| now.saturating_duration_since(since));
     }
 
     /// What the first run of a statement took that the second one has cured.
     pub(super) fn cured(&mut self) -> Option<Duration> {
-        self.failed_after.take()
+        self.cured = self.failed_after.take();
+        self.cured
     }
 }
 
@@ -138,6 +154,20 @@ mod tests {
     }
 
     #[test]
+    fn a_statement_that_is_run_again_with_a_setting_stays_its_engines() {
+        let (shard, mut watch) = (Shard::default(), Stopwatch::default());
+        let begin = Instant::now();
+        let foreign = Tally {
+            foreign: 1,
+            ..sent(1, 0)
+        };
+        watch.note(begin, &foreign, 0, true, false, &shard);
+        watch.runs_again(begin, false);
+        watch.note(begin, &ended(1), 50, false, false, &shard);
+        assert_eq!(counted(&shard), ["simple hqe 1"]);
+    }
+
+    #[test]
     fn a_statement_that_is_run_again_is_the_other_engines() {
         let (shard, mut watch) = (Shard::default(), Stopwatch::default());
         let begin = Instant::now();
@@ -147,7 +177,7 @@ mod tests {
             ..sent(0, 1)
         };
         watch.note(at(0), &foreign, 0, true, false, &shard);
-        watch.runs_again(at(40));
+        watch.runs_again(at(40), true);
         watch.note(at(40), &Tally::default(), 0, true, false, &shard);
         assert_eq!(watch.cured(), Some(Duration::from_millis(40)));
         watch.note(at(100), &ended(1), 50, true, false, &shard);

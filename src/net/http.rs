@@ -23,7 +23,7 @@ const MAX_ANSWER: usize = 4 << 20;
 /// Why there is no answer, in words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct HttpError(String);
+pub(crate) struct HttpError(String);
 
 impl HttpError {
     fn new(doing: &str, error: impl std::fmt::Display) -> Self {
@@ -32,12 +32,12 @@ impl HttpError {
 }
 
 /// Sends a request and reads the whole answer, within `deadline`. `target` is path and query.
-pub(super) async fn send(
+pub(crate) async fn send(
     endpoint: &Endpoint,
     method: Method,
     target: &str,
     headers: &[(&'static str, String)],
-    body: String,
+    body: impl Into<Bytes>,
     deadline: Duration,
 ) -> Result<Response<Bytes>, HttpError> {
     let mut request = Request::builder()
@@ -50,7 +50,7 @@ pub(super) async fn send(
         request = request.header(*name, value);
     }
     let request = request
-        .body(Full::new(Bytes::from(body)))
+        .body(Full::new(body.into()))
         .map_err(|error| HttpError::new("making the request", error))?;
     let exchange = async {
         let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port))

@@ -1,0 +1,59 @@
+"""What one transaction costs in instructions, as valgrind counts them: a budget, and not a time.
+
+benches/instructions --transactions counts more cases, of the binary that goes into production, and says
+where they are spent.
+"""
+
+import contextlib
+import subprocess
+
+import pytest
+
+import callgrind
+import conftest
+import harness
+
+# For one transaction of `pgbench -S`, of the binary that `cargo build --release` makes, which is soon built
+# and not as lean as what goes into production. The count itself differs by a percent from run to run.
+BUDGETS = {"simple": 20_000, "extended": 25_000}
+TRANSACTIONS = (100, 600)
+
+
+@pytest.mark.skipif(harness.TINY_IO, reason="its reads are single bytes")
+@pytest.mark.parametrize("mode", BUDGETS)
+def test_instructions_of_a_transaction(cluster, database, tmp_path, mode):
+    conftest.need_osprey()
+    if "debug" in harness.osprey_binary().resolve().parts:
+        pytest.skip("nothing was optimized in a debug build")
+    direct = cluster.endpoint(database, user="app_trust")
+    pgbench(direct, "-i", "-q")
+
+    @contextlib.contextmanager
+    def start(prefix):
+        proxy = harness.Osprey.in_front_of(cluster)
+        proxy.command = [*prefix, *proxy.command]
+        with proxy:
+            proxy.wait_until_known(database)
+            yield proxy.port
+
+    def run(port, transactions):
+        endpoint = harness.Endpoint("127.0.0.1", port, database, "osprey", user="app_trust")
+        pgbench(endpoint, "-n", "-S", "-M", mode, "-t", str(transactions))
+
+    parts = callgrind.per_transaction(start, run, tmp_path, TRANSACTIONS)
+    total = sum(parts.values())
+    # That they are counted at all.
+    assert total > 500, parts
+    dearest = sorted(parts.items(), key=lambda part: -part[1])[:8]
+    assert total <= BUDGETS[mode], f"{total:,.0f} instructions a transaction, most of them in {dearest}"
+
+
+def pgbench(endpoint, *arguments):
+    done = subprocess.run(
+        [harness.PG_BIN / "pgbench", *arguments],
+        env=endpoint.environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
