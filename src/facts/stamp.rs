@@ -34,6 +34,11 @@ impl Stamp {
         self.max(Self(known.0.saturating_add(1)))
     }
 
+    /// The same in seconds.
+    pub fn seconds(self) -> f64 {
+        Duration::from_millis(self.0).as_secs_f64()
+    }
+
     /// So much earlier.
     #[must_use]
     pub fn less(self, by: Duration) -> Self {

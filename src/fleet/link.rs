@@ -36,6 +36,8 @@ const REFUSED_WAIT: Duration = Duration::from_secs(5);
 const SPREAD: Duration = Duration::from_millis(300);
 /// Reasons that are logged while it is away.
 const MOST_SAID: usize = 4;
+/// Characters of a replica's name.
+const MOST_NAME: usize = 100;
 /// Facts that are written at a time.
 const BATCH: usize = 100;
 
@@ -141,16 +143,14 @@ async fn serve(
             }
             Ok::<(), RedisError>(())
         };
-        let end = match end.await {
-            Err(error) => End::from(error),
-            Ok(()) => {
-                let last = Arc::clone(&shared.by);
-                tokio::select! {
-                    end = read(&mut follows, &present) => end,
-                    end = write(&store, &present, heard) => end,
-                    end = beat(shared, &store, names, &last, &mut marker) => end,
-                    () = shared.again.notified() => End::Again,
-                }
+        let end = if let Err(error) = end.await {
+            End::from(error)
+        } else {
+            tokio::select! {
+                end = read(&mut follows, &present) => end,
+                end = write(&store, &present, heard) => end,
+                end = beat(shared, &store, names, &shared.by, &mut marker) => end,
+                () = shared.again.notified() => End::Again,
             }
         };
         begin_anew = false;
@@ -283,8 +283,16 @@ async fn beat(
             Err(error) => return End::from(error),
         };
         shared.doubted.store(false, Ordering::Release);
-        let age = |at: f64| Duration::from_secs_f64((now.0 as f64 - at).max(0.0) / 1_000.0);
-        let seen = replicas.into_iter().map(|(by, at)| (by, age(at))).collect();
+        let replica = |(name, at): (String, f64)| {
+            // Whatever stands there: a name of ours is short, and a time is one.
+            let name: String = name.chars().take(MOST_NAME).collect();
+            let seconds = (now.seconds() - at / 1_000.0).max(0.0);
+            (
+                name,
+                Duration::try_from_secs_f64(seconds).unwrap_or_default(),
+            )
+        };
+        let seen = replicas.into_iter().map(replica).collect();
         *shared.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
         let before = marker.replace(present.clone());
         if before.is_some_and(|before| before != present) {

@@ -45,7 +45,7 @@ impl Seal {
             None => "-".to_owned(),
             Some(key) => {
                 let mac = self.mac(key, kind, about, json).finalize().into_bytes();
-                mac.iter().map(|byte| format!("{byte:02x}")).collect()
+                hex(&mac)
             }
         };
         let record = format!("{VERSION} {mac} {json}").into_bytes();
@@ -87,6 +87,17 @@ impl Seal {
         }
         mac
     }
+}
+
+/// Bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // A string takes whatever is written to it.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

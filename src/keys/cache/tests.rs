@@ -35,6 +35,7 @@ impl Clock for ManualClock {
 }
 
 /// Answers what `answers` holds; `None` there: fails.
+#[derive(Default)]
 struct Scripted {
     answers: Mutex<HashMap<String, Option<Encryption>>>,
     failing: Mutex<Option<&'static str>>,
@@ -44,19 +45,6 @@ struct Scripted {
     /// What its records say of when they were looked up: `None`, this moment.
     looked_up: Mutex<Option<SystemTime>>,
     clock: Arc<ManualClock>,
-}
-
-impl Default for Scripted {
-    fn default() -> Self {
-        Self {
-            answers: Mutex::default(),
-            failing: Mutex::default(),
-            lookups: AtomicUsize::default(),
-            gate: Mutex::default(),
-            looked_up: Mutex::default(),
-            clock: Arc::default(),
-        }
-    }
 }
 
 impl Scripted {

@@ -72,24 +72,22 @@ impl Word {
 fn place<'w>(words: &'w mut Vec<Word>, project: &str, now: Instant) -> Option<&'w mut Word> {
     words.retain(|word| now < word.until);
     let known = words.iter().position(|word| word.project == project);
-    let at = match known {
-        Some(at) => at,
-        None => {
-            if words.len() >= MAX_PER_USER {
-                // What was taken back goes first, then the oldest that nothing has confirmed.
-                let dead = words.iter().position(|word| word.facts.heard().is_none());
-                let goes =
-                    dead.or_else(|| words.iter().position(|word| !word.facts.is_confirmed()));
-                words.remove(goes?);
-            }
-            words.push(Word {
-                project: project.to_owned(),
-                facts: facts::Word::default(),
-                heard: now,
-                until: now,
-            });
-            words.len() - 1
+    let at = if let Some(at) = known {
+        at
+    } else {
+        if words.len() >= MAX_PER_USER {
+            // What was taken back goes first, then the oldest that nothing has confirmed.
+            let dead = words.iter().position(|word| word.facts.heard().is_none());
+            let goes = dead.or_else(|| words.iter().position(|word| !word.facts.is_confirmed()));
+            words.remove(goes?);
         }
+        words.push(Word {
+            project: project.to_owned(),
+            facts: facts::Word::default(),
+            heard: now,
+            until: now,
+        });
+        words.len() - 1
     };
     words.get_mut(at)
 }
