@@ -95,7 +95,8 @@ impl Server {
         let fleet = fleet.map(|replicas| Fleet::start(replicas, fleet::name(), runtime));
         let fleet = fleet.transpose()?.map(Arc::new);
         let upstreams = Upstreams::new(&settings, files, &sockets, None, runtime, fleet);
-        let traces = Traces::start(&settings.observe, runtime).map_err(Error::Traces)?;
+        let traces =
+            Traces::start(&settings.observe, background.handle()).map_err(Error::Traces)?;
         let metrics = Arc::new(Metrics::new(
             settings.limits.workers,
             advice::Case::ALL.iter().map(|case| case.code()),

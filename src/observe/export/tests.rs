@@ -292,7 +292,10 @@ fn reference() -> String {
     let mut page = String::from("\n| metric | kind | labels | what it says |\n|---|---|---|---|\n");
     for (name, kind, labels, help) in rows {
         let help = help.replace('|', "\\|");
-        page += &["| `", name, "` | ", kind, " | ", &labels, " | ", &help, " |\n"].concat();
+        page += &[
+            "| `", name, "` | ", kind, " | ", &labels, " | ", &help, " |\n",
+        ]
+        .concat();
     }
     page
 }
