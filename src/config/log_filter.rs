@@ -24,6 +24,7 @@ const MODULES: &[&str] = &[
     "osprey::keys::cache",
     "osprey::keys::cache::kept",
     "osprey::keys::cloud",
+    "osprey::keys::cloud::api",
     "osprey::keys::cloud::renewal",
     "osprey::net::transport",
     "osprey::observe::http",

@@ -41,6 +41,8 @@ async fn a_clock_that_jumps_makes_nothing_older_or_younger() {
         provider,
         clock: Arc::default(),
     };
+    let looks_up_by = |wall| *f.provider.looked_up.lock().unwrap() = Some(wall);
+    looks_up_by(clock.wall());
     assert_eq!(f.encryption("sales").await, Some(kms()));
     for apart in [86_400, -3_600, 30 * 86_400, 0] {
         *clock.apart.lock().unwrap() = apart;
@@ -57,6 +59,7 @@ async fn a_clock_that_jumps_makes_nothing_older_or_younger() {
     // Its day is over when it is over, wherever the wall clock stands.
     *clock.apart.lock().unwrap() = -3_600;
     clock.steady.forward(25 * HOUR);
+    looks_up_by(clock.wall());
     assert_eq!(f.encryption("sales").await, Some(kms()));
     f.settle().await;
     assert_eq!(f.provider.lookups(), 2);
