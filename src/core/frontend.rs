@@ -155,6 +155,9 @@ impl Core {
 
     /// How many bytes of a message must be in hand before it can be looked at.
     fn wanted(&self, header: Header, rest: &[u8]) -> usize {
+        if header.frame <= rest.len() {
+            return 0;
+        }
         let head = match header.tag {
             // The names come first; what follows them may be a gigabyte.
             tag::BIND => {

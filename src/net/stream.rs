@@ -161,7 +161,7 @@ impl<T: Transport> Stream<T> {
     pub fn may_read(&mut self) -> bool {
         match self {
             Self::Plain(transport) => transport.may_read(),
-            Self::Tls(tls) => tls.has_plaintext() || tls.transport.may_read(),
+            Self::Tls(tls) => tls.may_read(),
         }
     }
 
@@ -447,6 +447,11 @@ impl<T: Transport> Tls<T> {
             }
         }
         Ok(())
+    }
+
+    #[inline(never)]
+    fn may_read(&mut self) -> bool {
+        self.has_plaintext() || self.transport.may_read()
     }
 
     fn has_plaintext(&mut self) -> bool {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use aho_corasick::automaton::{Automaton, StateID};
 use aho_corasick::dfa::DFA;
 use aho_corasick::{Anchored, MatchKind, StartKind};
+use foldhash::fast::FixedState;
 
 /// Bytes that the words hold are told apart, and all others are one: so many of them have room.
 const CLASSES: usize = 64;
@@ -35,7 +36,7 @@ impl Scan {
             .ok()?;
         let (class, bytes) = classes(words)?;
         let start = automaton.start_state(Anchored::No).ok()?;
-        let mut numbers = HashMap::from([(start, START)]);
+        let mut numbers: HashMap<StateID, u16, FixedState> = HashMap::default();
         let mut states: Vec<StateID> = vec![start];
         let mut next = vec![FOUND; 1 << 16];
         let mut done = 0;
@@ -43,6 +44,10 @@ impl Scan {
             done += 1;
             for (class, byte) in bytes.iter().enumerate() {
                 let to = automaton.next_state(Anchored::No, state, *byte);
+                if to == start {
+                    next[done * CLASSES + class] = START;
+                    continue;
+                }
                 if automaton.is_match(to) {
                     continue;
                 }

@@ -14,8 +14,9 @@ import conftest
 import harness
 
 # For one transaction of `pgbench -S`, of the binary that `cargo build --release` makes, which is soon built
-# and not as lean as what goes into production. The count itself differs by a percent from run to run.
-BUDGETS = {"simple": 20_000, "extended": 25_000}
+# and takes about twice the instructions of what goes into production. A count differs by a percent or two
+# from run to run.
+BUDGETS = {"simple": 18_500, "extended": 20_500}
 TRANSACTIONS = (100, 600)
 
 
@@ -40,12 +41,9 @@ def test_instructions_of_a_transaction(cluster, database, tmp_path, mode):
         endpoint = harness.Endpoint("127.0.0.1", port, database, "osprey", user="app_trust")
         pgbench(endpoint, "-n", "-S", "-M", mode, "-t", str(transactions))
 
-    parts = callgrind.per_transaction(start, run, tmp_path, TRANSACTIONS)
-    total = sum(parts.values())
-    # That they are counted at all.
-    assert total > 500, parts
-    dearest = sorted(parts.items(), key=lambda part: -part[1])[:8]
-    assert total <= BUDGETS[mode], f"{total:,.0f} instructions a transaction, most of them in {dearest}"
+    total = sum(callgrind.per_transaction(start, run, tmp_path, TRANSACTIONS).values())
+    # The lower bound: that they are counted at all.
+    assert 500 < total <= BUDGETS[mode], f"{total:,.0f} instructions a transaction"
 
 
 def pgbench(endpoint, *arguments):
