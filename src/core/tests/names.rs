@@ -297,7 +297,11 @@ fn a_text_sent_before_is_decided_anew_only_if_something_has_changed() {
     for (count, other) in others.iter().enumerate() {
         assert_eq!(times_decided(&mut trio, other), 1);
         let forgotten = usize::from(count == 3);
-        assert_eq!(times_decided(&mut trio, &plain), forgotten, "behind {count}");
+        assert_eq!(
+            times_decided(&mut trio, &plain),
+            forgotten,
+            "behind {count}"
+        );
     }
     // A short one is not worth it.
     assert_eq!(times_decided(&mut trio, &query("plain")), 1);
