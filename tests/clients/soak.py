@@ -503,14 +503,21 @@ class Soak:
             except Exception as error:
                 self.figures.finding(f"{work.__name__}{arguments}: {error!r}")
 
-        threads = [threading.Thread(target=whole, args=worker) for worker in workers]
+        threads = []
         each = 500
         for begin in range(0, self.idle, each):
             count = min(each, self.idle - begin)
             threads.append(threading.Thread(target=whole, args=[self.rest, f"idle-{begin}", count]))
-        threads.append(threading.Thread(target=whole, args=[self.trouble]))
         for thread in threads:
             thread.start()
+        # They are there before the load, which leaves them little time to come.
+        counts = self.figures.counts
+        harness.wait_for(lambda: counts["idle sessions"] >= self.idle, "the idle sessions", 300)
+        busy = [threading.Thread(target=whole, args=worker) for worker in workers]
+        busy.append(threading.Thread(target=whole, args=[self.trouble]))
+        for thread in busy:
+            thread.start()
+        threads += busy
         try:
             time.sleep(self.seconds)
         except KeyboardInterrupt:
