@@ -30,6 +30,8 @@ pub mod cli;
 pub mod config;
 mod console;
 pub mod core;
+pub mod facts;
+pub mod fleet;
 mod glob;
 pub mod keys;
 pub mod net;

@@ -121,7 +121,7 @@ async fn explain(
     let endpoint = Arc::new(endpoint.map_err(|error| error.to_string())?);
     let service = Service::new(&upstream.catalog, Arc::clone(&endpoint));
     let runtime = tokio::runtime::Handle::current();
-    let knowledge = Knowledge::new(upstream, &settings.keys, endpoint, runtime);
+    let knowledge = Knowledge::new(upstream, &settings.keys, endpoint, runtime, None);
     let database = knowledge.database(database);
     database.ready().await;
     if let Some(error) = database.reading_failure() {

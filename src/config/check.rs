@@ -17,6 +17,7 @@ use tls::{listen_tls, upstream_tls};
 use super::draft::{Pending, PendingUpstream};
 use super::limits::Limits;
 use super::listener::{Listener, ProxyProtocol};
+use super::pem::certificates;
 use super::problem::Notes;
 use super::settings::Settings;
 use super::upstream::Upstream;
@@ -24,6 +25,10 @@ use super::values::show_duration;
 
 /// Linux' `MAX_TCP_KEEPIDLE`.
 const LONGEST_KEEPALIVE: Duration = Duration::from_secs(32_767);
+/// A lookup is given up after a minute.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(10);
+/// Characters of the key that records are authenticated with.
+const SHORTEST_KEY: usize = 32;
 /// `TCP_USER_TIMEOUT` is an `int` of milliseconds; in whole days.
 const LONGEST_USER_TIMEOUT: Duration = Duration::from_hours(24 * 24);
 
@@ -46,6 +51,62 @@ pub(super) fn check(settings: &Settings, pending: &Pending, notes: &mut Notes) {
     limits(&settings.limits, notes);
     snapshot(settings, notes);
     takeover(settings, notes);
+    replicas(settings, notes);
+}
+
+fn replicas(settings: &Settings, notes: &mut Notes) {
+    let Some(replicas) = &settings.replicas else {
+        return;
+    };
+    if notes.is_given("replicas.redis")
+        && !notes.is_wrong("replicas.redis")
+        && replicas.addresses.is_empty()
+    {
+        notes.wrong("replicas.redis", "is empty; name at least one address");
+    }
+    above_zero("replicas.deadline", replicas.deadline, notes);
+    if replicas.deadline > LONGEST_DEADLINE {
+        let longest = show_duration(LONGEST_DEADLINE);
+        notes.wrong(
+            "replicas.deadline",
+            format!("must be at most {longest}: a lookup would wait longer than it may take"),
+        );
+    }
+    match &replicas.ca {
+        Some(file) if replicas.tls => {
+            certificates(file, "replicas.ca", notes);
+        }
+        Some(_) => notes.wrong(
+            "replicas.ca",
+            "has no effect, since replicas.tls is false; set that to true, or leave ca away",
+        ),
+        None => {}
+    }
+    if replicas.user.is_some() && replicas.password_file.is_none() {
+        notes.wrong(
+            "replicas.user",
+            "needs a password; name the file that has it in replicas.password_file",
+        );
+    }
+    if replicas
+        .hmac_key
+        .as_ref()
+        .is_some_and(|key| key.0.len() < SHORTEST_KEY)
+    {
+        notes.wrong(
+            "replicas.hmac_key_file",
+            format!(
+                "holds a key of less than {SHORTEST_KEY} characters; make one with: openssl rand -hex 32"
+            ),
+        );
+    }
+    if replicas.hmac_key_file.is_none() {
+        notes.warn(
+            "replicas",
+            "records are not authenticated: whoever can write to the Redis can teach this Osprey; set \
+             hmac_key_file",
+        );
+    }
 }
 
 fn takeover(settings: &Settings, notes: &mut Notes) {

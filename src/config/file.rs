@@ -14,6 +14,7 @@ use super::limits::Limits;
 use super::listener::{ListenTls, Listener, Rule};
 use super::problem::Place;
 use super::reader::{Asked, Reader, Section};
+use super::replicas::{self, Replicas};
 use super::settings::{Keys, Settings};
 use super::source::{INCLUDE, Sources};
 use super::upstream::{Catalog, ConfiguredEncryption, ProjectRule, Protect, Route, Upstream};
@@ -216,6 +217,9 @@ fn walk(
     let time = &mut target.drain_after;
     reader.duration_or_off(&mut section, "drain_after", time);
     reader.end(&section);
+
+    let mut section = reader.section(root, "replicas");
+    settings.replicas = replicas(reader, &mut section);
 
     reader.end(root);
 }
@@ -547,6 +551,33 @@ fn console(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Cons
         reader.end(&user);
     }
     reader.end(section);
+}
+
+/// `[replicas]`
+fn replicas(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<Replicas> {
+    let mut target = Replicas::default();
+    let addresses = &mut target.addresses;
+    reader.texts(section, "redis", replicas::address, addresses);
+    let sentinel = &mut target.sentinel;
+    reader.text(section, "sentinel", some(values::name), sentinel);
+    reader.text(section, "user", some(values::name), &mut target.user);
+    reader.path(section, "password_file", &mut target.password_file);
+    reader.forbid(
+        section,
+        "password",
+        "a password does not belong in this file; put it into a file of its own and name that in \
+         password_file",
+    );
+    reader.boolean(section, "tls", &mut target.tls);
+    reader.path(section, "ca", &mut target.ca);
+    let prefix = &mut target.key_prefix;
+    reader.text(section, "key_prefix", replicas::prefix, prefix);
+    reader.duration(section, "deadline", &mut target.deadline);
+    reader.path(section, "hmac_key_file", &mut target.hmac_key_file);
+    let example = "where the Redis is, such as [\"redis.example.com:6379\"]";
+    reader.require(section, "redis", example);
+    reader.end(section);
+    section.exists().then_some(target)
 }
 
 /// `[keys.cloud]`

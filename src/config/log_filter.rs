@@ -19,6 +19,8 @@ const MODULES: &[&str] = &[
     "osprey::console::connection",
     "osprey::console::login",
     "osprey::console::socket",
+    "osprey::fleet::link",
+    "osprey::fleet::shared",
     "osprey::keys::cache",
     "osprey::keys::cache::kept",
     "osprey::keys::cloud",

@@ -6,7 +6,7 @@
 //! flags on top, `settle.rs` gives each upstream what holds for all, `check.rs` looks for
 //! contradictions and at the files that are named. Each step notes every mistake it finds with its
 //! place, so that one run shows them all. The types, each with its defaults, are in `settings.rs`,
-//! `listener.rs`, `upstream.rs`, `limits.rs`, `console.rs`, `takeover.rs` and `cloud.rs`.
+//! `listener.rs`, `upstream.rs`, `limits.rs`, `console.rs`, `takeover.rs`, `replicas.rs` and `cloud.rs`.
 
 pub(crate) mod certificate;
 mod check;
@@ -24,6 +24,7 @@ mod named_file;
 mod pem;
 mod problem;
 mod reader;
+mod replicas;
 mod schema;
 mod secret;
 mod settings;
@@ -44,6 +45,7 @@ pub use load::{Loaded, load};
 pub(crate) use log_filter::parse as log_filter;
 pub(crate) use problem::nearest;
 pub use problem::{Place, Problem};
+pub use replicas::Replicas;
 pub use schema::schema;
 pub use secret::Secret;
 pub use settings::{Keys, Language, LogStatements, Observe, OriginalText, Settings, StatusPage};

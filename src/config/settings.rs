@@ -9,6 +9,7 @@ use super::cloud::{Cloud, Endpoint};
 use super::console::Console;
 use super::limits::Limits;
 use super::listener::Listener;
+use super::replicas::Replicas;
 use super::takeover::Takeover;
 use super::upstream::{Address, Upstream};
 
@@ -30,6 +31,8 @@ pub struct Settings {
     pub console: Console,
     /// How the next process takes over.
     pub takeover: Takeover,
+    /// How replicas tell each other what they find out; `None`: they do not.
+    pub replicas: Option<Replicas>,
 }
 
 impl Settings {
@@ -47,6 +50,7 @@ impl Settings {
             limits: Limits::default(),
             console: Console::default(),
             takeover: Takeover::default(),
+            replicas: None,
         }
     }
 

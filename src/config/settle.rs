@@ -21,6 +21,26 @@ pub(super) fn settle(draft: &mut Draft) {
             listener.upstream.get_or_insert_with(|| only.name.clone());
         }
     }
+    if let Some(replicas) = &mut draft.settings.replicas {
+        for (key, what, file, target) in [
+            (
+                "replicas.password_file",
+                "the password",
+                &replicas.password_file,
+                &mut replicas.password,
+            ),
+            (
+                "replicas.hmac_key_file",
+                "the key",
+                &replicas.hmac_key_file,
+                &mut replicas.hmac_key,
+            ),
+        ] {
+            if let Some(path) = file {
+                *target = read(path, key, what, notes);
+            }
+        }
+    }
     if !draft.unread {
         let catalogs: Vec<_> = upstreams.iter_mut().map(|u| &mut u.catalog).collect();
         passwords(catalogs, pending, notes);
@@ -85,16 +105,16 @@ fn passwords(catalogs: Vec<&mut Catalog>, pending: &Pending, notes: &mut Notes) 
             ),
             Some(PasswordSource::Given(secret)) => catalog.password = Some(secret.clone()),
             Some(PasswordSource::File(path)) => {
-                catalog.password = read(path, &key, notes);
+                catalog.password = read(path, &key, "the password", notes);
                 catalog.password_file = Some(PathBuf::clone(path));
             }
         }
     }
 }
 
-/// The password in a file: its one line.
-fn read(path: &Path, key: &str, notes: &mut Notes) -> Option<Secret> {
-    warn_if_public(path, key, "the password", notes);
+/// The secret in a file: its one line.
+fn read(path: &Path, key: &str, what: &str, notes: &mut Notes) -> Option<Secret> {
+    warn_if_public(path, key, what, notes);
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {
@@ -109,7 +129,7 @@ fn read(path: &Path, key: &str, notes: &mut Notes) -> Option<Secret> {
         notes.wrong(
             key,
             format!(
-                "{} has more than one line; leave the password alone in it",
+                "{} has more than one line; leave {what} alone in it",
                 path.display()
             ),
         );

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::console::Console;
 use super::limits::Limits;
 use super::listener::{Listener, ProxyProtocol};
+use super::replicas::Replicas;
 use super::settings::{Keys, Observe, Settings};
 use super::takeover::Takeover;
 use super::upstream::{Catalog, Protect, Route, TablePattern, Upstream};
@@ -59,7 +60,11 @@ impl Display for Settings {
         write_observe(f, &self.observe)?;
         write_limits(f, &self.limits)?;
         write_console(f, &self.console)?;
-        write_takeover(f, &self.takeover)
+        write_takeover(f, &self.takeover)?;
+        match &self.replicas {
+            Some(replicas) => write_replicas(f, replicas),
+            None => Ok(()),
+        }
     }
 }
 
@@ -308,6 +313,25 @@ fn write_takeover(f: &mut Formatter<'_>, takeover: &Takeover) -> fmt::Result {
     writeln!(f, "\n[takeover]")?;
     file(f, "socket", takeover.socket.as_deref())?;
     duration_or_off(f, "drain_after", takeover.drain_after)
+}
+
+fn write_replicas(f: &mut Formatter<'_>, replicas: &Replicas) -> fmt::Result {
+    writeln!(f, "\n[replicas]")?;
+    writeln!(f, "redis = {}", list(&replicas.addresses))?;
+    for (key, name) in [
+        ("sentinel", &replicas.sentinel),
+        ("user", &replicas.user),
+        ("key_prefix", &Some(replicas.key_prefix.clone())),
+    ] {
+        if let Some(name) = name {
+            writeln!(f, "{key} = {}", quote(name))?;
+        }
+    }
+    file(f, "password_file", replicas.password_file.as_deref())?;
+    writeln!(f, "tls = {}", replicas.tls)?;
+    file(f, "ca", replicas.ca.as_deref())?;
+    duration(f, "deadline", replicas.deadline)?;
+    file(f, "hmac_key_file", replicas.hmac_key_file.as_deref())
 }
 
 fn duration_or_off(f: &mut Formatter<'_>, key: &str, time: Option<Duration>) -> fmt::Result {

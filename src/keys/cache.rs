@@ -7,11 +7,12 @@
 
 mod keeping;
 mod kept;
+mod sharing;
 
 use std::hash::BuildHasher;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -24,9 +25,10 @@ use tokio::sync::watch;
 use keeping::Keeping;
 
 use super::entry::{Answer, Entry, Flight, Known, meaning};
-use super::{Clock, Encryption, KeyProvider, KeyRecord, KmsKey, LookupError, Origin};
+use super::{Clock, KeyProvider, KeyRecord, LookupError, Origin};
 use crate::catalog::project_key;
 use crate::config::Keys;
+use crate::facts::{Bus, Outcome, Stamp, What};
 use crate::observe::metrics::Counter;
 
 /// How long a lookup may take; a provider that has not answered by then has failed.
@@ -96,6 +98,10 @@ struct Inner {
     landings: watch::Sender<u64>,
     keeping: Keeping,
     flights: AtomicU64,
+    /// What was found until this time does not count.
+    all_forgotten: AtomicU64,
+    /// Where it tells what it has found.
+    bus: OnceLock<Arc<Bus>>,
 }
 
 impl KeyCache {
@@ -118,6 +124,8 @@ impl KeyCache {
             landings: watch::Sender::new(0),
             keeping: Keeping::default(),
             flights: AtomicU64::new(0),
+            all_forgotten: AtomicU64::new(0),
+            bus: OnceLock::new(),
         }))
     }
 
@@ -175,13 +183,12 @@ impl KeyCache {
                     } else {
                         LessonOutcome::Taken
                     };
-                    let record = KeyRecord {
-                        project: key,
-                        encryption: Encryption::Kms(KmsKey::default()),
-                        origin: Origin::Learned,
-                        looked_up: self.0.clock.wall(),
+                    let at = self.stamp(&entry);
+                    let what = What::Lesson {
+                        project: key.clone(),
                     };
-                    entry.known = Some(self.known(record, now));
+                    self.apply(&key, &mut entry, &what, at);
+                    self.tell(what, at);
                     lesson
                 }
             }
@@ -216,15 +223,42 @@ impl KeyCache {
 
     /// Forgets one project; false: nothing was known of it.
     pub fn invalidate(&self, project: &str) -> bool {
-        let was_known = self.0.entries.remove(&project_key(project)).is_some();
+        let key = project_key(project);
+        let (was_known, what, at) = {
+            let mut entry = self.0.entries.entry(key.clone()).or_default();
+            let was_known = entry.known.is_some() || entry.failure.is_some() || entry.settled;
+            let at = self.stamp(&entry);
+            let what = What::Forget {
+                project: Some(key.clone()),
+            };
+            self.apply(&key, &mut entry, &what, at);
+            (was_known, what, at)
+        };
+        self.tell(what, at);
         if was_known {
             self.changed();
         }
+        self.bound();
         was_known
     }
 
     /// Forgets everything.
     pub fn invalidate_all(&self) {
+        let newest = self
+            .0
+            .entries
+            .iter()
+            .filter_map(|entry| entry.facts.newest());
+        let newest = newest.max().max(self.all_forgotten());
+        let at = newest.map_or(self.now(), |newest| self.now().after(newest));
+        self.forget_all(at);
+        self.tell(What::Forget { project: None }, at);
+    }
+
+    /// What was found until `at` does not count any more.
+    fn forget_all(&self, at: Stamp) {
+        self.0.all_forgotten.fetch_max(at.0, Ordering::AcqRel);
+        // What was found later, by another replica, is taken in again when it is heard of.
         self.0.entries.clear();
         self.changed();
     }
@@ -233,7 +267,8 @@ impl KeyCache {
     pub fn reconfigure(&self, settings: Keys, provider: Arc<dyn KeyProvider>) {
         self.0.settings.store(Arc::new(settings));
         self.0.provider.store(Arc::new(provider));
-        self.invalidate_all();
+        self.0.entries.clear();
+        self.changed();
     }
 
     /// A number that changes whenever an answer given earlier would now be another one.
@@ -288,6 +323,7 @@ impl KeyCache {
     fn start(&self, key: &str) -> Flight {
         self.0.metrics.lookups.inc();
         let id = self.0.flights.fetch_add(1, Ordering::Relaxed);
+        let begun = self.now();
         let (cache, key) = (self.clone(), key.to_owned());
         let task = self.0.runtime.spawn(async move {
             let provider = Arc::clone(&cache.0.provider.load());
@@ -310,22 +346,22 @@ impl KeyCache {
         };
         Flight {
             id,
+            begun,
             landing: landing.boxed().shared(),
         }
     }
 
     /// Enters what a lookup found; returns what those who waited for it are told.
     fn land(&self, key: &str, id: u64, outcome: Result<Option<KeyRecord>, LookupError>) -> Answer {
-        let now = self.0.clock.monotonic();
         if let Err(error) = &outcome {
             self.0.metrics.failures.inc();
             tracing::warn!(project = key, %error, "key lookup failed");
         }
         let (answer, changed) = match self.0.entries.get_mut(key) {
             Some(mut entry) if entry.flight.as_ref().is_some_and(|flight| flight.id == id) => {
-                entry.flight = None;
+                let begun = entry.flight.take().map_or(Stamp(0), |flight| flight.begun);
                 let before = entry.known.as_ref().map(|known| Arc::clone(&known.record));
-                self.enter(&mut entry, now, outcome);
+                self.enter(key, &mut entry, begun, outcome);
                 let settled = std::mem::replace(&mut entry.settled, true);
                 let after = entry.known.as_ref().map(|known| &known.record);
                 let changed = settled && meaning(before.as_ref()) != meaning(after);
@@ -349,36 +385,59 @@ impl KeyCache {
 
     fn enter(
         &self,
+        key: &str,
         entry: &mut Entry,
-        now: Duration,
+        begun: Stamp,
         outcome: Result<Option<KeyRecord>, LookupError>,
     ) {
-        let retry_at = now + self.0.settings.load().negative_ttl;
-        match outcome {
-            Ok(Some(record)) => {
-                let lesson = entry.known.as_ref().is_some_and(Known::is_lesson);
-                if lesson && !record.is_encrypted() {
-                    self.0.metrics.contradicted.inc();
-                }
-                *entry = Entry {
-                    known: Some(self.known(record, now)),
-                    settled: entry.settled,
-                    ..Entry::default()
-                };
-            }
-            Ok(None) => {
-                // That nobody knows the project contradicts no lesson about it, but takes the place
-                // of anything else that was known.
-                entry
-                    .known
-                    .take_if(|known| !known.is_lesson() || known.expires_at <= now);
-                entry.failure = None;
-                entry.retry_at = retry_at;
-            }
+        let now = self.0.clock.monotonic();
+        let settings = self.0.settings.load();
+        let retry_at = now + settings.negative_ttl;
+        let found = match outcome {
+            Ok(found) => found,
             Err(error) => {
                 entry.failure = Some(error);
                 entry.retry_at = retry_at;
+                return;
             }
+        };
+        let lesson = entry.known.as_ref().is_some_and(Known::is_lesson);
+        if lesson && found.as_ref().is_some_and(|record| !record.is_encrypted()) {
+            self.0.metrics.contradicted.inc();
+        }
+        entry.failure = None;
+        entry.retry_at = Duration::ZERO;
+        if let Some(record) = found
+            .as_ref()
+            .filter(|record| record.origin == Origin::Configured)
+        {
+            entry.known = Some(self.known(record.clone(), now));
+            return;
+        }
+        // A configured record that is configured no more.
+        entry
+            .known
+            .take_if(|known| known.record.origin == Origin::Configured);
+        if found.is_none() {
+            entry.retry_at = retry_at;
+            entry.facts.end_lesson(self.now().less(settings.ttl));
+        }
+        let found_at = found
+            .as_ref()
+            .map_or(begun, |record| Stamp::of(record.looked_up));
+        let what = What::Key {
+            project: key.to_owned(),
+            encryption: found.map(|record| record.encryption),
+        };
+        // What this lookup has found out is newer than all that was known when it began, whatever the
+        // clocks say. What another replica has found before is as old as that replica says.
+        let at = if found_at < begun || self.would_count(entry, &what, found_at) {
+            found_at
+        } else {
+            self.later(found_at, entry)
+        };
+        if self.apply(key, entry, &what, at) == Outcome::Old {
+            entry.retry_at = retry_at;
         }
     }
 

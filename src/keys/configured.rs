@@ -4,17 +4,25 @@ use std::sync::Arc;
 
 use super::cloud::{AlibabaCloud, Surroundings};
 use super::provider::{Chain, KeyProvider, StaticProvider};
-use crate::config::{Cloud, ProjectRule};
+use super::together::Together;
+use crate::config::{Keys, ProjectRule};
+use crate::fleet::Member;
 
 /// Who is asked about projects, by the configuration: the operator's own rules, then the cloud, if
-/// it is configured.
-pub fn configured(rules: &[ProjectRule], cloud: Option<&Cloud>) -> Arc<dyn KeyProvider> {
+/// it is configured, by one of all replicas, if there are several.
+pub fn configured(
+    rules: &[ProjectRule],
+    keys: &Keys,
+    replicas: Option<&Arc<Member>>,
+) -> Arc<dyn KeyProvider> {
     let rules = StaticProvider::new(rules);
-    match cloud {
-        None => Arc::new(rules),
-        Some(cloud) => {
-            let cloud = AlibabaCloud::new(cloud.clone(), Surroundings::of_process());
-            Arc::new(Chain(vec![Arc::new(rules), Arc::new(cloud)]))
-        }
+    let Some(cloud) = &keys.cloud else {
+        return Arc::new(rules);
+    };
+    let mut cloud: Arc<dyn KeyProvider> =
+        Arc::new(AlibabaCloud::new(cloud.clone(), Surroundings::of_process()));
+    if let Some(member) = replicas {
+        cloud = Arc::new(Together::new(Arc::clone(member), cloud, keys));
     }
+    Arc::new(Chain(vec![Arc::new(rules), cloud]))
 }

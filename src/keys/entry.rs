@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, Shared};
 
 use super::{Encryption, KeyRecord, LookupError, Origin};
+use crate::facts::{Project, Stamp};
 
 /// What the cache answers: the record, or that nobody knows the project.
 pub type Answer = Result<Option<Arc<KeyRecord>>, LookupError>;
@@ -13,6 +14,9 @@ pub type Answer = Result<Option<Arc<KeyRecord>>, LookupError>;
 /// What the cache holds for one project. Times are those of the clock's monotonic side.
 #[derive(Default)]
 pub(super) struct Entry {
+    /// What was found out about the project.
+    pub(super) facts: Project,
+    /// What that, or the configuration, comes to.
     pub(super) known: Option<Known>,
     /// What the last lookup failed with, if it did.
     pub(super) failure: Option<LookupError>,
@@ -35,6 +39,7 @@ pub(super) struct Known {
 /// A lookup that is under way, for all who wait for it.
 pub(super) struct Flight {
     pub(super) id: u64,
+    pub(super) begun: Stamp,
     pub(super) landing: Shared<BoxFuture<'static, Answer>>,
 }
 

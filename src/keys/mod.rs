@@ -10,9 +10,8 @@ pub mod cloud;
 mod configured;
 mod entry;
 mod provider;
+mod together;
 pub(crate) mod words;
-
-use std::time::SystemTime;
 
 pub use cache::{KeyCache, KeyMetrics, LessonOutcome, Listed};
 pub use clock::{Clock, SystemClock};
@@ -20,79 +19,4 @@ pub use configured::configured;
 pub use entry::Answer;
 pub use provider::{Chain, KeyProvider, LookupError, LookupFuture, StaticProvider};
 
-/// How the data of a MaxCompute project is encrypted at rest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Encryption {
-    /// Not encrypted: HQE reads it.
-    None,
-    /// With MaxCompute's default key ("default key of DataWorks" in Hologres' page): neither HQE
-    /// nor SQE reads it; needs Hologres V3.2 and the common-table route.
-    DefaultKey,
-    /// With the customer's own KMS key (BYOK): SQE reads it, HQE fails.
-    Kms(KmsKey),
-}
-
-/// A customer master key in KMS, as far as it is known. Unknown parts are `None`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct KmsKey {
-    /// Key id, alias or ARN as MaxCompute names it; `None` when only "encrypted" is known.
-    pub id: Option<String>,
-    /// `AES256`, `AESCTR`, `RC4` or whatever the cloud answers.
-    pub algorithm: Option<String>,
-    /// The key's state in KMS.
-    pub state: KeyState,
-    /// KMS `Origin`: `Aliyun_KMS` or `EXTERNAL` (imported material).
-    pub origin: Option<String>,
-    /// When imported key material expires; `None`: never, or not known.
-    pub material_expires: Option<SystemTime>,
-    /// When the key is deleted, if it is in state `PendingDeletion`.
-    pub deletion: Option<SystemTime>,
-}
-
-/// KMS `KeyState` (KMS, *DescribeKey*).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KeyState {
-    /// Never asked, or a state this version does not know.
-    #[default]
-    Unknown,
-    /// Usable.
-    Enabled,
-    /// Every decryption is refused until it is enabled again.
-    Disabled,
-    /// Deletion is scheduled: every decryption is refused.
-    PendingDeletion,
-    /// Imported material is missing or expired.
-    PendingImport,
-}
-
-/// Where a key record came from. A record of a later kind never takes the place of one of an
-/// earlier kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Origin {
-    /// The operator's configuration or flags.
-    Configured,
-    /// MaxCompute `GetProject` / `ListProjects` and KMS `DescribeKey`.
-    Cloud,
-    /// HQE failed on the project's data.
-    Learned,
-}
-
-/// What is known of one MaxCompute project.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyRecord {
-    /// Project name in lower case, without `#schema` (project names are lower-case by rule).
-    pub project: String,
-    /// How it is encrypted.
-    pub encryption: Encryption,
-    /// Who says so.
-    pub origin: Origin,
-    /// When it was looked up.
-    pub looked_up: SystemTime,
-}
-
-impl KeyRecord {
-    /// True if reading the project's data needs another route than HQE's.
-    pub fn is_encrypted(&self) -> bool {
-        self.encryption != Encryption::None
-    }
-}
+pub use crate::facts::{Encryption, KeyRecord, KeyState, KmsKey, Origin};

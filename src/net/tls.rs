@@ -126,6 +126,24 @@ pub fn client_config(settings: &UpstreamTls) -> Result<Option<Arc<ClientConfig>>
     Ok(Some(Arc::new(config)))
 }
 
+/// TLS towards a server of another protocol, verified with its name; the authorities are those of the
+/// file, or the system's.
+///
+/// # Errors
+///
+/// See [`TlsError`].
+pub fn verified(ca: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+    let roots = match ca {
+        Some(path) => roots(path)?,
+        None => system_roots(),
+    };
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
 /// `tls-server-end-point` (RFC 5929, section 4.1): the certificate's hash by the algorithm of its
 /// signature, SHA-256 in place of the weaker ones. `None` where the signature has no hash of its
 /// own, as with Ed25519: such a server offers no channel binding either.
@@ -153,10 +171,14 @@ fn trusted(settings: &UpstreamTls) -> Result<RootCertStore, TlsError> {
     if let Some(path) = &settings.ca {
         return roots(path);
     }
+    Ok(system_roots())
+}
+
+fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(found.certs);
-    Ok(roots)
+    roots
 }
 
 /// Verifies as sslmode `require` (nothing but the handshake's signature) or `verify-ca` (the chain,

@@ -12,7 +12,8 @@ use prometheus::proto::MetricType::{self, COUNTER, GAUGE};
 use super::logs;
 use super::metrics::{CloseReason, Counter, Kind, Kinds, Labels, Limit, Reload, Shard};
 use super::sources::{
-    Certificate, Measured, MeasuredDatabase, MeasuredLimit, MeasuredProject, Sources,
+    Certificate, Measured, MeasuredDatabase, MeasuredLimit, MeasuredProject, MeasuredReplicas,
+    Sources,
 };
 
 /// The samples of a family: for each, the values of the labels, and the sample's value.
@@ -378,6 +379,51 @@ pub(super) const FAMILIES: &[Family] = &[
         "Records pushed out by keys.capacity.",
         |_, k| one(k.key_evictions),
     ),
+    // Replicas.
+    gauge(
+        "osprey_replicas_connected",
+        &[],
+        "1 if the Redis through which replicas share what they know answers, else 0; only with [replicas].",
+        |_, k| {
+            replicas(k, |replicas| {
+                vec![(vec![], f64::from(u8::from(replicas.connected)))]
+            })
+        },
+    ),
+    gauge(
+        "osprey_replicas_seen",
+        &[],
+        "Replicas that were there within the last 15 seconds, this one among them; only with [replicas].",
+        |_, k| replicas(k, |replicas| one(replicas.seen)),
+    ),
+    counter(
+        "osprey_replica_operations_total",
+        &["outcome"],
+        "Questions to the replicas' Redis.",
+        |_, k| replicas(k, |replicas| by_label(&replicas.operations)),
+    ),
+    counter(
+        "osprey_replica_facts_total",
+        &["direction"],
+        "Facts that other replicas found and this one took in (received), and that it passed on (sent).",
+        |_, k| {
+            replicas(k, |replicas| {
+                outcomes(("received", replicas.received), ("sent", replicas.sent))
+            })
+        },
+    ),
+    counter(
+        "osprey_replica_records_refused_total",
+        &["reason"],
+        "Records of the replicas' Redis that were not believed.",
+        |_, k| replicas(k, |replicas| by_label(&replicas.refused)),
+    ),
+    counter(
+        "osprey_replica_lookups_total",
+        &["outcome"],
+        "Lookups of projects that this replica has not in its own cache.",
+        |_, k| replicas(k, |replicas| by_label(&replicas.lookups)),
+    ),
     gauge(
         "osprey_encrypted_projects",
         &["upstream", "key_state"],
@@ -507,6 +553,15 @@ fn labels(sources: &Sources, known: &[&'static str], of: impl Fn(&Shard) -> &Lab
     sums.into_iter()
         .map(|(label, sum)| (vec![label.into()], sum as f64))
         .collect()
+}
+
+fn replicas(measured: &Measured, samples: impl FnOnce(&MeasuredReplicas) -> Samples) -> Samples {
+    measured.replicas.as_ref().map(samples).unwrap_or_default()
+}
+
+fn by_label(counts: &[(&'static str, u64)]) -> Samples {
+    let sample = |(label, count): &(&str, u64)| (vec![(*label).to_owned()], *count as f64);
+    counts.iter().map(sample).collect()
 }
 
 fn outcomes(one: (&str, u64), other: (&str, u64)) -> Samples {

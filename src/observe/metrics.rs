@@ -310,6 +310,14 @@ impl<K: Kind, const N: usize, C> Kinds<K, N, C> {
     }
 }
 
+impl<K: Kind, const N: usize> Kinds<K, N> {
+    /// Each label's value, with what is counted of it.
+    pub fn labelled(&self) -> Vec<(&'static str, u64)> {
+        let count = |kind: &K| (kind.label(), self.of(*kind).get());
+        K::ALL.iter().map(count).collect()
+    }
+}
+
 /// One histogram per engine.
 pub type ByEngine<S> = Kinds<Engine, { Engine::COUNT }, Durations<S>>;
 

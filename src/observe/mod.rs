@@ -23,6 +23,6 @@ pub use health::Health;
 pub use histograms::Times;
 pub use recent::{Recent, Rewritten};
 pub use sources::{
-    Certificate, Measured, MeasuredDatabase, MeasuredLimit, MeasuredProject, OpenConnections,
-    ShownTo,
+    Certificate, Measured, MeasuredDatabase, MeasuredLimit, MeasuredProject, MeasuredReplicas,
+    OpenConnections, ShownTo,
 };

@@ -46,6 +46,27 @@ pub struct Measured {
     pub predecessors: u64,
     /// How many sessions these have.
     pub predecessor_sessions: u64,
+    /// What replicas tell each other; `None`: they do not.
+    pub replicas: Option<MeasuredReplicas>,
+}
+
+/// What is measured of what replicas tell each other.
+#[derive(Debug, Clone, Default)]
+pub struct MeasuredReplicas {
+    /// Whether their Redis answers.
+    pub connected: bool,
+    /// The replicas that are there.
+    pub seen: u64,
+    /// Questions to it, by what became of them, since the start.
+    pub operations: Vec<(&'static str, u64)>,
+    /// Facts of others that were taken in, since the start.
+    pub received: u64,
+    /// Facts that were passed on, since the start.
+    pub sent: u64,
+    /// Records that were not believed, by why, since the start.
+    pub refused: Vec<(&'static str, u64)>,
+    /// Lookups of projects, by how they went, since the start.
+    pub lookups: Vec<(&'static str, u64)>,
 }
 
 impl Measured {

@@ -11,8 +11,9 @@ mod database;
 mod lessons;
 mod pace;
 mod refresh;
+mod sharing;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -28,6 +29,8 @@ use lessons::Witnesses;
 
 use crate::catalog::database_name;
 use crate::config::{Keys, Upstream};
+use crate::facts::Bus;
+use crate::fleet::Fleet;
 use crate::keys::{Encryption, KeyCache, Listed, SystemClock, words};
 use crate::net::Endpoint;
 use crate::observe::{Measured, MeasuredDatabase, MeasuredProject};
@@ -45,32 +48,51 @@ pub struct Knowledge {
 
 impl Knowledge {
     /// Nothing is read until the first database is asked for. Background tasks run on `runtime`;
-    /// the service account, if there is one, reaches the upstream through `endpoint`.
+    /// the service account, if there is one, reaches the upstream through `endpoint`. What is found is
+    /// told to other replicas by `fleet`, if there are any.
     pub fn new(
         settings: &Upstream,
         keys: &Keys,
         endpoint: Arc<Endpoint>,
         runtime: Handle,
+        fleet: Option<&Fleet>,
     ) -> Arc<Self> {
         let address = endpoint.address();
+        // What is known of keys is known of one region's.
+        let region = keys
+            .cloud
+            .as_ref()
+            .map_or("", |cloud| cloud.region.as_str());
+        let by = fleet.map_or_else(|| "".into(), |fleet| Arc::clone(fleet.by()));
+        let bus = Arc::new(Bus::new(&format!("{address} {region}"), by));
+        let replicas = fleet.map(|fleet| fleet.join(Arc::clone(&bus)));
         let rules = Rules::new(settings, keys, endpoint);
         let keys = KeyCache::new(
             rules.keys.clone(),
-            rules.provider(),
+            rules.provider(replicas.as_ref()),
             Arc::new(SystemClock::default()),
             runtime.clone(),
         );
         keys.keep(address);
-        Arc::new(Self {
+        keys.join(Arc::clone(&bus));
+        let knowledge = Arc::new(Self {
             common: Arc::new(Common {
                 rules: ArcSwap::from_pointee(rules),
                 changes: watch::Sender::new(0),
                 keys,
                 witnesses: Witnesses::default(),
+                lessons: Mutex::default(),
+                bus,
+                replicas,
             }),
             runtime,
             databases: DashMap::default(),
-        })
+        });
+        if let Some(replicas) = &knowledge.common.replicas {
+            let sink: Weak<Self> = Arc::downgrade(&knowledge);
+            replicas.give_to(sink);
+        }
+        knowledge
     }
 
     /// What is known of the database that a startup packet names (`database` or
@@ -146,9 +168,8 @@ impl Knowledge {
         let rules = Rules::new(settings, keys, endpoint);
         let before = self.common.rules.swap(Arc::new(rules.clone()));
         if before.projects != rules.projects || before.keys != rules.keys {
-            self.common
-                .keys
-                .reconfigure(rules.keys.clone(), rules.provider());
+            let provider = rules.provider(self.common.replicas.as_ref());
+            self.common.keys.reconfigure(rules.keys.clone(), provider);
         }
         self.common.changes.send_modify(|changes| *changes += 1);
     }

@@ -27,6 +27,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::advice;
 use crate::config::Settings;
 use crate::console::{self, Control};
+use crate::fleet::{self, Fleet};
 use crate::net::TcpNetwork;
 use crate::net::unix::UnixSocket;
 use crate::observe::{Health, Measured, Metrics, OpenConnections, Recent, http, logs};
@@ -89,7 +90,11 @@ impl Server {
             .map_err(Error::Runtime)?;
         let files = TlsFiles::read(&settings)?;
         reload::put_rules_into_force(&settings);
-        let upstreams = Upstreams::new(&settings, files, &sockets, None, background.handle());
+        let runtime = background.handle();
+        let fleet = settings.replicas.as_ref();
+        let fleet = fleet.map(|replicas| Fleet::start(replicas, fleet::name(), runtime));
+        let fleet = fleet.transpose()?.map(Arc::new);
+        let upstreams = Upstreams::new(&settings, files, &sockets, None, runtime, fleet);
         let traces =
             Traces::start(&settings.observe, background.handle()).map_err(Error::Traces)?;
         let metrics = Arc::new(Metrics::new(
@@ -337,6 +342,7 @@ fn measure(shared: &Shared<TcpNetwork>) -> Measured {
     known.paused = shared.sessions.is_any_paused();
     known.held_sessions = shared.sessions.held().0 as u64;
     known.certificates = upstreams.certificates().to_vec();
+    known.replicas = upstreams.fleet().map(|fleet| fleet.measure());
     let admission = &shared.admission;
     known.open = OpenConnections {
         sessions: admission.sessions.taken() as u64,

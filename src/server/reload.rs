@@ -107,7 +107,8 @@ pub(crate) fn apply<N>(
     files: TlsFiles,
 ) {
     let before = shared.upstreams.load();
-    let upstreams = Upstreams::new(&settings, files, sockets, Some(&before), runtime);
+    let fleet = before.fleet().cloned();
+    let upstreams = Upstreams::new(&settings, files, sockets, Some(&before), runtime, fleet);
     for key in waits_for_restart(&shared.settings.load(), &settings) {
         tracing::warn!(key, "this change takes effect at the next start");
     }
@@ -200,6 +201,7 @@ fn waits_for_restart(before: &Settings, after: &Settings) -> Vec<&'static str> {
             "takeover.socket",
             before.takeover.socket != after.takeover.socket,
         ),
+        ("replicas", before.replicas != after.replicas),
         ("observe.log", old.log != new.log),
         ("observe.log_format", old.json_logs != new.json_logs),
         ("observe.traces", old.traces != new.traces),

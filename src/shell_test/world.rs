@@ -134,7 +134,7 @@ impl World {
         let settings = settings(&plan);
         let sockets = settings.listeners[0].addresses.clone();
         let files = TlsFiles::read(&settings).expect("these settings name no file");
-        let upstreams = Upstreams::new(&settings, files, &sockets, None, &Handle::current());
+        let upstreams = Upstreams::new(&settings, files, &sockets, None, &Handle::current(), None);
         let metrics = Metrics::new(
             1,
             advice::Case::ALL.iter().map(|case| case.code()),

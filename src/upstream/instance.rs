@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 
 use super::proven::Proven;
 use crate::config::{self, Keys};
+use crate::fleet::Fleet;
 use crate::net::Endpoint;
 use crate::protection::knowledge::Knowledge;
 
@@ -68,6 +69,7 @@ impl Upstream {
         keys: &Keys,
         endpoint: Arc<Endpoint>,
         runtime: &Handle,
+        fleet: Option<&Fleet>,
     ) -> Self {
         let before = before.filter(|before| before.is_same_server(settings));
         let knowledge = match before {
@@ -77,7 +79,13 @@ impl Upstream {
                     .apply(settings, keys, Arc::clone(&endpoint));
                 Arc::clone(&before.knowledge)
             }
-            None => Knowledge::new(settings, keys, Arc::clone(&endpoint), runtime.clone()),
+            None => Knowledge::new(
+                settings,
+                keys,
+                Arc::clone(&endpoint),
+                runtime.clone(),
+                fleet,
+            ),
         };
         let proven = before
             .filter(|before| before.settings.route.kind == settings.route.kind)

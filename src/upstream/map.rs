@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use super::instance::Upstream;
 use super::listener::Listener;
 use crate::config::{self, Keys, Settings, certificate_expiry};
+use crate::fleet::Fleet;
 use crate::net::tls::TlsError;
 use crate::net::{Endpoint, SocketOptions};
 use crate::observe::{Certificate, ShownTo};
@@ -72,18 +73,21 @@ pub struct Upstreams {
     /// By the number of the socket that the server listens on.
     listeners: Vec<Arc<Listener>>,
     certificates: Vec<Certificate>,
+    fleet: Option<Arc<Fleet>>,
 }
 
 impl Upstreams {
     /// What `settings` and their `files` say, for sockets bound to the addresses `sockets`. What
     /// `before` had is kept where it is the same (see [`Upstream`]); a socket whose address is
-    /// configured no more keeps its listener, since only a restart can close it.
+    /// configured no more keeps its listener, since only a restart can close it. What is found about
+    /// them is told to other replicas by `fleet`, if there are any.
     pub fn new(
         settings: &Settings,
         files: TlsFiles,
         sockets: &[SocketAddr],
         before: Option<&Self>,
         runtime: &Handle,
+        fleet: Option<Arc<Fleet>>,
     ) -> Self {
         let upstreams: Vec<_> = settings
             .upstreams
@@ -94,7 +98,12 @@ impl Upstreams {
                 let keys = keys_of(upstream, &settings.keys);
                 let before = before.map(|upstream| &**upstream);
                 Arc::new(Upstream::succeed(
-                    before, upstream, &keys, endpoint, runtime,
+                    before,
+                    upstream,
+                    &keys,
+                    endpoint,
+                    runtime,
+                    fleet.as_deref(),
                 ))
             })
             .collect();
@@ -124,7 +133,13 @@ impl Upstreams {
             all: upstreams,
             listeners,
             certificates: files.expiries,
+            fleet,
         }
+    }
+
+    /// What this process has to do with other replicas; `None`: nothing.
+    pub fn fleet(&self) -> Option<&Arc<Fleet>> {
+        self.fleet.as_ref()
     }
 
     /// The certificates that are shown to clients and upstreams.

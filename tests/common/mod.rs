@@ -33,6 +33,7 @@ pub(crate) fn knowledge(settings: &Settings) -> Arc<Knowledge> {
         &settings.keys,
         endpoint,
         Handle::current(),
+        None,
     )
 }
 

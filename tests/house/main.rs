@@ -34,6 +34,8 @@ const FLOORS: &[&[&str]] = &[
     &["advice"],
     &["protection"],
     &["keys"],
+    &["fleet"],
+    &["facts"],
     &["catalog", "traces"],
     &["sql", "observe", "net"],
     &["config", "wire"],

@@ -18,10 +18,7 @@ pub(super) async fn examine(
     common_table: bool,
     findings: &mut Vec<Finding>,
 ) -> BTreeSet<String> {
-    let provider = keys::configured(
-        &settings.upstream().protect.projects,
-        settings.keys.cloud.as_ref(),
-    );
+    let provider = keys::configured(&settings.upstream().protect.projects, &settings.keys, None);
     let mut encrypted = BTreeSet::new();
     let mut own_key = false;
     for (project, &tables) in projects {

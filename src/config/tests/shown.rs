@@ -7,6 +7,9 @@ use proptest::sample::{select, subsequence};
 
 use super::*;
 
+/// What replicas authenticate records with.
+const HMAC_KEY: &str = "0123456789abcdef0123456789abcdef";
+
 /// A directory with what the files of settings may name.
 static FILES: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     let directory = tempfile::tempdir().unwrap();
@@ -15,6 +18,7 @@ static FILES: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
         ("one.crt", made.cert.pem()),
         ("one.key", made.signing_key.serialize_pem()),
         ("password", "from a file".to_owned()),
+        ("hmac", HMAC_KEY.to_owned()),
     ] {
         let path = directory.path().join(name);
         std::fs::write(&path, text).unwrap();
@@ -349,6 +353,18 @@ fn settings() -> impl Strategy<Value = Settings> {
                 .cloud
                 .is_none()
                 .then(|| Duration::from_mins(5));
+            settings.replicas = kept.then(|| Replicas {
+                addresses: settings.upstreams[0].addresses.clone(),
+                sentinel: (log == "info").then(|| "main".into()),
+                user: Some("osprey".into()),
+                password_file: Some(in_directory("password")),
+                password: Some(Secret("from a file".into())),
+                tls: capacity % 2 == 0,
+                deadline: Duration::from_millis(70),
+                hmac_key_file: (capacity % 3 == 0).then(|| in_directory("hmac")),
+                hmac_key: (capacity % 3 == 0).then(|| Secret(HMAC_KEY.into())),
+                ..Replicas::default()
+            });
             settings.keys.snapshot = kept.then(|| in_directory("keys.json"));
             let [metrics, json_logs, redact_paths, chinese, full] = flags;
             settings.observe = Observe {

@@ -19,6 +19,7 @@ pub(super) static TABLES: &[&Table] = &[
     &process::STATEMENTS,
     &process::LATENCY,
     &process::LIMITS,
+    &process::REPLICAS,
     &process::STATS,
     &process::CONFIG,
     &process::VERSION,

@@ -1,7 +1,7 @@
 //! The process: what it has done, its limits, its configuration.
 
 use super::super::table::{Table, column};
-use super::super::value::Type::{Float, Int, Text};
+use super::super::value::Type::{Bool, Float, Int, Text};
 use super::super::value::{Row, Value};
 use super::super::world::View;
 use std::time::Duration;
@@ -73,6 +73,26 @@ pub(super) static LIMITS: Table = Table {
         column("taken", Int, "how many there are"),
     ],
     rows: limits,
+};
+
+pub(super) static REPLICAS: Table = Table {
+    name: "replicas",
+    about: "The replicas that share what they know; none without [replicas]",
+    columns: &[
+        column("replica", Text, "its name: its host's, and a number"),
+        column("this", Bool, "it is this one"),
+        column(
+            "last_seen",
+            Float,
+            "seconds since it was last there, as its clock says",
+        ),
+        column(
+            "connected",
+            Bool,
+            "the Redis answers this replica; else this is what was seen last",
+        ),
+    ],
+    rows: replicas,
 };
 
 pub(super) static STATS: Table = Table {
@@ -165,6 +185,26 @@ fn latency(view: &View) -> Vec<Row> {
         ]
     };
     view.shared.metrics.latency().into_iter().map(row).collect()
+}
+
+fn replicas(view: &View) -> Vec<Row> {
+    let upstreams = view.shared.upstreams.load();
+    let Some(fleet) = upstreams.fleet() else {
+        return Vec::new();
+    };
+    let mut replicas = fleet.replicas();
+    replicas.sort();
+    let is_connected = fleet.counts().is_connected();
+    let row = |(name, age): (String, Duration)| {
+        let is_this = *name == **fleet.by();
+        vec![
+            Value::Text(name),
+            Value::Bool(is_this),
+            Value::seconds(age),
+            Value::Bool(is_connected),
+        ]
+    };
+    replicas.into_iter().map(row).collect()
 }
 
 fn limits(view: &View) -> Vec<Row> {

@@ -14,8 +14,9 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Inner, KeyCache, Known};
+use super::{Inner, KeyCache};
 use crate::config::Keys;
+use crate::facts::{Outcome, Stamp, What};
 use crate::keys::cloud::timestamp;
 use crate::keys::{Encryption, KeyRecord, KeyState, KmsKey, Origin};
 
@@ -81,7 +82,13 @@ impl KeyCache {
         let settings = self.0.settings.load_full();
         if let Some(path) = &settings.snapshot {
             match load(path, &upstream, &settings) {
-                Ok(records) => self.restore(records),
+                Ok(records) => {
+                    let count = self.restore(records);
+                    tracing::info!(
+                        records = count,
+                        "key records of before the restart are in use"
+                    );
+                }
                 Err(why) => set_aside(path, &why),
             }
         }
@@ -146,19 +153,7 @@ impl KeyCache {
     }
 
     fn merge(&self, records: Vec<KeyRecord>) {
-        let mut count = 0;
-        for record in records {
-            let since = self.since(&record);
-            let known = self.0.entries.get(&record.project);
-            let is_as_new = |known: &Known| known.record.looked_up >= record.looked_up;
-            if known.is_some_and(|entry| entry.known.as_ref().is_some_and(is_as_new)) {
-                continue;
-            }
-            let mut entry = self.0.entries.entry(record.project.clone()).or_default();
-            entry.known = Some(self.known(record, since));
-            entry.settled = true;
-            count += 1;
-        }
+        let count = self.restore(records);
         if count > 0 {
             self.changed();
             self.bound();
@@ -166,35 +161,26 @@ impl KeyCache {
         }
     }
 
-    /// Since when a record of before this process is known, by this process's clock.
-    fn since(&self, record: &KeyRecord) -> Duration {
-        let (now, wall) = (self.0.clock.monotonic(), self.0.clock.wall());
-        let settings = self.0.settings.load();
-        // The clock was put back since: how old it is cannot be told, so it is looked up soon.
-        let age = wall.duration_since(record.looked_up);
-        age.map_or(now.saturating_sub(settings.ttl.mul_f64(0.9)), |age| {
-            now.saturating_sub(age)
-        })
-    }
-
-    /// Enters records looked up before this process: as old as they say, so that a fresh one is not
-    /// looked up again, and one past its time serves only while the cloud is away.
-    fn restore(&self, records: Vec<KeyRecord>) {
-        let settings = self.0.settings.load();
-        let count = records.len();
-        for record in records.into_iter().take(settings.capacity) {
-            let since = self.since(&record);
-            let mut entry = self.0.entries.entry(record.project.clone()).or_default();
-            *entry = Entry {
-                known: Some(self.known(record, since)),
-                settled: true,
-                ..Entry::default()
+    /// Takes in records that were looked up by another process: as old as they say, so that a fresh
+    /// one is not looked up again, and one past its time serves only while the cloud is away. Returns
+    /// how many were news.
+    fn restore(&self, records: Vec<KeyRecord>) -> usize {
+        let capacity = self.0.settings.load().capacity;
+        let taken = records.into_iter().take(capacity).filter(|record| {
+            let project = record.project.clone();
+            let at = Stamp::of(record.looked_up);
+            let what = match record.origin {
+                Origin::Learned => What::Lesson { project },
+                Origin::Configured | Origin::Cloud => What::Key {
+                    project,
+                    encryption: Some(record.encryption.clone()),
+                },
             };
-        }
-        tracing::info!(
-            records = count,
-            "key records of before the restart are in use"
-        );
+            let mut entry = self.0.entries.entry(record.project.clone()).or_default();
+            entry.settled = true;
+            self.apply(&record.project, &mut entry, &what, at) != Outcome::Old
+        });
+        taken.count()
     }
 }
 

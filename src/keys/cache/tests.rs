@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use tokio::sync::Notify;
 
-use super::super::LookupFuture;
+use super::super::{Encryption, KmsKey, LookupFuture};
 use super::*;
 
 mod clock;
@@ -41,8 +41,9 @@ struct Scripted {
     lookups: AtomicUsize,
     /// While there is one, lookups wait for it.
     gate: Mutex<Option<Arc<Notify>>>,
-    /// What its records say of when they were looked up.
-    looked_up: Mutex<SystemTime>,
+    /// What its records say of when they were looked up: `None`, this moment.
+    looked_up: Mutex<Option<SystemTime>>,
+    clock: Arc<ManualClock>,
 }
 
 impl Default for Scripted {
@@ -52,7 +53,8 @@ impl Default for Scripted {
             failing: Mutex::default(),
             lookups: AtomicUsize::default(),
             gate: Mutex::default(),
-            looked_up: Mutex::new(SystemTime::UNIX_EPOCH),
+            looked_up: Mutex::default(),
+            clock: Arc::default(),
         }
     }
 }
@@ -89,6 +91,7 @@ impl KeyProvider for Scripted {
                 None => {}
             }
             let looked_up = *self.looked_up.lock().unwrap();
+            let looked_up = looked_up.unwrap_or_else(|| self.clock.wall());
             let answer = self.answers.lock().unwrap().get(project).cloned().flatten();
             Ok(answer.map(|encryption| KeyRecord {
                 project: project.into(),
@@ -113,7 +116,7 @@ fn kms() -> Encryption {
 fn fixture(capacity: usize) -> Fixture {
     let provider = Arc::new(Scripted::default());
     provider.says("sales", Some(kms()));
-    let clock = Arc::new(ManualClock::default());
+    let clock = Arc::clone(&provider.clock);
     let settings = Keys {
         ttl: 24 * HOUR,
         negative_ttl: Duration::from_mins(1),

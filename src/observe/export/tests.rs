@@ -5,7 +5,8 @@ use std::time::SystemTime;
 use super::*;
 use crate::observe::metrics::{CloseReason, Injection, Protocol};
 use crate::observe::sources::{
-    Certificate, MeasuredDatabase, MeasuredLimit, MeasuredProject, OpenConnections, ShownTo,
+    Certificate, MeasuredDatabase, MeasuredLimit, MeasuredProject, MeasuredReplicas,
+    OpenConnections, ShownTo,
 };
 
 /// Metrics with every family filled.
@@ -62,6 +63,14 @@ pub(crate) fn filled() -> Metrics {
             per_address: None,
             taken: 4,
         }],
+        replicas: Some(MeasuredReplicas {
+            connected: true,
+            seen: 3,
+            operations: vec![("answered", 5)],
+            refused: vec![("forged", 1)],
+            lookups: vec![("leased", 2)],
+            ..MeasuredReplicas::default()
+        }),
         ..Measured::default()
     });
     metrics

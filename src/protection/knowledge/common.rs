@@ -1,15 +1,18 @@
 //! What the databases of one upstream share: the settings that matter to them, and what is known of
 //! keys.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::lessons::Witnesses;
+use super::lessons::{Lessons, Witnesses};
 use crate::catalog::Service;
 use crate::config::{Catalog, Keys, ProjectRule, TablePattern, Upstream};
+use crate::facts::Bus;
+use crate::fleet::Member;
 use crate::keys::{self, KeyCache, KeyProvider};
 use crate::net::Endpoint;
 
@@ -23,6 +26,35 @@ pub(super) struct Common {
     pub(super) keys: KeyCache,
     /// Whose lessons second runs have confirmed.
     pub(super) witnesses: Witnesses,
+    /// What the users of each database have heard.
+    pub(super) lessons: Mutex<HashMap<String, Arc<Lessons>>>,
+    /// Where it is told what is found.
+    pub(super) bus: Arc<Bus>,
+    /// How it is told to other replicas, if there are any.
+    pub(super) replicas: Option<Arc<Member>>,
+}
+
+/// Databases whose lessons are kept in mind; beyond, those that none of this process's uses, and in
+/// which none counts any more, are forgotten.
+const MAX_DATABASES: usize = 1_000;
+
+impl Common {
+    /// What the users of a database have heard. Databases beyond the bound have it for themselves.
+    pub(super) fn lessons_of(&self, database: &str) -> Arc<Lessons> {
+        let lessons = self.lessons.lock();
+        let mut lessons = lessons.unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = lessons.get(database) {
+            return Arc::clone(known);
+        }
+        if lessons.len() >= MAX_DATABASES {
+            lessons.retain(|_, known| Arc::strong_count(known) > 1 || !known.is_over());
+        }
+        let new = Arc::new(Lessons::new(database, Arc::clone(&self.bus)));
+        if lessons.len() < MAX_DATABASES {
+            lessons.insert(database.to_owned(), Arc::clone(&new));
+        }
+        new
+    }
 }
 
 /// The settings that matter to what is known.
@@ -78,7 +110,7 @@ impl Rules {
     }
 
     /// Who is asked about projects, by these settings.
-    pub(super) fn provider(&self) -> Arc<dyn KeyProvider> {
-        keys::configured(&self.projects, self.keys.cloud.as_ref())
+    pub(super) fn provider(&self, replicas: Option<&Arc<Member>>) -> Arc<dyn KeyProvider> {
+        keys::configured(&self.projects, &self.keys, replicas)
     }
 }

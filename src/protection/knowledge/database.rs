@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Notify, watch};
@@ -13,6 +13,7 @@ use super::borrowing::Borrowing;
 use super::common::{CatalogReader, Common};
 use super::lessons::{Believed, Lessons, ToldLesson, UserLessons};
 use crate::catalog::{ReadError, RoleSetting, RouteSettings, project_key};
+use crate::facts::{Stamp, What};
 use crate::keys::Origin;
 use crate::observe::metrics::Counter;
 use crate::protection::{Decision, SessionNames, Snapshot};
@@ -27,7 +28,7 @@ pub struct DatabaseKnowledge {
     ready: watch::Sender<bool>,
     pub(super) signals: Arc<Signals>,
     borrowing: Mutex<Borrowing>,
-    lessons: Lessons,
+    lessons: Arc<Lessons>,
     pub(super) counts: DatabaseCounts,
     read_at: Mutex<Option<Instant>>,
     due: Mutex<Option<Due>>,
@@ -78,7 +79,7 @@ impl DatabaseKnowledge {
             ready: watch::Sender::new(!waits),
             signals: Arc::default(),
             borrowing: Mutex::default(),
-            lessons: Lessons::default(),
+            lessons: common.lessons_of(name),
             counts: DatabaseCounts::default(),
             read_at: Mutex::default(),
             due: Mutex::default(),
@@ -143,6 +144,12 @@ impl DatabaseKnowledge {
     /// behind one another. Where sessions are borrowed for readings, the next new session does it.
     /// Until then, any name may be one that leads to MaxCompute.
     pub fn catalog_changed(&self) {
+        self.tell_change();
+        self.catalog_changed_elsewhere();
+    }
+
+    /// The same, seen by another replica.
+    pub(super) fn catalog_changed_elsewhere(&self) {
         self.note_change(|snapshot, generation| {
             (!snapshot.is_blind()).then(|| snapshot.with_blindness(true, generation))
         });
@@ -152,7 +159,15 @@ impl DatabaseKnowledge {
     /// all sessions know where what it has made leads. Only if its text does not name all that, any
     /// name may be one that leads to MaxCompute.
     pub fn catalog_changed_by(&self, session: &SessionNames) {
+        self.tell_change();
         self.note_change(|snapshot, generation| Some(snapshot.after(session, generation)));
+    }
+
+    fn tell_change(&self) {
+        let what = What::CatalogChanged {
+            database: self.name.clone(),
+        };
+        self.common.bus.tell(what, Stamp::of(SystemTime::now()));
     }
 
     fn note_change(&self, then: impl FnOnce(&Snapshot, u64) -> Option<Snapshot>) {

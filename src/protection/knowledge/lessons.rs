@@ -12,10 +12,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use crate::facts::known::Heard;
+use crate::facts::{self, Bus, Outcome, Stamp, What, WordOf};
 use crate::protection::{Decision, Effects, Reason, Snapshot, Source};
 use crate::sql::WrittenName;
 
@@ -35,25 +37,68 @@ const MAX_WITNESSES: usize = 1_000;
 #[derive(Debug, Clone)]
 struct Word {
     project: String,
-    /// Relations that the catalogs did not have, and on which HQE failed.
-    relations: Vec<WrittenName>,
-    /// Functions whose texts nobody sees, and in a call of which HQE failed.
-    functions: Vec<WrittenName>,
+    facts: facts::Word,
     /// When it was heard first.
     heard: Instant,
-    /// Until when it is believed.
+    /// Until when it counts: that it was taken back, too.
     until: Instant,
-    /// The second run, with the setting, did not meet the error.
-    confirmed: bool,
 }
 
 impl Word {
-    fn is_about(&self, suspect: &WrittenName, snapshot: &Snapshot) -> bool {
+    /// What was heard, if that counts.
+    fn lives(&self, now: Instant) -> Option<&Heard> {
+        self.facts.heard().filter(|_| now < self.until)
+    }
+
+    fn is_confirmed(&self, now: Instant) -> bool {
+        now < self.until && self.facts.is_confirmed()
+    }
+
+    fn is_about(&self, heard: &Heard, suspect: &WrittenName, snapshot: &Snapshot) -> bool {
         match snapshot.leads_to(suspect, &self.project) {
             Some(leads) => leads,
-            None => self.relations.iter().any(|known| may_be(known, suspect)),
+            None => heard.relations.iter().any(|known| may_be(known, suspect)),
         }
     }
+
+    /// The stamp of what this replica finds now.
+    fn stamp(&self) -> Stamp {
+        let now = Stamp::of(SystemTime::now());
+        self.facts.newest().map_or(now, |known| now.after(known))
+    }
+}
+
+/// The word about a project among one user's, or a place for it; `None`: there is no room.
+fn place<'w>(words: &'w mut Vec<Word>, project: &str, now: Instant) -> Option<&'w mut Word> {
+    words.retain(|word| now < word.until);
+    let known = words.iter().position(|word| word.project == project);
+    let at = match known {
+        Some(at) => at,
+        None => {
+            if words.len() >= MAX_PER_USER {
+                // What was taken back goes first, then the oldest that nothing has confirmed.
+                let dead = words.iter().position(|word| word.facts.heard().is_none());
+                let goes =
+                    dead.or_else(|| words.iter().position(|word| !word.facts.is_confirmed()));
+                words.remove(goes?);
+            }
+            words.push(Word {
+                project: project.to_owned(),
+                facts: facts::Word::default(),
+                heard: now,
+                until: now,
+            });
+            words.len() - 1
+        }
+    };
+    words.get_mut(at)
+}
+
+/// Where the words of one database are told.
+#[derive(Debug)]
+struct Teller {
+    database: String,
+    bus: Arc<Bus>,
 }
 
 /// What one user has heard of one project, for people.
@@ -78,15 +123,17 @@ fn may_be((one_schema, one): &WrittenName, (other_schema, other): &WrittenName) 
 #[derive(Debug)]
 pub struct UserLessons {
     user: String,
+    teller: Option<Arc<Teller>>,
     /// Moves whenever the words do.
     version: AtomicU64,
     words: Mutex<Vec<Word>>,
 }
 
 impl UserLessons {
-    fn new(user: &str) -> Arc<Self> {
+    fn new(user: &str, teller: Option<Arc<Teller>>) -> Arc<Self> {
         Arc::new(Self {
             user: user.to_owned(),
+            teller,
             version: AtomicU64::new(0),
             words: Mutex::default(),
         })
@@ -111,8 +158,8 @@ impl UserLessons {
         let words = self.words();
         words
             .iter()
-            .filter(|word| now < word.until)
-            .find_map(|word| {
+            .filter_map(|word| Some((word, word.lives(now)?)))
+            .find_map(|(word, heard)| {
                 let relation = if reads && decision.suspects.is_empty() {
                     // It may read anything, so that it may read this.
                     let known = snapshot.has_project(&word.project) == Some(true);
@@ -120,13 +167,13 @@ impl UserLessons {
                 } else {
                     let mut suspects = decision.suspects.iter();
                     suspects
-                        .find(|suspect| word.is_about(suspect, snapshot))
+                        .find(|suspect| word.is_about(heard, suspect, snapshot))
                         .map(written)
                 };
                 let relation = relation.or_else(|| {
                     let mut called = decision.opaque.iter();
                     let failed = |call: &&WrittenName| {
-                        word.functions.iter().any(|known| may_be(known, call))
+                        heard.functions.iter().any(|known| may_be(known, call))
                     };
                     called.find(failed).map(written)
                 });
@@ -152,51 +199,131 @@ impl UserLessons {
     ) -> bool {
         let now = Instant::now();
         let mut words = self.words();
-        words.retain(|word| now < word.until);
-        if let Some(word) = words.iter_mut().find(|word| word.project == project) {
-            word.until = now + ttl;
-            let added = add(&mut word.relations, relation) | add(&mut word.functions, functions);
-            if added {
-                self.changed();
-            }
+        let Some(word) = place(&mut words, project, now) else {
             return false;
-        }
-        if words.len() >= MAX_PER_USER {
-            let unconfirmed = words.iter().position(|word| !word.confirmed);
-            let Some(oldest) = unconfirmed else {
-                return false;
-            };
-            words.remove(oldest);
-        }
-        words.push(Word {
-            project: project.to_owned(),
-            relations: relation.into_iter().cloned().collect(),
-            functions: functions.iter().take(MAX_RELATIONS).cloned().collect(),
-            heard: now,
-            until: now + ttl,
-            confirmed: false,
+        };
+        let at = word.stamp();
+        let before = word.facts.heard().cloned();
+        let is_new = before.is_none();
+        let mut heard = before.unwrap_or(Heard {
+            first: at,
+            relations: Vec::new(),
+            functions: Vec::new(),
         });
-        self.changed();
-        true
+        let added = add(&mut heard.relations, relation) | add(&mut heard.functions, functions);
+        let is_old = word
+            .facts
+            .heard_at()
+            .is_some_and(|last| last.age(at) > ttl / 24);
+        if is_new {
+            word.heard = now;
+        }
+        word.until = now + ttl;
+        let what = What::Heard {
+            of: self.of(project),
+            first: heard.first,
+            relations: heard.relations,
+            functions: heard.functions,
+        };
+        word.facts.apply(&what, at, &self.by());
+        if is_new || added {
+            self.changed();
+        }
+        // That it was heard once more keeps it alive elsewhere, too; nobody has to know of each time.
+        if is_new || added || is_old {
+            self.tell(what, at);
+        }
+        is_new
     }
 
     /// True if there is a word about the project that nothing had confirmed.
     pub(super) fn confirm(&self, project: &str) -> bool {
-        let mut words = self.words();
-        let word = words.iter_mut().find(|word| word.project == project);
-        word.is_some_and(|word| !std::mem::replace(&mut word.confirmed, true))
+        let what = What::Confirmed {
+            of: self.of(project),
+        };
+        self.say(project, what, |word| !word.is_confirmed())
     }
 
     /// True if there was a word about the project to be taken back.
     pub(super) fn take_back(&self, project: &str) -> bool {
-        let mut words = self.words();
-        let before = words.len();
-        words.retain(|word| word.project != project);
-        let taken = words.len() < before;
+        let what = What::TakenBack {
+            of: self.of(project),
+        };
+        let taken = self.say(project, what, |_| true);
         if taken {
             self.changed();
         }
         taken
+    }
+
+    /// Says something about a word that counts, `if_so`; true: it is said.
+    fn say(&self, project: &str, what: What, if_so: impl FnOnce(&facts::Word) -> bool) -> bool {
+        let now = Instant::now();
+        let mut words = self.words();
+        let word = words.iter_mut().find(|word| word.project == project);
+        let Some(word) = word.filter(|word| word.lives(now).is_some() && if_so(&word.facts)) else {
+            return false;
+        };
+        let at = word.stamp();
+        word.facts.apply(&what, at, &self.by());
+        self.tell(what, at);
+        true
+    }
+
+    /// Takes in what another replica knows of this user's words, found at `at`.
+    pub(super) fn take(
+        &self,
+        of: &WordOf,
+        what: &What,
+        at: Stamp,
+        by: &Arc<str>,
+        ttl: Duration,
+    ) -> Outcome {
+        let (now, wall) = (Instant::now(), Stamp::of(SystemTime::now()));
+        let mut words = self.words();
+        let Some(word) = place(&mut words, &of.project, now) else {
+            return Outcome::Old;
+        };
+        let outcome = word.facts.apply(what, at, by);
+        let until = now + ttl.saturating_sub(at.age(wall));
+        word.until = word.until.max(until);
+        if let What::Heard { first, .. } = what
+            && outcome != Outcome::Old
+        {
+            word.heard = now.checked_sub(first.age(wall)).unwrap_or(now);
+        }
+        if outcome == Outcome::Changed {
+            self.changed();
+        }
+        outcome
+    }
+
+    /// True if a second run has confirmed this user's word about a project.
+    pub(super) fn is_confirmed(&self, project: &str) -> bool {
+        let now = Instant::now();
+        let words = self.words();
+        let mut words = words.iter();
+        words.any(|word| word.project == project && word.is_confirmed(now))
+    }
+
+    fn tell(&self, what: What, at: Stamp) {
+        if let Some(teller) = &self.teller {
+            teller.bus.tell(what, at);
+        }
+    }
+
+    fn by(&self) -> Arc<str> {
+        let teller = self.teller.as_ref();
+        teller.map_or_else(|| "".into(), |teller| Arc::clone(teller.bus.by()))
+    }
+
+    fn of(&self, project: &str) -> WordOf {
+        let teller = self.teller.as_ref();
+        WordOf {
+            database: teller.map(|own| own.database.clone()).unwrap_or_default(),
+            user: self.user.clone(),
+            project: project.to_owned(),
+        }
     }
 
     fn changed(&self) {
@@ -237,9 +364,43 @@ pub(super) struct Believed {
 
 /// What the users of one database have heard.
 #[derive(Debug, Default)]
-pub(super) struct Lessons(Mutex<HashMap<String, Arc<UserLessons>>>);
+pub(super) struct Lessons {
+    users: Mutex<HashMap<String, Arc<UserLessons>>>,
+    teller: Option<Arc<Teller>>,
+}
 
 impl Lessons {
+    /// None yet, of a database; what is heard there is told to the bus.
+    pub(super) fn new(database: &str, bus: Arc<Bus>) -> Self {
+        let database = database.to_owned();
+        Self {
+            users: Mutex::default(),
+            teller: Some(Arc::new(Teller { database, bus })),
+        }
+    }
+
+    /// True if none of them counts any more.
+    pub(super) fn is_over(&self) -> bool {
+        let now = Instant::now();
+        let all = self.all();
+        !all.iter().any(|own| {
+            let words = own.words();
+            let mut words = words.iter();
+            words.any(|word| now < word.until)
+        })
+    }
+
+    /// All that was found out, by whomever.
+    pub(super) fn facts(&self) -> Vec<(What, Stamp, Arc<str>)> {
+        let mut facts = Vec::new();
+        for own in self.all() {
+            for word in own.words().iter() {
+                facts.extend(word.facts.facts(&own.of(&word.project)));
+            }
+        }
+        facts
+    }
+
     /// The words of one user. Users beyond the bound have theirs for each session alone.
     pub(super) fn of(&self, user: &str) -> Arc<UserLessons> {
         let mut users = self.users();
@@ -248,12 +409,12 @@ impl Lessons {
         }
         if users.len() >= MAX_USERS {
             let now = Instant::now();
-            let lives = |word: &Word| word.confirmed && now < word.until;
+            let lives = |word: &Word| word.is_confirmed(now);
             users.retain(|_, lessons| {
                 Arc::strong_count(lessons) > 1 || lessons.words().iter().any(lives)
             });
         }
-        let new = UserLessons::new(user);
+        let new = UserLessons::new(user, self.teller.clone());
         if users.len() < MAX_USERS {
             users.insert(user.to_owned(), Arc::clone(&new));
         }
@@ -274,9 +435,9 @@ impl Lessons {
         let mut ends: Option<Instant> = None;
         for user in self.all() {
             for word in user.words().iter() {
-                if word.until <= now {
+                let Some(said) = word.lives(now) else {
                     continue;
-                }
+                };
                 ends = Some(ends.map_or(word.until, |ends| ends.min(word.until)));
                 let known = heard.entry(word.project.clone()).or_insert_with(|| Heard {
                     users: 0,
@@ -285,9 +446,9 @@ impl Lessons {
                     relations: Vec::new(),
                 });
                 known.users += 1;
-                known.confirmed |= word.confirmed;
+                known.confirmed |= word.is_confirmed(now);
                 known.until = known.until.min(word.until);
-                for relation in &word.relations {
+                for relation in &said.relations {
                     if !known.relations.contains(relation) && known.relations.len() < MAX_RELATIONS
                     {
                         known.relations.push(relation.clone());
@@ -328,11 +489,11 @@ impl Lessons {
         let mut told = Vec::new();
         for own in self.all() {
             let words = own.words();
-            let words = words.iter().filter(|word| now < word.until);
+            let words = words.iter().filter(|word| word.lives(now).is_some());
             told.extend(words.map(|word| ToldLesson {
                 user: own.user.clone(),
                 project: word.project.clone(),
-                confirmed: word.confirmed,
+                confirmed: word.is_confirmed(now),
                 age: now - word.heard,
             }));
         }
@@ -341,7 +502,7 @@ impl Lessons {
     }
 
     fn users(&self) -> MutexGuard<'_, HashMap<String, Arc<UserLessons>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -352,21 +513,26 @@ pub(super) struct Witnesses(Mutex<HashMap<String, Vec<(String, Instant)>>>);
 impl Witnesses {
     /// A second run of `own`'s user has confirmed a lesson. True if another user's has, too.
     pub(super) fn agree(&self, own: &UserLessons, project: &str, ttl: Duration) -> bool {
+        self.testify(&own.user, project, ttl)
+    }
+
+    /// The same of a user of another replica.
+    pub(super) fn testify(&self, own: &str, project: &str, ttl: Duration) -> bool {
         let now = Instant::now();
         let lives = |(_, until): &(String, Instant)| now < *until;
         let mut witnesses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if witnesses.len() >= MAX_WITNESSES && !witnesses.contains_key(&own.user) {
+        if witnesses.len() >= MAX_WITNESSES && !witnesses.contains_key(own) {
             witnesses.retain(|_, said| said.iter().any(lives));
         }
-        if witnesses.len() < MAX_WITNESSES || witnesses.contains_key(&own.user) {
-            let said = witnesses.entry(own.user.clone()).or_default();
+        if witnesses.len() < MAX_WITNESSES || witnesses.contains_key(own) {
+            let said = witnesses.entry(own.to_owned()).or_default();
             said.retain(lives);
             if said.len() < MAX_TESTIMONIES && !said.iter().any(|(known, _)| known == project) {
                 said.push((project.to_owned(), now + ttl));
             }
         }
         witnesses.iter().any(|(user, said)| {
-            *user != own.user && said.iter().any(|one| one.0 == project && lives(one))
+            *user != own && said.iter().any(|one| one.0 == project && lives(one))
         })
     }
 

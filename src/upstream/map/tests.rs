@@ -28,7 +28,7 @@ fn of_sockets(
     before: Option<&Upstreams>,
 ) -> Upstreams {
     let files = TlsFiles::read(settings).unwrap();
-    Upstreams::new(settings, files, sockets, before, &Handle::current())
+    Upstreams::new(settings, files, sockets, before, &Handle::current(), None)
 }
 
 fn make(settings: &Settings, before: Option<&Upstreams>) -> Upstreams {

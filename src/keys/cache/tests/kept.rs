@@ -9,7 +9,7 @@ fn kept(path: &std::path::Path, upstream: &str, wall: Duration) -> Fixture {
     let provider = Arc::new(Scripted::default());
     provider.says("sales", Some(kms()));
     provider.says("hr", Some(Encryption::DefaultKey));
-    let clock = Arc::new(ManualClock::default());
+    let clock = Arc::clone(&provider.clock);
     clock.forward(wall);
     let settings = Keys {
         ttl: 24 * HOUR,
@@ -59,7 +59,7 @@ async fn after_a_restart_nothing_fresh_is_looked_up() {
     let origin = Arc::clone(&first.provider);
     origin.says("sales", Some(Encryption::Kms(full.clone())));
     origin.says("hr", Some(Encryption::DefaultKey));
-    *origin.looked_up.lock().unwrap() = SystemTime::UNIX_EPOCH + LATE;
+    *origin.looked_up.lock().unwrap() = Some(SystemTime::UNIX_EPOCH + LATE);
     first.encryption("sales").await;
     first.encryption("hr").await;
     first.cache.learn("taught");
@@ -175,7 +175,11 @@ async fn another_process_takes_in_what_is_newer_and_only_of_its_own_upstream() {
     second.cache.learn("sales");
     assert!(second.cache.take_in(&told));
     let known = second.cache.peek("sales").unwrap();
-    assert_eq!(known.origin, Origin::Learned, "it was learned later");
+    assert_eq!(
+        known.origin,
+        Origin::Cloud,
+        "a provider's word goes before a lesson, whichever came later"
+    );
     assert!(
         second
             .cache
