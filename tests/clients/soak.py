@@ -27,6 +27,7 @@ import threading
 import time
 
 import psycopg
+import psycopg.waiting
 
 import attacks
 import conftest
@@ -85,6 +86,10 @@ drain_after = "2s"
 drain_timeout = "5s"
 max_sessions = 10000
 """
+
+
+# select(), which psycopg waits with where it can, knows no descriptor above 1,023.
+psycopg.waiting.wait = psycopg.waiting.wait_selector
 
 
 class Figures:
@@ -314,7 +319,12 @@ class Soak:
         """Cancels its own statements."""
 
         def work(connection, choose):
-            timer = threading.Timer(0.05, connection.cancel)
+            def cancel():
+                # The connection may be lost by then.
+                with contextlib.suppress(psycopg.Error):
+                    connection.cancel()
+
+            timer = threading.Timer(0.05, cancel)
             timer.start()
             try:
                 connection.execute("SELECT pg_sleep(0.5)")
@@ -485,15 +495,33 @@ class Soak:
         for number in range(max(self.busy - len(workers), 0)):
             kind = kinds[number % len(kinds)]
             workers.append((kind, f"{kind.__name__}-{number}"))
-        threads = [threading.Thread(target=work, args=[who]) for work, who in workers]
+
+        def whole(work, *arguments):
+            """To its end, or it is a finding that there was none."""
+            try:
+                work(*arguments)
+            except Exception as error:
+                self.figures.finding(f"{work.__name__}{arguments}: {error!r}")
+
+        threads = []
         each = 500
         for begin in range(0, self.idle, each):
             count = min(each, self.idle - begin)
-            threads.append(threading.Thread(target=self.rest, args=[f"idle-{begin}", count]))
-        threads.append(threading.Thread(target=self.trouble))
+            threads.append(threading.Thread(target=whole, args=[self.rest, f"idle-{begin}", count]))
         for thread in threads:
             thread.start()
-        time.sleep(self.seconds)
+        # They are there before the load, which leaves them little time to come.
+        counts = self.figures.counts
+        harness.wait_for(lambda: counts["idle sessions"] >= self.idle, "the idle sessions", 300)
+        busy = [threading.Thread(target=whole, args=worker) for worker in workers]
+        busy.append(threading.Thread(target=whole, args=[self.trouble]))
+        for thread in busy:
+            thread.start()
+        threads += busy
+        try:
+            time.sleep(self.seconds)
+        except KeyboardInterrupt:
+            self.figures.count("interrupted")
         most = self.measure(first)
         self.over.set()
         for thread in threads:

@@ -1,6 +1,6 @@
 """Three Ospreys behind HAProxy: a cancel request finds its statement whichever of them it comes to.
 
-    OSPREY_CANCELS=1000 tests/run clients -k replicas     a longer run
+    OSPREY_CANCELS=1000 tests/run clients -k cancel_replicas     a longer run
 """
 
 import concurrent.futures
