@@ -30,6 +30,11 @@ REFUSED = "osprey_replica_records_refused_total"
 CONNECTED = "osprey_replicas_connected"
 
 
+# Debian's package redis-server would start a service that nobody asked for; redis-tools has the program
+# all the same, under the name that it has as a checker of files.
+PROGRAM = "/usr/bin/redis-check-rdb"
+
+
 class Redis:
     """A redis-server of its own."""
 
@@ -43,7 +48,10 @@ class Redis:
         command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--save", "", "--appendonly", "no", "--dir", str(self.directory)]
         self.process = subprocess.Popen(
-            [*command, *self.arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*command, *self.arguments],
+            executable=PROGRAM,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         harness.wait_for(self.answers, "the redis-server to listen")
         return self
@@ -563,6 +571,7 @@ def test_sentinels_say_where_it_is(tmp_path, hologres, redis, cloud):
     )
     sentinel.process = subprocess.Popen(
         ["redis-server", configuration, "--sentinel"],
+        executable=PROGRAM,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
