@@ -194,7 +194,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", ["ten million tables", "a row without end"])
 def test_catalogs_without_end(tmp_path, name):
     """The reading of the catalog account is given up at 64 MiB, and said to have failed."""
     config = tmp_path / "osprey.toml"

@@ -8,7 +8,7 @@ import soak
 
 @pytest.mark.skipif(harness.TINY_IO, reason="a load in single bytes")
 def test_a_mixed_load_while_replicas_come_and_go(extension):
-    figures = soak.run(seconds=8, idle=50, busy=12, faults=True, seed=1)
+    figures = soak.run(seconds=6, idle=50, busy=12, faults=True, seed=1)
     assert not figures["findings"], figures
     counts = figures["counts"]
     print(figures)
