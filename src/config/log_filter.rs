@@ -52,6 +52,7 @@ const MODULES: &[&str] = &[
     "osprey::session::scram",
     "osprey::session::serve",
     "osprey::session::world",
+    "osprey::traces::otlp",
 ];
 
 /// Checks a filter: levels, each for all modules or behind `TARGET=`, separated by commas. Blanks beside
