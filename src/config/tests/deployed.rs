@@ -34,8 +34,8 @@ fn the_image_sets_nothing_but_where_its_file_is_and_runs_as_its_own_group() {
         .collect();
     assert_eq!(set, ["OSPREY_CONFIG"]);
     for part in [
-        "groupadd --system --gid 65532 osprey",
-        "useradd --system --uid 65532 --gid 65532",
+        "FROM scratch",
+        "deploy/container-root /usr/local/bin/osprey /image",
         "USER 65532:65532",
         "cargo build --profile dist --locked --no-default-features",
     ] {

@@ -28,7 +28,10 @@ fn the_shipped_file_shows_every_key_and_its_examples_are_right() {
     let text = enabled(&["#= ", "#e.g. "]);
     let mut draft = Draft::new();
     let asked = toml_file::parse("osprey.toml", &text, &mut draft);
-    assert_eq!(draft.notes.problems, []);
+    let without_feature = |key: &str| !cfg!(feature = "traces") && key == "observe.traces";
+    let mut problems = draft.notes.problems.clone();
+    problems.retain(|problem| !without_feature(&problem.key));
+    assert_eq!(problems, []);
     let mut shown = draft.notes.settings();
     let mut draft = Draft::new();
     toml_file::parse("osprey.toml", &long_form(), &mut draft);

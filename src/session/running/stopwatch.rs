@@ -20,8 +20,8 @@ pub(super) struct Stopwatch {
     engine: Option<Engine>,
     /// How long its first run took, which failed.
     failed_after: Option<Duration>,
-    /// The same, once the second run has not failed.
-    cured: Option<Duration>,
+    /// The second run has not.
+    cured: bool,
 }
 
 impl Stopwatch {
@@ -72,7 +72,7 @@ impl Stopwatch {
             took,
             engine: engine.label(),
             protocol: protocol.label(),
-            failed_after: self.cured,
+            failed_after: self.failed_after.filter(|_| self.cured),
         };
         *self = Self {
             since: busy.then_some(now),
@@ -93,8 +93,8 @@ impl Stopwatch {
 
     /// What the first run of a statement took that the second one has cured.
     pub(super) fn cured(&mut self) -> Option<Duration> {
-        self.cured = self.failed_after.take();
-        self.cured
+        self.cured = self.failed_after.is_some();
+        self.failed_after
     }
 }
 
