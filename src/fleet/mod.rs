@@ -3,8 +3,8 @@
 //!
 //! Nothing waits for it. A lookup, which no session waits for, asks it within a deadline and goes on
 //! alone if there is no answer; all else is one task's, which connects anew for as long as it takes
-//! ([`link`]). What is read from it is bounded before it is kept ([`guard`]) and, where the operator has
-//! given a key, believed only if it is vouched for ([`seal`]).
+//! (`link`). What is read from it is bounded before it is kept (`guard`) and, where the operator has
+//! given a key, believed only if it is vouched for (`seal`).
 
 mod connect;
 mod counts;
