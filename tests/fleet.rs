@@ -367,7 +367,7 @@ impl Fleet {
             self.soon(DEADLINE + cloud, Event::Answered { replica, project });
             return;
         }
-        if self.redis.command(self.now, 2, RECORD_BYTES) > DEADLINE {
+        if self.redis.command(self.now, 3, RECORD_BYTES) > DEADLINE {
             self.alone += 1;
             self.soon(DEADLINE + cloud, Event::Answered { replica, project });
             return;
@@ -445,7 +445,7 @@ impl Fleet {
     }
 
     fn publish(&mut self, fact: Fact) {
-        self.redis.command(self.now, 2, 0);
+        self.redis.command(self.now, 4, 0);
         match &fact.what {
             What::Key { project, .. } => {
                 self.redis.records.insert(number(project), self.now);
