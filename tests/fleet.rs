@@ -12,6 +12,7 @@
 )]
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -29,16 +30,21 @@ const DAY: Time = 24 * HOUR;
 /// As `fleet::store` has them.
 const LEASE: Time = 10 * SECOND;
 const MAX_STREAM: usize = 100_000;
-/// As `keys::together` has it.
+/// As `keys::together` has it: when to ask again where another replica is at it, the first time and the
+/// longest; and how often, and how long after, where the Redis is late.
 const POLL: Time = 250 * MS;
+const LONGEST_POLL: Time = 2 * SECOND;
+const LATE: u32 = 4;
+const LATE_WAIT: Time = 200 * MS;
 /// As `fleet::link` has it: each replica says so often that it is there.
 const BEAT: Time = 2 * SECOND;
 /// What one command takes of the Redis' one thread, small ones in pipelines: 125,000 in a second.
 const COMMAND: Time = 8;
-/// `replicas.deadline`: whoever is not answered by then goes on alone.
+/// `replicas.deadline`: whoever is not answered by then asks once more, and at last goes on alone.
 const DEADLINE: Time = 50 * MS;
-/// Between the earliest and the latest part of a record's day at which a cache renews it.
-const RENEWAL: (f64, f64) = (0.81, 0.95);
+/// Between these parts of a day a cache renews a record; and so long one serves that is asked for.
+const RENEWAL: (f64, f64) = (1.0, 1.02);
+const SERVES: f64 = 1.08;
 /// The wall clock at the start, in milliseconds.
 const EPOCH: u64 = 1_800_000_000_000;
 /// A record on the wire, and in the stream: what docs/replicas.md describes, with an HMAC.
@@ -135,6 +141,12 @@ enum Event {
     },
 }
 
+/// A question that has no answer yet.
+struct Asking {
+    poll: Time,
+    late: u32,
+}
+
 #[derive(Default)]
 struct Replica {
     up: bool,
@@ -145,7 +157,9 @@ struct Replica {
     /// When each project's record was looked up.
     records: HashMap<usize, Time>,
     forgotten: HashMap<usize, Time>,
-    asking: HashSet<usize>,
+    asking: HashMap<usize, Asking>,
+    /// Until then the Redis is not asked for a record, since an answer is late.
+    doubted: Time,
     /// Found while the Redis was away.
     unsent: Vec<Fact>,
     witness: Option<Known>,
@@ -183,6 +197,16 @@ impl Redis {
         self.busiest = self.busiest.max(self.second.1);
         self.busy_until = self.busy_until.max(now) + count * COMMAND;
         self.busy_until - now
+    }
+
+    /// When the project was looked up, if a record of that stands there and counts.
+    fn record(&self, project: usize, now: Time) -> Option<Time> {
+        let forgotten = self.forgotten.get(&project);
+        let there = self.records.get(&project).copied();
+        let counts = |at: &Time| {
+            now - at < part_of_a_day(RENEWAL.0) && forgotten.is_none_or(|then| then < at)
+        };
+        there.filter(counts)
     }
 }
 
@@ -339,7 +363,8 @@ impl Fleet {
         let known = &self.replicas[replica];
         let looked_up = known.records.get(&project);
         looked_up.is_some_and(|at| {
-            at + DAY > self.now && known.forgotten.get(&project).is_none_or(|then| then < at)
+            at + part_of_a_day(SERVES) > self.now
+                && known.forgotten.get(&project).is_none_or(|then| then < at)
         })
     }
 
@@ -349,7 +374,11 @@ impl Fleet {
     }
 
     fn ask(&mut self, replica: usize, project: usize) {
-        if self.replicas[replica].asking.insert(project) {
+        if let Entry::Vacant(none) = self.replicas[replica].asking.entry(project) {
+            none.insert(Asking {
+                poll: POLL,
+                late: 0,
+            });
             let way = self.random.way();
             self.soon(way, Event::Ask { replica, project });
         }
@@ -357,27 +386,43 @@ impl Fleet {
 
     /// One question: what stands there, or the lease.
     fn answer_of_redis(&mut self, replica: usize, project: usize) {
-        if !self.replicas[replica].up || !self.replicas[replica].asking.contains(&project) {
-            return;
-        }
+        let (now, part) = (self.now, 0.5 + self.random.unit() / 2.0);
+        let shorter = |time: Time| (time as f64 * part) as Time;
         let cloud = self.random.between(80 * MS, 900 * MS);
+        let own = &mut self.replicas[replica];
+        let Some(asking) = own.asking.get_mut(&project).filter(|_| own.up) else {
+            return;
+        };
         if !self.redis.up {
-            // The deadline, and then alone.
             self.alone += 1;
             self.soon(DEADLINE + cloud, Event::Answered { replica, project });
             return;
         }
-        if self.redis.command(self.now, 3, RECORD_BYTES) > DEADLINE {
-            self.alone += 1;
-            self.soon(DEADLINE + cloud, Event::Answered { replica, project });
+        let mut waits = 0;
+        if own.doubted <= now {
+            waits = self.redis.command(now, 3, RECORD_BYTES);
+            if waits > DEADLINE {
+                // Then it is asked whether it is there.
+                own.doubted = now + DEADLINE + self.redis.command(now, 1, 0);
+            }
+        }
+        if own.doubted > now {
+            if waits > DEADLINE && self.redis.record(project, now).is_none() {
+                // It comes too late, but it may well be the lease.
+                let until = now + LEASE;
+                self.redis.leases.entry(project).or_insert((replica, until));
+            }
+            if asking.late == LATE {
+                self.alone += 1;
+                self.soon(DEADLINE + cloud, Event::Answered { replica, project });
+            } else {
+                let wait = waits.min(DEADLINE) + shorter(LATE_WAIT << asking.late);
+                asking.late += 1;
+                self.soon(wait, Event::Ask { replica, project });
+            }
             return;
         }
-        let fresh = part_of_a_day(RENEWAL.0);
-        let forgotten = self.redis.forgotten.get(&project).copied();
-        let there = self.redis.records.get(&project).copied();
-        let there =
-            there.filter(|at| self.now - at < fresh && forgotten.is_none_or(|then| then < *at));
-        if let Some(at) = there {
+        if let Some(at) = self.redis.record(project, now) {
             let own = &mut self.replicas[replica];
             own.asking.remove(&project);
             own.records.insert(project, at);
@@ -385,8 +430,10 @@ impl Fleet {
             return;
         }
         let held = self.redis.leases.get(&project);
-        if held.is_some_and(|(_, until)| *until > self.now) {
-            self.soon(POLL, Event::Ask { replica, project });
+        if held.is_some_and(|(by, until)| *until > now && *by != replica) {
+            let poll = asking.poll;
+            asking.poll = (poll * 2).min(LONGEST_POLL);
+            self.soon(shorter(poll), Event::Ask { replica, project });
             return;
         }
         self.redis
@@ -396,7 +443,7 @@ impl Fleet {
     }
 
     fn looked_up(&mut self, replica: usize, project: usize) {
-        if !self.replicas[replica].up || !self.replicas[replica].asking.remove(&project) {
+        if !self.replicas[replica].up || self.replicas[replica].asking.remove(&project).is_none() {
             return;
         }
         self.lookups.entry(project).or_default().push(self.now);
@@ -657,7 +704,7 @@ fn a_fleet_looks_up_once_and_knows_the_same() {
     let before: usize = fleet.lookups.values().map(Vec::len).sum();
     fleet.run(9 * HOUR);
     let meanwhile: usize = fleet.lookups.values().map(Vec::len).sum::<usize>() - before;
-    // And every record is renewed once, before its day is over.
+    // And every record is renewed once, when its day is over.
     fleet.run(DAY + 2 * HOUR);
     let total: usize = fleet.lookups.values().map(Vec::len).sum();
 

@@ -18,6 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
 use super::connect::{ANSWER_TIMEOUT, Connector, told};
+use super::fraction;
 use super::member::Member;
 use super::shared::Shared;
 use super::store::{Names, PAGE, Store, follow, is_elsewhere, is_refusal};
@@ -303,12 +304,4 @@ async fn beat(
             () = shared.doubt.notified() => {}
         }
     }
-}
-
-/// A number from 0 to 1, so that replicas do not do the same at the same time.
-fn fraction() -> f64 {
-    use std::hash::{BuildHasher as _, RandomState};
-
-    let draw = RandomState::new().hash_one(0) >> 32;
-    f64::from(draw as u32) / f64::from(u32::MAX)
 }

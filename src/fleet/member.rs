@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::counts::{Counts, Lookup, NotBelieved};
 use super::seal::hex;
 use super::shared::Shared;
-use super::store::{Beside, Entry, LEASE, Names, Store};
+use super::store::{Beside, Entry, LEASE, Names, Store, is_late};
 use crate::facts::{Bus, Encryption, Fact, Known, Outcome, Stamp, What};
 
 /// The most things of which facts of others are taken in, within a day.
@@ -63,8 +63,25 @@ pub enum Asked {
     Busy,
     /// Another replica has failed, a moment ago.
     Failed(String),
-    /// The Redis does not answer.
+    /// The Redis is there, and has not answered in time; or it has not since another lookup's question.
+    Late,
+    /// The Redis is away.
     Away,
+}
+
+/// How old what counts may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Fresh {
+    /// A provider's word.
+    pub word: Duration,
+    /// That no provider knows the project.
+    pub unknown: Duration,
+}
+
+impl Fresh {
+    fn counts(self, at: Stamp, is_known: bool, now: Stamp) -> bool {
+        at.age(now) < if is_known { self.word } else { self.unknown }
+    }
 }
 
 impl Member {
@@ -103,10 +120,28 @@ impl Member {
         self.shared.now()
     }
 
-    /// Waits for something to be found out, or for `time`.
-    pub async fn news(&self, time: Duration) {
+    /// Waits until the project's record is heard of, or for `time`.
+    pub async fn listen(&self, project: &str, fresh: Fresh, time: Duration) {
+        let heard = async {
+            loop {
+                let mut news = std::pin::pin!(self.news.notified());
+                news.as_mut().enable();
+                if self.heard(project, fresh).is_some() {
+                    return;
+                }
+                news.await;
+            }
+        };
         // Over at the one or the other.
-        let _ = tokio::time::timeout(time, self.news.notified()).await;
+        let _ = tokio::time::timeout(time, heard).await;
+    }
+
+    /// The last word on a project that has been heard of, if it counts.
+    fn heard(&self, project: &str, fresh: Fresh) -> Option<(Option<Encryption>, Stamp)> {
+        let state = self.state();
+        let (at, encryption) = state.there.last_word(project)?;
+        let counts = fresh.counts(at, encryption.is_some(), self.now());
+        counts.then(|| (encryption.cloned(), at))
     }
 
     /// When a project was last to be looked up anew, as far as it is known here.
@@ -114,36 +149,28 @@ impl Member {
         self.state().there.forgotten(project)
     }
 
-    /// Asks what is known of a project, if a provider's word may be so old, and its not knowing it so
-    /// old; or for the lease.
-    pub async fn ask(
-        self: &Arc<Self>,
-        project: &str,
-        fresh: Duration,
-        fresh_unknown: Duration,
-    ) -> Asked {
-        let now = self.now();
-        let is_fresh =
-            |at: Stamp, is_known: bool| at.age(now) < if is_known { fresh } else { fresh_unknown };
-        let known = {
-            let state = self.state();
-            let word = state.there.last_word(project);
-            word.map(|(at, encryption)| (at, encryption.cloned()))
-        };
-        if let Some((at, encryption)) = known
-            && is_fresh(at, encryption.is_some())
-        {
+    /// Asks what is known of a project, or for the lease.
+    pub async fn ask(self: &Arc<Self>, project: &str, fresh: Fresh) -> Asked {
+        if let Some((encryption, at)) = self.heard(project, fresh) {
             return Asked::Found(encryption, at);
         }
-        let Some(store) = self.shared.store() else {
+        if !self.shared.counts.is_connected() {
             return Asked::Away;
+        }
+        let Some(store) = self.shared.store() else {
+            return Asked::Late;
         };
+        let now = self.now();
         let token = format!("{}/{}", self.shared.by, now.0);
         let asked = match store.ask(&self.names, project, &token).await {
             Ok(asked) => asked,
             Err(error) => {
                 self.shared.note(&error);
-                return Asked::Away;
+                return if is_late(&error) {
+                    Asked::Late
+                } else {
+                    Asked::Away
+                };
             }
         };
         let mut is_newer = false;
@@ -165,7 +192,7 @@ impl Member {
             ..
         }) = found
             && of == project
-            && is_fresh(at, encryption.is_some())
+            && fresh.counts(at, encryption.is_some(), now)
             && Some(at) > self.forgotten(project)
         {
             if asked.is_leased {
@@ -174,7 +201,9 @@ impl Member {
             }
             return Asked::Found(encryption, at);
         }
-        if asked.is_leased {
+        // It may have been given to this replica by an answer that came too late.
+        let own = format!("{}/", self.shared.by);
+        if asked.is_leased || asked.lease.starts_with(own.as_bytes()) {
             return Asked::Leased(Lease {
                 member: Arc::clone(self),
                 project: project.to_owned(),

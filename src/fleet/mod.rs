@@ -1,9 +1,9 @@
 //! What several replicas tell each other, through a Redis: the same [facts](crate::facts) that one
 //! process's own parts tell each other, with a lease so that one lookup of a project is enough for all.
 //!
-//! Nothing waits for it. A lookup, which no session waits for, asks it within a deadline and goes on
-//! alone if there is no answer; all else is one task's, which connects anew for as long as it takes
-//! (`link`). What is read from it is bounded before it is kept (`guard`) and, where the operator has
+//! Nothing waits for it. A lookup, which no session waits for, asks it within a deadline, a few times if
+//! it is busy, and goes on alone if there is no answer; all else is one task's, which connects anew for
+//! as long as it takes (`link`). What is read from it is bounded before it is kept (`guard`) and, where the operator has
 //! given a key, believed only if it is vouched for (`seal`).
 
 mod connect;
@@ -30,7 +30,7 @@ use crate::net::tls::TlsError;
 use crate::observe::MeasuredReplicas;
 
 pub use counts::{Counts, Lookup, NotBelieved, Operation};
-pub use member::{Asked, Lease, Member, Sink};
+pub use member::{Asked, Fresh, Lease, Member, Sink};
 
 /// This replica's part in what replicas tell each other.
 pub struct Fleet {
@@ -120,4 +120,12 @@ pub fn name() -> Arc<str> {
     let host: String = host.trim().chars().take(64).collect();
     let number = RandomState::new().hash_one(std::process::id());
     format!("{host}-{number:016x}").into()
+}
+
+/// A number from 0 to 1, so that replicas do not do the same at the same time.
+pub(crate) fn fraction() -> f64 {
+    use std::hash::{BuildHasher as _, RandomState};
+
+    let draw = RandomState::new().hash_one(0) >> 32;
+    f64::from(draw as u32) / f64::from(u32::MAX)
 }

@@ -113,9 +113,7 @@ impl Store<'_> {
         let became = match &answer {
             Ok(_) => Operation::Answered,
             Err(error) if is_refusal(error) => Operation::Refused,
-            Err(error) if error.is_timeout() || !error.is_connection_dropped() => {
-                Operation::TimedOut
-            }
+            Err(error) if is_late(error) => Operation::TimedOut,
             Err(_) => Operation::Broken,
         };
         self.counts.operations.of(became).inc();
@@ -273,6 +271,11 @@ pub(super) async fn follow(
 /// True if the Redis has answered that it will not, and may later.
 pub(super) fn is_refusal(error: &RedisError) -> bool {
     error.code().is_some()
+}
+
+/// True if there was no answer in time, on a connection that is there.
+pub(super) fn is_late(error: &RedisError) -> bool {
+    !is_refusal(error) && (error.is_timeout() || !error.is_connection_dropped())
 }
 
 /// True if this Redis will never: it is not the master any more, or the keys are elsewhere.

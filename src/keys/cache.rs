@@ -1,6 +1,7 @@
 //! The cache in front of the providers. However many ask for a project, one lookup is in flight for
-//! it. A record is believed for 24 hours and renewed in the background before they end; while the
-//! provider fails, its last answer is kept.
+//! it. A record is believed for 24 hours. Who asks within the two hours after that gets it, too, while it
+//! is looked up anew in the background; who asks later waits. While the provider fails, its last answer
+//! is kept.
 //!
 //! No reference into the map is ever held across an await, nor while the map is asked for anything
 //! else.
@@ -33,6 +34,12 @@ use crate::observe::metrics::Counter;
 
 /// How long a lookup may take; a provider that has not answered by then has failed.
 const LOOKUP_DEADLINE: Duration = Duration::from_mins(1);
+
+/// The part of `keys.ttl` within which, once it is over, a record begins to be looked up anew.
+const SPREAD: f64 = 0.02;
+/// The part of `keys.ttl` for which a record serves beyond it, if it is asked for, while it is looked up
+/// anew: so nobody waits for that.
+const GRACE: f64 = 0.08;
 
 /// What the cache counts, for `/metrics`.
 #[derive(Debug, Default)]
@@ -443,21 +450,23 @@ impl KeyCache {
 
     fn known(&self, record: KeyRecord, now: Duration) -> Known {
         let settings = self.0.settings.load();
-        // Up to a tenth earlier, so that what was looked up together does not expire together.
+        // What was looked up together is not renewed together.
         let draw = self.0.entries.hasher().hash_one((&record.project, now)) >> 32;
         let fraction = f64::from(draw as u32) / f64::from(u32::MAX);
-        let ttl = settings.ttl.mul_f64(1.0 - 0.1 * fraction);
-        let refresh = match record.origin {
+        let (refresh, time) = match record.origin {
             // A provider that could not say yesterday may be able to say now.
-            Origin::Learned => settings.negative_ttl,
-            Origin::Configured | Origin::Cloud => ttl.mul_f64(0.9),
+            Origin::Learned => (settings.negative_ttl, settings.ttl),
+            Origin::Configured | Origin::Cloud => (
+                settings.ttl.mul_f64(1.0 + SPREAD * fraction),
+                settings.ttl.mul_f64(1.0 + GRACE),
+            ),
         };
         let record = Arc::new(record);
         Known {
             record,
             since: now,
             refresh_at: now + refresh,
-            expires_at: now + ttl,
+            expires_at: now + time,
         }
     }
 

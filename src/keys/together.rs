@@ -10,16 +10,21 @@ use super::provider::{KeyProvider, LookupError, LookupFuture};
 use super::{KeyRecord, Origin};
 use crate::config::Keys;
 use crate::facts::{Encryption, Stamp};
-use crate::fleet::{Asked, Lookup, Member};
+use crate::fleet::{Asked, Fresh, Lookup, Member, fraction};
 
 /// How long to wait for a replica that is at it, before this one looks the project up for itself: a
 /// lookup takes less, and what keeps a lease for longer may be no replica.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How often to look whether the lease is free, should nothing be heard.
+/// When to ask whether the lease is free, should nothing be heard: after that, twice that, and so on;
+/// that its holder has failed is heard in no other way.
 const POLL: Duration = Duration::from_millis(250);
-/// The part of `keys.ttl` after which a record may be due to be looked up anew: the earliest moment at
-/// which a cache renews one.
-const FRESH: f64 = 0.81;
+/// The longest of these times.
+const LONGEST_POLL: Duration = Duration::from_secs(2);
+/// How often a Redis that is there, and late, is asked once more: many replicas that start at once keep
+/// it busy, and what is asked for is soon heard of. One that does not answer at all is away by then.
+const LATE: u32 = 4;
+/// How long after the first time at the most: after that, twice that, and so on.
+const LATE_WAIT: Duration = Duration::from_millis(200);
 
 /// A provider that is asked by one replica for all.
 pub(super) struct Together {
@@ -43,10 +48,14 @@ impl Together {
 
     async fn look_up(&self, project: &str) -> Result<Option<KeyRecord>, LookupError> {
         let begun = Instant::now();
-        let mut waited = false;
+        // A record is renewed once its time is over, not before.
+        let fresh = Fresh {
+            word: self.ttl,
+            unknown: self.negative_ttl,
+        };
+        let (mut waited, mut poll, mut late) = (false, POLL, 0);
         while begun.elapsed() < self.patience {
-            let fresh = self.ttl.mul_f64(FRESH);
-            match self.member.ask(project, fresh, self.negative_ttl).await {
+            match self.member.ask(project, fresh).await {
                 Asked::Found(encryption, at) => {
                     self.member.count(if waited {
                         Lookup::Waited
@@ -60,9 +69,15 @@ impl Together {
                     return Err(LookupError(why));
                 }
                 Asked::Away => break,
+                Asked::Late if late == LATE => break,
+                Asked::Late => {
+                    self.listen(project, fresh, LATE_WAIT * (1 << late)).await;
+                    late += 1;
+                }
                 Asked::Busy => {
                     waited = true;
-                    self.member.news(POLL).await;
+                    self.listen(project, fresh, poll).await;
+                    poll = (poll * 2).min(LONGEST_POLL);
                 }
                 Asked::Leased(lease) => {
                     self.member.count(Lookup::Leased);
@@ -94,6 +109,12 @@ impl Together {
         }
         self.member.count(Lookup::Alone);
         self.provider.lookup(project).await
+    }
+
+    /// Waits until the record is heard of, or for half of `time` to all of it.
+    async fn listen(&self, project: &str, fresh: Fresh, time: Duration) {
+        let time = time.mul_f64(0.5 + fraction() / 2.0);
+        self.member.listen(project, fresh, time).await;
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Entry, KeyCache, meaning};
+use super::{Entry, KeyCache, SPREAD, meaning};
 use crate::facts::known::Held;
 use crate::facts::{Bus, Encryption, Fact, KeyRecord, KmsKey, Origin, Outcome, SKEW, Stamp, What};
 
@@ -172,8 +172,8 @@ impl KeyCache {
         match wall.duration_since(record.looked_up) {
             Ok(age) => now.saturating_sub(age),
             Err(ahead) if ahead.duration() <= SKEW => now,
-            // The clock was put back since: how old it is cannot be told, so it is looked up soon.
-            Err(_) => now.saturating_sub(settings.ttl.mul_f64(0.9)),
+            // The clock was put back since: how old it is cannot be told, so it is looked up.
+            Err(_) => now.saturating_sub(settings.ttl.mul_f64(1.0 + SPREAD)),
         }
     }
 }

@@ -217,7 +217,7 @@ async fn a_day_is_a_day_for_all_replicas_and_through_restarts() {
     assert_eq!(all(), PROJECTS, "one lookup of each project");
 
     // For as long as no record is due, nothing is looked up; not even by those that begin anew.
-    for hour in 1..=19 {
+    for hour in 1..=23 {
         AHEAD.fetch_add(HOUR.as_millis() as u64, Ordering::SeqCst);
         if hour % 6 == 0 {
             replicas.remove(0);
@@ -237,9 +237,13 @@ async fn a_day_is_a_day_for_all_replicas_and_through_restarts() {
         "all three were restarted"
     );
 
-    // Then each is renewed once for all, before its day is over, and nobody waits for it.
-    for _ in 20..=24 {
-        AHEAD.fetch_add(HOUR.as_millis() as u64, Ordering::SeqCst);
+    // Then each is renewed once for all, and nobody waits for it.
+    let near = HOUR / 60 * 58;
+    AHEAD.fetch_add(near.as_millis() as u64, Ordering::SeqCst);
+    ask_all(&replicas, 1).await;
+    assert_eq!(all(), PROJECTS, "two minutes before the day is over");
+    for _ in 0..4 {
+        AHEAD.fetch_add(HOUR.as_millis() as u64 / 6, Ordering::SeqCst);
         ask_all(&replicas, 1).await;
         until("what was renewed to be known to all", || {
             let renewed = all() - PROJECTS;
