@@ -4,10 +4,11 @@
     tests/run soak --minutes 10 --idle 5000 --busy 200 --faults
 
 Clients (psql, psycopg, pgbench, JDBC; with TLS and without) read encrypted and plain data, write, copy, cancel
-and come anew, while replicas are reloaded, taken over, restarted and killed, and with --faults also frozen, and
-statements and sessions ended on the server. Every answer is checked; of every write it is known whether it is
-there, or the connection was closed with an error. At the end everybody leaves, and memory, descriptors,
-threads and the gauges are compared with what they were.
+and come anew, while replicas, which share what they know through a Redis, are reloaded, taken over, restarted and
+killed. With --faults something befalls them each second beside that: replicas, the server and the Redis are frozen,
+statements and sessions ended on the server, and the Redis loses its data. Every answer is checked; of every write
+it is known whether it is there, or the connection was closed with an error. At the end everybody leaves, and
+memory, descriptors, threads and the gauges are compared with what they were.
 """
 
 import argparse
@@ -33,6 +34,7 @@ import attacks
 import conftest
 import harness
 import rawpg
+import redis_server
 import replicas
 import tasks
 
@@ -79,6 +81,8 @@ key = "{directory}/server.key"
 [[listener.rule]]
 user = "idle"
 upstream = "idle"
+[replicas]
+redis = ["127.0.0.1:{redis}"]
 [takeover]
 socket = "{sockets}/t{number}"
 drain_after = "2s"
@@ -187,7 +191,11 @@ class Soak:
         self.cluster.create_database("soak")
         self.cluster.query("soak", TABLE)
         self.idle_server = IdleServer()
+        self.redis = stack.enter_context(redis_server.Redis(directory))
         self.replicas = stack.enter_context(self._replicas(directory))
+        # Held by whoever does something to it.
+        self.places = [threading.Lock() for _ in self.replicas.all]
+        self.redis_lock = threading.Lock()
         self.endpoint = self.replicas.endpoint("soak")
         for osprey in self.replicas.all:
             osprey.wait_until_known("soak")
@@ -205,6 +213,7 @@ class Soak:
                     ca=self.cluster.ca,
                     idle=self.idle_server.port,
                     listen=osprey.port,
+                    redis=self.redis.port,
                     sockets=directory,
                     number=number,
                 )
@@ -426,13 +435,28 @@ class Soak:
     # What befalls them. Replica 0 lives from the beginning to the end.
 
     def trouble(self):
-        acts = [self.reload, self.reload, self.kill, self.restart, self.take_over]
-        if self.faults:
-            acts += [self.freeze, self.freeze_server, self.end_session, self.end_session, self.end_statement]
-        # Taken from its end.
-        order = [self.restart, self.take_over, self.kill]
-        while not self.over.wait(1):
-            # Each of them once, in another order each time.
+        """What takes a while, one after the other."""
+        acts = [self.kill, self.restart, self.take_over]
+        acts.append(self.lose_redis if self.faults else self.reload)
+        self._befall(acts, lambda: 1)
+
+    def faults_each_second(self):
+        """What is quickly done; each second, however long it takes."""
+        acts = [self.reload, self.freeze, self.freeze_server, self.freeze_redis]
+        acts += [self.end_session, self.end_session, self.end_statement]
+        begin, done = time.monotonic(), 0
+
+        def rest():
+            nonlocal done
+            done += 1
+            return max(begin + done - time.monotonic(), 0)
+
+        self._befall(acts, rest)
+
+    def _befall(self, acts, rest):
+        # In the order given, and then each of them once, in another order each time.
+        order = acts[::-1]
+        while not self.over.wait(rest()):
             order = order or self.choose.sample(acts, len(acts))
             act = order.pop()
             try:
@@ -441,28 +465,53 @@ class Soak:
                 self.figures.finding(f"{act.__name__}: {error!r}")
             self.figures.count(f"{act.__name__}".replace("_", " "))
 
-    def reload(self, number):
-        self.replicas.reload(self.choose.randrange(len(self.replicas.all)))
+    @contextlib.contextmanager
+    def one_that_stays(self):
+        """A replica that is not replaced meanwhile; replica 0 never is."""
+        numbers = list(range(len(self.places)))
+        self.choose.shuffle(numbers)
+        number = next(number for number in numbers if self.places[number].acquire(blocking=False))
+        try:
+            yield self.replicas.all[number].process
+        finally:
+            self.places[number].release()
 
     def kill(self, number):
-        self.replicas.kill(number)
+        with self.places[number]:
+            self.replicas.kill(number)
 
     def restart(self, number):
-        self.replicas.restart(number)
+        with self.places[number]:
+            self.replicas.restart(number)
 
     def take_over(self, number):
-        self.replicas.take_over(number)
+        with self.places[number]:
+            self.replicas.take_over(number)
 
-    def freeze(self, number):
-        process = self.replicas.all[self.choose.randrange(len(self.replicas.all))].process
+    def lose_redis(self, number):
+        with self.redis_lock:
+            self.redis.kill()
+            self.redis.start()
+
+    def reload(self, number):
+        with self.one_that_stays() as process:
+            process.send_signal(signal.SIGHUP)
+
+    def _freeze(self, process):
         process.send_signal(signal.SIGSTOP)
         time.sleep(0.4)
         process.send_signal(signal.SIGCONT)
 
+    def freeze(self, number):
+        with self.one_that_stays() as process:
+            self._freeze(process)
+
     def freeze_server(self, number):
-        self.cluster.process.send_signal(signal.SIGSTOP)
-        time.sleep(0.4)
-        self.cluster.process.send_signal(signal.SIGCONT)
+        self._freeze(self.cluster.process)
+
+    def freeze_redis(self, number):
+        with self.redis_lock:
+            self._freeze(self.redis.process)
 
     def _backend(self, what):
         self.cluster.query(
@@ -515,6 +564,8 @@ class Soak:
         harness.wait_for(lambda: counts["idle sessions"] >= self.idle, "the idle sessions", 300)
         busy = [threading.Thread(target=whole, args=worker) for worker in workers]
         busy.append(threading.Thread(target=whole, args=[self.trouble]))
+        if self.faults:
+            busy.append(threading.Thread(target=whole, args=[self.faults_each_second]))
         for thread in busy:
             thread.start()
         threads += busy
