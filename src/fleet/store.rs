@@ -10,6 +10,7 @@
 //! | `{PREFIX}:replicas` | when each replica was last there, a sorted set |
 //! | `{PREFIX}:marker` | set once: if it is another one than before, the data was lost |
 
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -105,8 +106,8 @@ impl Store<'_> {
     async fn counted<T>(&self, answer: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
         let answer = match tokio::time::timeout(self.deadline, answer).await {
             Ok(answer) => answer,
-            Err(_) => Err(RedisError::from((
-                redis::ErrorKind::Io,
+            Err(_) => Err(RedisError::from(io::Error::new(
+                ErrorKind::TimedOut,
                 "no answer within the deadline",
             ))),
         };

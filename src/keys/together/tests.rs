@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -51,14 +52,17 @@ impl Redis {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
-        let process = Command::new("redis-server")
+        // Debian's package redis-server would start a service; redis-tools has the program, too, under
+        // the name that it has as a checker of files.
+        let process = Command::new("/usr/bin/redis-check-rdb")
+            .arg0("redis-server")
             .args(["--bind", "127.0.0.1", "--save", "", "--port"])
             .arg(port.to_string())
             .arg("--dir")
             .arg(directory.path())
             .stdout(Stdio::null())
             .spawn()
-            .expect("redis-server, of Debian's package of that name, is needed");
+            .expect("Debian's package redis-tools is needed");
         let redis = Self {
             process,
             port,
@@ -144,13 +148,22 @@ struct Replica {
 
 impl Replica {
     async fn start(redis: &Redis, cloud: &Arc<Cloud>, patience: Duration) -> Self {
+        // A loaded machine is no Redis that is away.
+        Self::start_by(redis, cloud, patience, Duration::from_secs(5)).await
+    }
+
+    async fn start_by(
+        redis: &Redis,
+        cloud: &Arc<Cloud>,
+        patience: Duration,
+        deadline: Duration,
+    ) -> Self {
         let settings = Replicas {
             addresses: vec![Address {
                 host: "127.0.0.1".into(),
                 port: redis.port,
             }],
-            // A loaded machine is no Redis that is away.
-            deadline: Duration::from_secs(5),
+            deadline,
             ..Replicas::default()
         };
         let fleet =
@@ -263,6 +276,45 @@ async fn a_day_is_a_day_for_all_replicas_and_through_restarts() {
         assert_eq!(replica.cache.metrics().misses.get(), 0);
         assert_eq!(replica.counted(Lookup::Alone), 0);
     }
+}
+
+#[tokio::test]
+async fn a_redis_that_is_late_is_asked_again() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let redis = Redis::start().await;
+    let cloud = Arc::new(Cloud::default());
+    let deadline = Duration::from_millis(50);
+    let replica = Replica::start_by(&redis, &cloud, PATIENCE, deadline).await;
+    let process = Pid::from_child(&redis.process);
+    kill_process(process, Signal::STOP).unwrap();
+    let cache = replica.cache.clone();
+    let asking = tokio::spawn(async move { cache.get("sales").await });
+    tokio::time::sleep(3 * deadline).await;
+    assert!(!asking.is_finished());
+    kill_process(process, Signal::CONT).unwrap();
+    assert!(asking.await.unwrap().unwrap().is_some());
+    // The answer that came too late was the lease, and is not waited for.
+    assert_eq!(replica.counted(Lookup::Alone), 0);
+    assert_eq!(replica.counted(Lookup::Waited), 0);
+    assert_eq!(replica.counted(Lookup::Leased), 1);
+    assert_eq!(cloud.lookups.lock().unwrap()["sales"], 1);
+}
+
+#[tokio::test]
+async fn one_that_is_gone_is_not_waited_for() {
+    let mut redis = Redis::start().await;
+    let cloud = Arc::new(Cloud::default());
+    let replica = Replica::start(&redis, &cloud, PATIENCE).await;
+    redis.process.kill().unwrap();
+    until("the end of the connection", || {
+        !replica.fleet.counts().is_connected()
+    })
+    .await;
+    let begun = Instant::now();
+    assert!(replica.cache.get("sales").await.unwrap().is_some());
+    assert!(begun.elapsed() < PATIENCE / 4, "{:?}", begun.elapsed());
+    assert_eq!(replica.counted(Lookup::Alone), 1);
 }
 
 #[tokio::test]
