@@ -510,13 +510,18 @@ class Osprey:
         """Everything on standard error so far."""
         return "".join(self.log_lines)
 
+    def says(self, words, since=0):
+        """Waits until the log has the words, behind so many characters: it is read a little later than it
+        is written."""
+        wait_for(lambda: words in self.log()[since:], f"the log to say {words!r}\n{self.log()[since:]}")
+
     def reload(self, text=None, words="read again and is in force"):
         """SIGHUP, with another configuration; returns once the log says the words."""
         if text is not None:
             self.config.write_text(text)
         before = len(self.log())
         self.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: words in self.log()[before:], f"the log to say {words!r}\n{self.log()}")
+        self.says(words, before)
 
     def _accepts(self):
         if self.process.poll() is not None:

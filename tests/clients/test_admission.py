@@ -323,7 +323,7 @@ def test_nobody_new_while_it_drains(tmp_path, clients):
         asking.start()
         time.sleep(0.2)
         osprey.process.send_signal(signal.SIGTERM)
-        harness.wait_for(lambda: "draining" in osprey.log(), "the drain")
+        osprey.says("draining")
         early.start_up(user="trusted", database="d")
         assert refused(early)[0] == "57P03"
         assert osprey.metric("osprey_sessions_refused_total", limit="draining") == 1

@@ -58,7 +58,7 @@ def test_a_drain_is_hurried(cluster, database, config):
         with osprey.endpoint(database).connect(autocommit=False) as busy:
             busy.execute("SELECT 1")
             osprey.process.send_signal(signal.SIGTERM)
-            harness.wait_for(lambda: "draining" in osprey.log(), "the drain")
+            osprey.says("draining")
             osprey.process.send_signal(signal.SIGINT)
             assert osprey.process.wait(20) == 0
             with pytest.raises(psycopg.OperationalError, match="Osprey is shutting down"):
@@ -143,7 +143,7 @@ def test_sockets_of_the_service_manager_outlive_a_restart(cluster, database, con
             endpoint = osprey.endpoint(database)
             come()
             # One that the configuration does not have is of no use, and that is said.
-            assert f"127.0.0.1:{sockets[1].getsockname()[1]}" in osprey.log()
+            osprey.says(f"127.0.0.1:{sockets[1].getsockname()[1]}")
             assert osprey.stop() == 0
         between = threading.Thread(target=come)
         between.start()

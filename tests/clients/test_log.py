@@ -177,7 +177,7 @@ def test_what_a_server_quotes_is_not_logged(tmp_path):
             fields = rawpg.error_fields(client.until_closed()[-1][1])
         for secret in secrets:
             assert secret in fields["M"]
-        harness.wait_for(lambda: "Hologres refused the login" in osprey.log(), "the log to say so")
+        osprey.says("Hologres refused the login")
     for secret in secrets:
         assert secret not in osprey.log()
 

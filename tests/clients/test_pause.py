@@ -195,7 +195,7 @@ def test_a_forgotten_pause_ends(cluster, database, directory):
     with pausable(cluster, directory, timeout="1ms") as (osprey, console):
         with osprey.endpoint(database).connect() as connection:
             console.says("PAUSE")
-            harness.wait_for(lambda: "nobody said RESUME" in osprey.log(), "the log to say so")
+            osprey.says("nobody said RESUME")
             assert connection.execute("SELECT 1").fetchone() == (1,)
 
 

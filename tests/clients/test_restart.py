@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 
 import psycopg
 import pytest
@@ -23,7 +24,7 @@ from test_reload import certificate_shown, other_certificate
 
 # How many clients pgbench has: half of them connect anew for each transaction.
 CLIENTS = int(os.environ.get("OSPREY_RESTART_CLIENTS", "40"))
-# And for how long they go on, in seconds.
+# And for how long they go on at the least, in seconds.
 SECONDS = int(os.environ.get("OSPREY_RESTART_SECONDS", "5"))
 # And how often Osprey is restarted meanwhile.
 RESTARTS = SECONDS * 3 // 5
@@ -113,14 +114,15 @@ def ended(osprey):
 
 
 class Pgbench:
-    """pgbench, with a transaction that leaves a row."""
+    """pgbench, with a transaction that leaves a row, until it is told to end."""
 
     def __init__(self, endpoint, directory, clients, *arguments, sslmode="disable"):
         script = directory / "transaction.sql"
         script.write_text("BEGIN;\nINSERT INTO turnover VALUES (:client_id);\nCOMMIT;\n")
+        self.until = time.monotonic() + SECONDS
         self.process = subprocess.Popen(
             [harness.PG_BIN / "pgbench", "-n", "-f", script, "-c", str(clients)]
-            + ["-j", "4", "-T", str(SECONDS), *arguments],
+            + ["-j", "4", "-T", "600", *arguments],
             env={**endpoint.environment(), "PGSSLMODE": sslmode},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -128,7 +130,9 @@ class Pgbench:
         )
 
     def end(self):
-        """Waits for its end; how many transactions it has done."""
+        """Ends it, as its own timer would; how many transactions it has done."""
+        time.sleep(max(self.until - time.monotonic(), 0))
+        self.process.send_signal(signal.SIGALRM)
         out, err = self.process.communicate(timeout=120)
         assert self.process.returncode == 0, out + err
         assert "failed" not in err and "aborted" not in err, err
@@ -235,7 +239,7 @@ def test_sessions_have_until_drain_after(succession, database):
     with endpoint.connect(autocommit=False) as busy, endpoint.connect() as idle:
         busy.execute("SELECT 1")
         succession.next()
-        harness.wait_for(lambda: "draining" in first.log(), "the drain")
+        first.says("draining")
         with pytest.raises(psycopg.OperationalError, match="Osprey is shutting down"):
             idle.execute("SELECT 1")
         busy.execute("SELECT 2")
@@ -261,7 +265,7 @@ def test_a_process_that_cannot_start_changes_nothing(succession, database):
         first.command = [*command, "--listen", address]
         assert f"cannot listen on {address}" in succession.fail(1)
         first.command = command
-        harness.wait_for(lambda: "this process serves on" in first.log(), "the log to say so")
+        first.says("this process serves on")
         assert connection.execute("SELECT 1").fetchone() == (1,)
         with endpoint.connect() as new:
             assert new.execute("SELECT 1").fetchone() == (1,)
@@ -366,7 +370,7 @@ def test_a_signal_without_a_socket_changes_nothing(cluster, database, tmp_path):
     conftest.need_osprey()
     with harness.Osprey(cluster.port) as osprey:
         osprey.process.send_signal(signal.SIGUSR2)
-        harness.wait_for(lambda: "takeover.socket is not set" in osprey.log(), "the log to say so")
+        osprey.says("takeover.socket is not set")
         with osprey.endpoint(database).connect() as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
 
@@ -444,6 +448,6 @@ with socket.socket(socket.AF_UNIX) as stream:
         assert stream.recv(1) == b""
 """
         subprocess.run([sys.executable, "-c", script, path], user="postgres", cwd="/", check=True)
-        assert "the other process is of user" in first.log()
+        first.says("the other process is of user")
     succession.next()
     assert ended(first) == 0

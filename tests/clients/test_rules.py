@@ -65,7 +65,7 @@ def test_its_rules_advise_and_are_read_again(cluster, database, rules, config):
         # A mistake leaves what is in force.
         rules.write_text(RULE.replace("OPS-17", "OSP-17"))
         osprey.reload(words="has mistakes and is not in force")
-        assert f"{rules}:3" in osprey.log()
+        osprey.says(f"{rules}:3")
         assert "finance team" in error_of(osprey, database).message_primary
         # And without the file the table is Osprey's own again.
         osprey.reload(text="")

@@ -218,7 +218,7 @@ def test_drain_of_a_replication_session(tmp_path, first, rest):
             while len(arrived) < len(first) and len(first) > 5:
                 arrived += client.socket.recv(len(first) - len(arrived))
             osprey.process.send_signal(signal.SIGTERM)
-            harness.wait_for(lambda: "draining" in osprey.log(), "the drain")
+            osprey.says("draining")
             if rest:
                 server.go_on.set()
             data, _ = rawpg.read_to_the_end(client.socket)
