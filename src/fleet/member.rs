@@ -8,7 +8,6 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
 use super::counts::{Counts, Lookup, NotBelieved};
-use super::seal::hex;
 use super::shared::Shared;
 use super::store::{Beside, Entry, LEASE, Names, Store};
 use crate::facts::{Bus, Encryption, Fact, Known, Outcome, Stamp, What};
@@ -70,7 +69,7 @@ pub enum Asked {
 impl Member {
     pub(super) fn new(shared: Arc<Shared>, bus: Arc<Bus>) -> Self {
         let hash = Sha256::digest(bus.upstream().as_bytes());
-        let about = hex(&hash[..8]);
+        let about = hex::encode(&hash[..8]);
         Self {
             names: Names::new(&shared.settings.key_prefix, &about),
             shared,
