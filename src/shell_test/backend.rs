@@ -23,6 +23,8 @@ pub(super) enum Sort {
     AnyTime,
     /// The error about encrypted data.
     Pangu,
+    /// That of a statement that was cancelled.
+    Cancelled,
 }
 
 /// One frame that the server sends.
@@ -341,10 +343,10 @@ impl Backend {
         {
             self.route_is_set = before;
         }
-        let sort = if message == PANGU {
-            Sort::Pangu
-        } else {
-            Sort::Answer
+        let sort = match message {
+            PANGU => Sort::Pangu,
+            _ if sqlstate == CANCELLED.0 => Sort::Cancelled,
+            _ => Sort::Answer,
         };
         let bytes = error("ERROR", sqlstate, message);
         self.said.push(Said { bytes, sort });
