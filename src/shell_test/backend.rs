@@ -281,7 +281,9 @@ impl Backend {
 
     fn outcome(&mut self, text: &str, cancelled: bool) -> Result<Outcome, Failure> {
         self.refuse_in_failed(text)?;
-        if cancelled {
+        // The end of a transaction that has failed is not kept from its end.
+        let ends_failed = self.block == Block::Failed;
+        if cancelled && !ends_failed {
             return Err(CANCELLED);
         }
         self.at_begin.get_or_insert(self.route_is_set);
