@@ -262,7 +262,7 @@ fn switching() -> Case {
         .world
         .decide(OPEN.as_bytes(), true, &at_login(), Lexing::default())
         .effects;
-    assert!(effects.has(Effects::READS_FOREIGN));
+    assert!(effects.intersects(Effects::READS_FOREIGN));
     let sent = [query(PROTECTED), query(OPEN)];
     let answers = [set(), answer()].concat();
     for query in &sent {

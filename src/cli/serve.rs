@@ -7,10 +7,13 @@ use super::descriptors;
 use super::settings::Args;
 use crate::config::Environment;
 use crate::observe::logs;
+use crate::server::Reread;
 
 /// Runs the command.
 pub(super) fn run(args: Args) -> ExitCode {
-    let loaded = match args.clone().load(&Environment::of_process()) {
+    let reading = args.clone().read(&Environment::of_process());
+    let files = reading.files;
+    let loaded = match Args::shown(reading.outcome) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
@@ -32,21 +35,24 @@ pub(super) fn run(args: Args) -> ExitCode {
         tracing::warn!("{warning}");
     }
     let read_again = move || {
-        let loaded = match args.clone().read(&Environment::of_process()) {
-            Ok(loaded) => loaded,
-            Err(problems) => {
-                for problem in &problems {
-                    tracing::error!("{problem}");
-                }
-                return None;
-            }
+        let reading = args.clone().read(&Environment::of_process());
+        let (said, settings) = match reading.outcome {
+            Ok(loaded) => (loaded.warnings, Some(loaded.settings)),
+            Err(problems) => (problems, None),
         };
-        for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
+        for problem in &said {
+            if settings.is_some() {
+                tracing::warn!("{problem}");
+            } else {
+                tracing::error!("{problem}");
+            }
         }
-        Some(loaded.settings)
+        Reread {
+            settings,
+            files: reading.files,
+        }
     };
-    let exit = match crate::server::run(loaded.settings, read_again) {
+    let exit = match crate::server::run(loaded.settings, files, read_again) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     };

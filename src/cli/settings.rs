@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::advice::Rules;
-use crate::config::{Environment, Given, Key, Loaded, Problem, load};
+use crate::config::{self, Environment, Given, Key, Loaded, Problem, Reading};
 
 /// The command line or the configuration is wrong; clap's own mistakes exit with it too.
 pub(super) const WRONG_CONFIGURATION: u8 = 2;
@@ -94,7 +94,15 @@ impl Args {
     /// # Errors
     /// What to exit with, after every mistake has been shown on standard error.
     pub(super) fn load(self, environment: &Environment) -> Result<Loaded, ExitCode> {
-        self.read(environment).map_err(|problems| {
+        Self::shown(self.read(environment).outcome)
+    }
+
+    /// Shows every mistake on standard error.
+    ///
+    /// # Errors
+    /// What to exit with, if there are some.
+    pub(super) fn shown(outcome: Result<Loaded, Vec<Problem>>) -> Result<Loaded, ExitCode> {
+        outcome.map_err(|problems| {
             let mut text = String::new();
             for problem in &problems {
                 let _ = writeln!(text, "osprey: {problem}");
@@ -111,17 +119,17 @@ impl Args {
         })
     }
 
-    /// The same for a process that has a log to show mistakes in.
-    ///
-    /// # Errors
-    /// Every mistake.
-    pub(super) fn read(self, environment: &Environment) -> Result<Loaded, Vec<Problem>> {
+    /// The same without a word, for a process that has a log to show mistakes in.
+    pub(super) fn read(self, environment: &Environment) -> Reading {
         let config = self.config.clone();
-        let loaded = load(config, environment, &self.given())?;
-        if let Some(file) = &loaded.settings.observe.rules {
-            Rules::with_file(file)?;
-        }
-        Ok(loaded)
+        let mut reading = config::read(config, environment, &self.given());
+        reading.outcome = reading.outcome.and_then(|loaded| {
+            if let Some(file) = &loaded.settings.observe.rules {
+                Rules::with_file(file)?;
+            }
+            Ok(loaded)
+        });
+        reading
     }
 
     fn given(self) -> Vec<Given> {

@@ -27,6 +27,8 @@ use super::values::show_duration;
 const LONGEST_KEEPALIVE: Duration = Duration::from_secs(32_767);
 /// A lookup is given up after a minute.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(10);
+/// Each look reads every file.
+const OFTENEST_LOOK: Duration = Duration::from_millis(100);
 /// Characters of the key that records are authenticated with.
 const SHORTEST_KEY: usize = 32;
 /// `TCP_USER_TIMEOUT` is an `int` of milliseconds; in whole days.
@@ -50,6 +52,7 @@ pub(super) fn check(settings: &Settings, pending: &Pending, notes: &mut Notes) {
     quantities(settings, notes);
     limits(&settings.limits, notes);
     snapshot(settings, notes);
+    reload(settings, notes);
     takeover(settings, notes);
     replicas(settings, notes);
 }
@@ -105,6 +108,20 @@ fn replicas(settings: &Settings, notes: &mut Notes) {
             "replicas",
             "records are not authenticated: whoever can write to the Redis can teach this Osprey; set \
              hmac_key_file",
+        );
+    }
+}
+
+fn reload(settings: &Settings, notes: &mut Notes) {
+    if settings
+        .reload
+        .watch
+        .is_some_and(|every| every < OFTENEST_LOOK)
+    {
+        let least = show_duration(OFTENEST_LOOK);
+        notes.wrong(
+            "reload.watch",
+            format!("must be at least {least}, or \"off\""),
         );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::files::Files;
 use super::problem::Notes;
 use super::secret::Secret;
 use super::settings::Settings;
@@ -18,6 +19,8 @@ pub(super) struct Draft {
     pub(super) credentials: Option<PathBuf>,
     /// True if there is a file, and it could not be read.
     pub(super) unread: bool,
+    /// The files that were read, or are named to be.
+    pub(super) files: Files,
     /// The mistakes so far, and where each setting was given.
     pub(super) notes: Notes,
 }
@@ -71,6 +74,7 @@ impl Draft {
             },
             credentials: None,
             unread: false,
+            files: Files::default(),
             notes: Notes::default(),
         }
     }

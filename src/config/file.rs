@@ -33,9 +33,11 @@ pub(super) fn read(path: &Path, place: &Place, draft: &mut Draft) {
     for Included {
         offset,
         files,
+        path,
         pattern,
     } in all
     {
+        draft.files.note_pattern(&path);
         let place = sources.place(offset);
         match files {
             Ok(files) => {
@@ -58,6 +60,7 @@ pub(super) fn read(path: &Path, place: &Place, draft: &mut Draft) {
 /// The text of a file that is named at `place`; `None`: there is a mistake.
 fn text(path: &Path, place: &Place, key: &str, draft: &mut Draft) -> Option<String> {
     let name = path.display().to_string();
+    draft.files.note(path);
     match std::fs::read(path).map(String::from_utf8) {
         Ok(Ok(text)) => return Some(text),
         Ok(Err(error)) => {
@@ -94,7 +97,8 @@ pub(super) fn parse(name: &str, text: &str, draft: &mut Draft) -> BTreeSet<Strin
 /// Reads the files into the draft. Returns what can be set in them.
 pub(super) fn take(sources: &Sources, draft: &mut Draft) -> Asked {
     let root = sources.parse(&mut draft.notes);
-    let mut reader = Reader::new(sources, draft.credentials.as_deref(), &mut draft.notes);
+    let credentials = draft.credentials.as_deref();
+    let mut reader = Reader::new(sources, credentials, &mut draft.files, &mut draft.notes);
     match root {
         Some(root) => {
             let (settings, pending) = (&mut draft.settings, &mut draft.pending);
@@ -160,7 +164,7 @@ fn walk(
     reader.duration(&mut keys, "ttl", &mut settings.keys.ttl);
     reader.duration(&mut keys, "negative_ttl", &mut settings.keys.negative_ttl);
     reader.count(&mut keys, "capacity", &mut settings.keys.capacity);
-    reader.path(&mut keys, "snapshot", &mut settings.keys.snapshot);
+    reader.own_path(&mut keys, "snapshot", &mut settings.keys.snapshot);
     cloud(reader, &mut keys, &mut settings.keys);
     reader.end(&keys);
 
@@ -209,6 +213,10 @@ fn walk(
 
     let mut section = reader.section(root, "console");
     console(reader, &mut section, &mut settings.console);
+
+    let mut section = reader.section(root, "reload");
+    reader.duration_or_off(&mut section, "watch", &mut settings.reload.watch);
+    reader.end(&section);
 
     let mut section = reader.section(root, "takeover");
     let target = &mut settings.takeover;

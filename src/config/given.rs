@@ -269,6 +269,7 @@ fn apply(key: Key, given: &[&str], place: &Place, draft: &mut Draft) {
             let credentials = draft.credentials.as_deref();
             let path = |text: &str| values::path(text, Path::new(""), credentials);
             if let Some(file) = parsed.last(path) {
+                draft.files.note(&file);
                 pending.password = Some(PasswordSource::File(file));
             }
         }

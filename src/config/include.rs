@@ -12,6 +12,8 @@ use crate::glob::Glob;
 pub(super) struct Included {
     pub(super) offset: usize,
     pub(super) files: io::Result<Vec<PathBuf>>,
+    /// With its directory.
+    pub(super) path: PathBuf,
     /// As it is written.
     pub(super) pattern: String,
 }
@@ -25,9 +27,11 @@ pub(super) fn included(text: &str, directory: &Path) -> Vec<Included> {
     let items = items.into_iter().flatten();
     let included = items.filter_map(|item| {
         let pattern = item.get_ref().as_str()?;
+        let path = directory.join(pattern);
         Some(Included {
             offset: item.span().start,
-            files: matching(&directory.join(pattern)),
+            files: matching(&path),
+            path,
             pattern: pattern.to_owned(),
         })
     });
@@ -37,7 +41,7 @@ pub(super) fn included(text: &str, directory: &Path) -> Vec<Included> {
 /// The files that a pattern stands for, in the order of their names. * and ? stand for characters of
 /// the last part only; hidden files are left out, as a shell does. A name without them stands for
 /// itself, whether or not there is such a file.
-fn matching(pattern: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn matching(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     let name = pattern.file_name().and_then(|name| name.to_str());
     let Some(name) = name.filter(|name| name.contains(['*', '?'])) else {
         return Ok(vec![pattern.to_owned()]);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::check::check;
 use super::draft::Draft;
 use super::file;
+use super::files::Files;
 use super::given::{Environment, Given, apply_environment, apply_flags, config_file, credentials};
 use super::problem::Problem;
 use super::settings::Settings;
@@ -21,6 +22,15 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
+/// What came of reading a configuration.
+#[derive(Debug)]
+pub struct Reading {
+    /// The settings, or every mistake.
+    pub outcome: Result<Loaded, Vec<Problem>>,
+    /// The files that were read or are named, as far as they are known, each as it was before.
+    pub files: Files,
+}
+
 /// Reads the file (`config`, else `OSPREY_CONFIG`, else none), the environment and the flags, in
 /// rising order of precedence, and checks the result, files included.
 ///
@@ -32,6 +42,11 @@ pub fn load(
     environment: &Environment,
     flags: &[Given],
 ) -> Result<Loaded, Vec<Problem>> {
+    read(config, environment, flags).outcome
+}
+
+/// [`load()`] that says which files it has looked at, whatever is in them.
+pub fn read(config: Option<PathBuf>, environment: &Environment, flags: &[Given]) -> Reading {
     let mut draft = Draft::new();
     draft.credentials = credentials(environment);
     let named = config_file(config, environment, &mut draft.notes);
@@ -45,7 +60,7 @@ pub fn load(
     if !draft.unread {
         check(&draft.settings, &draft.pending, &mut draft.notes);
     }
-    if draft.notes.problems.is_empty() {
+    let outcome = if draft.notes.problems.is_empty() {
         Ok(Loaded {
             settings: draft.settings,
             file: named.map(|(path, _)| path),
@@ -53,5 +68,9 @@ pub fn load(
         })
     } else {
         Err(draft.notes.problems)
+    };
+    Reading {
+        outcome,
+        files: draft.files,
     }
 }

@@ -41,6 +41,7 @@ const MODULES: &[&str] = &[
     "osprey::server::takeover::successor",
     "osprey::server::takeover::taking",
     "osprey::server::watchdog",
+    "osprey::server::watching",
     "osprey::server::worker",
     "osprey::session::admit",
     "osprey::session::begin",

@@ -6,7 +6,8 @@
 //! flags on top, `settle.rs` gives each upstream what holds for all, `check.rs` looks for
 //! contradictions and at the files that are named. Each step notes every mistake it finds with its
 //! place, so that one run shows them all. The types, each with its defaults, are in `settings.rs`,
-//! `listener.rs`, `upstream.rs`, `limits.rs`, `console.rs`, `takeover.rs`, `replicas.rs` and `cloud.rs`.
+//! `listener.rs`, `upstream.rs`, `limits.rs`, `console.rs`, `reload.rs`, `takeover.rs`, `replicas.rs` and
+//! `cloud.rs`.
 
 pub(crate) mod certificate;
 mod check;
@@ -14,6 +15,7 @@ mod cloud;
 mod console;
 mod draft;
 mod file;
+mod files;
 mod given;
 mod include;
 mod limits;
@@ -24,6 +26,7 @@ mod named_file;
 mod pem;
 mod problem;
 mod reader;
+mod reload;
 mod replicas;
 mod schema;
 mod secret;
@@ -38,13 +41,15 @@ mod values;
 pub use certificate::certificate_expiry;
 pub use cloud::{Cloud, CredentialSource, Endpoint};
 pub use console::{Console, ConsoleUser, Verifier};
+pub use files::Files;
 pub use given::{Environment, Given, Key, VARIABLES};
 pub use limits::{Limits, Quota, Rate};
 pub use listener::{ListenTls, Listener, ProxyProtocol, Rule};
-pub use load::{Loaded, load};
+pub use load::{Loaded, Reading, load, read};
 pub(crate) use log_filter::parse as log_filter;
 pub(crate) use problem::nearest;
 pub use problem::{Place, Problem};
+pub use reload::Reload;
 pub use replicas::Replicas;
 pub use schema::schema;
 pub use secret::Secret;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::files::Files;
 use super::problem::{Notes, Place, nearest, setting};
 use super::settings::Language;
 use super::source::Sources;
@@ -96,6 +97,8 @@ pub(super) struct Reader<'r> {
     sources: &'r Sources,
     /// Where the service manager has put this service's secrets, if it has.
     credentials: Option<&'r Path>,
+    /// The files that are named to be read.
+    files: &'r mut Files,
     notes: &'r mut Notes,
     /// The schema.
     asked: Asked,
@@ -107,11 +110,13 @@ impl Reader<'_> {
     pub(super) fn new<'r>(
         sources: &'r Sources,
         credentials: Option<&'r Path>,
+        files: &'r mut Files,
         notes: &'r mut Notes,
     ) -> Reader<'r> {
         Reader {
             sources,
             credentials,
+            files,
             notes,
             asked: Asked::default(),
             unknown: Vec::new(),
@@ -313,16 +318,31 @@ impl Reader<'_> {
         self.shaped(section, key, Shape::Size, parse, target);
     }
 
-    /// A file's name, relative to the directory of the file that names it.
+    /// The name of a file to be read, relative to the directory of the file that names it.
     pub(super) fn path<T: From<PathBuf>>(
         &mut self,
         section: &mut Section<'_>,
         key: &'static str,
         target: &mut T,
     ) {
+        let mut path = None;
+        self.own_path(section, key, &mut path);
+        if let Some(path) = path {
+            self.files.note(&path);
+            *target = path.into();
+        }
+    }
+
+    /// The same of a file that Osprey itself writes.
+    pub(super) fn own_path(
+        &mut self,
+        section: &mut Section<'_>,
+        key: &'static str,
+        target: &mut Option<PathBuf>,
+    ) {
         let credentials = self.credentials;
         let parse =
-            |text: &str, directory: &Path| values::path(text, directory, credentials).map(T::from);
+            |text: &str, directory: &Path| values::path(text, directory, credentials).map(Some);
         self.shaped(section, key, Shape::Path, parse, target);
     }
 

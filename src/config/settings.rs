@@ -9,6 +9,7 @@ use super::cloud::{Cloud, Endpoint};
 use super::console::Console;
 use super::limits::Limits;
 use super::listener::Listener;
+use super::reload::Reload;
 use super::replicas::Replicas;
 use super::takeover::Takeover;
 use super::upstream::{Address, Upstream};
@@ -29,6 +30,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The console.
     pub console: Console,
+    /// When the configuration is read again.
+    pub reload: Reload,
     /// How the next process takes over.
     pub takeover: Takeover,
     /// How replicas tell each other what they find out; `None`: they do not.
@@ -49,6 +52,7 @@ impl Settings {
             observe: Observe::default(),
             limits: Limits::default(),
             console: Console::default(),
+            reload: Reload::default(),
             takeover: Takeover::default(),
             replicas: None,
         }

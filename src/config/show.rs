@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::console::Console;
 use super::limits::Limits;
 use super::listener::{Listener, ProxyProtocol};
+use super::reload::Reload;
 use super::replicas::Replicas;
 use super::settings::{Keys, Observe, Settings};
 use super::takeover::Takeover;
@@ -60,6 +61,7 @@ impl Display for Settings {
         write_observe(f, &self.observe)?;
         write_limits(f, &self.limits)?;
         write_console(f, &self.console)?;
+        write_reload(f, &self.reload)?;
         write_takeover(f, &self.takeover)?;
         match &self.replicas {
             Some(replicas) => write_replicas(f, replicas),
@@ -307,6 +309,11 @@ fn write_console(f: &mut Formatter<'_>, console: &Console) -> fmt::Result {
         writeln!(f, "# and [[console.user]] name = {}", quote(&user.name))?;
     }
     Ok(())
+}
+
+fn write_reload(f: &mut Formatter<'_>, reload: &Reload) -> fmt::Result {
+    writeln!(f, "\n[reload]")?;
+    duration_or_off(f, "watch", reload.watch)
 }
 
 fn write_takeover(f: &mut Formatter<'_>, takeover: &Takeover) -> fmt::Result {

@@ -186,8 +186,8 @@ max_sessions = -1
             ":2: listen.adresses: is not a setting; did you mean \"addresses\"?",
             ":10: keys.metrics: is not a setting here; did you mean observe.metrics?",
             ":13: bananas: is not a setting; what can stand here: include, listen, listener, \
-             upstream, route, protect, catalog, keys, observe, limits, console, takeover, \
-             replicas",
+             upstream, route, protect, catalog, keys, observe, limits, console, reload, \
+             takeover, replicas",
         ]
     );
 }

@@ -305,7 +305,7 @@ impl Core {
                 self.names.resolve(true);
             }
             (tag::COMMAND_COMPLETE, Some(Expect::Execute(sent) | Expect::Query(sent))) => {
-                let ends = sent.decision.effects.has(Effects::ENDS);
+                let ends = sent.decision.effects.intersects(Effects::ENDS);
                 self.completed(ends, body);
                 if matches!(self.ledger.front(), Some(Expect::Execute(_))) {
                     self.retire(true, world);
@@ -376,7 +376,7 @@ impl Core {
         }
         if succeeded {
             self.context.succeeded(&sent.decision, rolled_back);
-            if sent.decision.effects.has(Effects::SETS_ROUTE)
+            if sent.decision.effects.intersects(Effects::SETS_ROUTE)
                 && !self.policy.enforce
                 && self.context.has_route()
                 && self.route.tell()

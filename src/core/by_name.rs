@@ -12,11 +12,11 @@ use super::interface::World;
 use super::ledger::{Expect, Sent};
 
 /// What a cursor's rows may do while they are read.
-const READING: Effects = Effects::READS_FOREIGN.with(Effects::CALLS_UNKNOWN);
+const READING: Effects = Effects::READS_FOREIGN.union(Effects::CALLS_UNKNOWN);
 
 /// Adds what a statement does that runs by its name to what the text does that names it.
 fn add(all: &mut Decision, used: &Decision) {
-    all.effects = all.effects.with(used.effects);
+    all.effects |= used.effects;
     if all.protected.is_none() {
         all.protected.clone_from(&used.protected);
     }
@@ -45,7 +45,7 @@ fn prepare(
 /// What is assumed of a query that nobody has seen being prepared.
 fn unknown_query() -> Decision {
     Decision {
-        effects: Effects::WRITES.with(Effects::CALLS_UNKNOWN),
+        effects: Effects::WRITES.union(Effects::CALLS_UNKNOWN),
         ..Decision::default()
     }
 }
@@ -60,7 +60,7 @@ impl Core {
     ) -> Arc<Decision> {
         let decision = self.with_named(decision, world);
         if decision.protected.is_none()
-            && decision.effects.has(Effects::ENDS)
+            && decision.effects.intersects(Effects::ENDS)
             && let Some(protected) = self.read_at_commit()
         {
             return Arc::new(Decision {
@@ -132,7 +132,7 @@ impl Core {
             add(&mut all, &sent.decision);
         }
         // Beside declaring the cursor, its text may have done more.
-        all.effects = all.effects.only(READING);
+        all.effects = all.effects.intersection(READING);
         all.changes.clear();
         all
     }

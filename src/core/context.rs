@@ -396,7 +396,7 @@ impl<W: World> Deciding<'_, W> {
             return decided;
         }
         let worse = |there: &Decision, decided: &Decision| {
-            let reads = |decision: &Decision| decision.effects.has(Effects::READS_FOREIGN);
+            let reads = |decision: &Decision| decision.effects.intersects(Effects::READS_FOREIGN);
             there.protected.is_some() || reads(there) || !reads(decided)
         };
         if self.may_be_undone() && decided.protected.is_none() {
@@ -475,7 +475,7 @@ impl Readings {
 /// What a text does that is read in one of two ways.
 fn either(one: &Decision, other: &Decision) -> Arc<Decision> {
     let mut both = one.clone();
-    both.effects = both.effects.with(other.effects);
+    both.effects |= other.effects;
     both.hint = both.hint.or(other.hint);
     if both.protected.is_none() {
         both.protected.clone_from(&other.protected);

@@ -91,7 +91,7 @@ impl Cycle {
 
     /// A statement is planned or run.
     pub(super) fn add(&mut self, effects: Effects) {
-        self.effects = self.effects.with(effects);
+        self.effects |= effects;
     }
 
     /// A statement is run.
@@ -102,7 +102,7 @@ impl Cycle {
 
     /// True if one statement runs in it, and no more than one.
     pub(super) fn runs_one(&self) -> bool {
-        self.runs == 1 && !self.effects.has(Effects::MULTIPLE)
+        self.runs == 1 && !self.effects.intersects(Effects::MULTIPLE)
     }
 
     /// A statement that reads encrypted data is planned or run.

@@ -71,20 +71,20 @@ fn one_statement(mut decision: Arc<Decision>) -> Arc<Decision> {
 
 /// True if a statement may read encrypted data, now or by what is learned later.
 fn may_need_route(decision: &Decision) -> bool {
-    let may = Effects::READS_FOREIGN.with(Effects::CALLS_UNKNOWN);
-    decision.protected.is_some() || decision.effects.has(may)
+    let may = Effects::READS_FOREIGN.union(Effects::CALLS_UNKNOWN);
+    decision.protected.is_some() || decision.effects.intersects(may)
 }
 
 /// True if the server may keep a plan of what the statement runs.
 fn keeps_plans(decision: &Decision) -> bool {
     let executes = |name: &NameUse| matches!(name, NameUse::Execute(_));
-    decision.effects.has(Effects::KEEPS_PLANS) || decision.names.iter().any(executes)
+    decision.effects.intersects(Effects::KEEPS_PLANS) || decision.names.iter().any(executes)
 }
 
 /// What leaves the setting as nobody knows it.
 const DOUBTS_ROUTE: Effects = Effects::RESETS_ROUTE
-    .with(Effects::RESETS_ALL)
-    .with(Effects::ROUTE_DOUBT);
+    .union(Effects::RESETS_ALL)
+    .union(Effects::ROUTE_DOUBT);
 
 impl Core {
     /// Walks over bytes from the client.
@@ -310,7 +310,7 @@ impl Core {
         }
         answers_come
             && (!self.retry.is_on() || self.retry.may_have_ended())
-            && decision.effects.has(Effects::READS_FOREIGN)
+            && decision.effects.intersects(Effects::READS_FOREIGN)
             && self.cycle.now(&self.ledger) == Sending::Uncertain
             && self.may_attempt(world)
     }
@@ -322,9 +322,9 @@ impl Core {
         self.context.catch_up(world);
         // All of a simple cycle is known by now.
         let worth = Effects::READS_FOREIGN
-            .with(Effects::BEGINS)
-            .with(Effects::CALLS_UNKNOWN);
-        let alone = matches!(look, Look::Query(decision, _) if !decision.effects.has(worth));
+            .union(Effects::BEGINS)
+            .union(Effects::CALLS_UNKNOWN);
+        let alone = matches!(look, Look::Query(decision, _) if !decision.effects.intersects(worth));
         self.begin_attempt(alone, at, world);
     }
 
@@ -548,7 +548,8 @@ impl Core {
     /// True if the route is set where a statement that is sent now will run.
     fn steers(&self, decision: &Decision) -> bool {
         // Within one text the route may be undone in front of the read.
-        let undone = decision.effects.has(Effects::MULTIPLE) && decision.effects.has(CHANGES_ROUTE);
+        let undone = decision.effects.intersects(Effects::MULTIPLE)
+            && decision.effects.intersects(CHANGES_ROUTE);
         let planned = decision.names.iter().all(|name| match name {
             NameUse::Fetch(name) => self.cursor_is_steered(name),
             _ => true,
@@ -573,7 +574,7 @@ impl Core {
             self.tally.by_pattern += u64::from(reason.source == Source::Pattern);
             self.tally.by_lesson += u64::from(reason.source == Source::Learned);
         } else {
-            let reads = decision.effects.has(Effects::READS_FOREIGN);
+            let reads = decision.effects.intersects(Effects::READS_FOREIGN);
             self.tally.foreign += u64::from(reads);
         }
         if !decision.names.is_empty() {
@@ -582,22 +583,22 @@ impl Core {
         if may_need_route(decision) && keeps_plans(decision) {
             self.route.planned();
         }
-        if effects.has(Effects::COPY_IN) {
+        if effects.intersects(Effects::COPY_IN) {
             self.copy.sent();
         }
-        if effects == Effects::default() {
+        if effects.is_empty() {
             return;
         }
-        if effects.has(Effects::SETS_ROUTE) {
+        if effects.intersects(Effects::SETS_ROUTE) {
             self.route.client_sets();
         }
-        if effects.has(DOUBTS_ROUTE) {
+        if effects.intersects(DOUBTS_ROUTE) {
             self.route.doubt();
         }
-        if effects.has(Effects::ENDS) {
+        if effects.intersects(Effects::ENDS) {
             self.route.transaction_ends();
         }
-        if effects.has(Effects::CHANGES_CATALOG) {
+        if effects.intersects(Effects::CHANGES_CATALOG) {
             self.names.catalog_changes();
         }
     }

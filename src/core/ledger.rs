@@ -181,7 +181,7 @@ fn runs(entry: &Expect, does: impl Fn(&Decision) -> bool) -> u32 {
 }
 
 fn enters_copy(decision: &Decision) -> bool {
-    decision.effects.has(Effects::COPY_IN)
+    decision.effects.intersects(Effects::COPY_IN)
 }
 
 fn has_names(decision: &Decision) -> bool {
@@ -193,7 +193,7 @@ fn has_changes(decision: &Decision) -> bool {
 }
 
 fn begins(decision: &Decision) -> bool {
-    decision.effects.has(Effects::BEGINS)
+    decision.effects.intersects(Effects::BEGINS)
 }
 
 impl Ledger {

@@ -95,9 +95,9 @@ impl Core {
             policy,
             unknown: Arc::new(Decision {
                 effects: Effects::WRITES
-                    .with(Effects::BEGINS)
-                    .with(Effects::ENDS)
-                    .with(Effects::ROUTE_DOUBT),
+                    .union(Effects::BEGINS)
+                    .union(Effects::ENDS)
+                    .union(Effects::ROUTE_DOUBT),
                 ..Decision::default()
             }),
             from_client: Framing::default(),

@@ -441,7 +441,7 @@ impl Names {
                 }
                 NameUse::Declare(name)
                     if decision.protected.is_some()
-                        || decision.effects.has(Effects::READS_FOREIGN) =>
+                        || decision.effects.intersects(Effects::READS_FOREIGN) =>
                 {
                     self.open(name.as_bytes(), sent.clone(), true);
                 }

@@ -48,11 +48,11 @@ const EXISTS: [&[u8]; 3] = [b"42P07", b"42710", b"23505"];
 
 /// A statement that does any of this is never run twice.
 const CHANGES: Effects = Effects::WRITES
-    .with(Effects::COPY_IN)
-    .with(Effects::ROUTE_DOUBT)
-    .with(Effects::SETS_ROUTE)
-    .with(Effects::RESETS_ROUTE)
-    .with(Effects::RESETS_ALL);
+    .union(Effects::COPY_IN)
+    .union(Effects::ROUTE_DOUBT)
+    .union(Effects::SETS_ROUTE)
+    .union(Effects::RESETS_ROUTE)
+    .union(Effects::RESETS_ALL);
 
 /// What a cycle is: as it was when its end had been sent, or as far as it has been sent.
 #[derive(Debug, Clone, Copy)]
@@ -81,11 +81,11 @@ impl Sent {
             } else {
                 NotRetried::RouteNotSet
             })
-        } else if self.effects.has(CHANGES)
-            || self.effects.has(Effects::UNDONE_WHOLE) && !self.is_undone
+        } else if self.effects.intersects(CHANGES)
+            || self.effects.intersects(Effects::UNDONE_WHOLE) && !self.is_undone
         {
             Some(NotRetried::Writes)
-        } else if self.effects.has(Effects::CALLS_UNKNOWN) {
+        } else if self.effects.intersects(Effects::CALLS_UNKNOWN) {
             Some(NotRetried::UnknownFunction)
         } else {
             None
@@ -230,11 +230,11 @@ impl Retry {
         }
         attempt.recording = false;
         attempt.goes_on = cycle.goes_on;
-        attempt.may_have_ended |= cycle.effects.has(Effects::ENDS);
-        attempt.writes = cycle.effects.has(Effects::UNDONE_WHOLE);
+        attempt.may_have_ended |= cycle.effects.intersects(Effects::ENDS);
+        attempt.writes = cycle.effects.intersects(Effects::UNDONE_WHOLE);
         if let Some(why) = cycle.unfit() {
             self.refuse(why);
-        } else if cycle.effects.has(Effects::READS_FOREIGN) {
+        } else if cycle.effects.intersects(Effects::READS_FOREIGN) {
             if cycle.may_be_skipped {
                 // The Sync that the server may be skipping up to must not be held back.
                 self.refuse(NotRetried::CycleNotComplete);
@@ -286,7 +286,7 @@ impl Retry {
         } else if let Some(why) = attempt.recording.then(|| present.unfit()).flatten() {
             Some(why)
         } else if attempt.unsynced > 0
-            || attempt.recording && present.effects.has(Effects::UNDONE_WHOLE)
+            || attempt.recording && present.effects.intersects(Effects::UNDONE_WHOLE)
         {
             Some(NotRetried::CycleNotComplete)
         } else if attempt.row {

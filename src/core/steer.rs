@@ -48,15 +48,15 @@ enum Need {
 
 /// What makes a place in front of the whole cycle the wrong one.
 pub(super) const CHANGES_ROUTE: Effects = Effects::SETS_ROUTE
-    .with(Effects::RESETS_ROUTE)
-    .with(Effects::RESETS_ALL)
-    .with(Effects::ROUTE_DOUBT)
-    .with(Effects::ENDS);
+    .union(Effects::RESETS_ROUTE)
+    .union(Effects::RESETS_ALL)
+    .union(Effects::ROUTE_DOUBT)
+    .union(Effects::ENDS);
 
 /// True if a statement reads MaxCompute, or may do so by a name that it uses.
 fn may_read(decision: &Decision) -> bool {
     decision.protected.is_some()
-        || decision.effects.has(Effects::READS_FOREIGN)
+        || decision.effects.intersects(Effects::READS_FOREIGN)
         || !decision.names.is_empty()
 }
 
@@ -76,7 +76,7 @@ impl Core {
     /// answered.
     pub(super) fn client_had_route(&self) -> bool {
         let sent = self.ledger.front().and_then(Expect::sent);
-        let sets = |sent: &Sent| sent.decision.effects.has(Effects::SETS_ROUTE);
+        let sets = |sent: &Sent| sent.decision.effects.intersects(Effects::SETS_ROUTE);
         !self.policy.enforce && (self.context.has_route() || sent.is_some_and(sets))
     }
 
@@ -86,7 +86,7 @@ impl Core {
     pub(super) fn client_may_set_route(&self, decision: &Decision) -> bool {
         let sets = |entry: &Expect| {
             let sent = entry.runs();
-            sent.is_some_and(|sent| sent.decision.effects.has(Effects::SETS_ROUTE))
+            sent.is_some_and(|sent| sent.decision.effects.intersects(Effects::SETS_ROUTE))
         };
         self.route.may_be_the_clients()
             && !(self.policy.enforce || self.policy.observe)
@@ -101,7 +101,8 @@ impl Core {
     }
 
     fn need(&self, decision: &Decision, world: &impl World) -> Need {
-        let foreign = self.policy.per_statement && decision.effects.has(Effects::READS_FOREIGN);
+        let foreign =
+            self.policy.per_statement && decision.effects.intersects(Effects::READS_FOREIGN);
         if decision.protected.is_none() && decision.hint.is_none() && !foreign {
             // Most statements: whose the route is need not be found out.
             return Need::Either;
@@ -109,8 +110,8 @@ impl Core {
         if self.relay_only || !self.route_is_ours(world) {
             return Need::Either;
         }
-        let own_business = Effects::SETS_ROUTE.with(Effects::RESETS_ROUTE);
-        if decision.effects.has(own_business) && !self.policy.enforce {
+        let own_business = Effects::SETS_ROUTE.union(Effects::RESETS_ROUTE);
+        if decision.effects.intersects(own_business) && !self.policy.enforce {
             return Need::Either;
         }
         let encrypted = match decision.hint {
@@ -168,7 +169,9 @@ impl Core {
             return Some(Place::Cycle(here));
         }
         match self.cycle.anchor() {
-            Some(anchor) if !self.cycle.effects().has(CHANGES_ROUTE) => Some(Place::Cycle(anchor)),
+            Some(anchor) if !self.cycle.effects().intersects(CHANGES_ROUTE) => {
+                Some(Place::Cycle(anchor))
+            }
             // In a failed transaction ours would be the error that the client's pipeline stops at.
             _ => (proven && sending != Sending::Uncertain).then_some(Place::Inline),
         }
@@ -237,7 +240,7 @@ impl Core {
         world: &impl World,
         out: &mut Outbox,
     ) {
-        if decision.effects.has(Effects::BEGINS)
+        if decision.effects.intersects(Effects::BEGINS)
             && self.route.needs_proof()
             && !self.client_has_route(world)
             && !self.relay_only

@@ -8,7 +8,6 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
 use super::counts::{Counts, Lookup, NotBelieved};
-use super::seal::hex;
 use super::shared::Shared;
 use super::store::{Beside, Entry, LEASE, Names, Store, is_late};
 use crate::facts::{Bus, Encryption, Fact, Known, Outcome, Stamp, What};
@@ -87,7 +86,7 @@ impl Fresh {
 impl Member {
     pub(super) fn new(shared: Arc<Shared>, bus: Arc<Bus>) -> Self {
         let hash = Sha256::digest(bus.upstream().as_bytes());
-        let about = hex(&hash[..8]);
+        let about = hex::encode(&hash[..8]);
         Self {
             names: Names::new(&shared.settings.key_prefix, &about),
             shared,

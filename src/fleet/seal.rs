@@ -45,7 +45,7 @@ impl Seal {
             None => "-".to_owned(),
             Some(key) => {
                 let mac = self.mac(key, kind, about, json).finalize().into_bytes();
-                hex(&mac)
+                hex::encode(mac)
             }
         };
         let record = format!("{VERSION} {mac} {json}").into_bytes();
@@ -71,7 +71,7 @@ impl Seal {
         }
         let (mac, json) = rest.split_once(' ').ok_or(nonsense)?;
         if let Some(key) = &self.key {
-            let mac = unhex(mac).ok_or(Broken::Forged)?;
+            let mac = hex::decode(mac).map_err(|_| Broken::Forged)?;
             let own = self.mac(key, kind, about, json);
             own.verify_slice(&mac).map_err(|_| Broken::Forged)?;
         }
@@ -87,25 +87,6 @@ impl Seal {
         }
         mac
     }
-}
-
-/// Bytes in hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // A string takes whatever is written to it.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || text.len() != 64 {
-        return None;
-    }
-    let byte = |at: usize| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok();
-    (0..32).map(byte).collect()
 }
 
 #[cfg(test)]

@@ -370,7 +370,7 @@ impl Snapshot {
             session,
             |analysis, standings, writing, changes| {
                 self.add(&mut decision, analysis, standings);
-                decision.effects = decision.effects.with(writing);
+                decision.effects |= writing;
                 decision.changes.extend(changes);
                 stored = stored.take().or_else(|| resolver.stored(analysis, own));
             },
@@ -394,15 +394,15 @@ impl Snapshot {
     ) {
         let only_reads = |function| self.relations.only_reads(function);
         if !analysis.calls.iter().all(only_reads) {
-            decision.effects = decision.effects.with(Effects::CALLS_UNKNOWN);
+            decision.effects |= Effects::CALLS_UNKNOWN;
         }
         if !analysis.calls.is_empty() {
-            decision.effects = decision.effects.with(Effects::KEEPS_PLANS);
+            decision.effects |= Effects::KEEPS_PLANS;
         }
         if analysis.reads_anything {
             decision.protected = self.relations.any_protected();
             if self.has_suspects() {
-                decision.effects = decision.effects.with(Effects::READS_FOREIGN);
+                decision.effects |= Effects::READS_FOREIGN;
             }
         }
         let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
@@ -423,7 +423,7 @@ impl Snapshot {
                 Standing::Foreign => {}
                 Standing::Plain => continue,
             }
-            decision.effects = decision.effects.with(Effects::READS_FOREIGN);
+            decision.effects |= Effects::READS_FOREIGN;
             let suspect = written(relation);
             if !decision.suspects.contains(&suspect) {
                 decision.suspects.push(suspect);

@@ -14,18 +14,20 @@ mod reload;
 mod signals;
 mod takeover;
 mod watchdog;
+mod watching;
 mod worker;
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::FutureExt as _;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::Notify;
 
 use crate::advice;
-use crate::config::Settings;
+use crate::config::{Files, Settings};
 use crate::console::{self, Control};
 use crate::fleet::{self, Fleet};
 use crate::net::TcpNetwork;
@@ -39,6 +41,7 @@ use crate::upstream::{TlsFiles, Upstreams};
 pub use error::Error;
 use listening::Listening;
 use opening::Opened;
+pub use reload::Reread;
 use reload::{Readings, Reloader};
 use signals::Endings;
 use takeover::giving::{Giving, Predecessors, Successor};
@@ -358,16 +361,17 @@ fn measure(shared: &Shared<TcpNetwork>) -> Measured {
     known
 }
 
-/// Serves until SIGTERM or SIGINT; a second one ends the drain. At SIGHUP `read_again` reads the
-/// configuration; `None`: it has mistakes, which have been shown, and what was in force stays in
-/// force. At SIGUSR2 the next process is started, which takes over.
+/// Serves until SIGTERM or SIGINT; a second one ends the drain. At SIGHUP, and where `reload.watch` is
+/// set when one of its `files` has changed, `read_again` reads the configuration. At SIGUSR2 the next
+/// process is started, which takes over.
 ///
 /// # Errors
 ///
 /// See [`Error`].
 pub fn run(
     settings: Settings,
-    read_again: impl Fn() -> Option<Settings> + Send + Sync + 'static,
+    files: Files,
+    read_again: impl Fn() -> Reread + Send + Sync + 'static,
 ) -> Result<(), Error> {
     let next_process = Arc::new(NextProcess::as_this_one());
     let mut server = Server::bind(settings)?;
@@ -379,15 +383,19 @@ pub fn run(
         runtime: server.background.handle().clone(),
         health: Arc::clone(&server.health),
         read: Arc::new(read_again),
+        files: Mutex::new(files),
+        put_in_force: Notify::new(),
         readings: Readings::default(),
         turn: tokio::sync::Mutex::default(),
     });
+    let watching = watching::watch(Arc::clone(&reloader));
     let reload = move || Arc::clone(&reloader).reload();
     let by_console = reload.clone();
     let endings = {
         let _runtime = server.background.enter();
         let hangup = signals::on_hangup(move || reload().map(drop));
         tokio::spawn(hangup.map_err(Error::Runtime)?);
+        tokio::spawn(watching);
         let (shared, health) = (Arc::clone(&server.shared), Arc::clone(&server.health));
         let user2 = signals::on_user2(move || next_process.start_if_useful(&shared, &health));
         tokio::spawn(user2.map_err(Error::Runtime)?);

@@ -4,15 +4,15 @@
 //! once they are there.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use crate::advice::Rules;
-use crate::config::{Settings, show_duration};
+use crate::config::{Files, Settings, show_duration};
 use crate::net::TcpNetwork;
 use crate::net::tls::TlsError;
 use crate::observe::Health;
@@ -31,11 +31,22 @@ pub(super) struct Reloader {
     pub(super) sockets: Vec<SocketAddr>,
     pub(super) runtime: Handle,
     pub(super) health: Arc<Health>,
-    /// `None`: there are mistakes, which have been shown.
-    pub(super) read: Arc<dyn Fn() -> Option<Settings> + Send + Sync>,
+    pub(super) read: Arc<dyn Fn() -> Reread + Send + Sync>,
+    /// The files of the last reading.
+    pub(super) files: Mutex<Files>,
+    /// Hears of each configuration that is put in force.
+    pub(super) put_in_force: Notify,
     pub(super) readings: Readings,
     /// Held by whoever reads it: one at a time.
     pub(super) turn: tokio::sync::Mutex<()>,
+}
+
+/// What has been read of a configuration.
+pub struct Reread {
+    /// `None`: there are mistakes, which have been shown, and what was in force stays in force.
+    pub settings: Option<Settings>,
+    /// The files that were read or are named, as they were before.
+    pub files: Files,
 }
 
 /// What has been read, or why it cannot be used.
@@ -58,21 +69,30 @@ impl Reloader {
 
     async fn try_reload(self: Arc<Self>) -> Reload {
         let read = Arc::clone(&self.read);
-        let reading = self.readings.read(move || -> Read {
-            let settings = read()?;
-            let files = TlsFiles::read(&settings);
-            Some(files.map(|files| (settings, files)))
+        let reading = self.readings.read(move || -> (Read, Files) {
+            let Reread { settings, files } = read();
+            let read = settings.map(|settings| {
+                let files = TlsFiles::read(&settings);
+                files.map(|files| (settings, files))
+            });
+            (read, files)
         });
-        match reading.await {
+        let read = reading.await.map(|(read, files)| {
+            self.remember(files, read.is_some());
+            read
+        });
+        match read {
             Ok(Some(Ok((settings, files)))) => {
                 // Snapshot files may be read, and much may be dropped: no work for a runtime.
-                let applying = move || self.apply(settings, files);
+                let this = Arc::clone(&self);
+                let applying = move || this.apply(settings, files);
                 if tokio::task::spawn_blocking(applying).await.is_err() {
                     tracing::error!(
                         "putting the configuration in force failed by a fault of Osprey's"
                     );
                     return Reload::Refused;
                 }
+                self.put_in_force.notify_one();
                 tracing::info!("the configuration was read again and is in force");
                 Reload::Applied
             }
@@ -89,6 +109,20 @@ impl Reloader {
                 Reload::TimedOut
             }
         }
+    }
+
+    /// The files of the last reading, as they were before it.
+    pub(super) fn files(&self) -> Files {
+        let files = self.files.lock();
+        files.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// After a mistake, not all files that are named need be known; those of the reading before are
+    /// still of interest.
+    fn remember(&self, files: Files, are_all: bool) {
+        let mut last = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::take(&mut *last);
+        *last = if are_all { files } else { files.or(before) };
     }
 
     fn apply(&self, settings: Settings, files: TlsFiles) {
@@ -149,8 +183,13 @@ pub(super) enum Unread {
 pub(super) struct Readings(Arc<()>);
 
 impl Readings {
+    /// True if one that was given up has not ended yet.
+    pub(super) fn hang(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Calls `read` on a thread of its own. What comes after [`READING_TIMEOUT`] is thrown away.
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Unread> {

@@ -443,10 +443,13 @@ impl<T: Transport> Running<T> {
                     self.cancel(context);
                 }
             }
-            Some(Ask::Kill) => return self.killed(now, context),
+            Some(Ask::Kill) => {
+                let ending = self.killed(now, context);
+                return ending.or_else(|| self.keep_time(now, context));
+            }
         }
-        match context.shared.sessions.drain() {
-            Drain::No => self.keep_time(now, context),
+        let ending = match context.shared.sessions.drain() {
+            Drain::No => None,
             Drain::WhenQuiet => {
                 let idle = self.core.is_quiet()
                     && self.front.is_drained(&self.out.to_server)
@@ -458,7 +461,9 @@ impl<T: Transport> Running<T> {
                 let may_speak = !self.core.backend_mid_message();
                 (may_speak || now >= cut_at).then(|| self.say_goodbye(CloseReason::Drained))
             }
-        }
+        };
+        // The clocks go on whatever else is to end the session: `until` names their next moment.
+        ending.or_else(|| self.keep_time(now, context))
     }
 
     /// As what the end of the client is passed on.

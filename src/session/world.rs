@@ -228,7 +228,7 @@ impl SessionWorld {
             tracing::debug!(
                 user,
                 database,
-                reads_foreign = decision.effects.has(Effects::READS_FOREIGN),
+                reads_foreign = decision.effects.intersects(Effects::READS_FOREIGN),
                 hint,
                 "a statement is not protected"
             );

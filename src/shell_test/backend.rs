@@ -23,6 +23,8 @@ pub(super) enum Sort {
     AnyTime,
     /// The error about encrypted data.
     Pangu,
+    /// That of a statement that was cancelled.
+    Cancelled,
 }
 
 /// One frame that the server sends.
@@ -279,7 +281,9 @@ impl Backend {
 
     fn outcome(&mut self, text: &str, cancelled: bool) -> Result<Outcome, Failure> {
         self.refuse_in_failed(text)?;
-        if cancelled {
+        // The end of a transaction that has failed is not kept from its end.
+        let ends_failed = self.block == Block::Failed;
+        if cancelled && !ends_failed {
             return Err(CANCELLED);
         }
         self.at_begin.get_or_insert(self.route_is_set);
@@ -341,10 +345,10 @@ impl Backend {
         {
             self.route_is_set = before;
         }
-        let sort = if message == PANGU {
-            Sort::Pangu
-        } else {
-            Sort::Answer
+        let sort = match message {
+            PANGU => Sort::Pangu,
+            _ if sqlstate == CANCELLED.0 => Sort::Cancelled,
+            _ => Sort::Answer,
         };
         let bytes = error("ERROR", sqlstate, message);
         self.said.push(Said { bytes, sort });

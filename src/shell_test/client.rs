@@ -94,6 +94,12 @@ impl Client {
         }
     }
 
+    /// True if it has done what makes Osprey end its session or statement: it has left, or said goodbye.
+    pub(super) fn has_left(&self, record: &Record) -> bool {
+        let goodbye = record.sent.last().is_some_and(|message| message[0] == b'X');
+        goodbye || matches!(self.phase, Phase::Leaving | Phase::Over)
+    }
+
     /// True if its plan makes it a client with a session.
     pub(super) fn wants_session(&self) -> bool {
         matches!(self.plan.begin, Begin::Startup { .. })
@@ -189,7 +195,7 @@ impl Client {
         self.paused_until.is_some_and(|until| now < until)
     }
 
-    fn is_answered(&self, record: &Record) -> bool {
+    pub(super) fn is_answered(&self, record: &Record) -> bool {
         record.ready > self.cycles
     }
 

@@ -7,13 +7,20 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::observe::metrics::{CloseReason, Kind as _};
+use crate::session::Ask;
 
 use super::line::Read;
+use super::plan::Begin;
+use super::record::Origin;
+use super::wire::Peer;
 use super::world::World;
 use super::{
-    BOUNDED_CANCELS, Broken, CANCEL_ANSWERED, CANCELLED_WHERE, DRAINED, ENDS, GIVEN_BACK, PANICS,
-    PASSED_ON, PLACES_AFTER_LOGIN, SERVED, TOLD_WHY,
+    BOUNDED_CANCELS, Broken, CANCEL_ANSWERED, CANCELLED_WHERE, CANCELLED_WHY, CANCELS_NO_LATER,
+    DRAINED, ENDS, GIVEN_BACK, KILLED, PANICS, PASSED_ON, PLACES_AFTER_LOGIN, SERVED, TOLD_WHY,
 };
+
+/// A second for its last words, and one to hear them.
+const KILLED_WITHIN: Duration = Duration::from_secs(10);
 
 impl World {
     /// The SQLSTATEs of the FATALs that Osprey has a reason to tell a client.
@@ -23,6 +30,9 @@ impl World {
             // A drain; or the login that it found.
             reasons.extend(["57P01", "57P03"]);
         }
+        if self.is_killed(client) {
+            reasons.push("57P01");
+        }
         if self.plan.max_sessions == 1 {
             reasons.push("53300");
         }
@@ -31,6 +41,63 @@ impl World {
             reasons.extend(["57014", "08006", "08P01"]);
         }
         reasons
+    }
+
+    /// True if the console has been told to end this client's session.
+    fn is_killed(&self, client: usize) -> bool {
+        let mut asked = self.asked.iter();
+        asked.any(|asked| asked.client == client && asked.what == Ask::Kill)
+    }
+
+    /// Whoever is killed is gone soon after.
+    fn check_killed(&self) -> Result<(), Broken> {
+        let late = Instant::now().checked_sub(KILLED_WITHIN);
+        for asked in self.asked.iter().filter(|asked| asked.what == Ask::Kill) {
+            let client = &self.clients[asked.client];
+            let is_over = client.peer.as_ref().is_none_or(Peer::osprey_closed);
+            if !is_over && late.is_some_and(|late| asked.at < late) {
+                let what = format!("client {} still has one", client.number);
+                return Err(Broken::new(KILLED, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// A cancel request has reached the statement that a client's session runs, by a connection that
+    /// was made at `made`.
+    fn check_hit(&mut self, number: usize, made: Instant, given_up: bool) -> Result<(), Broken> {
+        let (client, record) = (&self.clients[number], &self.records[number]);
+        let mut cancellers = self.cancellers.iter();
+        if cancellers.any(|canceller| canceller.client == Some(number)) {
+            return Ok(());
+        }
+        self.cancelled += 1;
+        let is_asked = self.asked.iter().any(|asked| asked.client == number);
+        let has_reason = is_asked
+            || self.plan.statement_timeout.is_some()
+            || !client.plan.undisturbed
+            || client.has_left(record)
+            || record.ready == 0;
+        if !has_reason {
+            let what = format!("that of client {number} was");
+            return Err(Broken::new(CANCELLED_WHY, what));
+        }
+        let last = record.arrived.saturating_sub(1);
+        // What passes in replication mode is not looked into: nobody knows when it is answered.
+        let is_relayed = matches!(
+            client.plan.begin,
+            Begin::Startup {
+                replication: true,
+                ..
+            }
+        );
+        let later = |(first, at): &(usize, Instant)| *first <= last && *at > made;
+        if !given_up && !is_relayed && record.begun_anew.iter().any(later) {
+            let message = super::record::show(&record.sent[last]);
+            let what = format!("it hit {message} of client {number}, which came after it");
+            return Err(Broken::new(CANCELS_NO_LATER, what));
+        }
+        Ok(())
     }
 
     /// What must hold at every moment.
@@ -64,6 +131,7 @@ impl World {
             return Err(Broken::new(BOUNDED_CANCELS, what));
         }
         self.check_ends()?;
+        self.check_killed()?;
         self.check_how_ended()?;
         self.check_drain()
     }
@@ -75,6 +143,9 @@ impl World {
         }
         for client in &self.clients {
             let (number, record) = (client.number, &self.records[client.number]);
+            if self.is_killed(number) {
+                continue;
+            }
             let mut servers = self.servers.iter();
             let server = servers.rfind(|server| server.client == Some(number));
             let undisturbed = client.plan.undisturbed && client.wants_session();
@@ -142,12 +213,17 @@ impl World {
     pub(super) fn cancel(&mut self, at: usize, key: Vec<u8>) -> Result<(), Broken> {
         let server = self.servers[at].server;
         self.log(|| format!("server {server} is asked to cancel {key:?}"));
-        let mut found = false;
+        let (made, given_up) = (self.servers[at].made, self.servers[at].peer.osprey_closed());
+        let (mut found, mut hit) = (false, None);
         for session in &mut self.servers {
             if session.server == server && session.key == key && session.is_open() {
-                session.cancel();
+                let whose = session.cancel();
+                hit = hit.or(session.client.filter(|_| whose == Some(Origin::Client)));
                 found = true;
             }
+        }
+        if let Some(client) = hit {
+            self.check_hit(client, made, given_up)?;
         }
         let elsewhere = self.servers.iter().any(|session| {
             session.key == key
@@ -189,7 +265,7 @@ impl World {
         }
         for client in &self.clients {
             let record = &self.records[client.number];
-            let refused = record.fatal.is_some();
+            let refused = record.fatal.is_some() || self.is_killed(client.number);
             if !client.plan.healthy || refused || !client.wants_session() {
                 continue;
             }

@@ -59,6 +59,11 @@ const PLACES_AFTER_LOGIN: &str =
 const BOUNDED_CANCELS: &str =
     "cancel requests of strangers are at most limits.max_cancels at a time";
 const CANCELLED_WHERE: &str = "a cancel request reaches the server of its session and no other";
+const CANCELLED_WHY: &str =
+    "a statement is cancelled only if somebody asks for it, its time is up or its client is gone";
+const CANCELS_NO_LATER: &str =
+    "a cancel of Osprey's own hits nothing that its client sends once it is answered";
+const KILLED: &str = "a session that is killed ends within ten seconds";
 const CANCEL_ANSWERED: &str =
     "the connection of a cancel request ends after the server has acted on it";
 const TOLD_WHY: &str = "whoever is refused is told why";
@@ -154,6 +159,8 @@ fn the_shell_holds_its_invariants_whatever_the_network_does() {
                             totals.sessions += did.sessions;
                             totals.seconds += did.seconds;
                             totals.retries += did.retries;
+                            totals.killed += did.killed;
+                            totals.cancelled += did.cancelled;
                         }
                         Err(report) => failed
                             .lock()
@@ -177,10 +184,13 @@ fn the_shell_holds_its_invariants_whatever_the_network_does() {
     }
     let totals = totals.into_inner().expect("nobody panics with it");
     println!(
-        "{seeds} seeds: {} steps, {} sessions, {} retries, {} s of simulated time",
+        "{seeds} seeds: {} steps, {} sessions, {} retries, {} sessions killed, {} statements cancelled by Osprey, \
+         {} s of simulated time",
         steps.into_inner(),
         totals.sessions,
         totals.retries,
+        totals.killed,
+        totals.cancelled,
         totals.seconds
     );
 }

@@ -1,9 +1,16 @@
 //! What a seed decides in advance: the settings, who connects and what they do, how the server treats
 //! them, what befalls their connections, and when the process is told to drain or to reload.
 
+use std::time::Duration;
+
+use crate::session::Ask;
+
 use super::network::Behaviour;
 use super::random::Random;
 use super::script::{Writer, query};
+
+/// The last of the seeds in the tables of docs/simulation.md.
+const SEEDS_OF_THE_TABLE: u64 = 10_000;
 
 /// Everything that a seed decides in advance.
 #[derive(Debug)]
@@ -24,6 +31,9 @@ pub(super) struct Plan {
     pub(super) per_statement: bool,
     pub(super) max_sessions: usize,
     pub(super) max_cancels: usize,
+    /// The steps at which the console is told to KILL or CANCEL a session, whichever there is.
+    pub(super) orders: Vec<(usize, Ask)>,
+    pub(super) statement_timeout: Option<Duration>,
 }
 
 /// What a client does.
@@ -192,6 +202,15 @@ impl Plan {
         for _ in 0..random.below(3) {
             reload_at.push(random.below(400));
         }
+        let (orders, statement_timeout) = Self::orders(seed);
+        if !orders.is_empty() || statement_timeout.is_some() {
+            for client in &mut clients {
+                client.takes_any_cancel();
+                if statement_timeout.is_some() {
+                    client.server.heeds_cancels();
+                }
+            }
+        }
         let first = random.pick(&[Behaviour::Mute, Behaviour::Refuses, Behaviour::Answers]);
         Self {
             clients,
@@ -205,11 +224,41 @@ impl Plan {
             per_statement: random.one_in(3),
             max_sessions: if random.one_in(6) { 1 } else { 100 },
             max_cancels: random.within(1..=4),
+            orders,
+            statement_timeout,
         }
+    }
+
+    /// What the console is told, and how long statements may take; of both there is something in some
+    /// of the seeds alone: those of the table stay what they were.
+    fn orders(seed: u64) -> (Vec<(usize, Ask)>, Option<Duration>) {
+        let plays = seed % 8 == 4 || seed > SEEDS_OF_THE_TABLE && seed.is_multiple_of(2);
+        if !plays {
+            return (Vec::new(), None);
+        }
+        let mut random = Random::new(seed, 6);
+        let mut orders = Vec::new();
+        for _ in 0..random.below(12) {
+            let order = if random.one_in(4) {
+                Ask::Kill
+            } else {
+                Ask::Cancel
+            };
+            orders.push((random.below(500), order));
+        }
+        let timeout = random.one_in(2).then(|| random.pick(&[20, 300, 2_500]));
+        (orders, timeout.map(Duration::from_millis))
     }
 }
 
 impl ClientPlan {
+    /// Any of its statements may be cancelled, a second run, too.
+    fn takes_any_cancel(&mut self) {
+        let mut steps = self.steps.iter();
+        let may_run_again = steps.any(|step| step.sends(b"from e"));
+        self.server.notices &= !may_run_again;
+    }
+
     fn new(random: &mut Random, client: usize) -> Self {
         let healthy = random.one_in(2);
         let begin = match random.below(20) {
@@ -299,6 +348,12 @@ impl ClientPlan {
 }
 
 impl ServerPlan {
+    /// Ends what it is asked to cancel: another one would be asked every two seconds for ever.
+    fn heeds_cancels(&mut self) {
+        self.honours_cancels = true;
+        self.fails = self.fails.filter(|(_, how)| *how != Failing::Mute);
+    }
+
     /// That of a server of which nobody has said anything.
     pub(super) fn kind() -> Self {
         Self {

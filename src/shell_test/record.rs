@@ -11,6 +11,8 @@
 //! client's own messages; in place of the error about encrypted data, the rewritten one. The last
 //! frame may be a FATAL of Osprey's own, where there is a reason for it.
 
+use tokio::time::Instant;
+
 use crate::wire::Header;
 use crate::wire::backend::ErrorFields;
 use crate::wire::compose::OWN_NAME;
@@ -59,6 +61,8 @@ pub(super) struct Record {
     pub(super) key: Vec<u8>,
     /// Cycles that were run again.
     pub(super) again: usize,
+    /// Where in `sent` the client began anew, everything before being answered, and when.
+    pub(super) begun_anew: Vec<(usize, Instant)>,
 }
 
 impl Record {
@@ -163,7 +167,7 @@ impl Record {
         } else if origin == Origin::Client {
             if self.had.is_empty() {
                 self.expected.push(said);
-            } else if is_fatal(&said.bytes) {
+            } else if is_fatal(&said.bytes) || said.sort == Sort::Cancelled {
                 self.had.clear();
                 self.expected.push(said);
             } else if self.had[0] == said.bytes {
@@ -230,6 +234,11 @@ impl Record {
                 || next.sort == Sort::Pangu
                     && frame[0] == b'E'
                     && fields.sqlstate() == b"XX000"
+                    && !fields.is_fatal()
+                // It may say whose time was up.
+                || next.sort == Sort::Cancelled
+                    && frame[0] == b'E'
+                    && fields.sqlstate() == b"57014"
                     && !fields.is_fatal()
         });
         if !is_next {

@@ -60,6 +60,8 @@ pub(super) struct ServerConnection {
     pub(super) key: Vec<u8>,
     /// It has said ReadyForQuery.
     pub(super) logged_in: bool,
+    /// When it was made.
+    pub(super) made: Instant,
     /// It ended with a RST of its own.
     pub(super) has_reset: bool,
     /// It was told of the end in good order.
@@ -84,6 +86,7 @@ impl ServerConnection {
             client: None,
             key: Vec::new(),
             logged_in: false,
+            made: Instant::now(),
             has_reset: false,
             saw_fin: false,
             state: State::Start,
@@ -113,11 +116,12 @@ impl ServerConnection {
         self.state != State::Gone
     }
 
-    /// A cancel request names its key: the statement that runs ends, if one does.
-    pub(super) fn cancel(&mut self) {
-        if self.plan.honours_cancels && self.asleep.is_some() {
-            self.cancelled = true;
-        }
+    /// A cancel request names its key: the statement that runs ends, if one does. Whose it is.
+    pub(super) fn cancel(&mut self) -> Option<Origin> {
+        let asleep = self.asleep.as_ref();
+        let asleep = asleep.filter(|_| self.plan.honours_cancels)?;
+        self.cancelled = true;
+        Some(asleep.origin)
     }
 
     /// When it goes on by itself.

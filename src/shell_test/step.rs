@@ -21,7 +21,7 @@ use super::plan::{Begin, Fault};
 use super::random::Random;
 use super::server::{Effect, ServerConnection};
 use super::wire::Peer;
-use super::world::{Canceller, LEAP, World};
+use super::world::{Asked, Canceller, LEAP, World};
 
 impl World {
     pub(super) fn sigterm(&mut self) {
@@ -67,10 +67,30 @@ impl World {
         }
     }
 
+    /// Somebody says KILL or CANCEL at the console.
+    fn ask(&mut self) {
+        let step = self.step;
+        while let Some(at) = self.plan.orders.iter().position(|(at, _)| *at == step) {
+            let (_, what) = self.plan.orders.remove(at);
+            let sessions = self.shared.sessions.sessions();
+            if sessions.is_empty() {
+                continue;
+            }
+            let session = &sessions[self.choice.below(sessions.len())];
+            let client = session.user.trim_start_matches('c').parse();
+            let client: usize = client.unwrap_or_default();
+            self.log(|| format!("the console: {what:?} the session of client {client}"));
+            self.shared.sessions.ask(session.id, what);
+            let at = Instant::now();
+            self.asked.push(Asked { client, what, at });
+        }
+    }
+
     /// One step. True if something could happen.
     pub(super) async fn step(&mut self) -> Result<bool, Broken> {
         self.step += 1;
         self.signals();
+        self.ask();
         self.connect();
         self.befall();
         let mut happened = false;
@@ -284,7 +304,11 @@ impl World {
                 let client = &mut self.clients[number];
                 let record = &mut self.records[number];
                 let said = |code: &str| may_say.contains(&code);
+                let (sent, answered) = (record.sent.len(), client.is_answered(record));
                 let wish = client.act(record, said, &mut self.random);
+                if answered && record.sent.len() > sent {
+                    record.begun_anew.push((sent, Instant::now()));
+                }
                 let did = std::mem::take(&mut client.did);
                 self.log(|| format!("client {number} {did}"));
                 let broken =

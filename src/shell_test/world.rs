@@ -20,9 +20,10 @@ use tokio::time::Instant;
 use crate::advice;
 use crate::config::{Quota, Scope, Settings, TablePattern, TlsMode};
 use crate::observe::Metrics;
+use crate::observe::metrics::CloseReason;
 use crate::server::parts::{Acceptor, Workers, take_on};
 use crate::session::world::Routes;
-use crate::session::{Admission, Context, Registry, Shared};
+use crate::session::{Admission, Ask, Context, Registry, Shared};
 use crate::upstream::{TlsFiles, Upstreams};
 
 use super::Broken;
@@ -55,6 +56,14 @@ pub(super) struct Canceller {
     pub(super) saw_fin: bool,
 }
 
+/// What the console has asked of a client's session.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) client: usize,
+    pub(super) what: Ask,
+    pub(super) at: Instant,
+}
+
 /// Everything in one run.
 pub(super) struct World {
     pub(super) plan: Plan,
@@ -70,6 +79,11 @@ pub(super) struct World {
     pub(super) cancellers: Vec<Canceller>,
     /// Cancel requests that servers have seen: the key, how often.
     pub(super) cancels_seen: Vec<Vec<u8>>,
+    /// What the console has asked for, and the chance by which it chooses.
+    pub(super) asked: Vec<Asked>,
+    pub(super) choice: Random,
+    /// Statements that were cancelled on Osprey's own account.
+    pub(super) cancelled: u64,
     pub(super) step: usize,
     begun: Instant,
     pub(super) draining: Option<JoinHandle<()>>,
@@ -89,6 +103,8 @@ pub(super) struct Did {
     pub(super) sessions: u64,
     pub(super) seconds: u64,
     pub(super) retries: u64,
+    pub(super) killed: u64,
+    pub(super) cancelled: u64,
 }
 
 fn settings(plan: &Plan) -> Settings {
@@ -103,6 +119,7 @@ fn settings(plan: &Plan) -> Settings {
     limits.inspect_bytes = 32 << 10;
     limits.max_sessions = Quota::of(plan.max_sessions);
     limits.max_cancels = plan.max_cancels;
+    limits.statement_timeout = plan.statement_timeout;
     let upstream = settings.upstream_mut();
     upstream.catalog.borrow = plan.borrows;
     upstream.route.retry_buffer = 32 << 10;
@@ -187,6 +204,9 @@ impl World {
             servers: Vec::new(),
             cancellers: Vec::new(),
             cancels_seen: Vec::new(),
+            asked: Vec::new(),
+            choice: Random::new(seed, 7),
+            cancelled: 0,
             step: 0,
             begun: Instant::now(),
             draining: None,
@@ -218,6 +238,8 @@ impl World {
             sessions: shard.sessions_opened.get(),
             seconds: self.begun.elapsed().as_secs(),
             retries: shard.retries.get(),
+            killed: shard.sessions_closed.of(CloseReason::Killed).get(),
+            cancelled: self.cancelled,
         })
     }
 

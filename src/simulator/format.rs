@@ -1,6 +1,7 @@
 //! Between the simulator's values and the wire: parameters in, rows out.
 
 use bytes::{Buf, BufMut, BytesMut};
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use pgwire::api::portal::{Format, Portal};
 use pgwire::api::results::{FieldFormat, FieldInfo};
 use pgwire::error::{PgWireError, PgWireResult};
@@ -215,26 +216,10 @@ const POSTGRES_EPOCH: i64 = 10_957 * DAY;
 
 /// The microseconds since 1970 of a text like `2026-01-05 10:00:00.5+00`; a date is its midnight.
 fn micros(text: &str) -> Option<i64> {
-    let (date, time) = text.split_once(' ').unwrap_or((text, "0:0:0"));
-    let mut date = date.splitn(3, '-').map(|part| part.parse::<i64>().ok());
-    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
-    let time = time.split('+').next()?;
-    let mut time = time.splitn(3, ':').map(|part| part.parse::<f64>().ok());
-    let (hour, minute, second) = (time.next()??, time.next()??, time.next()??);
-    // Days since 0000-03-01, with leap days at the ends of years.
-    let (shifted, months) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let days = 365 * shifted + shifted.div_euclid(4) - shifted.div_euclid(100)
-        + shifted.div_euclid(400)
-        + (153 * months + 2) / 5
-        + day
-        - 1
-        - 719_468;
-    let seconds = hour * 3_600.0 + minute * 60.0 + second;
-    Some(days * DAY + (seconds * 1e6).round() as i64)
+    let text = text.split('+').next()?;
+    let time = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").ok();
+    let midnight = || Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN));
+    Some(time.or_else(midnight)?.and_utc().timestamp_micros())
 }
 
 #[cfg(test)]

@@ -66,6 +66,6 @@ pub(crate) enum MadeFrom<'a> {
 impl Analysis<'_> {
     /// Adds to what the statement does.
     pub(super) fn add(&mut self, effects: Effects) {
-        self.effects = self.effects.with(effects);
+        self.effects |= effects;
     }
 }

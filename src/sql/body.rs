@@ -2,7 +2,6 @@
 //! one in PL/pgSQL by `plpgsql.rs`.
 
 use super::analysis::Analysis;
-use super::effects::Effects;
 use super::lexing::{Backslash, may_escape_quotes};
 use super::mention::mention_strings;
 use super::plpgsql;
@@ -47,7 +46,7 @@ pub(crate) fn read(text: &str, language: &str) -> Option<Body> {
     let names = |names: &[RelationName<'_>]| names.iter().map(RelationName::written).collect();
     // What a session has prepared under a name is not the body's to say.
     let only_reads =
-        !analysis.runs_text && analysis.effects == Effects::default() && analysis.names.is_empty();
+        !analysis.runs_text && analysis.effects.is_empty() && analysis.names.is_empty();
     Some(Body {
         mentions: names(&analysis.mentions),
         writes: names(&analysis.writes),

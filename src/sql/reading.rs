@@ -28,7 +28,7 @@ pub(crate) fn analyze(text: &[u8], backslash: Backslash) -> Reading<'_> {
 /// names resolve; every identifier of the statement that is cut off counts.
 pub(crate) fn analyze_prefix(text: &[u8], backslash: Backslash) -> Reading<'_> {
     let mut reading = read(text, backslash, true);
-    reading.effects = reading.effects.with(UNSEEN);
+    reading.effects |= UNSEEN;
     reading.statements.push(Analysis {
         changes: vec![Change::Anything],
         ..Analysis::default()
@@ -38,10 +38,10 @@ pub(crate) fn analyze_prefix(text: &[u8], backslash: Backslash) -> Reading<'_> {
 
 /// What a text's unseen rest is taken to do.
 pub(crate) const UNSEEN: Effects = Effects::WRITES
-    .with(Effects::CALLS_UNKNOWN)
-    .with(Effects::ROUTE_DOUBT)
-    .with(Effects::CHANGES_CATALOG)
-    .with(Effects::CHANGES_NAMES);
+    .union(Effects::CALLS_UNKNOWN)
+    .union(Effects::ROUTE_DOUBT)
+    .union(Effects::CHANGES_CATALOG)
+    .union(Effects::CHANGES_NAMES);
 
 fn read(text: &[u8], backslash: Backslash, cut: bool) -> Reading<'_> {
     let script = Script::read(text, backslash);
@@ -59,7 +59,7 @@ fn read(text: &[u8], backslash: Backslash, cut: bool) -> Reading<'_> {
             mention_all(&statement, !cut, &mut analysis.mentions);
         }
         classify(&statement, &mut analysis);
-        reading.effects = reading.effects.with(analysis.effects);
+        reading.effects |= analysis.effects;
         reading.statements.push(analysis);
     }
     reading

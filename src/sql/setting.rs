@@ -19,7 +19,7 @@ pub(crate) const ROUTE_SETTINGS: [&str; 3] = [
 ];
 
 /// The present role, and with it the rights and settings that count, is another one afterwards.
-const OTHER_ROLE: Effects = Effects::ROUTE_DOUBT.with(Effects::CHANGES_NAMES);
+const OTHER_ROLE: Effects = Effects::ROUTE_DOUBT.union(Effects::CHANGES_NAMES);
 
 /// The name of the setting that says where a session's queries run.
 pub(crate) const COMPUTING_RESOURCE: &str = "hg_computing_resource";
@@ -235,7 +235,7 @@ pub(super) fn reset(statement: &Statement<'_, '_>, index: usize, analysis: &mut 
         }
     }
     analysis.add(match statement.keyword(index) {
-        Keyword::All => Effects::RESETS_ALL.with(Effects::CHANGES_NAMES),
+        Keyword::All => Effects::RESETS_ALL.union(Effects::CHANGES_NAMES),
         Keyword::Session => OTHER_ROLE,
         _ => change_of(&statement.folded(index), Effects::RESETS_ROUTE),
     });
@@ -259,14 +259,16 @@ pub(super) fn set_config(statement: &Statement<'_, '_>, open: usize, analysis: &
             };
             followed(name, value, statement.keyword(open + 5) == Keyword::True)
         }
-        Some(name) if alone && !change_of(name, Effects::default()).has(Effects::CHANGES_NAMES) => {
+        Some(name)
+            if alone && !change_of(name, Effects::default()).intersects(Effects::CHANGES_NAMES) =>
+        {
             None
         }
         _ => Some(Change::Anything),
     });
     analysis.add(match literal {
         Some(name) if alone => change_of(name, Effects::SETS_ROUTE),
-        _ => OTHER_ROLE.with(Effects::CALLS_UNKNOWN),
+        _ => OTHER_ROLE.union(Effects::CALLS_UNKNOWN),
     });
 }
 

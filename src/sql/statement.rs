@@ -50,8 +50,8 @@ fn explain<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
         analysis.changes.clear();
         analysis.made.clear();
         // Planning may run functions whose calls it takes for constants.
-        let kept = Effects::CALLS_UNKNOWN.with(Effects::ROUTE_DOUBT);
-        analysis.effects = before.with(analysis.effects.only(kept));
+        let kept = Effects::CALLS_UNKNOWN.union(Effects::ROUTE_DOUBT);
+        analysis.effects = before.union(analysis.effects.intersection(kept));
     }
 }
 
@@ -83,7 +83,7 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
         }
         K::Commit | K::Rollback | K::End | K::Abort => end(statement, start, analysis),
         K::Prepare if statement.keyword(next) == K::Transaction => {
-            analysis.add(Effects::ENDS.with(writes));
+            analysis.add(Effects::ENDS.union(writes));
             analysis.changes.push(Change::Commit);
         }
         K::Prepare => {
@@ -138,7 +138,7 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
         K::Create | K::Alter => define(statement, start, analysis),
         K::Drop => drop(statement, next, analysis),
         K::Import => {
-            analysis.add(writes.with(Effects::CHANGES_CATALOG));
+            analysis.add(writes.union(Effects::CHANGES_CATALOG));
             import(statement, next, analysis);
         }
         K::Analyze | K::Analyse | K::Vacuum => sample(statement, next, analysis),
@@ -151,7 +151,11 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
         {
             analysis.add(writes);
         }
-        _ => unreadable(statement, ANYTHING.with(Effects::CHANGES_CATALOG), analysis),
+        _ => unreadable(
+            statement,
+            ANYTHING.union(Effects::CHANGES_CATALOG),
+            analysis,
+        ),
     }
 }
 
@@ -194,15 +198,15 @@ fn discard(what: K, analysis: &mut Analysis<'_>) {
             analysis.changes.push(Change::DiscardAll);
             analysis.add(
                 Effects::RESETS_ALL
-                    .with(Effects::CHANGES_NAMES)
-                    .with(Effects::WRITES),
+                    .union(Effects::CHANGES_NAMES)
+                    .union(Effects::WRITES),
             );
             analysis.names.push(NameUse::Deallocate(None));
             analysis.names.push(NameUse::Close(None));
         }
         K::Temp | K::Temporary => {
             analysis.changes.push(Change::DiscardTemporary);
-            analysis.add(Effects::CHANGES_NAMES.with(Effects::WRITES));
+            analysis.add(Effects::CHANGES_NAMES.union(Effects::WRITES));
         }
         _ => {}
     }
@@ -263,9 +267,9 @@ fn is_off(statement: &Statement<'_, '_>, value: usize) -> bool {
 
 /// What a statement may do whose text does not say it.
 const ANYTHING: Effects = Effects::WRITES
-    .with(Effects::CALLS_UNKNOWN)
-    .with(Effects::ROUTE_DOUBT)
-    .with(Effects::CHANGES_NAMES);
+    .union(Effects::CALLS_UNKNOWN)
+    .union(Effects::ROUTE_DOUBT)
+    .union(Effects::CHANGES_NAMES);
 
 /// `DO [LANGUAGE name] body [LANGUAGE name]`. A body between dollars is read as PL/pgSQL is; one in
 /// quotes has its own quotes doubled, and one in another language is not known.
@@ -294,10 +298,10 @@ fn do_block<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analy
 fn call<'a>(statement: &Statement<'_, 'a>, name: usize, analysis: &mut Analysis<'a>) {
     let last = last_part(statement, name);
     if statement.is_word(last, "set_table_property") {
-        analysis.add(Effects::WRITES.with(Effects::ROUTE_DOUBT));
+        analysis.add(Effects::WRITES.union(Effects::ROUTE_DOUBT));
         return;
     }
-    analysis.add(ANYTHING.with(Effects::CHANGES_CATALOG));
+    analysis.add(ANYTHING.union(Effects::CHANGES_CATALOG));
     analysis.changes.push(Change::Anything);
     analysis.calls.extend(relation_name(statement, name, last));
     mention_strings(statement, &mut analysis.in_strings);

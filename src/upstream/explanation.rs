@@ -105,19 +105,19 @@ impl Explanation {
     /// what it means.
     fn run_again(&self) -> (&'static str, &'static str) {
         let effects = self.decision.effects;
-        let alone = Effects::MULTIPLE.with(Effects::BEGINS);
+        let alone = Effects::MULTIPLE.union(Effects::BEGINS);
         if !self.retry || self.mode == Mode::Observe {
             ("switched_off", "no: that is switched off")
-        } else if effects.has(Effects::WRITES.with(Effects::COPY_IN)) {
+        } else if effects.intersects(Effects::WRITES.union(Effects::COPY_IN)) {
             ("writes", "no: it does more than read")
-        } else if effects.has(Effects::CALLS_UNKNOWN) {
+        } else if effects.intersects(Effects::CALLS_UNKNOWN) {
             (
                 "unknown_function",
                 "no: it calls a function that may not be harmless to run twice",
             )
-        } else if !effects.has(Effects::UNDONE_WHOLE) {
+        } else if !effects.intersects(Effects::UNDONE_WHOLE) {
             ("reads", "yes, until a row of it has left")
-        } else if self.retry_writes && !effects.has(alone) {
+        } else if self.retry_writes && !effects.intersects(alone) {
             (
                 "write_alone",
                 "yes, outside a transaction block: a failure leaves nothing of it",
@@ -161,7 +161,7 @@ impl Explanation {
                 .iter()
                 .map(|(project, error)| json!({"project": project, "error": error.to_string()}))
                 .collect::<Vec<_>>(),
-            "reads_foreign": self.decision.effects.has(Effects::READS_FOREIGN),
+            "reads_foreign": self.decision.effects.intersects(Effects::READS_FOREIGN),
             "hint": self.decision.hint.map(hint),
             "reads_encrypted_already": self.already,
             "sends": self.sent(),
@@ -180,7 +180,7 @@ impl Explanation {
                 .for_each(|reason| told(reason, &mut lines));
         } else {
             lines.push("protected: no".to_owned());
-            if self.decision.effects.has(Effects::READS_FOREIGN) {
+            if self.decision.effects.intersects(Effects::READS_FOREIGN) {
                 lines.push(
                     "  it reads MaxCompute data that is not known to be encrypted; should HQE fail \
                      on it, Osprey learns from that"
@@ -229,7 +229,7 @@ impl Explanation {
             None => "nothing".into(),
         };
         lines.push(format!("sends:     {sent}"));
-        if self.decision.effects.has(Effects::READS_FOREIGN) {
+        if self.decision.effects.intersects(Effects::READS_FOREIGN) {
             lines.push(format!("run again: {}", self.run_again().1));
         }
         if self.is_out_of_reach() {

@@ -286,7 +286,11 @@ def test_the_configuration_is_what_the_values_say(helm, tmp_path):
     said = {key: value for key, value in RICH["config"].items() if value is not None}
     rich = helm(RICH)
     defaults = load(CHART / "values.yaml")[0]["config"]
-    expected = {**said, "observe": {**defaults["observe"], **said["observe"]}}
+    expected = {
+        **said,
+        "observe": {**defaults["observe"], **said["observe"]},
+        "reload": defaults["reload"],
+    }
     assert configuration(rich) == expected
     least = helm({**UPSTREAM, "tls": {"secret": "osprey-tls"}})
     tls = {"certificate": "/run/osprey/tls/tls.crt", "key": "/run/osprey/tls/tls.key"}

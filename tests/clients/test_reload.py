@@ -1,4 +1,4 @@
-"""SIGHUP: the configuration is read again, and no session notices."""
+"""The configuration is read again, at SIGHUP or because a file has changed, and no session notices."""
 
 import os
 import shutil
@@ -6,6 +6,7 @@ import signal
 import socket
 import ssl
 import struct
+import time
 import urllib.request
 
 import psycopg
@@ -164,3 +165,130 @@ def test_a_file_that_hangs_holds_nobody_up(reloadable, database, tmp_path):
     hang_up(osprey, "read again and is in force")
     assert osprey.metric(outcome, outcome="applied") == 1
     assert osprey.metric("osprey_config_last_reload_successful") == 1
+
+
+def looks(osprey):
+    """Waits for as long as some looks at the files take."""
+    time.sleep(0.5)
+
+
+@pytest.fixture
+def watched(reloadable, tmp_path):
+    """Looks at its files, which Kubernetes has mounted."""
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    mount(mounted, tmp_path / "server.crt", tmp_path / "server.key")
+    (tmp_path / "conf.d").mkdir()
+    config = tmp_path / "osprey.toml"
+    text = config.read_text()
+    for name in ("server.crt", "server.key"):
+        text = text.replace(f"{tmp_path}/{name}", f"{mounted}/{name}")
+    config.write_text('include = ["conf.d/*.toml"]\n' + text + '\n[reload]\nwatch = "100ms"\n')
+    hang_up(reloadable, "read again and is in force")
+    return reloadable
+
+
+def mount(directory, certificate, key):
+    """As kubelet's atomic writer does: a directory with a new name, and a link to it that is swapped."""
+    version = directory / f"..{time.monotonic_ns()}"
+    version.mkdir()
+    shutil.copy(certificate, version / "server.crt")
+    shutil.copy(key, version / "server.key")
+    (directory / "..data_tmp").symlink_to(version.name)
+    (directory / "..data_tmp").replace(directory / "..data")
+    for name in ("server.crt", "server.key"):
+        if not (directory / name).is_symlink():
+            (directory / name).symlink_to(f"..data/{name}")
+    for old in directory.glob("..[0-9]*"):
+        if old != version:
+            shutil.rmtree(old)
+
+
+def is_applied(osprey, count):
+    osprey.wait_for_metric("osprey_config_reloads_total", count, outcome="applied")
+
+
+def test_a_certificate_that_kubernetes_renews_is_shown(watched, tmp_path):
+    shown = certificate_shown(watched.port)
+    other_certificate(tmp_path)
+    mount(tmp_path / "mounted", tmp_path / "new.crt", tmp_path / "new.key")
+    is_applied(watched, 2)
+    assert certificate_shown(watched.port) != shown
+    assert f"{tmp_path}/mounted/server.crt, {tmp_path}/mounted/server.key" in watched.log()
+    # The same once more is nothing new.
+    mount(tmp_path / "mounted", tmp_path / "new.crt", tmp_path / "new.key")
+    looks(watched)
+    assert watched.metric("osprey_config_reloads_total") == 2
+
+
+def test_files_that_come_change_and_go_are_noticed(watched, database, tmp_path):
+    part = tmp_path / "conf.d" / "limits.toml"
+    part.write_text("[limits]\nmax_sessions = 1\n")
+    is_applied(watched, 2)
+    with watched.endpoint(database).connect():
+        with pytest.raises(psycopg.OperationalError, match="limits.max_sessions"):
+            watched.endpoint(database).connect()
+        # As editors save.
+        new = tmp_path / "conf.d" / ".limits.toml.new"
+        new.write_text("[limits]\nmax_sessions = 2\n")
+        new.replace(part)
+        is_applied(watched, 3)
+        with watched.endpoint(database).connect():
+            pass
+    part.unlink()
+    is_applied(watched, 4)
+    # Nothing is different but the time.
+    os.utime(tmp_path / "osprey.toml")
+    looks(watched)
+    assert watched.metric("osprey_config_reloads_total") == 4
+    # What is switched off this way looks no more.
+    config = tmp_path / "osprey.toml"
+    config.write_text(config.read_text().replace('watch = "100ms"', 'watch = "off"'))
+    is_applied(watched, 5)
+    part.write_text("[limits]\nmax_sessions = 1\n")
+    looks(watched)
+    assert watched.metric("osprey_config_reloads_total") == 5
+
+
+def test_a_mistake_is_said_once_and_what_is_mended_is_in_force(watched, database, tmp_path):
+    refused = {"outcome": "refused"}
+    part = tmp_path / "conf.d" / "catalog.toml"
+    # A file that is named, and does not exist yet.
+    missing = tmp_path / "password"
+    part.write_text(f'[replicas]\nredis = ["127.0.0.1:1"]\npassword_file = "{missing}"\n')
+    watched.wait_for_metric("osprey_config_reloads_total", 1, **refused)
+    looks(watched)
+    assert watched.metric("osprey_config_reloads_total", **refused) == 1
+    assert watched.log().count("has mistakes and is not in force") == 1
+    with watched.endpoint(database).connect() as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    missing.write_text("secret")
+    is_applied(watched, 2)
+    assert "this change takes effect at the next start" in watched.log()
+    # While the text is no TOML, what else it names is not known: it is watched as it was.
+    config = tmp_path / "osprey.toml"
+    text = config.read_text()
+    config.write_text(text + "[")
+    watched.wait_for_metric("osprey_config_reloads_total", 2, **refused)
+    config.write_text(text)
+    is_applied(watched, 3)
+    assert watched.metric("osprey_config_last_reload_successful") == 1
+
+
+def test_a_watched_file_that_hangs_is_given_up_once(watched, database, tmp_path):
+    config = tmp_path / "osprey.toml"
+    text = config.read_text()
+    config.unlink()
+    os.mkfifo(config)
+    outcome = {"outcome": "timed_out"}
+    watched.wait_for_metric("osprey_config_reloads_total", 1, **outcome)
+    with watched.endpoint(database).connect(connect_timeout=5) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    looks(watched)
+    assert watched.log().count("takes longer than 10s") == 1
+    new = tmp_path / "new.toml"
+    new.write_text(text)
+    with open(config, "w"):
+        new.replace(config)
+    is_applied(watched, 2)
+    assert watched.metric("osprey_config_reloads_total", **outcome) == 1

@@ -79,6 +79,7 @@ WRONG = [
     "protect = []",
     "[listen]\nallow = '10.0.0.0/8'",
     "[keys.cloud]\ntimeout = '1s'",
+    "[reload]\nwatch = true",
 ]
 RIGHT = [
     '[limits]\nworkers = "auto"\nidle_session_timeout = " 5 m "\ntcp_keepalive = "off"',
@@ -86,6 +87,7 @@ RIGHT = [
     "[console]\nuids = [0, 4294967295]",
     '[observe]\nlanguage = "zh"',
     '[takeover]\ndrain_after = "off"',
+    '[reload]\nwatch = "2s"',
 ]
 
 

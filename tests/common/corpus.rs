@@ -6,23 +6,8 @@ use osprey::protection::{Decision, Effects, NameContext, NameUse, RouteHint, Sna
 
 const CORPUS: &str = include_str!("../corpus/decisions.txt");
 
-const EFFECTS: [(&str, Effects); 15] = [
-    ("SETS_ROUTE", Effects::SETS_ROUTE),
-    ("RESETS_ROUTE", Effects::RESETS_ROUTE),
-    ("RESETS_ALL", Effects::RESETS_ALL),
-    ("ROUTE_DOUBT", Effects::ROUTE_DOUBT),
-    ("BEGINS", Effects::BEGINS),
-    ("ENDS", Effects::ENDS),
-    ("WRITES", Effects::WRITES),
-    ("CALLS_UNKNOWN", Effects::CALLS_UNKNOWN),
-    ("CHANGES_CATALOG", Effects::CHANGES_CATALOG),
-    ("CHANGES_NAMES", Effects::CHANGES_NAMES),
-    ("READS_FOREIGN", Effects::READS_FOREIGN),
-    ("COPY_IN", Effects::COPY_IN),
-    ("MULTIPLE", Effects::MULTIPLE),
-    ("COPY_HEADER", Effects::COPY_HEADER),
-    ("UNDONE_WHOLE", Effects::UNDONE_WHOLE),
-];
+/// Not among the labels: it is about the catalogs' functions.
+const UNLABELLED: Effects = Effects::KEEPS_PLANS;
 
 fn describe(decision: &Decision) -> (String, String) {
     let protected = match &decision.protected {
@@ -30,11 +15,9 @@ fn describe(decision: &Decision) -> (String, String) {
         Some(reason) if reason.source == Source::Pattern => "pattern".into(),
         Some(reason) => reason.relation.clone(),
     };
-    let mut facts: Vec<String> = EFFECTS
-        .iter()
-        .filter(|(_, effect)| decision.effects.has(*effect))
-        .map(|(name, _)| (*name).to_owned())
-        .collect();
+    let effects = decision.effects.difference(UNLABELLED);
+    let names = effects.iter_names();
+    let mut facts: Vec<String> = names.map(|(name, _)| name.to_owned()).collect();
     for name in &decision.names {
         let all = |name: &Option<String>| name.clone().unwrap_or_else(|| "ALL".into());
         facts.push(match name {

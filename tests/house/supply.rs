@@ -202,10 +202,28 @@ fn the_oldest_compiler_is_enough_for_every_crate() {
             assert!(number(needed) <= number(own), "{name} needs Rust {needed}");
         }
     }
-    let told = format!("Rust {own} or later");
-    assert!(
-        read("CONTRIBUTING.md").contains(&told),
-        "CONTRIBUTING.md: {told}"
+    for (file, told) in [
+        ("CONTRIBUTING.md", format!("Rust {own} or later")),
+        ("CONTRIBUTING.md", format!("cargo +{own} check")),
+        ("README.md", format!("Rust ({own} or later)")),
+        ("README.zh.md", format!("Rust（{own} 或以上版本）")),
+    ] {
+        assert!(read(file).contains(&told), "{file}: {told}");
+    }
+    let dockerfile = read("deploy/Dockerfile");
+    let images = dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("FROM rust:"));
+    let images: Vec<_> = images
+        .map(|image| image.split('-').next().unwrap())
+        .collect();
+    assert!(!images.is_empty(), "deploy/Dockerfile builds with no Rust");
+    for image in images {
+        assert!(number(image) >= number(own), "deploy/Dockerfile: {image}");
+    }
+    assert_eq!(
+        manifest["lints"]["clippy"]["incompatible_msrv"].as_str(),
+        Some("deny")
     );
 }
 

@@ -347,6 +347,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             settings.limits = limits;
             settings.keys.capacity = capacity;
             settings.keys.cloud = cloud;
+            settings.reload.watch = kept.then(|| Duration::from_millis(1500));
             settings.takeover.socket = kept.then(|| "/run/osprey/takeover".into());
             settings.takeover.drain_after = settings
                 .keys

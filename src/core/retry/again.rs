@@ -64,13 +64,13 @@ impl Core {
 
     /// True if a transaction may be open behind the present cycle.
     fn may_go_on(&self) -> bool {
-        self.cycle.began_in() != Sending::Idle || self.cycle.effects().has(Effects::BEGINS)
+        self.cycle.began_in() != Sending::Idle || self.cycle.effects().intersects(Effects::BEGINS)
     }
 
     /// True if the statement that is being answered is not the last of its cycle.
     fn more_in_cycle(&self) -> bool {
         match self.ledger.front() {
-            Some(Expect::Query(sent)) => sent.decision.effects.has(Effects::MULTIPLE),
+            Some(Expect::Query(sent)) => sent.decision.effects.intersects(Effects::MULTIPLE),
             Some(Expect::Execute(_)) => {
                 let next = self.ledger.iter().nth(1);
                 !matches!(next, Some(Expect::Sync))
@@ -117,9 +117,9 @@ impl Core {
     fn why_not_kept(&self) -> NotRetried {
         let sent = self.ledger.front().and_then(Expect::sent);
         let effects = sent.map_or(CHANGES, |sent| sent.decision.effects);
-        if effects.has(CHANGES.with(Effects::UNDONE_WHOLE)) {
+        if effects.intersects(CHANGES.union(Effects::UNDONE_WHOLE)) {
             NotRetried::Writes
-        } else if effects.has(Effects::CALLS_UNKNOWN) {
+        } else if effects.intersects(Effects::CALLS_UNKNOWN) {
             NotRetried::UnknownFunction
         } else {
             NotRetried::NotKnown
@@ -146,7 +146,8 @@ impl Core {
         let sent = self.ledger.front().and_then(Expect::runs);
         let answering = Answering {
             more: self.may_go_on() || self.more_in_cycle(),
-            copies_header: sent.is_some_and(|sent| sent.decision.effects.has(Effects::COPY_HEADER)),
+            copies_header: sent
+                .is_some_and(|sent| sent.decision.effects.intersects(Effects::COPY_HEADER)),
         };
         let verdict = self.retry.answer(header, frame, answering);
         if verdict == Verdict::SwallowCompared {

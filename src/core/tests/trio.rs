@@ -100,7 +100,7 @@ impl World for FakeWorld {
         let mut names = names.clone();
         self.paths.borrow_mut().push(path(&names));
         self.lexings.borrow_mut().push(lexing);
-        let mut add = |effects| decision.effects = decision.effects.with(effects);
+        let mut add = |effects| decision.effects |= effects;
         for word in text.split(';').map(str::trim) {
             if let Some(change) = changes(word) {
                 names.apply(std::slice::from_ref(&change));
@@ -111,11 +111,11 @@ impl World for FakeWorld {
                 "commit" | "rollback" | "rollback to" => add(Effects::ENDS),
                 "set on" | "set off" | "set nonsense" | "local on" => add(Effects::SETS_ROUTE),
                 "reset" => add(Effects::RESETS_ROUTE),
-                "discard all" => add(Effects::RESETS_ALL.with(Effects::WRITES)),
-                "copyin" => add(Effects::COPY_IN.with(Effects::WRITES)),
+                "discard all" => add(Effects::RESETS_ALL.union(Effects::WRITES)),
+                "copyin" => add(Effects::COPY_IN.union(Effects::WRITES)),
                 "write" => add(Effects::UNDONE_WHOLE),
                 "vacuum" => add(Effects::WRITES),
-                "doubt" => add(Effects::ROUTE_DOUBT.with(Effects::WRITES)),
+                "doubt" => add(Effects::ROUTE_DOUBT.union(Effects::WRITES)),
                 _ => {}
             }
             let mut body = word;

@@ -17,7 +17,6 @@ use super::random::{fraction, nonce};
 use super::renewal::Renewing;
 use super::sign::{self, Unsigned};
 use super::surroundings::Surroundings;
-use super::timestamp;
 use crate::config::{Cloud, Endpoint};
 use crate::net::http;
 
@@ -182,7 +181,7 @@ impl Api {
 
     /// Takes the time from an answer. False: it does not say what time it is.
     fn take_clock(&self, answer: &Response<Bytes>) -> bool {
-        let date = header(answer, "date").and_then(timestamp::parse_http);
+        let date = header(answer, "date").and_then(http_date);
         let Some(there) = date else {
             return false;
         };
@@ -234,6 +233,11 @@ fn is_expired(code: &str) -> bool {
     code.starts_with("InvalidSecurityToken") || code.starts_with("InvalidAccessKeyId")
 }
 
+/// The time of a header.
+fn http_date(text: &str) -> Option<SystemTime> {
+    httpdate::parse_http_date(text).ok()
+}
+
 /// How long the cloud asks to be left alone: `x-acs-retry-after`, in milliseconds, or HTTP's own
 /// `Retry-After`, in seconds or as a date, which is taken by the clock that has set it.
 fn asked_pause(answer: &Response<Bytes>) -> Option<Duration> {
@@ -245,8 +249,8 @@ fn asked_pause(answer: &Response<Bytes>) -> Option<Duration> {
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let now = header(answer, "date").and_then(timestamp::parse_http);
-    let until = timestamp::parse_http(text)?;
+    let now = header(answer, "date").and_then(http_date);
+    let until = http_date(text)?;
     until
         .duration_since(now.unwrap_or_else(SystemTime::now))
         .ok()

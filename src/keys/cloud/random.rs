@@ -1,10 +1,8 @@
 //! Random bytes, from the library that also makes those of TLS.
 
-use super::sign;
-
 /// A number that no request before had.
 pub(super) fn nonce() -> String {
-    sign::hex(&random())
+    hex::encode(random())
 }
 
 /// A number from 0 to 1.

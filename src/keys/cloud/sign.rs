@@ -5,12 +5,19 @@ use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use hmac::{Hmac, KeyInit, Mac};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
 use super::credentials::Credentials;
 use super::timestamp;
 
 const ALGORITHM: &str = "ACS3-HMAC-SHA256";
+/// All but RFC 3986's unreserved characters.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 /// What is signed of a request. Bodies are empty throughout: parameters are in the query.
 pub(super) struct Unsigned<'a> {
@@ -33,7 +40,7 @@ pub(super) fn headers(
     date: SystemTime,
     nonce: &str,
 ) -> Vec<(&'static str, String)> {
-    let body = hex(&Sha256::digest(b""));
+    let body = hex::encode(Sha256::digest(b""));
     // In the order of their names, `host` being the first.
     let mut headers = vec![
         ("x-acs-action", request.action.to_owned()),
@@ -60,11 +67,14 @@ pub(super) fn headers(
         ..
     } = request;
     let whole = format!("{method}\n{path}\n{query}\n{canonical}\n{signed}\n{body}");
-    let to_sign = format!("{ALGORITHM}\n{}", hex(&Sha256::digest(whole.as_bytes())));
+    let to_sign = format!(
+        "{ALGORITHM}\n{}",
+        hex::encode(Sha256::digest(whole.as_bytes()))
+    );
     let mut mac = Hmac::<Sha256>::new_from_slice(credentials.secret.0.as_bytes())
         .expect("HMAC takes a key of any length");
     mac.update(to_sign.as_bytes());
-    let signature = hex(&mac.finalize().into_bytes());
+    let signature = hex::encode(mac.finalize().into_bytes());
     headers.push((
         "authorization",
         format!(
@@ -91,23 +101,7 @@ pub(super) fn canonical_query(parameters: &[(&str, &str)]) -> String {
 
 /// Encodes a text as RFC 3986 has it: everything but the unreserved characters as `%XX`.
 pub(super) fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            let _ = write!(encoded, "%{byte:02X}"); // Writing to a String does not fail.
-        }
-    }
-    encoded
-}
-
-/// Writes bytes as lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // Writing to a String does not fail.
-        text
-    })
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 #[cfg(test)]

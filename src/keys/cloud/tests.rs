@@ -251,7 +251,7 @@ async fn calls_are_signed_with_the_clouds_time() {
             let (early, late) = (there().duration_since(date), date.duration_since(there()));
             if early.or(late).unwrap() > Duration::from_mins(15) {
                 return complaint(400, "InvalidTimeStamp.Expired")
-                    .with("date", timestamp::format_http(there()));
+                    .with("date", httpdate::fmt_http_date(there()));
             }
             match seen.what() {
                 "ListProjects" => complaint(403, "NoPermission"),

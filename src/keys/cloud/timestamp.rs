@@ -1,4 +1,4 @@
-//! Alibaba Cloud's timestamps, `2023-10-26T10:22:32Z`, in UTC and to the second; and those of HTTP's headers.
+//! Alibaba Cloud's timestamps, `2023-10-26T10:22:32Z`, in UTC and to the second.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,33 +18,6 @@ pub fn parse(text: &str) -> Option<SystemTime> {
     Some(UNIX_EPOCH + time.unix_duration())
 }
 
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
-
-/// The time of an HTTP header, `Thu, 26 Oct 2023 10:22:32 GMT` (RFC 9110, 5.6.7; the obsolete forms left
-/// out).
-pub fn parse_http(text: &str) -> Option<SystemTime> {
-    let mut words = text.split_once(", ")?.1.split(' ');
-    let (day, month, year) = (words.next()?, words.next()?, words.next()?);
-    let (time, zone) = (words.next()?, words.next()?);
-    let month = MONTHS.iter().position(|known| *known == month)? + 1;
-    if zone != "GMT" || words.next().is_some() {
-        return None;
-    }
-    parse(&format!("{year}-{month:02}-{day}T{time}Z"))
-}
-
-/// The text of a time for an HTTP header; which day of the week it is, nobody reads.
-#[cfg(test)]
-pub(super) fn format_http(time: SystemTime) -> String {
-    let text = format(time);
-    let (date, clock) = text.trim_end_matches('Z').split_once('T').unwrap();
-    let [year, month, day] = [&date[..4], &date[5..7], &date[8..]];
-    let month = MONTHS[month.parse::<usize>().unwrap() - 1];
-    format!("Thu, {day} {month} {year} {clock} GMT")
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -62,22 +35,6 @@ mod tests {
             let time = UNIX_EPOCH + Duration::from_secs(seconds);
             assert_eq!(format(time), text);
             assert_eq!(parse(text), Some(time));
-        }
-    }
-
-    #[test]
-    fn times_of_headers() {
-        let time = parse("2023-10-26T10:22:32Z");
-        assert_eq!(parse_http("Thu, 26 Oct 2023 10:22:32 GMT"), time);
-        for text in [
-            "",
-            "120",
-            "Thu, 26 Oct 2023 10:22:32 CET",
-            "Thu, 26 Okt 2023 10:22:32 GMT",
-            "Thu, 26 Oct 2023 10:22:32 GMT GMT",
-            "Thursday, 26-Oct-23 10:22:32 GMT",
-        ] {
-            assert_eq!(parse_http(text), None, "{text}");
         }
     }
 

@@ -145,7 +145,7 @@ impl UserLessons {
     /// Why a statement of this user's is protected by what the user has heard; `None`: it is not, or
     /// is so by what all know.
     pub fn reason(&self, decision: &Decision, snapshot: &Snapshot) -> Option<Reason> {
-        let reads = decision.effects.has(Effects::READS_FOREIGN);
+        let reads = decision.effects.intersects(Effects::READS_FOREIGN);
         if self.version() == 0
             || decision.protected.is_some()
             || !reads && decision.opaque.is_empty()

@@ -314,7 +314,7 @@ impl Walk<'_, '_, '_> {
     /// `SELECT … INTO`
     fn select_into(&mut self) {
         self.analysis
-            .add(Effects::WRITES.with(Effects::CHANGES_CATALOG));
+            .add(Effects::WRITES.union(Effects::CHANGES_CATALOG));
         self.frame.select_into = true;
         self.frame.state = State::WriteTarget;
     }
