@@ -12,7 +12,6 @@ use crate::session::Ask;
 use super::line::Read;
 use super::plan::Begin;
 use super::record::Origin;
-use super::wire::Peer;
 use super::world::World;
 use super::{
     BOUNDED_CANCELS, Broken, CANCEL_ANSWERED, CANCELLED_WHERE, CANCELLED_WHY, CANCELS_NO_LATER,
