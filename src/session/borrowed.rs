@@ -76,20 +76,21 @@ pub(super) async fn read<N: Network>(
         encoding: Vec::new(),
         ended: None,
     };
-    let contents = tokio::select! {
+    let outcome = tokio::select! {
         biased;
-        contents = borrowed.contents(reading.servers()) => Some(contents),
-        // Another process will read them.
-        () = context.shared.sessions.drain_begins() => None,
+        contents = borrowed.contents(reading.servers()) => Ok(contents),
+        // Another process will read them, or another session.
+        () = context.shared.sessions.drain_begins() => Err(Refusal::ShuttingDown),
+        () = entered.live().is_killed() => Err(Refusal::Killed),
     };
     let Borrowed {
         for_client,
         mut ended,
         ..
     } = borrowed;
-    match contents {
-        Some(contents) => reading.finish(contents),
-        None => ended = Some(Refusal::ShuttingDown),
+    match outcome {
+        Ok(contents) => reading.finish(contents),
+        Err(refusal) => ended = Some(refusal),
     }
     let telling = timeout(settings.limits.login_timeout, client.send(&for_client));
     telling.await.map_err(|_| Refusal::Gone)??;

@@ -12,7 +12,6 @@ use crate::session::Ask;
 use super::line::Read;
 use super::plan::Begin;
 use super::record::Origin;
-use super::wire::Peer;
 use super::world::World;
 use super::{
     BOUNDED_CANCELS, Broken, CANCEL_ANSWERED, CANCELLED_WHERE, CANCELLED_WHY, CANCELS_NO_LATER,
@@ -51,11 +50,21 @@ impl World {
 
     /// Whoever is killed is gone soon after.
     fn check_killed(&self) -> Result<(), Broken> {
-        let late = Instant::now().checked_sub(KILLED_WITHIN);
+        let now = Instant::now();
         for asked in self.asked.iter().filter(|asked| asked.what == Ask::Kill) {
             let client = &self.clients[asked.client];
-            let is_over = client.peer.as_ref().is_none_or(Peer::osprey_closed);
-            if !is_over && late.is_some_and(|late| asked.at < late) {
+            let Some(peer) = client.peer.as_ref().filter(|peer| !peer.osprey_closed()) else {
+                continue;
+            };
+            // What a login has said is not cut off: its client has limits.login_timeout for it.
+            let stalls = peer.moves_again().is_some() || !client.plan.undisturbed;
+            let stalls = stalls && self.records[asked.client].ready == 0;
+            let bound = if stalls && !self.plan.borrows {
+                KILLED_WITHIN * 4
+            } else {
+                KILLED_WITHIN
+            };
+            if now > asked.at + bound {
                 let what = format!("client {} still has one", client.number);
                 return Err(Broken::new(KILLED, what));
             }
