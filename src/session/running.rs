@@ -237,7 +237,7 @@ impl<T: Transport> Running<T> {
                 world: &self.world,
                 out: &mut self.out,
             };
-            let front = if self.holding {
+            let front = if self.holding || self.awaits_cancel() {
                 Turn::Idle
             } else {
                 self.front.turn(
@@ -287,6 +287,12 @@ impl<T: Transport> Running<T> {
             && self.back.is_drained(&self.out.to_client)
     }
 
+    /// True while a cancel of Osprey's own is on its way to a server that has ended what it was for:
+    /// what the client says next waits, lest that be hit.
+    fn awaits_cancel(&self) -> bool {
+        self.cancelling.is_some() && (self.core.is_quiet() || self.core.is_idle_in_transaction())
+    }
+
     /// Ready once something has happened that a turn was waiting for.
     fn poll_waits(
         &mut self,
@@ -295,13 +301,19 @@ impl<T: Transport> Running<T> {
     ) -> Poll<()> {
         let (front, back) = (self.front.waits(), self.back.waits());
         let shutting = self.wants_to_shut_server();
-        let reads = front.readable && !self.holding;
+        let reads = front.readable && !self.holding && !self.awaits_cancel();
         let mut ready = (reads && self.front.poll_source(&mut self.client, task))
             | (back.readable && self.back.poll_source(&mut self.server, task))
             | ((front.writable || shutting) && self.server.poll_writable(task).is_ready())
             | (back.writable && self.client.poll_writable(task).is_ready());
         if (front.held || self.holding) && !self.left && self.client.poll_ended(task).is_ready() {
             self.left = true;
+            ready = true;
+        }
+        if let Some(cancelling) = &mut self.cancelling
+            && Pin::new(cancelling).poll(task).is_ready()
+        {
+            self.cancelling = None;
             ready = true;
         }
         match self.until() {
@@ -558,11 +570,7 @@ impl<T: Transport> Running<T> {
 
     /// Cancels what the server is doing for this session, unless that is under way already.
     fn cancel<N: Network<Transport = T>>(&mut self, context: &Arc<Context<N>>) {
-        if self
-            .cancelling
-            .as_ref()
-            .is_some_and(|task| !task.is_finished())
-        {
+        if self.cancelling.is_some() {
             return;
         }
         let shared = Arc::clone(&context.shared);

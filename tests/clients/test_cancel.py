@@ -135,6 +135,38 @@ def test_the_next_statement_is_never_hit_over_tls(tls_osprey):
     assert cancel_late(tls_osprey, 50, unverified()) == 0
 
 
+class LateCancels(Far):
+    """A relay on which nothing takes long but a cancel request."""
+
+    def _carry(self, source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if data[4:8] == rawpg.cancel(b"")[4:8]:
+                    time.sleep(self.delay)
+                sink.sendall(data)
+            sink.shutdown(rawpg.socket.SHUT_WR)
+
+
+@pytest.mark.parametrize("begin", ["", "BEGIN"], ids=["outside", "in a transaction"])
+def test_a_cancel_of_ospreys_own_hits_nothing_later(cluster, tmp_path, begin):
+    """Its statement has ended by the time that it arrives: what comes next waits for it."""
+    conftest.need_osprey()
+    config = tmp_path / "osprey.toml"
+    config.write_text('[limits]\nstatement_timeout = "2s"\n')
+    late = LateCancels(cluster.port, 1.5)
+    with late, harness.Osprey(late.port, config=config) as osprey:
+        with osprey.endpoint("postgres").connect() as connection:
+            if begin:
+                connection.execute(begin)
+            connection.execute("SELECT pg_sleep(2.3)")
+            began = time.monotonic()
+            for _ in range(4):
+                connection.execute("SELECT pg_sleep(0.5)")
+            # It did wait: for the rest of the cancel's way.
+            assert time.monotonic() - began > 2.3
+            assert osprey.metric("osprey_statement_timeouts_total") == 0
+
+
 # How it is closed over TLS.
 
 
