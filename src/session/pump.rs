@@ -299,10 +299,8 @@ impl Lane {
         if self.asked && !from.may_read() {
             return false;
         }
-        // A task that has used up its share is not heard, but woken at once.
-        let is_heard = tokio::task::coop::has_budget_remaining();
         let ready = from.poll_readable(task).is_ready();
-        self.asked = is_heard && !ready;
+        self.asked = !ready;
         ready
     }
 
