@@ -8,19 +8,20 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
-use crate::net::{Stream, Tcp};
+use crate::net::Stream;
+use crate::net::tcp::{OnTokio, Tcp};
 
 /// The most bytes that are read for one reading: about half a million relations.
 const MAX_ANSWERS: usize = 64 << 20;
 
 /// A stream of which no more is read than [`MAX_ANSWERS`]: then it fails with [`TooLarge`].
 pub(super) struct Bounded {
-    stream: Stream<Tcp>,
+    stream: Stream<Tcp<OnTokio>>,
     left: usize,
 }
 
 impl Bounded {
-    pub(super) fn new(stream: Stream<Tcp>) -> Self {
+    pub(super) fn new(stream: Stream<Tcp<OnTokio>>) -> Self {
         Self {
             stream,
             left: MAX_ANSWERS,

@@ -18,7 +18,7 @@ use super::query_log::{self, FailedReads};
 use super::read;
 use crate::config::{Catalog, Secret};
 use crate::net::endpoint::Security;
-use crate::net::{Endpoint, TcpNetwork};
+use crate::net::{Endpoint, TokioNetwork};
 
 /// The name under which `pg_stat_activity` shows that connection.
 pub const APPLICATION_NAME: &str = "osprey-catalog";
@@ -125,7 +125,7 @@ impl Service {
     ) -> Result<R, ReadError> {
         let connected = self
             .endpoint
-            .connect(&TcpNetwork, Security::AsConfigured)
+            .connect(&TokioNetwork, Security::AsConfigured)
             .await
             .map_err(|error| ReadError::from(&error))?;
         let mut config = tokio_postgres::Config::new();

@@ -14,11 +14,12 @@ use pgwire::error::PgWireError;
 use pgwire::messages::PgWireFrontendMessage;
 use pgwire::tokio::server::{PgWireMessageServerCodec, process_error, process_message};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 use tokio_util::codec::Framed;
 
 use super::connection::{Connection, Extended};
 use super::error::Error;
+use crate::net::time::{timeout, timeout_at};
 use crate::session::Duplex;
 
 /// How long one statement may take, its answer read by the client.

@@ -266,6 +266,29 @@ pub struct Tally {
     pub not_steered: u64,
 }
 
+impl Tally {
+    /// What most statements have nothing of, all of it together: 0 if there is none.
+    #[inline]
+    pub fn rare(&self) -> u64 {
+        self.protected
+            | self.by_pattern
+            | self.by_lesson
+            | self.foreign
+            | self.set_query
+            | self.set_cycle
+            | self.set_inline
+            | self.restores
+            | self.proofs
+            | self.not_steered
+    }
+
+    /// True if nothing was counted.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.queries | self.executes | self.cycles | self.rare() == 0
+    }
+}
+
 /// How a session ended, as far as the core can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {

@@ -11,9 +11,10 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::Instant;
 
 use super::stream::Stream;
+use super::time::{sleep_until, timeout};
 use super::tls::{self, TlsError};
 use super::transport::{Network, SocketOptions};
 use crate::config::{Address, TlsMode, Upstream};

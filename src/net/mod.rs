@@ -3,13 +3,17 @@
 //! `unix`; one HTTP request to somebody else's API in `http`.
 
 pub mod endpoint;
+pub(crate) mod event_loop;
 pub(crate) mod http;
 pub(crate) mod sizes;
 pub mod stream;
+pub mod tcp;
+pub(crate) mod time;
 pub mod tls;
 pub mod transport;
 pub(crate) mod unix;
 
 pub use endpoint::{Endpoint, Unreachable};
 pub use stream::Stream;
-pub use transport::{Network, SocketOptions, Tcp, TcpNetwork, Transport};
+pub use tcp::{Tcp, TcpNetwork, TokioNetwork};
+pub use transport::{Network, SocketOptions, Transport};

@@ -9,6 +9,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::event_loop::poll_share;
 use super::sizes::ONCE;
 use super::transport::Transport;
 
@@ -245,7 +246,7 @@ impl<T: Transport> Stream<T> {
     ) -> io::Result<usize> {
         std::future::poll_fn(|context| {
             // A peer that sends without end must let the task's time limits have their turn.
-            ready!(tokio::task::coop::poll_proceed(context)).made_progress();
+            ready!(poll_share(context));
             loop {
                 let length = buffer.len();
                 buffer.resize(length + room, 0);

@@ -1,9 +1,9 @@
 //! Listeners, workers, reload, takeover and drain: what keeps the process going.
 //!
-//! One current-thread runtime per worker; a session lives on one of them, both sockets. A thread of
-//! its own accepts, and hands each connection to the worker with the fewest: connections are long,
-//! and an imbalance would stay for hours. Metrics, catalog and key tasks have a runtime of their
-//! own.
+//! One event loop per worker (`net::event_loop`); a session lives on one of them, both sockets. A
+//! thread of its own accepts, and hands each connection to the worker with the fewest: connections are
+//! long, and an imbalance would stay for hours. Metrics, catalog and key tasks have a runtime of
+//! tokio's, which also resolves names for the workers.
 
 mod activation;
 mod ending;
@@ -188,8 +188,8 @@ impl Server {
             ..
         } = self;
         let watchdog = Watchdog::asked_for(shared.metrics.shards().len());
-        let (workers, threads) =
-            Workers::start(&shared, watchdog.as_ref()).map_err(Error::Runtime)?;
+        let (workers, threads) = Workers::start(&shared, watchdog.as_ref(), background.handle())
+            .map_err(Error::Runtime)?;
         let traced = Arc::clone(&shared);
         let result = background.block_on(async {
             let offers = match &opened.takeover {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::interval;
 
+use crate::net::time::sleep;
 use crate::observe::systemd;
 
 /// Watches the workers.
@@ -28,10 +29,9 @@ impl Watchdog {
     pub(super) fn beat(&self, worker: usize) -> impl Future<Output = ()> + Send + 'static {
         let (period, beats) = (self.period / 2, Arc::clone(&self.beats[worker]));
         async move {
-            let mut ticks = interval(period);
             loop {
-                ticks.tick().await;
                 beats.fetch_add(1, Ordering::Relaxed);
+                sleep(period).await;
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Workers: a thread, a current-thread runtime, and the sessions that live on it.
+//! Workers: a thread, its event loop, and the sessions that live on it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-use tokio::net::TcpStream;
-use tokio::runtime::Builder;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::net::event_loop::{self, EventLoop};
 use crate::net::{Network, SocketOptions, Tcp, TcpNetwork};
 use crate::session::{self, Accepted, Context, Place, Shared};
 use crate::upstream::{Listener, socket_options};
@@ -25,13 +25,13 @@ pub(crate) trait Handed<N: Network>: Send + 'static {
     ///
     /// # Errors
     ///
-    /// The worker's runtime refuses it.
+    /// The worker's loop refuses it.
     fn take_on(self, options: SocketOptions) -> io::Result<N::Transport>;
 }
 
 impl Handed<TcpNetwork> for std::net::TcpStream {
     fn take_on(self, options: SocketOptions) -> io::Result<Tcp> {
-        Ok(Tcp::new(TcpStream::from_std(self)?, options))
+        Tcp::accepted(self, options)
     }
 }
 
@@ -68,6 +68,7 @@ impl Workers<std::net::TcpStream> {
     pub(super) fn start(
         shared: &Arc<Shared<TcpNetwork>>,
         watchdog: Option<&Watchdog>,
+        background: &Handle,
     ) -> io::Result<(Self, Threads)> {
         let count = shared.metrics.shards().len();
         let (workers, receivers) = Self::ways(count);
@@ -79,21 +80,25 @@ impl Workers<std::net::TcpStream> {
                 worker,
             });
             let beat = watchdog.map(|watchdog| watchdog.beat(worker));
-            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let event_loop = EventLoop::new()?;
+            let background = background.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("osprey-worker-{worker}"))
                 .spawn(move || {
-                    runtime.block_on(async {
+                    // For the resolver, and whatever else waits for a thread.
+                    let _background = background.enter();
+                    let ended = event_loop.run(async {
                         if let Some(beat) = beat {
-                            tokio::spawn(beat);
+                            event_loop::spawn(beat);
                         }
                         tokio::select! {
                             () = take_on(receiver, context) => {}
                             _ = stopped => {}
                         }
                     });
-                    // The end does not wait for a resolver that does not answer.
-                    runtime.shutdown_background();
+                    if let Err(error) = ended {
+                        tracing::error!(worker, %error, "a worker cannot go on");
+                    }
                 })?;
             threads.push((thread, stop));
         }
@@ -179,10 +184,12 @@ pub(crate) async fn take_on<N: Network, C: Handed<N>>(
             place,
         };
         let context = Arc::clone(&context);
-        tokio::spawn(async move {
+        event_loop::spawn(async move {
             session::serve(accepted, context).await;
             drop(load);
         });
+        // However many come, those who are there have their turns.
+        event_loop::share().await;
     }
 }
 

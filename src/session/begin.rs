@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::time::timeout;
-
 use crate::config::Settings;
 use crate::core::{Core, Policy, Told};
+use crate::net::time::timeout;
 use crate::net::{Network, Stream};
 use crate::observe::metrics::CloseReason;
 use crate::observe::secrets;

@@ -14,11 +14,12 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 
 use crate::catalog::ask::{Ask, Row, Unanswered};
 use crate::catalog::{Contents, Failure, ReadError, read};
 use crate::config::Settings;
+use crate::net::time::{timeout, timeout_at};
 use crate::net::{Network, Stream};
 use crate::observe::secrets;
 use crate::protection::Encoding;

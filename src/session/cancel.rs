@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Quota, Settings};
+use crate::net::time::timeout;
 use crate::net::{Network, Stream, Unreachable};
 use crate::observe::metrics::Cancel;
 use crate::upstream::Listener;
@@ -56,7 +57,7 @@ pub(super) async fn serve<N: Network>(
         }
     }
     // The client has nothing more to say, so nothing of it can be left unread.
-    let _ = tokio::time::timeout(PATIENCE, client.shut_down()).await;
+    let _ = timeout(PATIENCE, client.shut_down()).await;
 }
 
 async fn forward<N: Network>(
@@ -88,7 +89,7 @@ async fn forward<N: Network>(
         return all(forwarding).await.map(|()| Cancel::Unknown);
     }
     let places = &shared.admission.cancels;
-    let waiting = tokio::time::timeout(PATIENCE, places.wait(peer.ip(), quota));
+    let waiting = timeout(PATIENCE, places.wait(peer.ip(), quota));
     let Ok(Ok(_place)) = waiting.await else {
         return Ok(Cancel::Dropped);
     };

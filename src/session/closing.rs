@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
-
+use crate::net::time::timeout;
 use crate::net::{Stream, Transport};
 use crate::wire::compose;
 

@@ -10,9 +10,8 @@
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
-
 use crate::net::Transport;
+use crate::net::time::{sleep, timeout};
 
 use super::closing::{close, linger};
 use super::live::Phase;

@@ -6,8 +6,9 @@
 //!                               └→ cancel
 //! ```
 //!
-//! One task, both connections. It is generic over what makes connections ([`Network`](crate::net::Network)) and knows no
-//! socket and no clock but tokio's, so that a test can own all of it. Every place, counter and
+//! One task, both connections. It is generic over what makes connections ([`Network`](crate::net::Network)), and its task
+//! and timers are those of its worker's loop (`net::event_loop`) or, in a test that owns all of it,
+//! tokio's: it knows no socket, and which of the two it is does not show. Every place, counter and
 //! registration is given back by a guard, whatever ends the session, a panic included.
 
 mod admission;

@@ -193,7 +193,29 @@ impl Lane {
 
     /// Takes one turn: looks at what was read, writes what is due, reads, and again, as long as it
     /// goes.
+    #[inline]
     pub(super) fn turn<T: Transport>(
+        &mut self,
+        sender: Sender,
+        from: &mut Stream<T>,
+        to: &mut Stream<T>,
+        judge: &mut Judge<'_, impl World>,
+    ) -> Turn {
+        if self.is_at_rest(queue_of(sender, judge.out)) && !from.may_read() {
+            // Of the two lanes, nearly always one has nothing to do.
+            self.unwalked = false;
+            self.full = false;
+            self.waits = Waits {
+                readable: true,
+                ..Waits::default()
+            };
+            return Turn::Idle;
+        }
+        self.work(sender, from, to, judge)
+    }
+
+    #[inline(never)]
+    fn work<T: Transport>(
         &mut self,
         sender: Sender,
         from: &mut Stream<T>,
@@ -299,10 +321,8 @@ impl Lane {
         if self.asked && !from.may_read() {
             return false;
         }
-        // A task that has used up its share is not heard, but woken at once.
-        let is_heard = tokio::task::coop::has_budget_remaining();
         let ready = from.poll_readable(task).is_ready();
-        self.asked = is_heard && !ready;
+        self.asked = !ready;
         ready
     }
 

@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::time::timeout;
-
+use crate::net::time::timeout;
 use crate::net::{Network, Stream, Transport};
 use crate::observe::metrics::Limit;
 use crate::protection::Encoding;

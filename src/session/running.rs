@@ -20,11 +20,13 @@ use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, Sleep};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::config::{LogStatements, Settings};
 use crate::core::{Core, End, Outbox};
+use crate::net::event_loop::spawn;
+use crate::net::time::{Sleep, sleep_until};
 use crate::net::{Network, Stream, Transport};
 use crate::observe::metrics::CloseReason;
 use crate::traces::SessionTrace;
@@ -74,8 +76,8 @@ pub(super) struct Running<T> {
     /// The client has said goodbye, or has ended its connection though not all of it was read.
     left: bool,
     orphan: Option<Orphan>,
-    /// The cancel request that was sent last for this session.
-    cancelling: Option<JoinHandle<()>>,
+    /// Says that the cancel request is over that was sent last for this session.
+    cancelling: Option<oneshot::Receiver<()>>,
     held_since: Option<Instant>,
     grant: Option<Grant>,
     /// When a drain stops waiting for the end of a message.
@@ -197,7 +199,7 @@ impl<T: Transport> Running<T> {
         context: &Arc<Context<N>>,
     ) -> Ending {
         let mut registered: Option<Waker> = None;
-        let mut timer: Option<Pin<Box<Sleep>>> = None;
+        let mut timer: Option<Box<Sleep>> = None;
         std::future::poll_fn(|task| {
             let known = registered.as_ref();
             if !known.is_some_and(|waker| waker.will_wake(task.waker())) {
@@ -298,7 +300,7 @@ impl<T: Transport> Running<T> {
     fn poll_waits(
         &mut self,
         task: &mut task::Context<'_>,
-        timer: &mut Option<Pin<Box<Sleep>>>,
+        timer: &mut Option<Box<Sleep>>,
     ) -> Poll<()> {
         let (front, back) = (self.front.waits(), self.back.waits());
         let shutting = self.wants_to_shut_server();
@@ -320,11 +322,18 @@ impl<T: Transport> Running<T> {
         match self.until() {
             None => *timer = None,
             Some(until) => {
-                let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-                if timer.deadline() != until {
-                    timer.as_mut().reset(until);
+                let timer = timer.get_or_insert_with(|| Box::new(sleep_until(until)));
+                if until < timer.deadline() {
+                    **timer = sleep_until(until);
                 }
-                ready |= timer.as_mut().poll(task).is_ready();
+                while Pin::new(&mut **timer).poll(task).is_ready() {
+                    if timer.deadline() >= until {
+                        ready = true;
+                        break;
+                    }
+                    // The moment has moved on since: nothing was set anew each time it did.
+                    **timer = sleep_until(until);
+                }
             }
         }
         if ready {
@@ -582,10 +591,13 @@ impl<T: Transport> Running<T> {
         let shared = Arc::clone(&context.shared);
         let (key, origin) = (Box::from(self.entered.key()), self.origin.clone());
         let session = self.entered.id();
-        self.cancelling = Some(tokio::spawn(async move {
+        let (over, cancelling) = oneshot::channel();
+        spawn(async move {
             let key: Box<[u8]> = key;
             cancel::send(&key, &origin, session, &shared).await;
-        }));
+            drop(over);
+        });
+        self.cancelling = Some(cancelling);
     }
 }
 

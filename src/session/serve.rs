@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::config::Settings;
+use crate::net::time::timeout;
 use crate::net::{Network, Stream};
 use crate::observe::metrics::{CloseReason, Kind as _, Limit, Shard};
 use crate::protection::Encoding;

@@ -13,6 +13,7 @@ use crate::config::{
     self, Language, LogStatements, Mode, OriginalText, Override, Scope, Settings, show_duration,
 };
 use crate::core::{Advised, Commands, Cure, ErrorContext, Policy, Told, World};
+use crate::net::time::timeout;
 use crate::protection::knowledge::{BorrowedReading, DatabaseKnowledge, UserLessons};
 use crate::protection::{
     Decision, Effects, Encoding, Lexing, NameContext, RouteHint, SessionNames, Snapshot, Source,
@@ -166,7 +167,7 @@ impl SessionWorld {
 
     /// Waits, at most a little, until there is something to decide by; how names resolve at login.
     pub(super) async fn ready(&mut self, startup: Startup<'_>) -> SessionNames {
-        let _ = tokio::time::timeout(FIRST_READING, self.database.ready()).await;
+        let _ = timeout(FIRST_READING, self.database.ready()).await;
         let at_startup = startup
             .settings()
             .into_iter()

@@ -3,8 +3,9 @@
 //!
 //! # Why tokio's own clock
 //!
-//! Sessions are generic over [`Network`](crate::net::Network) and know no clock but tokio's, so a
-//! current-thread runtime with a paused clock and connections in memory are all that is needed, and
+//! Sessions are generic over [`Network`](crate::net::Network), and on a thread that runs no event loop
+//! of Osprey's their tasks and timers are tokio's. So a current-thread runtime with a paused clock and
+//! connections in memory are all that is needed, and
 //! the simulation decides about every byte: [`wire`] lets a window shrink to nothing, a RST overtake
 //! data and a peer fall silent in the middle of a header. turmoil was the alternative. It simulates
 //! hosts and whole TCP connections between tasks that use *its* sockets; what this is about, short

@@ -260,16 +260,11 @@ impl<T: Transport> Running<T> {
         if let (Some(trace), Some(ended)) = (&mut self.trace, ended) {
             trace.ended(&ended);
         }
-        if tally == Tally::default() {
+        if tally.is_empty() {
             return false;
         }
         self.figures.statements += tally.queries + tally.executes;
         self.figures.protected += tally.protected;
-        let move_to = |counter: &Counter, count: u64| {
-            if count > 0 {
-                counter.add(count);
-            }
-        };
         move_to(shard.statements.of(Protocol::Simple), tally.queries);
         move_to(shard.statements.of(Protocol::Extended), tally.executes);
         move_to(&shard.cycles, tally.cycles);
@@ -281,6 +276,15 @@ impl<T: Transport> Running<T> {
             let spent = std::mem::take(&mut self.spent);
             shard.own_time.observe_many(spent, tally.cycles);
         }
+        if tally.rare() > 0 {
+            self.count_rare(&tally, shard);
+        }
+        tally.cycles > 0
+    }
+
+    /// Moves what most statements have nothing of.
+    #[inline(never)]
+    fn count_rare(&self, tally: &Tally, shard: &Shard) {
         if tally.protected > 0 {
             tracing::debug!(
                 session = self.entered.id(),
@@ -301,7 +305,6 @@ impl<T: Transport> Running<T> {
         move_to(shard.injections.of(Injection::Inline), tally.set_inline);
         move_to(shard.injections.of(Injection::Restore), tally.restores);
         move_to(shard.injections.of(Injection::Proof), tally.proofs);
-        tally.cycles > 0
     }
 
     /// Tells whoever looks on what the session is doing; `ended`: a cycle has ended in this turn.
@@ -314,5 +317,11 @@ impl<T: Transport> Running<T> {
             held: self.holding,
         };
         self.entered.live().set(state, now, ended);
+    }
+}
+
+fn move_to(counter: &Counter, count: u64) {
+    if count > 0 {
+        counter.add(count);
     }
 }
