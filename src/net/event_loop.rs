@@ -30,6 +30,8 @@ use timers::Timers;
 
 /// Events taken at once.
 const EVENTS: usize = 256;
+/// Room for so many tasks stays where there is none any more.
+const KEPT: usize = 1024;
 /// What other threads call for.
 const CALLED: u64 = u64::MAX;
 /// A timer is due.
@@ -164,9 +166,24 @@ impl Tasks {
     }
 
     fn end(&mut self, number: usize) {
-        let task = self.0.remove(number);
-        task.call.is_void();
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(task)));
+        self.0.remove(number).end();
+        if self.0.is_empty() && self.0.capacity() > KEPT {
+            self.0 = Slab::new();
+        }
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.0.drain().for_each(Task::end);
+    }
+}
+
+impl Task {
+    /// Lets go of what the task holds; a panic there is its alone, too.
+    fn end(self) {
+        self.call.is_void();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(self)));
     }
 }
 

@@ -10,6 +10,9 @@ use std::task::{Context, Poll, Waker};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use slab::Slab;
 
+/// Room for so many sockets stays where there is none any more.
+const KEPT: usize = 2048;
+
 /// It may be read.
 const READABLE: u32 = 1;
 /// It may be written.
@@ -283,7 +286,12 @@ impl Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         // The system forgets a socket that is closed; whoever drops this closes it.
-        let entry = self.sockets.all().try_remove(self.number);
+        let mut all = self.sockets.all();
+        let entry = all.try_remove(self.number);
+        if all.is_empty() && all.capacity() > KEPT {
+            *all = Slab::new();
+        }
+        drop(all);
         drop(entry);
     }
 }

@@ -92,6 +92,49 @@ fn a_panic_ends_its_task_alone() {
 }
 
 #[test]
+fn room_for_many_is_given_back_once_none_is_left() {
+    run(async {
+        let (ended, mut all_ended) = tokio::sync::mpsc::channel::<()>(1);
+        for _ in 0..super::KEPT * 2 {
+            let ended = ended.clone();
+            spawn(async move {
+                share().await;
+                drop(ended);
+            });
+        }
+        drop(ended);
+        let _ = all_ended.recv().await;
+        let (told, hears) = oneshot::channel();
+        spawn(async move { told.send(7).unwrap() });
+        assert_eq!(hears.await, Ok(7), "who comes then is served");
+    });
+}
+
+#[test]
+fn a_panic_in_what_is_dropped_is_its_own() {
+    struct Faulty;
+    impl Drop for Faulty {
+        fn drop(&mut self) {
+            panic!("a fault of a test's");
+        }
+    }
+    let dropped = Arc::new(());
+    let kept = Arc::clone(&dropped);
+    run(async move {
+        for _ in 0..2 {
+            let faulty = (Faulty, Arc::clone(&kept));
+            spawn(async move {
+                std::future::pending::<()>().await;
+                drop(faulty);
+            });
+        }
+        drop(kept);
+        sleep(Duration::from_millis(1)).await;
+    });
+    assert_eq!(Arc::strong_count(&dropped), 1);
+}
+
+#[test]
 fn what_is_left_is_dropped_with_the_loop() {
     let dropped = Arc::new(());
     let kept = Arc::clone(&dropped);
