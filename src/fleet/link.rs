@@ -18,7 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
 use super::connect::{ANSWER_TIMEOUT, Connector, told};
-use super::fraction;
+use super::fraction::fraction;
 use super::member::Member;
 use super::shared::Shared;
 use super::store::{Names, PAGE, Store, follow, is_elsewhere, is_refusal};

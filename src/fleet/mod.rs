@@ -8,6 +8,7 @@
 
 mod connect;
 mod counts;
+mod fraction;
 mod guard;
 mod link;
 mod member;
@@ -30,6 +31,7 @@ use crate::net::tls::TlsError;
 use crate::observe::MeasuredReplicas;
 
 pub use counts::{Counts, Lookup, NotBelieved, Operation};
+pub(crate) use fraction::fraction;
 pub use member::{Asked, Fresh, Lease, Member, Sink};
 
 /// This replica's part in what replicas tell each other.
@@ -120,12 +122,4 @@ pub fn name() -> Arc<str> {
     let host: String = host.trim().chars().take(64).collect();
     let number = RandomState::new().hash_one(std::process::id());
     format!("{host}-{number:016x}").into()
-}
-
-/// A number from 0 to 1, so that replicas do not do the same at the same time.
-pub(crate) fn fraction() -> f64 {
-    use std::hash::{BuildHasher as _, RandomState};
-
-    let draw = RandomState::new().hash_one(0) >> 32;
-    f64::from(draw as u32) / f64::from(u32::MAX)
 }

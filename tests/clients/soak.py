@@ -46,6 +46,9 @@ GRANT ALL ON soak TO PUBLIC;
 # How a session may be told that it, or its statement, has ended.
 ENDED = {"57014", "57P01", "57P02", "57P03", "53300", "08006", "08000", "08001", "08003"}
 
+# A write that meets HQE's error while the catalogs have not been read yet, by a replica that has just begun.
+TO_BE_RUN_AGAIN = "Run it again: Osprey now knows that project learned_byok is encrypted."
+
 # What a process may have more of at the end than at the beginning.
 MEMORY = 64 << 20
 DESCRIPTORS = 8
@@ -246,6 +249,8 @@ class Soak:
                 lost = connection is None or connection.closed
                 if state in ENDED or (state is None and lost):
                     self.figures.count(f"ended {state or 'connection lost'}")
+                elif state == "XX000" and TO_BE_RUN_AGAIN in str(error):
+                    self.figures.count("told to run it again")
                 else:
                     self.figures.finding(f"{who}: {state} {error}")
                 time.sleep(0.05)
