@@ -26,6 +26,7 @@
 
 pub mod advice;
 pub mod catalog;
+mod chance;
 pub mod cli;
 pub mod config;
 mod console;

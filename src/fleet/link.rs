@@ -18,10 +18,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
 use super::connect::{ANSWER_TIMEOUT, Connector, told};
-use super::fraction::fraction;
 use super::member::Member;
 use super::shared::Shared;
 use super::store::{Names, PAGE, Store, follow, is_elsewhere, is_refusal};
+use crate::chance::{fraction, half_or_more};
 use crate::facts::Fact;
 
 /// Waits between attempts to connect: the first, and the longest.
@@ -105,7 +105,7 @@ pub(super) async fn run(shared: Arc<Shared>, connector: Connector, members: Memb
                 "the replicas' Redis is away; this replica goes on alone until it is back"
             );
         }
-        sleep(wait.mul_f64(0.5 + fraction() / 2.0)).await;
+        sleep(half_or_more(wait)).await;
         wait = (wait * 2).min(LONGEST_WAIT);
     }
 }

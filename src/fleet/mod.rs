@@ -8,7 +8,6 @@
 
 mod connect;
 mod counts;
-mod fraction;
 mod guard;
 mod link;
 mod member;
@@ -31,7 +30,6 @@ use crate::net::tls::TlsError;
 use crate::observe::MeasuredReplicas;
 
 pub use counts::{Counts, Lookup, NotBelieved, Operation};
-pub(crate) use fraction::fraction;
 pub use member::{Asked, Fresh, Lease, Member, Sink};
 
 /// This replica's part in what replicas tell each other.

@@ -8,9 +8,10 @@ use tokio::time::Instant;
 
 use super::provider::{KeyProvider, LookupError, LookupFuture};
 use super::{KeyRecord, Origin};
+use crate::chance::half_or_more;
 use crate::config::Keys;
 use crate::facts::{Encryption, Stamp};
-use crate::fleet::{Asked, Fresh, Lookup, Member, fraction};
+use crate::fleet::{Asked, Fresh, Lookup, Member};
 
 /// How long to wait for a replica that is at it, before this one looks the project up for itself: a
 /// lookup takes less, and what keeps a lease for longer may be no replica.
@@ -113,7 +114,7 @@ impl Together {
 
     /// Waits until the record is heard of, or for half of `time` to all of it.
     async fn listen(&self, project: &str, fresh: Fresh, time: Duration) {
-        let time = time.mul_f64(0.5 + fraction() / 2.0);
+        let time = half_or_more(time);
         self.member.listen(project, fresh, time).await;
     }
 }

@@ -327,7 +327,7 @@ def test_set_log_takes_effect_at_once(console, client):
     said = "a console connection"
     console.ask("SET LOG 'info,osprey::console=debug'")
     console.ask("SHOW VERSION")
-    harness.wait_for(lambda: said in console.osprey.log(), "a line of debug level")
+    console.osprey.says(said)
     assert console.one("SELECT log FROM version") == ("info,osprey::console=debug",)
     console.ask("SET LOG 'info'")
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="did you mean"):

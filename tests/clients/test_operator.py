@@ -87,7 +87,7 @@ def test_log_says_what_an_error_was_about(cluster, database, unknowing):
         with pytest.raises(psycopg.errors.InternalError_):
             connection.execute("INSERT INTO copied (id) SELECT id FROM salaries")
     words = "an error about encrypted data was rewritten"
-    harness.wait_for(lambda: words in unknowing.log(), "the line in the log")
+    unknowing.says(words)
     line = [line for line in unknowing.log_lines if words in line][-1]
     assert 'user="app"' in line and f'database="{database}"' in line, line
     assert "relation=" in line and 'project="finance_byok"' in line, line

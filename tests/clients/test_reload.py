@@ -65,7 +65,7 @@ key = "{tmp_path}/server.key"
 def hang_up(osprey, words):
     before = len(osprey.log())
     osprey.process.send_signal(signal.SIGHUP)
-    harness.wait_for(lambda: words in osprey.log()[before:], f"the log to say {words!r}")
+    osprey.says(words, before)
 
 
 def test_reload(reloadable, database, tmp_path):

@@ -229,7 +229,7 @@ refresh = "1s"
         with harness.Osprey.from_file(config, text, port) as osprey:
             osprey.wait_until_known(database)
             cluster.query("postgres", "ALTER ROLE osprey_catalog PASSWORD 'another'")
-            harness.wait_for(lambda: "password authentication failed" in osprey.log(), osprey.log)
+            osprey.says("password authentication failed")
             cluster.reset_counters(database)
             with osprey.endpoint(database).connect() as connection:
                 assert connection.execute("SELECT count(*) FROM salaries").fetchone() == (1000,)
@@ -265,7 +265,7 @@ def test_no_room_for_the_snapshot(cluster, database, tmp_path):
         with osprey.endpoint(database).connect() as connection:
             for _ in range(2):
                 assert connection.execute("SELECT count(*) FROM salaries").fetchone() == (1000,)
-            harness.wait_for(lambda: "cannot write keys.snapshot" in osprey.log(), osprey.log)
+            osprey.says("cannot write keys.snapshot")
             cluster.reset_counters(database)
             assert connection.execute("SELECT count(*) FROM salaries").fetchone() == (1000,)
             assert cluster.scans(database)["HQE"] == (0, 0), "it is known what was learned"

@@ -39,7 +39,7 @@ const FLOORS: &[&[&str]] = &[
     &["catalog", "traces"],
     &["sql", "observe", "net"],
     &["config", "wire"],
-    &["glob", "simulator"],
+    &["chance", "glob", "simulator"],
 ];
 
 /// Rooms whose files may still form circles, each with the reason. One that has none any more is to be

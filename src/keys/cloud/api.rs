@@ -13,10 +13,11 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::error::{CloudError, read};
-use super::random::{fraction, nonce};
+use super::random::nonce;
 use super::renewal::Renewing;
 use super::sign::{self, Unsigned};
 use super::surroundings::Surroundings;
+use crate::chance::half_or_more;
 use crate::config::{Cloud, Endpoint};
 use crate::net::http;
 
@@ -129,7 +130,7 @@ impl Api {
                         return Err(error);
                     }
                     let own = FIRST_PAUSE * 2_u32.pow(tries - 1);
-                    let pause = own.mul_f64(0.5 + 0.5 * fraction()).max(asked);
+                    let pause = half_or_more(own).max(asked);
                     tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
                 }
                 _ => return Err(error),
