@@ -16,6 +16,34 @@ use super::retry::Verdict;
 /// Messages longer than this are forwarded without a look.
 const LOOK_LIMIT: usize = 64 << 10;
 
+/// Nothing is run again, and what is answered is the client's.
+const ANY: u8 = 1;
+/// The same, and it is a Query.
+const QUERY: u8 = 2;
+/// The same, and it passes.
+const PASSING_QUERY: u8 = 4;
+/// The same, and it is a whole cycle.
+const WHOLE: u8 = 8;
+
+/// In which of these cases a message is passed on and nobody counts it, by its type.
+static PASSED_ON: [u8; 256] = {
+    let mut cases = [0; 256];
+    let every = ANY | QUERY | PASSING_QUERY | WHOLE;
+    cases[tag::DATA_ROW as usize] = every;
+    cases[tag::COPY_DATA as usize] = every;
+    cases[tag::NOTIFICATION as usize] = every;
+    // It is what a Describe waits for.
+    cases[tag::ROW_DESCRIPTION as usize] = QUERY | PASSING_QUERY | WHOLE;
+    cases[tag::COMMAND_COMPLETE as usize] = PASSING_QUERY | WHOLE;
+    cases[tag::EMPTY_QUERY as usize] = PASSING_QUERY | WHOLE;
+    cases[tag::PARSE_COMPLETE as usize] = WHOLE;
+    cases[tag::BIND_COMPLETE as usize] = WHOLE;
+    cases[tag::NO_DATA as usize] = WHOLE;
+    cases[tag::PARAMETER_DESCRIPTION as usize] = WHOLE;
+    cases[tag::PORTAL_SUSPENDED as usize] = WHOLE;
+    cases
+};
+
 /// What is done with one message.
 pub(super) enum Fate {
     Forward,
@@ -38,7 +66,7 @@ impl Core {
         out.to_client.begin();
         let mut at = 0;
         let mut wanted = 0;
-        let mut plain = self.is_plain();
+        let mut passed_on = self.passed_on();
         while at < input.len() {
             let rest = &input[at..];
             if self.ended == Some(End::Broken) {
@@ -60,6 +88,12 @@ impl Core {
                 at += step;
                 continue;
             }
+            let run = self.run(rest, passed_on);
+            if run > 0 {
+                out.to_client.forward(run);
+                at += run;
+                continue;
+            }
             let header = match Header::read(rest) {
                 Ok(Some(header)) => header,
                 Ok(None) => break,
@@ -69,12 +103,6 @@ impl Core {
                 }
             };
             let step = header.frame.min(rest.len());
-            if plain && self.is_nothing_but_passed_on(header.tag) {
-                out.to_client.forward(step);
-                self.from_server.begin(header.frame - step, false);
-                at += step;
-                continue;
-            }
             let look = header.frame <= LOOK_LIMIT && (self.retry.is_on() || needs_body(header.tag));
             if look && rest.len() < header.frame {
                 wanted = header.frame;
@@ -97,7 +125,7 @@ impl Core {
             }
             self.from_server.begin(header.frame - step, dropped);
             at += step;
-            plain = self.is_plain();
+            passed_on = self.passed_on();
         }
         Progress {
             consumed: at,
@@ -111,20 +139,35 @@ impl Core {
         self.relay_only || self.ended == Some(End::Fatal)
     }
 
-    /// True if a message says nothing of what is in flight, where [`Core::is_plain`] holds.
+    /// How many bytes `input` begins with of messages that are passed on and that nobody counts.
     #[inline]
-    fn is_nothing_but_passed_on(&self, kind: u8) -> bool {
-        match kind {
-            tag::DATA_ROW | tag::COPY_DATA => true,
-            // It is what a Describe waits for.
-            tag::ROW_DESCRIPTION => matches!(self.ledger.front(), Some(Expect::Query(_))),
-            _ => false,
+    fn run(&mut self, input: &[u8], passed_on: u8) -> usize {
+        let mut at = 0;
+        while let Ok(Some(header)) = Header::read(&input[at..])
+            && PASSED_ON[usize::from(header.tag)] & passed_on != 0
+        {
+            at += header.frame;
+            if at >= input.len() {
+                self.from_server.begin(at - input.len(), false);
+                return input.len();
+            }
         }
+        at
     }
 
-    /// True if rows are the client's and nobody counts them.
-    fn is_plain(&self) -> bool {
-        !self.retry.is_on() && !self.ledger.front().is_some_and(Expect::is_own)
+    /// In front of which answers say nothing of what is in flight, by the bits of [`PASSED_ON`].
+    #[inline]
+    fn passed_on(&self) -> u8 {
+        let front = self.ledger.front();
+        if self.retry.is_on() || front.is_some_and(Expect::is_own) {
+            return 0;
+        }
+        match front {
+            Some(Expect::Query(sent)) if sent.decision.passes() => PASSING_QUERY,
+            Some(Expect::Query(_)) => QUERY,
+            Some(Expect::Whole(_)) => WHOLE,
+            _ => ANY,
+        }
     }
 
     fn message(
@@ -293,6 +336,10 @@ impl Core {
     /// An answer to the client's own message, other than an error and ReadyForQuery.
     fn answered(&mut self, answer: u8, body: &[u8], world: &impl World, out: &mut Outbox) {
         match (answer, self.ledger.front()) {
+            (tag::COPY_IN | tag::COPY_BOTH, Some(Expect::Whole(_))) => {
+                self.give_up("a COPY that nobody has asked for", out);
+            }
+            (_, Some(Expect::Whole(_))) => {}
             (tag::PARSE_COMPLETE, Some(Expect::Parse))
             | (tag::BIND_COMPLETE, Some(Expect::Bind(_)))
             | (tag::CLOSE_COMPLETE, Some(Expect::Close))
@@ -362,7 +409,7 @@ impl Core {
     fn retire(&mut self, succeeded: bool, world: &impl World) {
         let rolled_back = self.ledger.was_rolled_back();
         let sent = match self.ledger.pop() {
-            Some(Expect::Query(sent) | Expect::Execute(sent)) => sent,
+            Some(Expect::Query(sent) | Expect::Whole(sent) | Expect::Execute(sent)) => sent,
             Some(Expect::ParseNamed | Expect::CloseNamed) => {
                 self.names.resolve(succeeded);
                 return;
@@ -370,6 +417,9 @@ impl Core {
             _ => return,
         };
         self.copy.over();
+        if sent.decision.passes() {
+            return;
+        }
         if !sent.decision.names.is_empty() {
             let (names, deciding) = self.naming(world);
             names.apply(&sent, &deciding, succeeded);
@@ -476,7 +526,7 @@ impl Core {
             return;
         }
         match self.ledger.front() {
-            Some(Expect::Query(_)) => self.ledger.fail_query(),
+            Some(Expect::Query(_) | Expect::Whole(_)) => self.ledger.fail_query(),
             Some(entry) if entry.is_extended() => self.skip_to_sync(),
             _ => {}
         }
@@ -492,7 +542,7 @@ impl Core {
     ) -> Fate {
         if !matches!(
             self.ledger.front(),
-            Some(Expect::Query(_) | Expect::Sync | Expect::FunctionCall)
+            Some(Expect::Query(_) | Expect::Whole(_) | Expect::Sync | Expect::FunctionCall)
         ) {
             self.give_up("a ReadyForQuery that nothing was sent for", out);
             return Fate::Forward;

@@ -61,6 +61,8 @@ pub(super) struct Context {
     names: SessionNames,
     /// How the server reads texts, as far as it has said so.
     reported: Lexing,
+    /// It says the same as what the session has set.
+    agrees: bool,
     /// A statement of the client's present cycle has failed.
     failed: bool,
     /// DDL of the session's own was committed, and the catalogs have not been read since.
@@ -70,8 +72,10 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn new(names: SessionNames) -> Self {
+        let reported = names.lexings().first().copied().unwrap_or_default();
         Self {
-            reported: names.lexings().first().copied().unwrap_or_default(),
+            reported,
+            agrees: names.lexing_is(reported),
             names,
             failed: false,
             outruns_catalogs: false,
@@ -141,6 +145,28 @@ impl Context {
         })
     }
 
+    /// These changes hold.
+    fn apply(&mut self, changes: &[SessionChange]) {
+        self.names.apply(changes);
+        self.agrees = self.names.lexing_is(self.reported);
+    }
+
+    /// True if there is one state in which a statement that is sent now will be run, and one way in which
+    /// it will be read, when nothing is on its way; `status` is as of the last ReadyForQuery.
+    #[inline]
+    pub(super) fn is_certain(&self, status: Status) -> bool {
+        self.agrees
+            && !self.outruns_catalogs
+            && (status != Status::Idle || !self.names.in_transaction())
+    }
+
+    /// What is kept beside the names says what they say.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let agrees = self.names.lexing_is(self.reported);
+        let rules = [(self.agrees == agrees, "whether both say the same")];
+        super::check::all("how names resolve", rules, self)
+    }
+
     /// True if a route of the client's own is in force, as of all that was answered.
     pub(super) fn has_route(&self) -> bool {
         self.names.has_route()
@@ -163,9 +189,9 @@ impl Context {
                 }
             };
             let changes: Vec<_> = decision.changes.iter().map(rolled_back).collect();
-            self.names.apply(&changes);
+            self.apply(&changes);
         } else {
-            self.names.apply(&decision.changes);
+            self.apply(&decision.changes);
         }
     }
 
@@ -174,8 +200,7 @@ impl Context {
     pub(super) fn query_failed(&mut self, decision: &Decision) {
         let commits = |change: &SessionChange| *change == Change::Commit.into();
         if decision.changes.iter().any(commits) {
-            self.names
-                .apply(&[Change::Commit.into(), Change::Anything.into()]);
+            self.apply(&[Change::Commit.into(), Change::Anything.into()]);
         }
     }
 
@@ -194,6 +219,7 @@ impl Context {
     pub(super) fn reported(&mut self, body: &[u8]) {
         if let Some((parameter, value)) = parameter_status(body) {
             self.reported.report(parameter, value);
+            self.agrees = self.names.lexing_is(self.reported);
         }
     }
 
@@ -245,10 +271,13 @@ impl Context {
         match status {
             Status::Idle if in_transaction && failed => self.end(&Change::Rollback),
             Status::Idle if in_transaction => self.end(&Change::Commit),
-            Status::Transaction if !in_transaction => self.names.apply(&[Change::Begin.into()]),
+            Status::Transaction if !in_transaction => self.apply(&[Change::Begin.into()]),
             _ => {}
         }
-        self.names.lexing_was_reported(self.reported);
+        if !self.agrees {
+            self.names.lexing_was_reported(self.reported);
+            self.agrees = self.names.lexing_is(self.reported);
+        }
     }
 
     /// The transaction was rolled back, by something of ours.
@@ -260,7 +289,7 @@ impl Context {
     }
 
     fn end(&mut self, end: &Change) {
-        self.names.apply(&[end.clone().into()]);
+        self.apply(&[end.clone().into()]);
     }
 
     /// DDL of the session's own was committed; the catalogs are to be read again. The names as they
@@ -328,7 +357,7 @@ impl<W: World> Deciding<'_, W> {
     /// True if there is one state in which a statement that is sent now will be run, and one way in
     /// which it will be read.
     pub(super) fn is_certain(&self) -> bool {
-        self.is_settled() && self.context.names.lexing_is(self.context.reported)
+        self.context.agrees && self.is_settled()
     }
 
     /// The ways in which the server may read `text` where it is sent now.
@@ -359,6 +388,12 @@ impl<W: World> Deciding<'_, W> {
     /// What `text` does where it is sent now, behind all that is in flight. `whole` is false where
     /// only its head is in hand.
     pub(super) fn decide(&self, text: &[u8], whole: bool) -> Arc<Decision> {
+        if self.is_certain() {
+            let Context {
+                names, reported, ..
+            } = self.context;
+            return self.world.decide(text, whole, names, *reported);
+        }
         self.decide_read(text, whole, &self.readings(text))
     }
 

@@ -83,6 +83,15 @@ impl Cycle {
         });
     }
 
+    /// A cycle begins and ends at once, in which so many statements are run that do this together.
+    #[inline]
+    pub(super) fn pass(&mut self, effects: Effects, runs: u32) {
+        self.sending = Sending::of(self.status);
+        self.effects = effects;
+        self.runs = runs;
+        self.protected = false;
+    }
+
     /// A message of the extended protocol is sent.
     pub(super) fn extend(&mut self) {
         self.open = true;
@@ -197,6 +206,12 @@ impl Cycle {
     /// True if its end has not been sent.
     pub(super) fn is_open(&self) -> bool {
         self.open
+    }
+
+    /// True if no cycle has begun that is not over, as far as the client is concerned.
+    #[inline]
+    pub(super) fn is_over(&self) -> bool {
+        !(self.open || self.unsynced || self.skipping)
     }
 
     /// True if a message of the extended protocol may yet fail and take what is sent now with it.

@@ -14,6 +14,7 @@ use super::cycle::Sending;
 use super::interface::{End, Event, Outbox, Progress, StatementSent, Told, World};
 use super::ledger::{Expect, Sent};
 use super::names::Names;
+use super::passing::Found;
 use super::route::State;
 use super::steer::CHANGES_ROUTE;
 use crate::advice::NotRetried;
@@ -106,6 +107,15 @@ impl Core {
                 at += step;
                 continue;
             }
+            let decided = match self.pass(rest, at, world) {
+                Found::Whole(step) => {
+                    out.to_server.forward(step);
+                    at += step;
+                    continue;
+                }
+                Found::Query(decision) => Some(decision),
+                Found::Other => None,
+            };
             if self.retry.holds_successors() || self.ledger.len() > MAX_IN_FLIGHT {
                 blocked = true;
                 break;
@@ -124,7 +134,7 @@ impl Core {
             }
             wanted = 0;
             let step = header.frame.min(rest.len());
-            if !self.frame(header, &rest[..step], at, world, out) {
+            if !self.frame(header, &rest[..step], at, decided, world, out) {
                 blocked = true;
                 break;
             }
@@ -176,16 +186,18 @@ impl Core {
     }
 
     /// Looks at one message, of which at least the interesting part is in `frame`, puts in front
-    /// of it what belongs there, and notes what will be answered. False: it has to wait.
+    /// of it what belongs there, and notes what will be answered. `decided`: what the text of a Query
+    /// does, if that was found out before. False: it has to wait.
     fn frame(
         &mut self,
         header: Header,
         frame: &[u8],
         at: usize,
+        decided: Option<Arc<Decision>>,
         world: &impl World,
         out: &mut Outbox,
     ) -> bool {
-        let look = self.look(header, frame, world);
+        let look = self.look(header, frame, decided, world);
         if self.names.take_newly_protected() {
             self.route.plans_are_stale();
         }
@@ -344,7 +356,13 @@ impl Core {
         self.end_attempt(sent);
     }
 
-    fn look<'a>(&mut self, header: Header, frame: &'a [u8], world: &impl World) -> Look<'a> {
+    fn look<'a>(
+        &mut self,
+        header: Header,
+        frame: &'a [u8],
+        decided: Option<Arc<Decision>>,
+        world: &impl World,
+    ) -> Look<'a> {
         // However much is in hand: what is seen does not depend on how the bytes came.
         let seen = frame.len().min(HEADER + self.policy.inspect);
         let body = &frame[HEADER..seen];
@@ -352,10 +370,10 @@ impl Core {
         match header.tag {
             tag::QUERY => {
                 let text = query_text(body);
-                let decision = if whole && text.len() >= WORTH_REMEMBERING {
-                    self.decide_whole(text, world)
-                } else {
-                    self.deciding(world).decide(text, whole)
+                let decision = match decided {
+                    Some(decision) => decision,
+                    None if whole => self.decide_query(text, world),
+                    None => self.deciding(world).decide(text, false),
                 };
                 Look::Query(self.effective(decision, world), whole && text.is_ascii())
             }
@@ -398,6 +416,15 @@ impl Core {
             tag::COPY_DONE | tag::COPY_FAIL => Look::CopyEnd,
             tag::TERMINATE => Look::Terminate,
             _ => Look::Other,
+        }
+    }
+
+    /// What the text of a Query does.
+    pub(super) fn decide_query(&mut self, text: &[u8], world: &impl World) -> Arc<Decision> {
+        if text.len() >= WORTH_REMEMBERING {
+            self.decide_whole(text, world)
+        } else {
+            self.deciding(world).decide(text, true)
         }
     }
 
@@ -610,7 +637,7 @@ impl Core {
 
     /// Notes the messages of a cycle that is sent again, all of them whole.
     pub(super) fn note_again(&mut self, header: Header, frame: &[u8], world: &impl World) {
-        let look = self.look(header, frame, world);
+        let look = self.look(header, frame, None, world);
         self.note(look, world);
     }
 }

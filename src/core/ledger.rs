@@ -58,6 +58,8 @@ pub(super) struct Sent {
 pub(super) enum Expect {
     /// Anything, up to ReadyForQuery.
     Query(Sent),
+    /// The same, of a cycle of the extended protocol that was sent whole, and passes.
+    Whole(Sent),
     /// FunctionCallResponse, ReadyForQuery.
     FunctionCall,
     /// ReadyForQuery.
@@ -105,7 +107,9 @@ impl Expect {
     /// The statement that the message runs or plans, if it does either.
     pub(super) fn sent(&self) -> Option<&Sent> {
         match self {
-            Self::Query(sent) | Self::Bind(sent) | Self::Execute(sent) => Some(sent),
+            Self::Query(sent) | Self::Whole(sent) | Self::Bind(sent) | Self::Execute(sent) => {
+                Some(sent)
+            }
             _ => None,
         }
     }
@@ -113,21 +117,26 @@ impl Expect {
     /// The statement that the message runs, if it does.
     pub(super) fn runs(&self) -> Option<&Sent> {
         match self {
-            Self::Query(sent) | Self::Execute(sent) => Some(sent),
+            Self::Query(sent) | Self::Whole(sent) | Self::Execute(sent) => Some(sent),
             _ => None,
         }
     }
 
     fn sent_mut(&mut self) -> Option<&mut Sent> {
         match self {
-            Self::Query(sent) | Self::Bind(sent) | Self::Execute(sent) => Some(sent),
+            Self::Query(sent) | Self::Whole(sent) | Self::Bind(sent) | Self::Execute(sent) => {
+                Some(sent)
+            }
             _ => None,
         }
     }
 
     /// True for what is answered by a ReadyForQuery of the client's.
     pub(super) fn ends_cycle(&self) -> bool {
-        matches!(self, Self::Query(_) | Self::FunctionCall | Self::Sync)
+        matches!(
+            self,
+            Self::Query(_) | Self::Whole(_) | Self::FunctionCall | Self::Sync
+        )
     }
 
     /// True if the answers are ours to swallow.
@@ -200,7 +209,7 @@ impl Ledger {
     #[inline]
     pub(super) fn push(&mut self, entry: Expect) {
         match entry {
-            Expect::Sync => self.unsynced = false,
+            Expect::Sync | Expect::Whole(_) => self.unsynced = false,
             Expect::Query(_) | Expect::FunctionCall => self.ambiguous |= self.unsynced,
             _ => self.unsynced |= entry.is_extended(),
         }
@@ -211,6 +220,13 @@ impl Ledger {
             self.changing += u32::from(has_changes(decision));
             self.may_begin |= begins(decision);
         }
+        self.entries.push_back(entry);
+    }
+
+    /// A cycle that passes was sent while nothing else is on its way.
+    #[inline]
+    pub(super) fn push_passing(&mut self, entry: Expect) {
+        self.cycles += 1;
         self.entries.push_back(entry);
     }
 
@@ -281,9 +297,9 @@ impl Ledger {
         last
     }
 
-    /// The Query in front was answered by an error; ReadyForQuery is still to come.
+    /// The Query in front, or the whole cycle, was answered by an error; ReadyForQuery is still to come.
     pub(super) fn fail_query(&mut self) {
-        self.query_failed = matches!(self.front(), Some(Expect::Query(_)));
+        self.query_failed = matches!(self.front(), Some(Expect::Query(_) | Expect::Whole(_)));
     }
 
     /// True if that was so.
@@ -434,7 +450,7 @@ impl Ledger {
         let (mut unsynced, mut ambiguous) = (false, false);
         for entry in &self.entries {
             match entry {
-                Expect::Sync => unsynced = false,
+                Expect::Sync | Expect::Whole(_) => unsynced = false,
                 Expect::Query(_) | Expect::FunctionCall => ambiguous |= unsynced,
                 _ => unsynced |= entry.is_extended(),
             }
@@ -459,7 +475,7 @@ impl Ledger {
             (self.unsynced || !unsynced, "unsynced"),
             (self.ambiguous || !ambiguous, "ambiguous"),
             (
-                !self.query_failed || matches!(front, Some(Expect::Query(_))),
+                !self.query_failed || matches!(front, Some(Expect::Query(_) | Expect::Whole(_))),
                 "query_failed",
             ),
             (

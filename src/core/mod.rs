@@ -40,6 +40,7 @@ mod interface;
 mod kept;
 mod ledger;
 mod names;
+mod passing;
 mod queue;
 mod retry;
 mod route;
@@ -82,6 +83,9 @@ pub struct Core {
     ended: Option<End>,
     events: VecDeque<Event>,
     tally: Tally,
+    /// Every message takes the walk.
+    #[cfg(test)]
+    walks_all: bool,
 }
 
 impl Core {
@@ -111,7 +115,15 @@ impl Core {
             ended: None,
             events: VecDeque::new(),
             tally: Tally::default(),
+            #[cfg(test)]
+            walks_all: false,
         }
+    }
+
+    /// Every message takes the walk, or those of a cycle that passes need not.
+    #[cfg(test)]
+    fn walks_all(&mut self, all: bool) {
+        self.walks_all = all;
     }
 
     /// The invariants of every machine, and those between them: the first one that does not hold,
@@ -129,6 +141,7 @@ impl Core {
         self.ledger.check()?;
         self.cycle.check(&self.ledger)?;
         self.copy.check(&self.ledger)?;
+        self.context.check()?;
         self.names.check(&self.ledger)?;
         self.route.check()?;
         self.retry.check(&self.ledger)

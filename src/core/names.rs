@@ -154,6 +154,11 @@ impl Names {
         true
     }
 
+    /// The unnamed statement was parsed anew.
+    pub(super) fn parsed_unnamed(&mut self, decision: Option<Arc<Decision>>) {
+        self.unnamed = decision;
+    }
+
     /// A prepared statement, whose text is kept if there is room for it.
     fn statement(
         &mut self,
@@ -352,6 +357,11 @@ impl Names {
     /// DDL was sent that may change what is protected.
     pub(super) fn catalog_changes(&mut self) {
         self.catalog_changed = true;
+    }
+
+    /// True if [`Names::take_newly_protected`] will say so.
+    pub(super) fn is_newly_protected(&self) -> bool {
+        self.newly_protected
     }
 
     /// True if the server may keep the plan of a statement that has turned out to be protected since.

@@ -38,6 +38,22 @@ pub struct Decision {
 const ENTRY: usize = 96;
 
 impl Decision {
+    /// True if there is nothing in the text for a session to follow: it reads no MaxCompute data and
+    /// calls nothing that may, and changes no setting, no transaction and no name. It may write.
+    #[inline]
+    pub(crate) fn passes(&self) -> bool {
+        const LEFT_ALONE: Effects = Effects::WRITES
+            .union(Effects::UNDONE_WHOLE)
+            .union(Effects::KEEPS_PLANS);
+        LEFT_ALONE.contains(self.effects)
+            && self.protected.is_none()
+            && self.hint.is_none()
+            && self.names.is_empty()
+            && self.changes.is_empty()
+            && self.suspects.is_empty()
+            && self.opaque.is_empty()
+    }
+
     /// About as many bytes as it holds in its lists.
     pub(crate) fn weight(&self) -> usize {
         let prepared = self.names.iter().map(|name| match name {

@@ -23,12 +23,20 @@ impl Core {
     /// A cycle begins at this offset within the present call: is it one that might be run again?
     /// `alone`: it is known in full, and is not worth it.
     pub(in super::super) fn begin_attempt(&mut self, alone: bool, at: usize, world: &impl World) {
-        if self.cycle.began_in() != Sending::Idle {
-            self.retry.go_on(self.route.state() == State::Set, at);
-        } else if !alone && self.may_attempt(world) {
+        if self.cycle.began_in() == Sending::Idle && !alone && self.may_attempt(world) {
             self.retry.begin(self.ledger.cycles(), at);
         } else {
+            self.keep_nothing(at);
+        }
+    }
+
+    /// A cycle begins at this offset within the present call of which nothing is kept, unless that goes
+    /// on with a transaction that is.
+    pub(in super::super) fn keep_nothing(&mut self, at: usize) {
+        if self.cycle.began_in() == Sending::Idle {
             self.retry.begin_without();
+        } else {
+            self.retry.go_on(self.route.state() == State::Set, at);
         }
     }
 

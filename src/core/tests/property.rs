@@ -427,6 +427,28 @@ proptest! {
     }
 
     #[test]
+    fn nobody_can_tell_which_way_a_cycle_took(
+        program in prop::collection::vec(step(), 1..12),
+        moves in unsteady_moves(),
+        known in any::<bool>(),
+        per_statement in any::<bool>(),
+        enforce in any::<bool>(),
+        retries in any::<bool>(),
+    ) {
+        let retry_buffer = retries.then_some(1 << 16);
+        let policy = Policy { per_statement, enforce, retry_buffer, ..policy() };
+        let world = FakeWorld { known, ..unknown() };
+        let [short, walked] = [false, true].map(|walks_all| {
+            let mut trio = Trio::new(policy.clone(), world.clone());
+            trio.core.walks_all(walks_all);
+            let seen = through(&mut trio, &program, &moves);
+            let tally = trio.core.tally();
+            (seen, trio.to_server, trio.events, tally, trio.core.steering())
+        });
+        prop_assert_eq!(short, walked);
+    }
+
+    #[test]
     fn a_user_not_proven_yet_never_loses_a_transaction(
         program in prop::collection::vec(step(), 1..12),
         moves in moves(),

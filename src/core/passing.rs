@@ -1,0 +1,217 @@
+//! What nearly every cycle is: one that is sent whole while nothing else is on its way, of statements
+//! in which there is nothing for a session to follow ([`Decision::passes`]). All that the walk would
+//! note of its messages one by one is noted here at once; its answers are passed on up to
+//! ReadyForQuery, and nobody counts them.
+//!
+//! Whatever else it is, the walk goes on message by message. Which of the two it was nobody can tell
+//! from outside; a test compares them.
+
+use std::sync::Arc;
+
+use crate::protection::Decision;
+use crate::wire::frontend::{Bind, Parse, execute_portal, tag};
+use crate::wire::{HEADER, Header};
+
+use super::Core;
+use super::interface::{Told, World};
+use super::ledger::{Expect, Sent};
+use super::route::State;
+
+/// What was found where a cycle may begin.
+pub(super) enum Found {
+    /// A cycle that passes, of so many bytes: it has been noted.
+    Whole(usize),
+    /// The walk has to look; the decision of its Query is made already.
+    Query(Arc<Decision>),
+    /// The walk has to look.
+    Other,
+}
+
+/// A cycle of the extended protocol that passes.
+#[derive(Default)]
+struct Extended {
+    /// Bytes, its Sync included.
+    length: usize,
+    executes: u32,
+    /// What the unnamed statement does, if it is parsed anew.
+    parsed: Option<Arc<Decision>>,
+    /// What its one statement does.
+    bound: Option<Arc<Decision>>,
+}
+
+/// True if every byte is ASCII, and none is zero.
+fn is_plain(text: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let (words, rest) = text.as_chunks::<8>();
+    let odd = |word: u64| word | word.wrapping_sub(ONES);
+    let words = words.iter().map(|word| odd(u64::from_ne_bytes(*word)));
+    let words = words.fold(0, |all, word| all | word);
+    let rest = match text.last_chunk::<8>() {
+        Some(last) => odd(u64::from_ne_bytes(*last)),
+        None if rest.iter().all(|byte| byte.is_ascii() && *byte != 0) => 0,
+        None => HIGH,
+    };
+    (words | rest) & HIGH == 0
+}
+
+impl Core {
+    /// Notes the cycle that `input` begins with, if it passes; `at` is where that stands within the
+    /// present call's input.
+    #[inline]
+    pub(super) fn pass(&mut self, input: &[u8], at: usize, world: &impl World) -> Found {
+        if !self.is_at_ease() {
+            return Found::Other;
+        }
+        match input.first() {
+            Some(&tag::QUERY) => self.pass_query(input, at, world),
+            Some(&(tag::PARSE | tag::BIND)) => self.pass_extended(input, at, world),
+            _ => Found::Other,
+        }
+    }
+
+    /// True if nothing is on its way, and nothing is to be kept or told of what is sent now.
+    #[inline]
+    fn is_at_ease(&self) -> bool {
+        #[cfg(test)]
+        if self.walks_all {
+            return false;
+        }
+        self.ledger.is_empty()
+            && self.cycle.is_over()
+            && self.context.is_certain(self.cycle.status())
+            && !self.copy.is_on()
+            && !self.retry.is_on()
+            && !self.names.is_newly_protected()
+            && self.policy.told == Told::None
+    }
+
+    /// The message at the beginning of `input`, if it is in hand in full and is looked at in full.
+    #[inline]
+    fn whole_message<'i>(&self, input: &'i [u8]) -> Option<(u8, &'i [u8])> {
+        let header = Header::read(input).ok()??;
+        if header.frame > HEADER + self.policy.inspect {
+            return None;
+        }
+        Some((header.tag, input.get(HEADER..header.frame)?))
+    }
+
+    fn pass_query(&mut self, input: &[u8], at: usize, world: &impl World) -> Found {
+        let Some((_, body)) = self.whole_message(input) else {
+            return Found::Other;
+        };
+        let Some((0, text)) = body.split_last() else {
+            return Found::Other;
+        };
+        let is_plain = is_plain(text);
+        if !is_plain && memchr::memchr(0, text).is_some() {
+            return Found::Other;
+        }
+        let decision = self.decide_query(text, world);
+        if !decision.passes() {
+            return Found::Query(decision);
+        }
+        self.tally.queries += 1;
+        // The server may refuse other texts for their encoding, before it begins with the Query.
+        self.names.simple_query(is_plain);
+        self.note_whole(decision, 1, at, Expect::Query);
+        Found::Whole(HEADER + body.len())
+    }
+
+    fn pass_extended(&mut self, input: &[u8], at: usize, world: &impl World) -> Found {
+        let Some(Extended {
+            length,
+            executes,
+            parsed,
+            bound: Some(decision),
+        }) = self.extended(input, world)
+        else {
+            return Found::Other;
+        };
+        self.tally.executes += u64::from(executes);
+        if parsed.is_some() {
+            self.names.parsed_unnamed(parsed);
+        }
+        let sent = Sent {
+            decision: Arc::clone(&decision),
+            steered: self.route.state() == State::Set,
+        };
+        self.note_whole(decision, executes, at, Expect::Whole);
+        self.names.bind(b"", sent);
+        Found::Whole(length)
+    }
+
+    /// What a cycle of the extended protocol is; `None`: it is not in hand up to its Sync, or does not
+    /// pass. Its statements have one decision, so that it does not matter which of them an error is of.
+    fn extended(&mut self, input: &[u8], world: &impl World) -> Option<Extended> {
+        let mut cycle = Extended::default();
+        loop {
+            let (kind, body) = self.whole_message(&input[cycle.length..])?;
+            cycle.length += HEADER + body.len();
+            match kind {
+                tag::PARSE => {
+                    let parse = Parse::read(body).filter(|parse| parse.name.is_empty())?;
+                    let generation = self.deciding(world).generation();
+                    // The walk remembers what it decides.
+                    let decision = self.context.decided(parse.text, generation)?;
+                    cycle.parsed = Some(decision).filter(|decision| decision.passes());
+                    cycle.parsed.as_ref()?;
+                }
+                tag::BIND => {
+                    let bind = Bind::read(body).filter(|bind| bind.portal.is_empty())?;
+                    let decision = match &cycle.parsed {
+                        Some(parsed) if bind.statement.is_empty() => Arc::clone(parsed),
+                        _ => {
+                            let (names, deciding) = self.naming(world);
+                            names.decision(bind.statement, &deciding)?
+                        }
+                    };
+                    let same = |bound: &Arc<Decision>| Arc::ptr_eq(bound, &decision);
+                    if !decision.passes() || !cycle.bound.as_ref().is_none_or(same) {
+                        return None;
+                    }
+                    cycle.bound = Some(decision);
+                }
+                tag::EXECUTE if cycle.bound.is_some() => {
+                    execute_portal(body).filter(|portal| portal.is_empty())?;
+                    cycle.executes += 1;
+                }
+                tag::DESCRIBE | tag::FLUSH => {}
+                tag::SYNC => return Some(cycle),
+                _ => return None,
+            }
+        }
+    }
+
+    /// Notes what both kinds of cycles have in common.
+    #[inline]
+    fn note_whole(
+        &mut self,
+        decision: Arc<Decision>,
+        runs: u32,
+        at: usize,
+        entry: impl FnOnce(Sent) -> Expect,
+    ) {
+        let steered = self.route.state() == State::Set;
+        self.cycle.pass(decision.effects, runs);
+        self.names.cycle_begins();
+        self.keep_nothing(at);
+        self.ledger.push_passing(entry(Sent { decision, steered }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_plain;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_byte_is_looked_at(text in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let each = text.iter().all(|byte| (1..=127).contains(byte));
+            prop_assert_eq!(is_plain(&text), each);
+            let ascii: Vec<u8> = text.iter().map(|byte| byte & 0x7f).collect();
+            prop_assert_eq!(is_plain(&ascii), !ascii.contains(&0));
+        }
+    }
+}
