@@ -163,6 +163,9 @@ impl Quick {
         if self.read_all {
             return None;
         }
+        if is_select(text) {
+            return Some(Class::Reads);
+        }
         match first_keyword(text).0 {
             Keyword::Select | Keyword::With | Keyword::Values | Keyword::Show => Some(Class::Reads),
             Keyword::Insert | Keyword::Update | Keyword::Delete => Some(Class::Writes),
@@ -219,6 +222,18 @@ fn trim(text: &[u8]) -> &[u8] {
         .rposition(|byte| !is_space(*byte) && *byte != b';');
     text.get(start..end.map_or(start, |end| end + 1))
         .unwrap_or_default()
+}
+
+/// True if a text begins with SELECT, as most do.
+#[inline]
+fn is_select(text: &[u8]) -> bool {
+    const LOWER_CASE: u64 = u64::from_le_bytes([b' '; 8]);
+    const SELECT: u64 = u64::from_le_bytes(*b"select\0\0");
+    let Some(first) = text.first_chunk() else {
+        return false;
+    };
+    let word = u64::from_le_bytes(*first) | LOWER_CASE;
+    word & (u64::MAX >> 16) == SELECT && !is_word(first[6])
 }
 
 fn first_keyword(text: &[u8]) -> (Keyword, &[u8]) {

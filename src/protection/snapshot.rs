@@ -177,8 +177,12 @@ impl Snapshot {
     /// without the terminating zero. What a statement only stores is no reason here to call it
     /// protected: the session knows where it leads once it is used.
     pub fn decide_in(&self, sql: &[u8], session: &SessionNames, lexing: Lexing) -> Arc<Decision> {
-        let (sql, backslash) = lexing.read(sql);
-        let decision = self.decide_with_own(&sql, session, backslash);
+        let decision = if lexing.is_default() {
+            self.decide_with_own(sql, session, Backslash::Plain)
+        } else {
+            let (sql, backslash) = lexing.read(sql);
+            self.decide_with_own(&sql, session, backslash)
+        };
         if !decision.only_stores {
             return decision;
         }

@@ -46,6 +46,12 @@ impl Lexing {
         }
     }
 
+    /// True if every text is read as it stands.
+    #[inline]
+    pub(crate) fn is_default(self) -> bool {
+        self.backslash == Backslash::Plain && self.encoding.is_the_servers()
+    }
+
     /// True if the server may read this text of a client's otherwise than by default.
     pub fn matters(self, text: &[u8]) -> bool {
         !self.encoding.is_the_servers() && !text.is_ascii()
