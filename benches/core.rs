@@ -12,7 +12,9 @@ use std::time::Instant;
 use osprey::core::{
     Advised, Commands, Core, ErrorContext, Event, Outbox, Policy, Queue, Told, World,
 };
-use osprey::protection::{Decision, Effects, Lexing, NameContext, SessionNames, Snapshot};
+use osprey::protection::{
+    Beginning, Decision, Effects, Lexing, NameContext, SessionNames, Snapshot,
+};
 use osprey::wire::backend::ErrorFields;
 use osprey::wire::compose::frame;
 
@@ -58,6 +60,15 @@ impl World for Known {
 
     fn knows_the_catalogs(&self) -> bool {
         true
+    }
+
+    fn begins(&self, head: &[u8], names: &SessionNames, lexing: Lexing) -> Option<Beginning> {
+        let is_read_as_it_stands = lexing == Lexing::default();
+        is_read_as_it_stands.then(|| self.snapshot.begins(head, names))?
+    }
+
+    fn goes_on(&self, beginning: Beginning, rest: &[u8]) -> bool {
+        self.snapshot.goes_on(beginning, rest)
     }
 
     fn generation(&self) -> u64 {

@@ -102,6 +102,15 @@ impl Core {
                     continue;
                 }
             };
+            if passed_on & (PASSING_QUERY | WHOLE) != 0
+                && let [tag::READY_FOR_QUERY, 0, 0, 0, 5, status, ..] = *rest
+                && self.passes_end(Status::of(status), world)
+            {
+                out.to_client.forward(header.frame);
+                at += header.frame;
+                passed_on = ANY;
+                continue;
+            }
             let step = header.frame.min(rest.len());
             let look = header.frame <= LOOK_LIMIT && (self.retry.is_on() || needs_body(header.tag));
             if look && rest.len() < header.frame {
@@ -532,6 +541,18 @@ impl Core {
         }
     }
 
+    /// The server is in no transaction.
+    #[inline]
+    pub(super) fn transaction_over(&mut self, world: &impl World) {
+        if self.ledger.is_empty() && !self.cycle.is_open() {
+            // Otherwise portals of a later cycle are among those that are known.
+            self.names.transaction_over();
+        }
+        if self.names.take_catalog_changed() {
+            world.catalog_changed(self.context.catalog_changed());
+        }
+    }
+
     /// ReadyForQuery of a client's cycle.
     fn ready(
         &mut self,
@@ -553,13 +574,7 @@ impl Core {
         self.route.cycle_ended(status == Status::Idle);
         self.context.answered(status);
         if status == Status::Idle {
-            if self.ledger.is_empty() && !self.cycle.is_open() {
-                // Otherwise portals of a later cycle are among those that are known.
-                self.names.transaction_over();
-            }
-            if self.names.take_catalog_changed() {
-                world.catalog_changed(self.context.catalog_changed());
-            }
+            self.transaction_over(world);
         }
         self.ledger.status_is_known();
         self.cycle.settle(&self.ledger);

@@ -17,13 +17,14 @@
 use std::sync::Arc;
 
 use crate::protection::{
-    Backslash, Decision, Effects, Encoding, Lexing, SessionChange, SessionNames, Source,
+    Backslash, Decision, Effects, Encoding, Lexing, SessionChange, SessionNames,
 };
 use crate::sql::{Change, ComputingResource, may_be_read_otherwise};
 use crate::wire::backend::{Status, parameter_status};
 
 use super::interface::World;
 use super::ledger::{Expect, Ledger};
+use super::remembered::Remembered;
 
 /// In so many states, at most, is one statement decided; behind more of them, names may lead
 /// anywhere.
@@ -31,29 +32,6 @@ const MAX_STATES: usize = 4;
 
 /// Of the world's knowledge, and of how names resolve in the session.
 pub(super) type Generation = (u64, u32);
-
-/// Longer texts are decided anew each time.
-const MAX_REMEMBERED: usize = 1 << 10;
-
-/// So many texts are remembered: a client sends the same few again and again.
-const REMEMBERED: usize = 4;
-
-/// A text that the client has sent, and what was decided of it.
-#[derive(Debug)]
-struct Seen {
-    text: Box<[u8]>,
-    generation: Generation,
-    lexing: Lexing,
-    decision: Arc<Decision>,
-}
-
-/// The texts that were decided last.
-#[derive(Debug, Default)]
-struct Remembered {
-    texts: Vec<Seen>,
-    /// The next one takes the place of this one.
-    oldest: usize,
-}
 
 /// How names resolve and texts are read in one session.
 #[derive(Debug)]
@@ -67,7 +45,7 @@ pub(super) struct Context {
     failed: bool,
     /// DDL of the session's own was committed, and the catalogs have not been read since.
     outruns_catalogs: bool,
-    remembered: Option<Box<Remembered>>,
+    remembered: Remembered,
 }
 
 impl Context {
@@ -79,49 +57,50 @@ impl Context {
             names,
             failed: false,
             outruns_catalogs: false,
-            remembered: None,
+            remembered: Remembered::default(),
         }
     }
 
     /// What was decided of this text, if it was sent not long ago and nothing has changed since by
     /// which it is decided.
     pub(super) fn decided(&self, text: &[u8], generation: Generation) -> Option<Arc<Decision>> {
-        let remembered = self.remembered.as_deref()?;
-        let seen = remembered.texts.iter().find(|seen| {
-            seen.text.len() == text.len()
-                && seen.generation == generation
-                && seen.lexing == self.reported
-                && *seen.text == *text
-        })?;
-        Some(Arc::clone(&seen.decision))
+        self.remembered.decided(text, generation, self.reported)
     }
 
-    /// Remembers what was decided of a text. What is so by a lesson is not: that is forgotten with
-    /// time.
+    /// Remembers what was decided of a text.
     pub(super) fn remember(
         &mut self,
         text: &[u8],
         generation: Generation,
         decision: &Arc<Decision>,
     ) {
-        let protected = decision.protected.as_deref();
-        let learned = protected.is_some_and(|reason| reason.source == Source::Learned);
-        if learned || text.len() > MAX_REMEMBERED {
-            return;
-        }
-        let seen = Seen {
-            text: text.into(),
-            generation,
-            lexing: self.reported,
-            decision: Arc::clone(decision),
-        };
-        let Remembered { texts, oldest } = &mut **self.remembered.get_or_insert_default();
-        if let Some(place) = texts.get_mut(*oldest) {
-            *place = seen;
-        } else {
-            texts.push(seen);
-        }
-        *oldest = (*oldest + 1) % REMEMBERED;
+        let lexing = self.reported;
+        self.remembered.remember(text, generation, lexing, decision);
+    }
+
+    /// What was decided of texts that began as this one, if it is so of this one, too. The text is ASCII.
+    #[inline]
+    pub(super) fn begins_as_before(
+        &self,
+        text: &[u8],
+        generation: Generation,
+        world: &impl World,
+    ) -> Option<Arc<Decision>> {
+        let (beginning, rest, decision) = self.remembered.begins_as_before(text, generation)?;
+        world.goes_on(beginning, rest).then(|| Arc::clone(decision))
+    }
+
+    /// Remembers a text that was decided without reading it.
+    pub(super) fn glance(
+        &mut self,
+        text: &[u8],
+        generation: Generation,
+        decision: &Arc<Decision>,
+        world: &impl World,
+    ) {
+        let (names, lexing) = (&self.names, self.reported);
+        let look = |head: &[u8]| world.begins(head, names, lexing);
+        self.remembered.glance(text, generation, decision, look);
     }
 
     /// Changes whenever a name may lead elsewhere, by what the session has done.

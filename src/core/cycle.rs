@@ -158,6 +158,13 @@ impl Cycle {
         self.status = status;
     }
 
+    /// ReadyForQuery came, and nothing else is on its way.
+    #[inline]
+    pub(super) fn passed(&mut self, status: Status) {
+        self.status = status;
+        self.unsynced = false;
+    }
+
     /// It was the client's: what is left in the ledger is all that is unanswered.
     pub(super) fn settle(&mut self, ledger: &Ledger) {
         self.unsynced &= self.open || !ledger.is_empty();

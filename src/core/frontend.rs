@@ -24,7 +24,7 @@ const MAX_IN_FLIGHT: usize = 1 << 16;
 
 /// The text of a Query is decided in less time than it is found again, if it is shorter: such texts
 /// often hold what differs from one to the next.
-const WORTH_REMEMBERING: usize = 128;
+pub(super) const WORTH_REMEMBERING: usize = 128;
 
 /// What a message turns out to be.
 enum Look<'a> {

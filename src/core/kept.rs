@@ -87,6 +87,10 @@ impl<V: Weighed> Kept<V> {
         self.values.contains_key(significant(name))
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.values.len()
     }

@@ -230,6 +230,24 @@ impl Ledger {
         self.entries.push_back(entry);
     }
 
+    /// ReadyForQuery was answered to the entry in front, a cycle that passes; true if it was the only one.
+    /// Otherwise nothing is noted.
+    #[inline]
+    pub(super) fn end_passing(&mut self) -> bool {
+        if self.entries.len() != 1 {
+            return false;
+        }
+        self.entries.pop_front();
+        self.cycles = 0;
+        self.may_begin = false;
+        self.unsynced = false;
+        self.ambiguous = false;
+        self.query_failed = false;
+        self.rolled_back = false;
+        self.rest();
+        true
+    }
+
     /// CopyData was sent while the server had not asked for data.
     pub(super) fn push_copy_data(&mut self) {
         if !matches!(self.entries.back(), Some(Expect::CopyData)) {
@@ -409,6 +427,7 @@ impl Ledger {
     }
 
     /// Gives the memory of a deep pipeline back.
+    #[inline]
     pub(super) fn rest(&mut self) {
         if self.entries.is_empty() && self.entries.capacity() > 64 {
             self.entries = VecDeque::new();

@@ -42,6 +42,7 @@ mod ledger;
 mod names;
 mod passing;
 mod queue;
+mod remembered;
 mod retry;
 mod route;
 mod steer;

@@ -104,10 +104,21 @@ fn parsed<'p>(pending: &'p mut VecDeque<Pending>, name: &[u8]) -> Option<&'p mut
     })
 }
 
+/// The prepared statement that was looked for last, and what was found: most clients run one again and
+/// again.
+#[derive(Debug)]
+struct Last {
+    name: Box<[u8]>,
+    generation: Generation,
+    decision: Arc<Decision>,
+}
+
 /// The names of one session.
 #[derive(Debug, Default)]
 pub(super) struct Names {
+    /// Whatever takes one of them away, or another in its place, forgets `last`.
     named: Kept<Statement>,
+    last: Option<Last>,
     unnamed: Option<Arc<Decision>>,
     pending: VecDeque<Pending>,
     /// What the pending statements take.
@@ -241,7 +252,7 @@ impl Names {
                 }
             }
             Some(Pending::Close(name)) if succeeded => {
-                let old = self.named.remove(&name);
+                let old = self.remove(&name);
                 self.forget_text(old);
             }
             Some(Pending::Close(_)) | None => {}
@@ -250,13 +261,19 @@ impl Names {
 
     /// Keeps a statement that is there now, in place of the one before; there may be no room for it.
     fn keep(&mut self, name: &[u8], statement: Statement) {
-        let old = self.named.remove(name);
+        let old = self.remove(name);
         self.forget_text(old);
         if self.named.has_room(&statement, self.pending_bytes) {
             self.named.insert(name, statement);
         } else {
             self.forget_text(Some(statement));
         }
+    }
+
+    /// Forgets a statement.
+    fn remove(&mut self, name: &[u8]) -> Option<Statement> {
+        self.last = None;
+        self.named.remove(name)
     }
 
     fn forget_text(&mut self, statement: Option<Statement>) {
@@ -293,6 +310,32 @@ impl Names {
             (Some(pending), _) => Some(pending),
             (None, known) => known,
         }
+    }
+
+    /// The same, where no Parse is on its way and it is certain how names resolve.
+    #[inline]
+    pub(super) fn settled_decision(
+        &mut self,
+        name: &[u8],
+        deciding: &Deciding<'_, impl World>,
+    ) -> Option<Arc<Decision>> {
+        let generation = deciding.generation();
+        if let Some(last) = &self.last
+            && *last.name == *name
+            && last.generation == generation
+        {
+            return Some(Arc::clone(&last.decision));
+        }
+        let decision = self.decision(name, deciding)?;
+        // What is longer is cut off by the server.
+        if !name.is_empty() && significant(name).len() == name.len() {
+            self.last = Some(Last {
+                name: name.into(),
+                generation,
+                decision: Arc::clone(&decision),
+            });
+        }
+        Some(decision)
     }
 
     /// A Bind was sent.
@@ -403,6 +446,16 @@ impl Names {
                 "the bytes of what is pending are counted",
             ),
             (
+                self.last.as_ref().is_none_or(|last| {
+                    let known = self.named.get(&last.name);
+                    known.is_some_and(|known| {
+                        last.generation != known.generation
+                            || Arc::ptr_eq(&last.decision, &known.decision)
+                    })
+                }),
+                "what was found last is there",
+            ),
+            (
                 self.named.is_sound() && self.portals.is_sound(),
                 "what names keep is counted, and has its budget",
             ),
@@ -420,6 +473,9 @@ impl Names {
     /// protocol made is dropped.
     pub(super) fn transaction_over(&mut self) {
         self.unnamed_portal = None;
+        if self.portals.is_empty() {
+            return;
+        }
         if self.portals.len() > 64 {
             self.portals.clear();
         }
@@ -456,7 +512,7 @@ impl Names {
                     self.open(name.as_bytes(), sent.clone(), true);
                 }
                 NameUse::Deallocate(Some(name)) if succeeded => {
-                    let old = self.named.remove(name.as_bytes());
+                    let old = self.remove(name.as_bytes());
                     self.forget_text(old);
                 }
                 NameUse::Deallocate(None) if succeeded => self.forget_statements(),
@@ -471,6 +527,7 @@ impl Names {
 
     /// DEALLOCATE ALL or DISCARD ALL succeeded.
     pub(super) fn forget_statements(&mut self) {
+        self.last = None;
         self.named.clear();
         self.text_bytes = self
             .pending

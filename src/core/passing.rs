@@ -9,10 +9,12 @@
 use std::sync::Arc;
 
 use crate::protection::Decision;
+use crate::wire::backend::Status;
 use crate::wire::frontend::{Bind, Parse, execute_portal, tag};
 use crate::wire::{HEADER, Header};
 
 use super::Core;
+use super::frontend::WORTH_REMEMBERING;
 use super::interface::{Told, World};
 use super::ledger::{Expect, Sent};
 use super::route::State;
@@ -107,10 +109,26 @@ impl Core {
         if !is_plain && memchr::memchr(0, text).is_some() {
             return Found::Other;
         }
-        let decision = self.decide_query(text, world);
-        if !decision.passes() {
-            return Found::Query(decision);
-        }
+        let is_glanced_at = is_plain && text.len() < WORTH_REMEMBERING;
+        let generation = self.deciding(world).generation();
+        let before = if is_glanced_at {
+            self.context.begins_as_before(text, generation, world)
+        } else {
+            None
+        };
+        let decision = match before {
+            Some(decision) => decision,
+            None => {
+                let decision = self.decide_query(text, world);
+                if !decision.passes() {
+                    return Found::Query(decision);
+                }
+                if is_glanced_at && decision.effects.is_empty() {
+                    self.context.glance(text, generation, &decision, world);
+                }
+                decision
+            }
+        };
         self.tally.queries += 1;
         // The server may refuse other texts for their encoding, before it begins with the Query.
         self.names.simple_query(is_plain);
@@ -163,7 +181,7 @@ impl Core {
                         Some(parsed) if bind.statement.is_empty() => Arc::clone(parsed),
                         _ => {
                             let (names, deciding) = self.naming(world);
-                            names.decision(bind.statement, &deciding)?
+                            names.settled_decision(bind.statement, &deciding)?
                         }
                     };
                     let same = |bound: &Arc<Decision>| Arc::ptr_eq(bound, &decision);
@@ -181,6 +199,25 @@ impl Core {
                 _ => return None,
             }
         }
+    }
+
+    /// Notes the ReadyForQuery of a cycle that passes, if nothing is on its way behind it. False: the walk
+    /// has to look.
+    #[inline]
+    pub(super) fn passes_end(&mut self, status: Status, world: &impl World) -> bool {
+        if self.cycle.is_open() || !self.ledger.end_passing() {
+            return false;
+        }
+        self.cycle.passed(status);
+        self.copy.over();
+        self.route.cycle_ended(status == Status::Idle);
+        self.context.answered(status);
+        if status == Status::Idle {
+            self.transaction_over(world);
+        }
+        self.note_cure();
+        self.tally.cycles += 1;
+        true
     }
 
     /// Notes what both kinds of cycles have in common.

@@ -19,7 +19,7 @@ pub use decision::Decision;
 pub use names::NameContext;
 pub use reason::{Reason, Source};
 pub use session::{Leads, SessionChange, SessionNames};
-pub use snapshot::{Snapshot, SnapshotBuilder};
+pub use snapshot::{Beginning, Snapshot, SnapshotBuilder};
 
 /// The words of a statement's text in which a [`Decision`] is told.
 pub use crate::sql::{Backslash, ComputingResource, Effects, Encoding, Lexing, NameUse, RouteHint};

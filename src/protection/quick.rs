@@ -149,6 +149,38 @@ impl Quick {
         plain.then(|| Arc::clone(decision))
     }
 
+    /// The state of [`Quick::scan`] behind a text that reads and holds nothing of interest, if one that goes
+    /// on from there can be decided by what follows alone.
+    pub(super) fn begins(&self, head: &[u8]) -> Option<u16> {
+        let text = trim(head);
+        let parts_statements = memchr::memchr(b';', head).is_some();
+        let has_first_word = text.iter().any(|byte| !is_word(*byte));
+        let (Some(Class::Reads), Some(scan), true, false) = (
+            self.class(text),
+            &self.scan,
+            has_first_word,
+            parts_statements,
+        ) else {
+            return None;
+        };
+        let plain = head.is_ascii() && calls_known_functions(head) && !has_three_part_name(head);
+        scan.passes(Scan::START, head).filter(|_| plain)
+    }
+
+    /// True if a text in ASCII that has come to this state holds nothing of interest in the rest of it.
+    #[inline]
+    pub(super) fn goes_on(&self, state: u16, rest: &[u8]) -> bool {
+        let mut rest = rest;
+        while let [before @ .., last] = rest
+            && (*last == b';' || is_space(*last))
+        {
+            rest = before;
+        }
+        let marks = |byte: &u8| matches!(byte, b';' | b'(' | b'.');
+        let passes = |scan: &Scan| scan.passes(state, rest).is_some();
+        !rest.iter().any(marks) && self.scan.as_ref().is_some_and(passes)
+    }
+
     /// The decision for a text of which only the head is in hand. Only that of a statement that
     /// writes need not be read.
     pub(super) fn decide_prefix(&self, head: &[u8]) -> Option<Arc<Decision>> {

@@ -14,8 +14,6 @@ const MAX_STATES: usize = (1 << 16) / CLASSES;
 
 /// The state in which a word has been found, which is not left again.
 const FOUND: u16 = 0;
-const START: u16 = CLASSES as u16;
-
 /// An automaton that can say nothing but whether. Its states are the places of their rows, so that no
 /// look into the table needs its bounds checked.
 #[derive(Debug)]
@@ -25,6 +23,9 @@ pub(super) struct Scan {
 }
 
 impl Scan {
+    /// The state at the beginning of a text.
+    pub(super) const START: u16 = CLASSES as u16;
+
     /// A scan for these words; `None`: they are too many, or of too many different bytes.
     pub(super) fn new<'w>(words: impl IntoIterator<Item = &'w [u8]> + Clone) -> Option<Self> {
         let automaton = DFA::builder()
@@ -45,7 +46,7 @@ impl Scan {
             for (class, byte) in bytes.iter().enumerate() {
                 let to = automaton.next_state(Anchored::No, state, *byte);
                 if to == start {
-                    next[done * CLASSES + class] = START;
+                    next[done * CLASSES + class] = Self::START;
                     continue;
                 }
                 if automaton.is_match(to) {
@@ -70,17 +71,23 @@ impl Scan {
 
     /// True if `text` holds one of the words.
     pub(super) fn finds_any(&self, text: &[u8]) -> bool {
-        let mut state = START;
+        self.passes(Self::START, text).is_none()
+    }
+
+    /// The state behind `text`, if that goes on from this state; `None`: it holds one of the words, or ends
+    /// one.
+    #[inline]
+    pub(super) fn passes(&self, mut state: u16, text: &[u8]) -> Option<u16> {
         for piece in text.chunks(256) {
             for byte in piece {
                 let class = u16::from(self.class[usize::from(*byte)]);
                 state = self.next[usize::from(state | class)];
             }
             if state == FOUND {
-                return true;
+                return None;
             }
         }
-        false
+        Some(state)
     }
 }
 

@@ -34,6 +34,13 @@ static ANY_NAMES: LazyLock<NameContext> = LazyLock::new(NameContext::default);
 /// Of a session that has made nothing.
 static NOTHING: LazyLock<Own> = LazyLock::new(Own::default);
 
+/// How far the beginning of a text leads in one snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beginning {
+    generation: u64,
+    state: u16,
+}
+
 /// What is known of one database at one time.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -296,6 +303,24 @@ impl Snapshot {
             return None;
         }
         self.quick.decide(sql)
+    }
+
+    /// What is known of all texts in ASCII that begin so, of a session that has changed and made what
+    /// `session` says; `None`: they have to be looked at from their beginning.
+    pub fn begins(&self, head: &[u8], session: &SessionNames) -> Option<Beginning> {
+        let plain = !self.blind && self.recent.adds_nothing() && session.own().adds_nothing();
+        let state = plain.then(|| self.quick.begins(head)).flatten()?;
+        Some(Beginning {
+            generation: self.generation,
+            state,
+        })
+    }
+
+    /// True if a text that begins so and goes on so is decided as if it ended there: by the first keyword
+    /// alone.
+    #[inline]
+    pub fn goes_on(&self, beginning: Beginning, rest: &[u8]) -> bool {
+        beginning.generation == self.generation && self.quick.goes_on(beginning.state, rest)
     }
 
     /// True if statements may read MaxCompute data of which it is not known whether HQE can.

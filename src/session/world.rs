@@ -16,7 +16,8 @@ use crate::core::{Advised, Commands, Cure, ErrorContext, Policy, Told, World};
 use crate::net::time::timeout;
 use crate::protection::knowledge::{BorrowedReading, DatabaseKnowledge, UserLessons};
 use crate::protection::{
-    Decision, Effects, Encoding, Lexing, NameContext, RouteHint, SessionNames, Snapshot, Source,
+    Beginning, Decision, Effects, Encoding, Lexing, NameContext, RouteHint, SessionNames, Snapshot,
+    Source,
 };
 use crate::sql::{COMPUTING_RESOURCE, ComputingResource, ROUTE_SETTINGS};
 use crate::upstream::Upstream;
@@ -356,6 +357,16 @@ impl World for SessionWorld {
             self.tell(&decision);
         }
         decision
+    }
+
+    fn begins(&self, head: &[u8], names: &SessionNames, lexing: Lexing) -> Option<Beginning> {
+        let is_read_as_it_stands = lexing.is_default();
+        let snapshot = self.database.snapshot();
+        is_read_as_it_stands.then(|| snapshot.begins(head, names))?
+    }
+
+    fn goes_on(&self, beginning: Beginning, rest: &[u8]) -> bool {
+        self.database.snapshot().goes_on(beginning, rest)
     }
 
     fn generation(&self) -> u64 {

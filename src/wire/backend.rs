@@ -76,8 +76,17 @@ impl Status {
     /// then.
     pub fn read(body: &[u8]) -> Self {
         match body {
-            b"I" => Self::Idle,
-            b"T" => Self::Transaction,
+            [status] => Self::of(*status),
+            _ => Self::Failed,
+        }
+    }
+
+    /// The status that this byte stands for.
+    #[inline]
+    pub fn of(byte: u8) -> Self {
+        match byte {
+            b'I' => Self::Idle,
+            b'T' => Self::Transaction,
             _ => Self::Failed,
         }
     }

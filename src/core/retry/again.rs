@@ -250,7 +250,7 @@ impl Core {
     }
 
     /// A cycle ended that was run again, or it is none of those.
-    fn note_cure(&mut self) {
+    pub(in super::super) fn note_cure(&mut self) {
         if self.retry.take_cure() {
             self.events.push_back(Event::Cured);
         }

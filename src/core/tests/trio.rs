@@ -7,7 +7,7 @@ use crate::core::{
     Advised, Commands, Core, Cure, ErrorContext, Event, Op, Outbox, Policy, Queue, Told, World,
 };
 use crate::protection::{
-    Backslash, Decision, Effects, Lexing, NameContext, NameUse, Reason, SessionChange,
+    Backslash, Beginning, Decision, Effects, Lexing, NameContext, NameUse, Reason, SessionChange,
     SessionNames, Source,
 };
 use crate::sql::{Change, RouteSetting, Value};
@@ -168,6 +168,14 @@ impl World for FakeWorld {
             }
         }
         Arc::new(decision)
+    }
+
+    fn begins(&self, _: &[u8], _: &SessionNames, _: Lexing) -> Option<Beginning> {
+        None
+    }
+
+    fn goes_on(&self, _: Beginning, _: &[u8]) -> bool {
+        false
     }
 
     fn generation(&self) -> u64 {

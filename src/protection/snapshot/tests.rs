@@ -146,6 +146,27 @@ proptest! {
         }
     }
 
+    /// A text that goes on as others that began so is one in which there is nothing to follow.
+    #[test]
+    fn what_goes_on_as_others_is_decided_as_they_are(
+        begins in proptest::sample::select(vec!["select ", "Select a from plain where ", "with a as (select ", ""]),
+        text in soup(),
+        cut in any::<proptest::sample::Index>(),
+    ) {
+        let mut text = [begins.as_bytes(), &text].concat();
+        text.retain(|byte| (1..=127).contains(byte));
+        let (head, rest) = text.split_at(cut.index(text.len() + 1));
+        let session = SessionNames::new(NameContext::default());
+        let beginning = SNAPSHOT.begins(head, &session);
+        if beginning.is_some_and(|beginning| SNAPSHOT.goes_on(beginning, rest)) {
+            let reading = sql::analyze(&text, Backslash::Plain);
+            let read = SNAPSHOT.read(reading, session.names(), &NOTHING, None);
+            prop_assert!(read.passes() && read.effects.is_empty(), "{:?}", read);
+            let whole = SNAPSHOT.quick.decide(&text);
+            prop_assert!(whole.is_some_and(|whole| whole.effects.is_empty()));
+        }
+    }
+
     /// What a head leaves unseen is taken to write, and to change anything.
     #[test]
     fn heads_cut_anywhere_are_taken_to_write(text in soup(), cut in 0_usize..200) {
@@ -451,4 +472,35 @@ fn what_was_just_made_of_something_may_lead_to_maxcompute() {
     let snapshot = after("CREATE VIEW v AS SELECT * FROM ext.secret");
     let decision = snapshot.decide(b"SELECT * FROM v", &names);
     assert!(decision.protected.is_some());
+}
+
+#[test]
+fn a_text_that_differs_in_its_values_alone_goes_on_as_the_one_before() {
+    let session = SessionNames::new(NameContext::default());
+    let goes_on = |head: &[u8], rest: &[u8]| {
+        let beginning = SNAPSHOT.begins(head, &session);
+        beginning.map(|beginning| SNAPSHOT.goes_on(beginning, rest))
+    };
+    let head = b"SELECT count(*) FROM public.plain WHERE id = ";
+    for rest in [&b"7"[..], b"7; ", b"'x'", b"", b"7 and b = 9"] {
+        assert_eq!(goes_on(head, rest), Some(true));
+    }
+    for rest in [
+        &b"7; select 1"[..],
+        b"(select 1)",
+        b"7 union select * from secret",
+        b"a.b",
+        b"7 -- x",
+        b"7 into x",
+    ] {
+        assert_eq!(goes_on(head, rest), Some(false));
+    }
+    // A name that is cut in two.
+    assert_eq!(goes_on(b"SELECT a FROM plain, secr", b"et"), Some(false));
+    assert_eq!(goes_on(b"SELECT a FROM secret", b""), None);
+    assert_eq!(goes_on(b"SELECT", b" 1"), None);
+    assert_eq!(goes_on(b"DELETE FROM plain WHERE a = ", b"1"), None);
+    let next = SNAPSHOT.with_blindness(false, 2);
+    let beginning = SNAPSHOT.begins(head, &session).expect("one that helps");
+    assert!(!next.goes_on(beginning, b"7"));
 }
