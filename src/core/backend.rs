@@ -20,22 +20,20 @@ const LOOK_LIMIT: usize = 64 << 10;
 const ANY: u8 = 1;
 /// The same, and it is a Query.
 const QUERY: u8 = 2;
-/// The same, and it passes.
-const PASSING_QUERY: u8 = 4;
-/// The same, and it is a whole cycle.
-const WHOLE: u8 = 8;
+/// The same, and it is a whole cycle that passes.
+const WHOLE: u8 = 4;
 
 /// In which of these cases a message is passed on and nobody counts it, by its type.
 static PASSED_ON: [u8; 256] = {
     let mut cases = [0; 256];
-    let every = ANY | QUERY | PASSING_QUERY | WHOLE;
+    let every = ANY | QUERY | WHOLE;
     cases[tag::DATA_ROW as usize] = every;
     cases[tag::COPY_DATA as usize] = every;
     cases[tag::NOTIFICATION as usize] = every;
     // It is what a Describe waits for.
-    cases[tag::ROW_DESCRIPTION as usize] = QUERY | PASSING_QUERY | WHOLE;
-    cases[tag::COMMAND_COMPLETE as usize] = PASSING_QUERY | WHOLE;
-    cases[tag::EMPTY_QUERY as usize] = PASSING_QUERY | WHOLE;
+    cases[tag::ROW_DESCRIPTION as usize] = QUERY | WHOLE;
+    cases[tag::COMMAND_COMPLETE as usize] = WHOLE;
+    cases[tag::EMPTY_QUERY as usize] = WHOLE;
     cases[tag::PARSE_COMPLETE as usize] = WHOLE;
     cases[tag::BIND_COMPLETE as usize] = WHOLE;
     cases[tag::NO_DATA as usize] = WHOLE;
@@ -65,6 +63,30 @@ impl Core {
     pub fn on_backend(&mut self, input: &[u8], world: &impl World, out: &mut Outbox) -> Progress {
         out.to_client.begin();
         let mut at = 0;
+        if self.ended.is_none() && !self.relay_only {
+            if let Some((step, dropped)) = self.from_server.rest(input.len()) {
+                out.to_client.pass(step, dropped);
+                at = step;
+            } else {
+                at = self.pass_answers(input, world);
+                out.to_client.forward(at);
+            }
+            if at == input.len() {
+                return Progress::all(input);
+            }
+        }
+        self.walk_backend(input, at, world, out)
+    }
+
+    /// Goes on from `at`, message by message.
+    #[inline(never)]
+    fn walk_backend(
+        &mut self,
+        input: &[u8],
+        mut at: usize,
+        world: &impl World,
+        out: &mut Outbox,
+    ) -> Progress {
         let mut wanted = 0;
         let mut passed_on = self.passed_on();
         while at < input.len() {
@@ -74,11 +96,7 @@ impl Core {
                 return Progress::all(input);
             }
             if let Some((step, dropped)) = self.from_server.rest(rest.len()) {
-                if dropped {
-                    out.to_client.drop(step);
-                } else {
-                    out.to_client.forward(step);
-                }
+                out.to_client.pass(step, dropped);
                 at += step;
                 continue;
             }
@@ -102,15 +120,6 @@ impl Core {
                     continue;
                 }
             };
-            if passed_on & (PASSING_QUERY | WHOLE) != 0
-                && let [tag::READY_FOR_QUERY, 0, 0, 0, 5, status, ..] = *rest
-                && self.passes_end(Status::of(status), world)
-            {
-                out.to_client.forward(header.frame);
-                at += header.frame;
-                passed_on = ANY;
-                continue;
-            }
             let step = header.frame.min(rest.len());
             let look = header.frame <= LOOK_LIMIT && (self.retry.is_on() || needs_body(header.tag));
             if look && rest.len() < header.frame {
@@ -124,11 +133,7 @@ impl Core {
                 fate = Fate::Drop;
             }
             let dropped = !matches!(fate, Fate::Forward);
-            if dropped {
-                out.to_client.drop(step);
-            } else {
-                out.to_client.forward(step);
-            }
+            out.to_client.pass(step, dropped);
             if let Fate::Replace(own) = fate {
                 out.to_client.own(own.into());
             }
@@ -140,6 +145,22 @@ impl Core {
             consumed: at,
             wanted,
             blocked: false,
+        }
+    }
+
+    /// How many bytes `input` begins with of messages that are passed on and that nobody counts, with the
+    /// ReadyForQuery behind them if it is that of a cycle that passes. A message begins there.
+    #[inline]
+    fn pass_answers(&mut self, input: &[u8], world: &impl World) -> usize {
+        let passed_on = self.passed_on();
+        let at = self.run(input, passed_on);
+        match input.get(at..) {
+            Some(&[tag::READY_FOR_QUERY, 0, 0, 0, 5, status, ..])
+                if passed_on == WHOLE && self.passes_end(Status::of(status), world) =>
+            {
+                at + HEADER + 1
+            }
+            _ => at,
         }
     }
 
@@ -172,7 +193,6 @@ impl Core {
             return 0;
         }
         match front {
-            Some(Expect::Query(sent)) if sent.decision.passes() => PASSING_QUERY,
             Some(Expect::Query(_)) => QUERY,
             Some(Expect::Whole(_)) => WHOLE,
             _ => ANY,

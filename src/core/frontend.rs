@@ -91,7 +91,31 @@ impl Core {
     /// Walks over bytes from the client.
     pub fn on_frontend(&mut self, input: &[u8], world: &impl World, out: &mut Outbox) -> Progress {
         out.to_server.begin();
-        let mut at = 0;
+        let (at, decided) = match self.pass(input, world) {
+            Found::Whole(bytes) => {
+                out.to_server.forward(bytes);
+                if bytes == input.len() {
+                    return Progress::all(input);
+                }
+                (bytes, None)
+            }
+            Found::Query(decision) => (0, Some(decision)),
+            Found::Other => (0, None),
+        };
+        self.walk_frontend(input, at, decided, world, out)
+    }
+
+    /// Goes on from `at`, message by message. `decided`: what the text of a Query does that stands there, if
+    /// that has been found out.
+    #[inline(never)]
+    fn walk_frontend(
+        &mut self,
+        input: &[u8],
+        mut at: usize,
+        mut decided: Option<Arc<Decision>>,
+        world: &impl World,
+        out: &mut Outbox,
+    ) -> Progress {
         let mut wanted = 0;
         let mut blocked = false;
         while at < input.len() && self.ended.is_none() {
@@ -107,15 +131,6 @@ impl Core {
                 at += step;
                 continue;
             }
-            let decided = match self.pass(rest, at, world) {
-                Found::Whole(step) => {
-                    out.to_server.forward(step);
-                    at += step;
-                    continue;
-                }
-                Found::Query(decision) => Some(decision),
-                Found::Other => None,
-            };
             if self.retry.holds_successors() || self.ledger.len() > MAX_IN_FLIGHT {
                 blocked = true;
                 break;
@@ -134,7 +149,7 @@ impl Core {
             }
             wanted = 0;
             let step = header.frame.min(rest.len());
-            if !self.frame(header, &rest[..step], at, decided, world, out) {
+            if !self.frame(header, &rest[..step], at, decided.take(), world, out) {
                 blocked = true;
                 break;
             }

@@ -58,7 +58,7 @@ pub(super) struct Sent {
 pub(super) enum Expect {
     /// Anything, up to ReadyForQuery.
     Query(Sent),
-    /// The same, of a cycle of the extended protocol that was sent whole, and passes.
+    /// The same, of a cycle of either protocol that was sent whole, and passes.
     Whole(Sent),
     /// FunctionCallResponse, ReadyForQuery.
     FunctionCall,
@@ -225,9 +225,9 @@ impl Ledger {
 
     /// A cycle that passes was sent while nothing else is on its way.
     #[inline]
-    pub(super) fn push_passing(&mut self, entry: Expect) {
+    pub(super) fn push_passing(&mut self, sent: Sent) {
         self.cycles += 1;
-        self.entries.push_back(entry);
+        self.entries.push_back(Expect::Whole(sent));
     }
 
     /// ReadyForQuery was answered to the entry in front, a cycle that passes; true if it was the only one.

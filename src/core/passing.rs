@@ -16,7 +16,7 @@ use crate::wire::{HEADER, Header};
 use super::Core;
 use super::frontend::WORTH_REMEMBERING;
 use super::interface::{Told, World};
-use super::ledger::{Expect, Sent};
+use super::ledger::Sent;
 use super::route::State;
 
 /// What was found where a cycle may begin.
@@ -58,16 +58,15 @@ fn is_plain(text: &[u8]) -> bool {
 }
 
 impl Core {
-    /// Notes the cycle that `input` begins with, if it passes; `at` is where that stands within the
-    /// present call's input.
+    /// Notes the cycle with which the present call's input begins, if it passes.
     #[inline]
-    pub(super) fn pass(&mut self, input: &[u8], at: usize, world: &impl World) -> Found {
+    pub(super) fn pass(&mut self, input: &[u8], world: &impl World) -> Found {
         if !self.is_at_ease() {
             return Found::Other;
         }
         match input.first() {
-            Some(&tag::QUERY) => self.pass_query(input, at, world),
-            Some(&(tag::PARSE | tag::BIND)) => self.pass_extended(input, at, world),
+            Some(&tag::QUERY) => self.pass_query(input, world),
+            Some(&(tag::PARSE | tag::BIND)) => self.pass_extended(input, world),
             _ => Found::Other,
         }
     }
@@ -80,6 +79,9 @@ impl Core {
             return false;
         }
         self.ledger.is_empty()
+            && self.ended.is_none()
+            && !self.relay_only
+            && !self.from_client.is_mid_message()
             && self.cycle.is_over()
             && self.context.is_certain(self.cycle.status())
             && !self.copy.is_on()
@@ -98,7 +100,7 @@ impl Core {
         Some((header.tag, input.get(HEADER..header.frame)?))
     }
 
-    fn pass_query(&mut self, input: &[u8], at: usize, world: &impl World) -> Found {
+    fn pass_query(&mut self, input: &[u8], world: &impl World) -> Found {
         let Some((_, body)) = self.whole_message(input) else {
             return Found::Other;
         };
@@ -132,11 +134,11 @@ impl Core {
         self.tally.queries += 1;
         // The server may refuse other texts for their encoding, before it begins with the Query.
         self.names.simple_query(is_plain);
-        self.note_whole(decision, 1, at, Expect::Query);
+        self.note_whole(decision, 1);
         Found::Whole(HEADER + body.len())
     }
 
-    fn pass_extended(&mut self, input: &[u8], at: usize, world: &impl World) -> Found {
+    fn pass_extended(&mut self, input: &[u8], world: &impl World) -> Found {
         let Some(Extended {
             length,
             executes,
@@ -154,7 +156,7 @@ impl Core {
             decision: Arc::clone(&decision),
             steered: self.route.state() == State::Set,
         };
-        self.note_whole(decision, executes, at, Expect::Whole);
+        self.note_whole(decision, executes);
         self.names.bind(b"", sent);
         Found::Whole(length)
     }
@@ -222,18 +224,12 @@ impl Core {
 
     /// Notes what both kinds of cycles have in common.
     #[inline]
-    fn note_whole(
-        &mut self,
-        decision: Arc<Decision>,
-        runs: u32,
-        at: usize,
-        entry: impl FnOnce(Sent) -> Expect,
-    ) {
+    fn note_whole(&mut self, decision: Arc<Decision>, runs: u32) {
         let steered = self.route.state() == State::Set;
         self.cycle.pass(decision.effects, runs);
         self.names.cycle_begins();
-        self.keep_nothing(at);
-        self.ledger.push_passing(entry(Sent { decision, steered }));
+        self.keep_nothing(0);
+        self.ledger.push_passing(Sent { decision, steered });
     }
 }
 

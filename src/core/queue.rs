@@ -79,6 +79,15 @@ impl Queue {
         }
     }
 
+    /// Lets these bytes go, or forwards them.
+    pub(super) fn pass(&mut self, bytes: usize, dropped: bool) {
+        if dropped {
+            self.drop(bytes);
+        } else {
+            self.forward(bytes);
+        }
+    }
+
     pub(super) fn drop(&mut self, bytes: usize) {
         if bytes == 0 {
             return;

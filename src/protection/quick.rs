@@ -177,8 +177,8 @@ impl Quick {
             rest = before;
         }
         let marks = |byte: &u8| matches!(byte, b';' | b'(' | b'.');
-        let passes = |scan: &Scan| scan.passes(state, rest).is_some();
-        !rest.iter().any(marks) && self.scan.as_ref().is_some_and(passes)
+        let passes = |scan: &Scan| scan.passes_without(state, rest, marks);
+        self.scan.as_ref().is_some_and(passes)
     }
 
     /// The decision for a text of which only the head is in hand. Only that of a statement that

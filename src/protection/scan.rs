@@ -74,14 +74,36 @@ impl Scan {
         self.passes(Self::START, text).is_none()
     }
 
+    /// True if a text that has come to this state holds none of the words, and no byte in the rest of it of
+    /// which `marks` is true.
+    #[inline]
+    pub(super) fn passes_without(
+        &self,
+        mut state: u16,
+        rest: &[u8],
+        marks: impl Fn(&u8) -> bool,
+    ) -> bool {
+        let mut marked = false;
+        for byte in rest {
+            marked |= marks(byte);
+            state = self.step(state, *byte);
+        }
+        !marked && state != FOUND
+    }
+
+    #[inline]
+    fn step(&self, state: u16, byte: u8) -> u16 {
+        let class = u16::from(self.class[usize::from(byte)]);
+        self.next[usize::from(state | class)]
+    }
+
     /// The state behind `text`, if that goes on from this state; `None`: it holds one of the words, or ends
     /// one.
     #[inline]
     pub(super) fn passes(&self, mut state: u16, text: &[u8]) -> Option<u16> {
         for piece in text.chunks(256) {
             for byte in piece {
-                let class = u16::from(self.class[usize::from(*byte)]);
-                state = self.next[usize::from(state | class)];
+                state = self.step(state, *byte);
             }
             if state == FOUND {
                 return None;
