@@ -12,7 +12,9 @@ use std::sync::{Arc, LazyLock};
 use osprey::core::{
     Advised, Commands, Core, ErrorContext, Event, Op, Outbox, Policy, Progress, Queue, Told, World,
 };
-use osprey::protection::{Decision, Lexing, NameContext, Reason, SessionNames, Snapshot, Source};
+use osprey::protection::{
+    Beginning, Decision, Lexing, NameContext, Reason, SessionNames, Snapshot, Source,
+};
 use osprey::wire::backend::ErrorFields;
 use osprey::wire::{HEADER, compose};
 
@@ -90,6 +92,15 @@ impl World for Known {
         } else {
             SNAPSHOT.decide_prefix_in(text, names, lexing)
         }
+    }
+
+    fn begins(&self, head: &[u8], names: &SessionNames, lexing: Lexing) -> Option<Beginning> {
+        let is_read_as_it_stands = lexing == Lexing::default();
+        is_read_as_it_stands.then(|| SNAPSHOT.begins(head, names))?
+    }
+
+    fn goes_on(&self, beginning: Beginning, rest: &[u8]) -> bool {
+        SNAPSHOT.goes_on(beginning, rest)
     }
 
     fn catalog_changed(&self, _names: &SessionNames) {}

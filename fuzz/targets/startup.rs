@@ -41,5 +41,11 @@ fn look(startup: Startup<'_>, packet: &[u8]) {
     for (name, _) in startup.settings() {
         assert!(!name.contains(char::is_uppercase) || !name.is_ascii());
     }
+    let last = startup.settings().into_iter().rev();
+    let mut last = last.filter(|(name, _)| name == "search_path");
+    assert_eq!(
+        startup.setting("search_path"),
+        last.next().map(|(_, value)| value)
+    );
     let _ = (startup.is_replication(), startup.is_fixed_front_end());
 }

@@ -64,13 +64,10 @@ impl StartupPacket {
 
     /// The encoding that the client asks for; the server's own, if it asks for none.
     pub(super) fn encoding(&self) -> Encoding {
-        let settings = self.view().map(Startup::settings).unwrap_or_default();
-        let asked = settings
-            .iter()
-            .rev()
-            .find(|(name, _)| name == "client_encoding");
-        asked.map_or_else(Encoding::default, |(_, name)| {
-            Encoding::named(name).unwrap_or_else(Encoding::of_ascii)
+        let view = self.view();
+        let asked = view.and_then(|startup| startup.setting("client_encoding"));
+        asked.map_or_else(Encoding::default, |name| {
+            Encoding::named(&name).unwrap_or_else(Encoding::of_ascii)
         })
     }
 }

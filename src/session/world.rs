@@ -136,8 +136,7 @@ impl SessionWorld {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let database = upstream.knowledge().database(&text(startup.database()));
         let user = text(startup.user());
-        let named = |(name, value): (String, String)| (name == "application_name").then_some(value);
-        let application = startup.settings().into_iter().rev().find_map(named);
+        let application = startup.setting("application_name");
         Self {
             lessons: database.lessons_of(&user),
             tried: RefCell::default(),
@@ -169,11 +168,7 @@ impl SessionWorld {
     /// Waits, at most a little, until there is something to decide by; how names resolve at login.
     pub(super) async fn ready(&mut self, startup: Startup<'_>) -> SessionNames {
         let _ = timeout(FIRST_READING, self.database.ready()).await;
-        let at_startup = startup
-            .settings()
-            .into_iter()
-            .rev()
-            .find_map(|(name, value)| (name == "search_path").then_some(value));
+        let at_startup = startup.setting("search_path");
         let path = at_startup.unwrap_or_else(|| self.database.search_path(&self.user));
         let route = self.database.route(&self.user);
         self.reads_encrypted = route.reads_encrypted_already();
@@ -503,11 +498,8 @@ impl Default for Routes {
 
 /// Where the client wants its queries to run, if its startup packet says so.
 pub(super) fn computing_resource(startup: Startup<'_>) -> Option<ComputingResource> {
-    let settings = startup.settings().into_iter().rev();
-    let mut chosen = settings.filter(|(name, _)| name == COMPUTING_RESOURCE);
-    chosen
-        .next()
-        .map(|(_, value)| ComputingResource::named(&value))
+    let chosen = startup.setting(COMPUTING_RESOURCE)?;
+    Some(ComputingResource::named(&chosen))
 }
 
 /// What the settings, the startup packet and the upstream's version make of a session.
@@ -540,9 +532,8 @@ pub(super) fn policy(
         },
         inspect: settings.limits.inspect_bytes,
         relay_only: startup.is_replication() || startup.is_fixed_front_end(),
-        client_owns_route: startup
-            .settings()
+        client_owns_route: ROUTE_SETTINGS
             .iter()
-            .any(|(name, _)| ROUTE_SETTINGS.contains(&name.as_str())),
+            .any(|name| startup.setting(name).is_some()),
     }
 }

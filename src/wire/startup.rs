@@ -201,6 +201,20 @@ impl<'a> Startup<'a> {
         settings
     }
 
+    /// The value that the client gives the setting of this name, in lower case, at startup: the last one.
+    pub fn setting(self, name: &str) -> Option<String> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let has_options = self.get("options").is_some_and(|words| !words.is_empty());
+        if has_options {
+            let settings = self.settings().into_iter().rev();
+            let mut its_own = settings.filter(|(setting, _)| setting == name);
+            return its_own.next().map(|(_, value)| value);
+        }
+        let is_it = |setting: &[u8]| setting.eq_ignore_ascii_case(name.as_bytes());
+        let its_own = self.parameters().filter(|(setting, _)| is_it(setting));
+        its_own.last().map(|(_, value)| text(value))
+    }
+
     /// True if `options` asks for Hologres' fixed front end (`type=fixed`), which runs no SET.
     pub fn is_fixed_front_end(self) -> bool {
         self.options().iter().any(|word| word == b"type=fixed")
@@ -269,6 +283,22 @@ mod tests {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
         );
         assert!(startup.is_fixed_front_end());
+    }
+
+    #[test]
+    fn the_last_value_of_a_setting_counts() {
+        let bytes = packet(
+            196_608,
+            b"user\0a\0Search_Path\0x\0search_path\0y\0options\0\0\0",
+        );
+        assert_eq!(startup(&bytes).setting("search_path"), Some("y".into()));
+        assert_eq!(startup(&bytes).setting("client_encoding"), None);
+        let bytes = packet(
+            196_608,
+            b"search_path\0x\0options\0-c search-path=y\0user\0a\0\0",
+        );
+        assert_eq!(startup(&bytes).setting("search_path"), Some("y".into()));
+        assert_eq!(startup(&bytes).setting("client_encoding"), None);
     }
 
     #[test]
