@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(kept.get(&long[..100]), Some(&Value(2)));
         assert_eq!(kept.get(&long[..62]), None);
         assert_eq!(kept.remove(&long), Some(Value(2)));
-        assert!(kept.is_sound() && kept.len() == 0);
+        assert!(kept.is_sound() && kept.is_empty());
     }
 
     #[test]

@@ -111,31 +111,35 @@ impl Core {
         if !is_plain && memchr::memchr(0, text).is_some() {
             return Found::Other;
         }
-        let is_glanced_at = is_plain && text.len() < WORTH_REMEMBERING;
-        let generation = self.deciding(world).generation();
-        let before = if is_glanced_at {
-            self.context.begins_as_before(text, generation, world)
+        let decision = if is_plain && text.len() < WORTH_REMEMBERING {
+            self.glance(text, world)
         } else {
-            None
+            self.decide_query(text, world)
         };
-        let decision = match before {
-            Some(decision) => decision,
-            None => {
-                let decision = self.decide_query(text, world);
-                if !decision.passes() {
-                    return Found::Query(decision);
-                }
-                if is_glanced_at && decision.effects.is_empty() {
-                    self.context.glance(text, generation, &decision, world);
-                }
-                decision
-            }
-        };
+        if !decision.passes() {
+            return Found::Query(decision);
+        }
         self.tally.queries += 1;
         // The server may refuse other texts for their encoding, before it begins with the Query.
         self.names.simple_query(is_plain);
         self.note_whole(decision, 1);
         Found::Whole(HEADER + body.len())
+    }
+
+    /// What a short text in ASCII does: what the one before does, if that begins in the same way and nothing
+    /// in the rest speaks against it.
+    #[inline]
+    fn glance(&mut self, text: &[u8], world: &impl World) -> Arc<Decision> {
+        let generation = self.deciding(world).generation();
+        let before = self.context.begins_as_before(text, generation, world);
+        if let Some(decision) = before {
+            return decision;
+        }
+        let decision = self.decide_query(text, world);
+        if decision.passes() && decision.effects.is_empty() {
+            self.context.glance(text, generation, &decision, world);
+        }
+        decision
     }
 
     fn pass_extended(&mut self, input: &[u8], world: &impl World) -> Found {
