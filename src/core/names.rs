@@ -118,7 +118,7 @@ struct Last {
 pub(super) struct Names {
     /// Whatever takes one of them away, or another in its place, forgets `last`.
     named: Kept<Statement>,
-    last: Option<Last>,
+    last: Option<Box<Last>>,
     unnamed: Option<Arc<Decision>>,
     pending: VecDeque<Pending>,
     /// What the pending statements take.
@@ -329,11 +329,11 @@ impl Names {
         let decision = self.decision(name, deciding)?;
         // What is longer is cut off by the server.
         if !name.is_empty() && significant(name).len() == name.len() {
-            self.last = Some(Last {
+            self.last = Some(Box::new(Last {
                 name: name.into(),
                 generation,
                 decision: Arc::clone(&decision),
-            });
+            }));
         }
         Some(decision)
     }
