@@ -61,6 +61,8 @@ pub(super) struct Cycle {
     protected: bool,
     /// The status in which it begins.
     sending: Sending,
+    /// A simple Query in front of it would take nothing from the client.
+    bare: bool,
 }
 
 impl Cycle {
@@ -71,8 +73,12 @@ impl Cycle {
     }
 
     /// A cycle begins with the message at `offset` of the present call.
-    pub(super) fn begin(&mut self, offset: usize, ledger: &Ledger) {
+    ///
+    /// `needs_unnamed`: the client has an unnamed statement that the cycle may use. A Query would destroy
+    /// that and, within a transaction, portals; elsewhere there are none between two cycles.
+    pub(super) fn begin(&mut self, offset: usize, needs_unnamed: bool, ledger: &Ledger) {
         self.sending = self.now(ledger);
+        self.bare = self.sending == Sending::Idle && !needs_unnamed;
         self.effects = Effects::default();
         self.runs = 0;
         self.protected = false;
@@ -112,6 +118,11 @@ impl Cycle {
     /// True if one statement runs in it, and no more than one.
     pub(super) fn runs_one(&self) -> bool {
         self.runs == 1 && !self.effects.intersects(Effects::MULTIPLE)
+    }
+
+    /// True if a simple Query in front of it would take nothing from the client.
+    pub(super) fn is_bare(&self) -> bool {
+        self.bare
     }
 
     /// A statement that reads encrypted data is planned or run.

@@ -344,7 +344,10 @@ impl Core {
 
     /// A cycle begins with the message at `at`.
     fn cycle_begins(&mut self, look: &Look<'_>, at: usize, world: &impl World) {
-        self.cycle.begin(at, &self.ledger);
+        // The unnamed statement before it goes as soon as another is parsed, even if that fails.
+        let parses = matches!(look, Look::Parse(parse, ..) if parse.name.is_empty());
+        let needs_unnamed = !parses && self.names.has_unnamed();
+        self.cycle.begin(at, needs_unnamed, &self.ledger);
         self.names.cycle_begins();
         self.context.catch_up(world);
         // All of a simple cycle is known by now.

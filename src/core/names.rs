@@ -165,6 +165,11 @@ impl Names {
         true
     }
 
+    /// True if there may be an unnamed statement.
+    pub(super) fn has_unnamed(&self) -> bool {
+        self.unnamed.is_some()
+    }
+
     /// The unnamed statement was parsed anew.
     pub(super) fn parsed_unnamed(&mut self, decision: Option<Arc<Decision>>) {
         self.unnamed = decision;

@@ -1,9 +1,11 @@
 //! Where a SET of ours may go, and putting it there.
 //!
 //! - In front of a simple Query: a Query of its own.
-//! - In front of a client's cycle that has not begun: an extended cycle of our own. It commits by
-//!   itself, so it outlives a failing statement, and it leaves the unnamed statement, the unnamed
-//!   portal and suspended portals alone, as a simple Query would not.
+//! - In front of a client's cycle that has not begun: the same, if that takes nothing from the client
+//!   ([`Cycle::is_bare`](super::cycle::Cycle::is_bare)), since the server is done with one message sooner
+//!   than with seven. Else an extended cycle of our own. It leaves the unnamed statement, the unnamed portal
+//!   and suspended portals alone, as a simple Query would not. Either commits by itself, so it outlives a
+//!   failing statement.
 //! - Within a pipeline that has begun: never a Sync (a server that is skipping would wake and run
 //!   what must be skipped), so a Sync-less statement of our own, undone if the pipeline fails.
 
@@ -315,6 +317,7 @@ impl Core {
         };
         match (own, &place) {
             (Own::Set, Place::Query) => self.tally.set_query += 1,
+            (Own::Set, Place::Cycle(_)) if self.cycle.is_bare() => self.tally.set_query += 1,
             (Own::Set, Place::Cycle(_)) => self.tally.set_cycle += 1,
             (Own::Set, Place::Inline) => self.tally.set_inline += 1,
             (Own::Restore, _) => self.tally.restores += 1,
@@ -329,7 +332,12 @@ impl Core {
                 self.ledger.push(Expect::OwnCycle(own));
             }
             Place::Cycle(anchor) => {
-                out.to_server.insert_at(anchor.offset, forms.cycle.clone());
+                let form = if self.cycle.is_bare() {
+                    &forms.query
+                } else {
+                    &forms.cycle
+                };
+                out.to_server.insert_at(anchor.offset, form.clone());
                 self.ledger.insert_steering(anchor.ledger, own);
                 if own.is_steering() {
                     self.names.steer_bound(own == Own::Set);

@@ -58,6 +58,28 @@ fn an_extended_cycle_gets_a_cycle_of_ours_in_front() {
 }
 
 #[test]
+fn the_set_is_a_query_where_that_takes_nothing_from_the_client() {
+    let forms = |before: &[u8], cycle: &[u8]| {
+        let mut trio = trio();
+        trio.exchange(before);
+        trio.exchange(cycle);
+        let tally = trio.core.tally();
+        (tally.set_query, tally.set_cycle)
+    };
+    let unnamed = [extended("plain"), sync()].concat();
+    let named = [parse("p", "enc"), bind("", "p"), execute("", 0), sync()].concat();
+    assert_eq!(forms(b"", &named), (1, 0));
+    // The next one may be bound to the unnamed statement.
+    assert_eq!(forms(&unnamed, &named), (0, 1));
+    // A Query, or a Parse, destroys that by itself.
+    let queried = [unnamed.clone(), query("plain")].concat();
+    assert_eq!(forms(&queried, &named), (1, 0));
+    assert_eq!(forms(&unnamed, &[extended("enc"), sync()].concat()), (1, 0));
+    // Within a transaction there may be portals.
+    assert_eq!(forms(&query("begin"), &named), (0, 1));
+}
+
+#[test]
 fn the_unnamed_statement_survives_our_set() {
     // [1]: a simple SET between Parse and Bind would destroy it.
     let mut trio = trio();
