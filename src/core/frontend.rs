@@ -344,8 +344,8 @@ impl Core {
 
     /// A cycle begins with the message at `at`.
     fn cycle_begins(&mut self, look: &Look<'_>, at: usize, world: &impl World) {
-        // The unnamed statement before it goes as soon as another is parsed, even if that fails.
-        let parses = matches!(look, Look::Parse(parse, ..) if parse.name.is_empty());
+        // The unnamed statement goes as soon as the server begins to parse another, even if that fails.
+        let parses = matches!(look, Look::Parse(parse, true, _) if parse.name.is_empty() && parse.is_begun());
         let needs_unnamed = !parses && self.names.has_unnamed();
         self.cycle.begin(at, needs_unnamed, &self.ledger);
         self.names.cycle_begins();

@@ -59,6 +59,16 @@ impl<'a> Parse<'a> {
         let (text, types) = split_cstr(rest).unwrap_or((rest, &[]));
         Some(Self { name, text, types })
     }
+
+    /// True if the server begins with a Parse that came so, in full: it reads all of a message first, and
+    /// converts its texts, which may fail beyond ASCII.
+    pub fn is_begun(&self) -> bool {
+        let Some((count, types)) = self.types.split_first_chunk() else {
+            return false;
+        };
+        let is_whole = usize::from(u16::from_be_bytes(*count)) * 4 == types.len();
+        is_whole && self.name.is_ascii() && self.text.is_ascii()
+    }
 }
 
 /// The names of a Bind; its parameters are never looked into.
@@ -122,6 +132,16 @@ mod tests {
                 types: b"\0\0"
             })
         );
+        let is_begun = |body| Parse::read(body).is_some_and(|parse| parse.is_begun());
+        assert!(is_begun(b"\0SELECT 1\0\0\0") && is_begun(b"s\0SELECT $1\0\0\x01\0\0\0\x17"));
+        for refused in [
+            &b"\0SELECT 1\0\0"[..],
+            b"\0SELECT 1\0\0\x01\0\0\0",
+            b"\0SELECT 1\0\0\0\0",
+            b"\0SELECT '\xc3\xa4'\0\0\0",
+        ] {
+            assert!(!is_begun(refused));
+        }
         // Only its head is in hand.
         assert_eq!(
             Parse::read(b"s\0SELECT").map(|parse| (parse.text, parse.types)),
