@@ -260,7 +260,7 @@ impl Session {
             }
         }
         let _ = (
-            core.tally(),
+            std::mem::take(core.tally()),
             core.is_quiet(),
             core.is_busy(),
             core.backend_mid_message(),

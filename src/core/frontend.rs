@@ -615,12 +615,12 @@ impl Core {
         let effects = decision.effects;
         self.cycle.run(effects);
         if let Some(reason) = &decision.protected {
-            self.tally.protected += 1;
-            self.tally.by_pattern += u64::from(reason.source == Source::Pattern);
-            self.tally.by_lesson += u64::from(reason.source == Source::Learned);
-        } else {
-            let reads = decision.effects.intersects(Effects::READS_FOREIGN);
-            self.tally.foreign += u64::from(reads);
+            let rare = self.tally.rare();
+            rare.protected += 1;
+            rare.by_pattern += u32::from(reason.source == Source::Pattern);
+            rare.by_lesson += u32::from(reason.source == Source::Learned);
+        } else if effects.intersects(Effects::READS_FOREIGN) {
+            self.tally.rare().foreign += 1;
         }
         if !decision.names.is_empty() {
             self.retry.note_names(decision);

@@ -245,57 +245,48 @@ pub enum Event {
     RelayOnly(&'static str),
 }
 
-/// Counts since the last [`super::Core::tally`].
+/// What was counted since it was last taken, see [`super::Core::tally`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Simple queries.
     pub queries: u64,
     /// Executes.
     pub executes: u64,
-    /// Protected ones among both.
-    pub protected: u64,
-    /// Of these, the ones that are by the operator's pattern, and by a lesson.
-    pub by_pattern: u64,
-    /// See `by_pattern`.
-    pub by_lesson: u64,
-    /// Those that may read MaxCompute data and are not protected.
-    pub foreign: u64,
     /// Cycles ended.
     pub cycles: u64,
+    /// What most turns count nothing of.
+    pub rare: Option<Rare>,
+}
+
+/// What is counted of statements that read MaxCompute's data, and of what Osprey sends itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rare {
+    /// Protected ones among the statements.
+    pub protected: u32,
+    /// Of these, the ones that are by the operator's pattern, and by a lesson.
+    pub by_pattern: u32,
+    /// See `by_pattern`.
+    pub by_lesson: u32,
+    /// Those that may read MaxCompute data and are not protected.
+    pub foreign: u32,
     /// SETs sent as a simple Query.
-    pub set_query: u64,
+    pub set_query: u32,
     /// SETs sent as a cycle of our own.
-    pub set_cycle: u64,
+    pub set_cycle: u32,
     /// SETs sent within a client's pipeline.
-    pub set_inline: u64,
+    pub set_inline: u32,
     /// Settings put back.
-    pub restores: u64,
+    pub restores: u32,
     /// Proofs sent.
-    pub proofs: u64,
+    pub proofs: u32,
     /// Protected statements before which nothing could be sent.
-    pub not_steered: u64,
+    pub not_steered: u32,
 }
 
 impl Tally {
-    /// What most statements have nothing of, all of it together: 0 if there is none.
-    #[inline]
-    pub fn rare(&self) -> u64 {
-        self.protected
-            | self.by_pattern
-            | self.by_lesson
-            | self.foreign
-            | self.set_query
-            | self.set_cycle
-            | self.set_inline
-            | self.restores
-            | self.proofs
-            | self.not_steered
-    }
-
-    /// True if nothing was counted.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.queries | self.executes | self.cycles | self.rare() == 0
+    /// Where what is rare is counted.
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 }
 

@@ -49,8 +49,8 @@ mod steer;
 
 pub use commands::Commands;
 pub use interface::{
-    Advised, Cure, End, ErrorContext, Event, Outbox, Policy, Progress, StatementSent, Steering,
-    Tally, Told, World,
+    Advised, Cure, End, ErrorContext, Event, Outbox, Policy, Progress, Rare, StatementSent,
+    Steering, Tally, Told, World,
 };
 pub use queue::{Op, Queue};
 
@@ -153,9 +153,16 @@ impl Core {
         self.events.pop_front()
     }
 
-    /// What was counted since the last call.
-    pub fn tally(&mut self) -> Tally {
-        std::mem::take(&mut self.tally)
+    /// True if there is such a thing.
+    #[inline]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// What was counted; whoever adds it up somewhere takes it.
+    #[inline]
+    pub fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
     }
 
     /// How the session ended; `None`: it goes on.

@@ -226,7 +226,7 @@ impl Core {
                 }
             }
             None if own == Own::Set && !self.cycle.is_skipping() => {
-                self.tally.not_steered += 1;
+                self.tally.rare().not_steered += 1;
             }
             None => {}
         }
@@ -316,12 +316,14 @@ impl Core {
             _ => &commands.set,
         };
         match (own, &place) {
-            (Own::Set, Place::Query) => self.tally.set_query += 1,
-            (Own::Set, Place::Cycle(_)) if self.cycle.is_bare() => self.tally.set_query += 1,
-            (Own::Set, Place::Cycle(_)) => self.tally.set_cycle += 1,
-            (Own::Set, Place::Inline) => self.tally.set_inline += 1,
-            (Own::Restore, _) => self.tally.restores += 1,
-            (Own::Proof, _) => self.tally.proofs += 1,
+            (Own::Set, Place::Query) => self.tally.rare().set_query += 1,
+            (Own::Set, Place::Cycle(_)) if self.cycle.is_bare() => {
+                self.tally.rare().set_query += 1;
+            }
+            (Own::Set, Place::Cycle(_)) => self.tally.rare().set_cycle += 1,
+            (Own::Set, Place::Inline) => self.tally.rare().set_inline += 1,
+            (Own::Restore, _) => self.tally.rare().restores += 1,
+            (Own::Proof, _) => self.tally.rare().proofs += 1,
             (Own::Replan, _) => self.route.replanned(),
             _ => {}
         }

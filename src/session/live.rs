@@ -1,13 +1,13 @@
 //! What a session tells of itself, for whoever looks on, and what it is asked from outside. It writes
 //! here at most once a turn, and only what has changed; nobody waits for anybody.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use crate::core::Steering;
+use crate::net::time::Moment;
 use crate::wire::backend::Status;
 
 /// Every counter and state here has one writer, and its readers need no order between them.
@@ -64,18 +64,27 @@ pub(crate) struct Seen {
 /// What one session tells, and what it is asked.
 #[derive(Debug)]
 pub(crate) struct Live {
-    began: Instant,
+    began: Moment,
     state: AtomicU32,
-    /// When `busy` changed last, or another statement began: milliseconds since `began`.
+    /// When `busy` changed last, or another statement began: nanoseconds since `began`.
     changed: AtomicU64,
     backend_pid: AtomicU32,
     bytes_to_server: AtomicU64,
     bytes_to_client: AtomicU64,
-    asked: AtomicU8,
+    /// All that somebody outside wants of it.
+    wanted: AtomicU8,
     ending: Notify,
-    paused: AtomicBool,
     resumed: Notify,
 }
+
+/// To cancel what its server is doing.
+const CANCEL: u8 = 1;
+/// To end.
+const KILL: u8 = 2;
+/// To begin no transaction.
+const PAUSE: u8 = 4;
+/// To end when a shutdown says so.
+const DRAIN: u8 = 8;
 
 impl State {
     const LOGIN: Self = Self {
@@ -125,15 +134,14 @@ impl State {
 impl Default for Live {
     fn default() -> Self {
         Self {
-            began: Instant::now(),
+            began: Moment::now(),
             state: AtomicU32::new(State::LOGIN.packed()),
             changed: AtomicU64::new(0),
             backend_pid: AtomicU32::new(0),
             bytes_to_server: AtomicU64::new(0),
             bytes_to_client: AtomicU64::new(0),
-            asked: AtomicU8::new(0),
+            wanted: AtomicU8::new(0),
             ending: Notify::new(),
-            paused: AtomicBool::new(false),
             resumed: Notify::new(),
         }
     }
@@ -143,13 +151,11 @@ impl Live {
     /// Says what the session is doing now; `another`: a statement has ended, so that one which goes on
     /// is another one.
     #[inline]
-    pub(super) fn set(&self, state: State, now: Instant, another: bool) {
+    pub(super) fn set(&self, state: State, now: Moment, another: bool) {
         let (before, after) = (self.state.load(RELAXED), state.packed());
         let changed = (before ^ after) & State::BUSY != 0 || another && state.busy;
         if changed {
-            let since = now.saturating_duration_since(self.began);
-            let milliseconds = since.as_secs() * 1_000 + u64::from(since.subsec_millis());
-            self.changed.store(milliseconds, RELAXED);
+            self.changed.store(now.since(self.began), RELAXED);
         }
         if before != after {
             self.state.store(after, RELAXED);
@@ -163,7 +169,7 @@ impl Live {
             phase,
             ..State::LOGIN
         };
-        self.set(state, Instant::now(), false);
+        self.set(state, Moment::now(), false);
     }
 
     /// Says which process serves the session: the key's first four bytes.
@@ -173,22 +179,28 @@ impl Live {
         }
     }
 
-    /// Counts bytes; only the session itself does.
+    /// Counts bytes that the client has sent; only the session itself does.
     #[inline]
-    pub(super) fn add_bytes(&self, to_server: u64, to_client: u64) {
-        let add = |sum: &AtomicU64, bytes| sum.store(sum.load(RELAXED) + bytes, RELAXED);
-        add(&self.bytes_to_server, to_server);
-        add(&self.bytes_to_client, to_client);
+    pub(super) fn add_to_server(&self, bytes: u64) {
+        let sum = self.bytes_to_server.load(RELAXED) + bytes;
+        self.bytes_to_server.store(sum, RELAXED);
+    }
+
+    /// The same in the other direction.
+    #[inline]
+    pub(super) fn add_to_client(&self, bytes: u64) {
+        let sum = self.bytes_to_client.load(RELAXED) + bytes;
+        self.bytes_to_client.store(sum, RELAXED);
     }
 
     /// What the session says at this moment.
     pub(super) fn seen(&self) -> Seen {
-        let age = self.began.elapsed();
-        let changed = Duration::from_millis(self.changed.load(RELAXED));
+        let age = Moment::now().since(self.began);
+        let changed = self.changed.load(RELAXED);
         Seen {
             state: State::unpacked(self.state.load(RELAXED)),
-            age,
-            since_change: age.saturating_sub(changed),
+            age: Duration::from_nanos(age),
+            since_change: Duration::from_nanos(age.saturating_sub(changed)),
             backend_pid: self.backend_pid.load(RELAXED),
             bytes_to_server: self.bytes_to_server.load(RELAXED),
             bytes_to_client: self.bytes_to_client.load(RELAXED),
@@ -199,43 +211,60 @@ impl Live {
     /// to end is not asked less.
     pub(super) fn ask(&self, what: Ask) {
         match what {
-            Ask::Cancel => {
-                let _ = self.asked.compare_exchange(0, 1, RELAXED, RELAXED);
-            }
+            Ask::Cancel => self.want(CANCEL),
             Ask::Kill => {
-                self.asked.store(2, RELAXED);
+                self.want(KILL);
                 self.ending.notify_waiters();
             }
         }
     }
 
-    /// What the session is asked.
+    fn want(&self, what: u8) {
+        self.wanted.fetch_or(what, RELAXED);
+    }
+
+    fn wants(&self, what: u8) -> bool {
+        self.wanted.load(RELAXED) & what != 0
+    }
+
+    /// True if nobody wants anything of the session: most of its turns ask no more.
     #[inline]
+    pub(super) fn is_let_alone(&self) -> bool {
+        self.wanted.load(RELAXED) == 0
+    }
+
+    /// What the session is asked.
     pub(super) fn asked(&self) -> Option<Ask> {
-        match self.asked.load(RELAXED) {
-            0 => None,
-            1 => Some(Ask::Cancel),
-            _ => Some(Ask::Kill),
+        if self.wants(KILL) {
+            Some(Ask::Kill)
+        } else {
+            self.wants(CANCEL).then_some(Ask::Cancel)
         }
     }
 
     /// The session has done what it was asked: it cancels.
     pub(super) fn cancels(&self) {
-        let _ = self.asked.compare_exchange(1, 0, RELAXED, RELAXED);
+        self.wanted.fetch_and(!CANCEL, RELAXED);
+    }
+
+    /// Says that a shutdown has begun.
+    pub(super) fn set_draining(&self) {
+        self.want(DRAIN);
     }
 
     /// Says whether the session is to begin no transaction.
     pub(super) fn set_paused(&self, paused: bool) {
-        self.paused.store(paused, RELAXED);
-        if !paused {
+        if paused {
+            self.want(PAUSE);
+        } else {
+            self.wanted.fetch_and(!PAUSE, RELAXED);
             self.resumed.notify_waiters();
         }
     }
 
     /// True if the session is to begin no transaction.
-    #[inline]
     pub(super) fn is_paused(&self) -> bool {
-        self.paused.load(RELAXED)
+        self.wants(PAUSE)
     }
 
     /// Resolves once the session may begin transactions.
@@ -304,7 +333,7 @@ mod tests {
                 busy,
                 ..State::LOGIN
             };
-            live.set(state, Instant::now(), another);
+            live.set(state, Moment::now(), another);
             live.seen().since_change.as_secs()
         };
         step(5).await;

@@ -153,11 +153,11 @@ impl Registry {
     pub(crate) fn set_drain(&self, drain: Drain) {
         self.draining.store(drain as u8, Ordering::Relaxed);
         self.drain_begun.notify_waiters();
-        let mut wakers: Vec<_> = self
-            .open
-            .iter()
-            .filter_map(|entry| Some((*entry.key(), entry.waker.clone()?)))
-            .collect();
+        let told = self.open.iter().filter_map(|entry| {
+            entry.live.set_draining();
+            Some((*entry.key(), entry.waker.clone()?))
+        });
+        let mut wakers: Vec<_> = told.collect();
         // In the order in which they came, so that a simulated run can be replayed.
         wakers.sort_unstable_by_key(|(id, _)| *id);
         for (_, waker) in wakers {
@@ -254,8 +254,11 @@ impl Registry {
                 waker: None,
             },
         );
-        // Whoever pauses from here on finds it among the others.
+        // Whoever pauses, or shuts down, from here on finds it among the others.
         live.set_paused(self.pauses().cover(database));
+        if self.drain() != Drain::No {
+            live.set_draining();
+        }
         Entered {
             registry: Arc::clone(self),
             live,
@@ -285,6 +288,12 @@ impl Entered {
     /// The session's number.
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// How far a shutdown has come.
+    #[cfg(test)]
+    pub(super) fn drain(&self) -> Drain {
+        self.registry.drain()
     }
 
     /// What the session tells of itself.

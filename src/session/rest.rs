@@ -4,9 +4,8 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::config::Limits;
+use crate::net::time::Moment;
 
 /// What a session does, as far as its clocks go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,29 +27,29 @@ pub(super) struct Rest {
     idle_in_transaction: Option<Duration>,
     statement: Option<Duration>,
     doing: Doing,
-    since: Instant,
+    since: Moment,
     /// The statement has had its time: when it is cancelled again.
-    cancel_at: Option<Instant>,
+    cancel_at: Option<Moment>,
 }
 
 impl Rest {
     /// The clocks that the settings ask for, if they ask for one.
-    pub(super) fn new(limits: &Limits) -> Option<Box<Self>> {
+    pub(super) fn new(limits: &Limits) -> Option<Self> {
         let rest = Self {
             idle: limits.idle_session_timeout,
             idle_in_transaction: limits.idle_in_transaction_session_timeout,
             statement: limits.statement_timeout,
             doing: Doing::Other,
-            since: Instant::now(),
+            since: Moment::now(),
             cancel_at: None,
         };
         let any = rest.idle.or(rest.idle_in_transaction).or(rest.statement);
-        any.is_some().then(|| Box::new(rest))
+        any.is_some().then_some(rest)
     }
 
     /// A cycle has ended: what comes now has all of its time.
     pub(super) fn restart(&mut self) {
-        self.since = Instant::now();
+        self.since = Moment::now();
         self.cancel_at = None;
     }
 
@@ -65,13 +64,13 @@ impl Rest {
     }
 
     /// The next moment at which time is up.
-    pub(super) fn until(&self) -> Option<Instant> {
+    pub(super) fn until(&self) -> Option<Moment> {
         let limit = self.limit()?;
-        Some(self.cancel_at.unwrap_or(self.since + limit))
+        Some(self.cancel_at.unwrap_or(self.since.after(limit)))
     }
 
     /// It does this now.
-    pub(super) fn note(&mut self, doing: Doing, now: Instant) {
+    pub(super) fn note(&mut self, doing: Doing, now: Moment) {
         if self.doing != doing {
             self.doing = doing;
             self.since = now;
@@ -80,7 +79,7 @@ impl Rest {
     }
 
     /// The statement has had its time and is cancelled; it is to be cancelled again then.
-    pub(super) fn cancel_again(&mut self, at: Instant) {
+    pub(super) fn cancel_again(&mut self, at: Moment) {
         self.cancel_at = Some(at);
     }
 }

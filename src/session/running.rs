@@ -7,26 +7,25 @@
 //! | until | one side has ended and what it sent has been delivered; a frame is broken; a drain lets the session go. What a lost client left behind is cancelled after [`ORPHAN_GRACE`] and given up after [`ORPHAN_PATIENCE`] |
 //!
 //! [`Running::turn`] is a plain function: what can be read and written now is read and written, and
-//! it says what to wait for. [`Running::run`] is the thin future around it.
+//! it says what to wait for. [`Running::poll`] is what a future needs around it.
 
 #[cfg(test)]
 mod check;
 mod report;
 mod stopwatch;
 mod time;
+mod unusual;
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use crate::config::{LogStatements, Settings};
 use crate::core::{Core, End, Outbox};
 use crate::net::event_loop::spawn;
-use crate::net::time::{Sleep, sleep_until};
+use crate::net::time::Moment;
 use crate::net::{Network, Stream, Transport};
 use crate::observe::metrics::CloseReason;
 use crate::traces::SessionTrace;
@@ -37,11 +36,11 @@ use super::context::Context;
 use super::live::Ask;
 use super::login::{LoggedIn, READY_FOR_QUERY};
 use super::pump::{Close, Judge, Lane, Sender, Turn};
-use super::read_ahead::Grant;
 use super::registry::{Drain, Entered, Origin};
 use super::rest::Rest;
 use super::world::SessionWorld;
 use stopwatch::Stopwatch;
+use unusual::{Orphan, Unusual};
 
 /// Rounds over both lanes before other sessions have their turn.
 const ROUNDS: usize = 4;
@@ -70,21 +69,13 @@ pub(super) struct Running<T> {
     world: SessionWorld,
     pub(super) origin: Origin,
     pub(super) entered: Entered,
-    server_shut: bool,
-    /// It is paused and between transactions: nothing is read of the client.
-    holding: bool,
-    /// The client has said goodbye, or has ended its connection though not all of it was read.
-    left: bool,
-    orphan: Option<Orphan>,
-    /// Says that the cancel request is over that was sent last for this session.
-    cancelling: Option<oneshot::Receiver<()>>,
-    held_since: Option<Instant>,
-    grant: Option<Grant>,
-    /// When a drain stops waiting for the end of a message.
-    cut_at: Option<Instant>,
-    /// Spent on the present cycle.
-    spent: Duration,
+    /// `None`: all is as usual, as far as this goes.
+    unusual: Option<Box<Unusual>>,
+    /// Nanoseconds spent on the present cycle.
+    spent: u64,
     stopwatch: Stopwatch,
+    /// Who is woken for it.
+    registered: Option<Waker>,
     /// Where sessions are only observed: it was said that this one would have been steered.
     would_steer: bool,
     /// Of which statements a line is logged.
@@ -93,30 +84,22 @@ pub(super) struct Running<T> {
     trace: Option<Box<SessionTrace>>,
     /// What has passed, for the line in the log at its end.
     pub(super) figures: Figures,
-    /// The clocks, if there are any.
-    rest: Option<Box<Rest>>,
 }
 
-/// What has passed in a session.
+/// What has passed in a session, beside the bytes that it tells of itself.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Figures {
     pub(super) statements: u64,
     pub(super) protected: u64,
-    pub(super) to_server: u64,
-    pub(super) to_client: u64,
-}
-
-/// The server is busy for a client that is gone.
-#[derive(Debug, Clone, Copy)]
-struct Orphan {
-    since: Instant,
-    cancel_at: Instant,
 }
 
 /// What comes after a turn.
 enum Next {
     /// Nothing before what [`Running::poll_waits`] names has happened.
-    Wait,
+    Wait {
+        /// See [`Running::is_as_usual`].
+        as_usual: bool,
+    },
     /// The next turn, when other sessions have had theirs.
     Yield,
     /// The end.
@@ -165,6 +148,7 @@ impl<T: Transport> Running<T> {
             ..
         } = logged_in;
         let ready = READY_FOR_QUERY.min(from_server.len());
+        let rest = Rest::new(&settings.limits);
         Self {
             client,
             server,
@@ -175,66 +159,70 @@ impl<T: Transport> Running<T> {
             world,
             origin,
             entered,
-            server_shut: false,
-            holding: false,
-            left: false,
-            orphan: None,
-            cancelling: None,
-            held_since: None,
-            grant: None,
-            cut_at: None,
-            spent: Duration::ZERO,
+            unusual: rest.map(|rest| Box::new(Unusual::with(rest))),
+            spent: 0,
             stopwatch: Stopwatch::default(),
+            registered: None,
             would_steer: false,
             log_statements: settings.observe.log_statements,
             trace,
             figures: Figures::default(),
-            rest: Rest::new(&settings.limits),
         }
     }
 
     /// Moves bytes until the session is to end.
-    pub(super) async fn run<N: Network<Transport = T>>(
+    pub(super) fn run<N: Network<Transport = T>>(
         &mut self,
         context: &Arc<Context<N>>,
-    ) -> Ending {
-        let mut registered: Option<Waker> = None;
-        let mut timer: Option<Box<Sleep>> = None;
-        std::future::poll_fn(|task| {
-            let known = registered.as_ref();
-            if !known.is_some_and(|waker| waker.will_wake(task.waker())) {
-                self.entered.wake_with(task.waker());
-                self.front.ask_anew();
-                self.back.ask_anew();
-                registered = Some(task.waker().clone());
-            }
-            loop {
-                let begun = Instant::now();
-                let next = self.turn(begun, context);
-                self.spent += begun.elapsed();
-                let ended = self.count(begun, context.shard());
-                self.publish(begun, ended);
-                #[cfg(test)]
-                self.check();
-                match next {
-                    Next::End(ending) => return Poll::Ready(ending),
-                    Next::Yield => {
-                        task.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                    Next::Wait if self.poll_waits(task, &mut timer).is_ready() => {}
-                    Next::Wait => return Poll::Pending,
+    ) -> impl Future<Output = Ending> {
+        std::future::poll_fn(|task| self.poll(task, context))
+    }
+
+    /// Turns, until there is something to wait for. A function of its own, since what comes before and
+    /// after in the life of a session has much on its stack.
+    #[inline(never)]
+    fn poll<N: Network<Transport = T>>(
+        &mut self,
+        task: &mut task::Context<'_>,
+        context: &Arc<Context<N>>,
+    ) -> Poll<Ending> {
+        let known = self.registered.as_ref();
+        if !known.is_some_and(|waker| waker.will_wake(task.waker())) {
+            self.is_polled_by(task);
+        }
+        loop {
+            let begun = Moment::now();
+            let next = self.turn(begun, context);
+            self.spent += Moment::now().since(begun);
+            self.report(begun, context.shard());
+            #[cfg(test)]
+            self.check();
+            match next {
+                Next::End(ending) => return Poll::Ready(ending),
+                Next::Yield => {
+                    task.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
+                Next::Wait { as_usual } if self.poll_waits(as_usual, task) => {}
+                Next::Wait { .. } => return Poll::Pending,
             }
-        })
-        .await
+        }
+    }
+
+    /// Has this task woken from now on.
+    #[cold]
+    fn is_polled_by(&mut self, task: &task::Context<'_>) {
+        self.entered.wake_with(task.waker());
+        self.front.ask_anew();
+        self.back.ask_anew();
+        self.registered = Some(task.waker().clone());
     }
 
     /// One turn of the session: both lanes, what the core has to say, and whether it is over.
-    fn turn<N: Network<Transport = T>>(&mut self, now: Instant, context: &Arc<Context<N>>) -> Next {
+    #[inline]
+    fn turn<N: Network<Transport = T>>(&mut self, now: Moment, context: &Arc<Context<N>>) -> Next {
         for _ in 0..ROUNDS {
-            self.holding = self.holds();
-            let waits = self.holding || self.awaits_cancel();
+            let waits = !self.is_let_alone() && self.leaves_client();
             let mut judge = Judge {
                 core: &mut self.core,
                 world: &self.world,
@@ -256,158 +244,58 @@ impl<T: Transport> Running<T> {
                 &mut self.client,
                 &mut judge,
             );
-            while let Some(event) = self.core.take_event() {
-                self.handle(event, context);
+            if self.core.has_events() {
+                self.handle_events(context);
             }
-            if let Some(ending) = self.end(now, context) {
+            let as_usual = self.is_as_usual();
+            if !as_usual && let Some(ending) = self.end(now, context) {
                 return Next::End(ending);
             }
             if Turn::Busy == front || Turn::Busy == back {
                 return Next::Yield;
             }
             let moved = (front, back) != (Turn::Idle, Turn::Idle);
-            let more =
-                self.front.has_work(&self.out.to_server) || self.back.has_work(&self.out.to_client);
-            // What is under way may just have ended, so that now the session is held.
-            let goes_on = moved && more || self.holds() != self.holding;
+            let goes_on = moved
+                && (self.front.has_work(&self.out.to_server)
+                    || self.back.has_work(&self.out.to_client))
+                // What is under way may just have ended, so that now the session is held.
+                || !as_usual && self.holds() != self.is_holding();
             if !goes_on {
-                return if self.try_look_ahead(now) {
+                return if !as_usual && self.try_look_ahead(now) {
                     Next::Yield
                 } else {
-                    Next::Wait
+                    Next::Wait { as_usual }
                 };
             }
         }
         Next::Yield
     }
 
-    /// True while nothing is to be read of the client, since that may begin a transaction.
-    fn holds(&self) -> bool {
-        self.entered.live().is_paused()
-            && self.front.ended().is_none()
-            && self.core.is_quiet()
-            && self.front.is_drained(&self.out.to_server)
-            && self.back.is_drained(&self.out.to_client)
-    }
-
-    /// True while a cancel of Osprey's own is on its way to a server that has ended what it was for:
-    /// what the client says next waits, lest that be hit.
-    fn awaits_cancel(&self) -> bool {
-        self.cancelling.is_some() && (self.core.is_quiet() || self.core.is_idle_in_transaction())
-    }
-
-    /// Ready once something has happened that a turn was waiting for.
-    fn poll_waits(
-        &mut self,
-        task: &mut task::Context<'_>,
-        timer: &mut Option<Box<Sleep>>,
-    ) -> Poll<()> {
+    /// True once something has happened that a turn was waiting for.
+    #[inline]
+    fn poll_waits(&mut self, as_usual: bool, task: &mut task::Context<'_>) -> bool {
         let (front, back) = (self.front.waits(), self.back.waits());
-        let shutting = self.wants_to_shut_server();
-        let reads = front.readable && !self.holding && !self.awaits_cancel();
-        let mut ready = (reads && self.front.poll_source(&mut self.client, task))
+        let reads = front.readable && (as_usual || self.hears_client());
+        let shuts = !as_usual && self.wants_to_shut_server();
+        let ready = (reads && self.front.poll_source(&mut self.client, task))
             | (back.readable && self.back.poll_source(&mut self.server, task))
-            | ((front.writable || shutting) && self.server.poll_writable(task).is_ready())
+            | ((front.writable || shuts) && self.server.poll_writable(task).is_ready())
             | (back.writable && self.client.poll_writable(task).is_ready());
-        if (front.held || self.holding) && !self.left && self.client.poll_ended(task).is_ready() {
-            self.left = true;
-            ready = true;
-        }
-        if let Some(cancelling) = &mut self.cancelling
-            && Pin::new(cancelling).poll(task).is_ready()
-        {
-            self.cancelling = None;
-            ready = true;
-        }
-        match self.until() {
-            None => *timer = None,
-            Some(until) => {
-                let timer = timer.get_or_insert_with(|| Box::new(sleep_until(until)));
-                if until < timer.deadline() {
-                    **timer = sleep_until(until);
-                }
-                while Pin::new(&mut **timer).poll(task).is_ready() {
-                    if timer.deadline() >= until {
-                        ready = true;
-                        break;
-                    }
-                    // The moment has moved on since: nothing was set anew each time it did.
-                    **timer = sleep_until(until);
-                }
-            }
-        }
-        if ready {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    }
-
-    /// The next moment at which a turn has something to do though no socket says so.
-    fn until(&self) -> Option<Instant> {
-        let nothing = self.orphan.is_none()
-            && self.held_since.is_none()
-            && self.cut_at.is_none()
-            && self.rest.is_none();
-        if nothing {
-            return None;
-        }
-        let held = self.held_since.filter(|_| self.grant.is_none());
-        [
-            self.orphan.map(|orphan| orphan.cancel_at),
-            held.map(|since| since + HELD_PATIENCE),
-            self.cut_at,
-            self.rest.as_ref().and_then(|rest| rest.until()),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-    }
-
-    /// Lets the front lane read ahead of a client of which nothing could be read for a while, if
-    /// there is memory for it, and then says so; gives the memory back once all of that has been
-    /// passed on.
-    fn try_look_ahead(&mut self, now: Instant) -> bool {
-        let held = self.front.waits().held;
-        if !held && self.grant.is_some() && self.front.is_drained(&self.out.to_server) {
-            self.front.look_ahead(0);
-            self.grant = None;
-        }
-        let moves = self.front.take_passed_on();
-        if !held || self.left {
-            self.held_since = None;
-            return false;
-        }
-        if moves {
-            // The lane moves, if slowly: no memory beyond the usual is needed.
-            self.front.look_ahead(0);
-            self.held_since = Some(now);
-            return false;
-        }
-        let since = *self.held_since.get_or_insert(now);
-        if self.grant.is_some() || now < since + HELD_PATIENCE {
-            return false;
-        }
-        let Some(grant) = Grant::take() else {
-            // All the memory for reading ahead is taken at the moment.
-            self.held_since = Some(now);
-            return false;
-        };
-        self.front.look_ahead(grant.bytes());
-        self.grant = Some(grant);
-        true
+        ready | (!as_usual && self.polls_unusual(task))
     }
 
     fn wants_to_shut_server(&self) -> bool {
-        !self.server_shut
+        !self.is_server_shut()
             && self.front.ended() == Some(Close::Fin)
             && self.front.is_finished(&self.out.to_server)
     }
 
     /// How the session ends, once there is nothing more to do; also begins what leads there.
+    #[cold]
+    #[inline(never)]
     fn end<N: Network<Transport = T>>(
         &mut self,
-        now: Instant,
+        now: Moment,
         context: &Arc<Context<N>>,
     ) -> Option<Ending> {
         let ended = self.core.ended();
@@ -423,12 +311,15 @@ impl<T: Transport> Running<T> {
         }
         // A client that was gone stays gone: in the core, a FATAL takes the place of the client's
         // Terminate.
-        self.left |= ended == Some(End::Terminate);
-        if self.holding && self.left {
+        if ended == Some(End::Terminate) {
+            self.unusual().left = true;
+        }
+        if self.is_holding() && self.has_left() {
             // What it may have sent before it went was not to begin.
             return Some(Ending::orderly(CloseReason::Client));
         }
-        let client_is_gone = self.left || self.front.ended().is_some() || self.back.is_broken();
+        let client_is_gone =
+            self.has_left() || self.front.ended().is_some() || self.back.is_broken();
         if self.back.ended().is_some() && self.back.is_finished(&self.out.to_client) {
             let reason = if client_is_gone {
                 CloseReason::Client
@@ -466,7 +357,8 @@ impl<T: Transport> Running<T> {
                 idle.then(|| self.say_goodbye(CloseReason::Drained))
             }
             Drain::Now => {
-                let cut_at = *self.cut_at.get_or_insert(now + LAST_WORDS);
+                let last = now.after(LAST_WORDS);
+                let cut_at = *self.unusual().cut_at.get_or_insert(last);
                 let may_speak = !self.core.backend_mid_message();
                 (may_speak || now >= cut_at).then(|| self.say_goodbye(CloseReason::Drained))
             }
@@ -486,7 +378,7 @@ impl<T: Transport> Running<T> {
     /// The client sends no more: passes that on, and sees to what it left behind.
     fn without_client<N: Network<Transport = T>>(
         &mut self,
-        now: Instant,
+        now: Moment,
         context: &Arc<Context<N>>,
     ) -> Option<Ending> {
         let reset = self.client_close() == Close::Reset;
@@ -499,7 +391,7 @@ impl<T: Transport> Running<T> {
             || self.core.ended().is_some() && self.front.is_drained(&self.out.to_server);
         if self.wants_to_shut_server() {
             // If the server is gone, the other lane has noticed its end.
-            self.server_shut = !matches!(self.server.try_shut_down(),
+            self.unusual().server_shut = !matches!(self.server.try_shut_down(),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
         }
         // A client that has only closed its sending half is owed the rest of a message.
@@ -517,12 +409,12 @@ impl<T: Transport> Running<T> {
             return Some(gone);
         }
         if !(busy && self.world.cancel_orphans) {
-            self.orphan = None;
+            self.unusual().orphan = None;
             return None;
         }
-        let orphan = self.orphan.get_or_insert(Orphan {
+        let orphan = self.unusual().orphan.get_or_insert(Orphan {
             since: now,
-            cancel_at: now + ORPHAN_GRACE,
+            cancel_at: now.after(ORPHAN_GRACE),
         });
         if now < orphan.cancel_at {
             return None;
@@ -532,7 +424,7 @@ impl<T: Transport> Running<T> {
         } else {
             ORPHAN_PATIENCE
         };
-        if now >= orphan.since + patience {
+        if now >= orphan.since.after(patience) {
             tracing::warn!(
                 session = self.entered.id(),
                 "the client is gone, and the server did not end its statement: its connection is \
@@ -543,7 +435,7 @@ impl<T: Transport> Running<T> {
                 ..gone
             });
         }
-        orphan.cancel_at = now + ORPHAN_GRACE;
+        orphan.cancel_at = now.after(ORPHAN_GRACE);
         if self.core.is_busy() {
             tracing::info!(
                 session = self.entered.id(),
@@ -558,16 +450,16 @@ impl<T: Transport> Running<T> {
     /// as soon as there is a place for it.
     fn killed<N: Network<Transport = T>>(
         &mut self,
-        now: Instant,
+        now: Moment,
         context: &Arc<Context<N>>,
     ) -> Option<Ending> {
-        let cut_at = self.cut_at.unwrap_or_else(|| {
+        let cut_at = self.unusual().cut_at.unwrap_or_else(|| {
             if self.core.is_busy() {
                 self.cancel(context);
             }
-            now + LAST_WORDS
+            now.after(LAST_WORDS)
         });
-        self.cut_at = Some(cut_at);
+        self.unusual().cut_at = Some(cut_at);
         let may_speak = !self.core.backend_mid_message();
         (may_speak || now >= cut_at).then(|| self.say_goodbye(CloseReason::Killed))
     }
@@ -585,7 +477,7 @@ impl<T: Transport> Running<T> {
 
     /// Cancels what the server is doing for this session, unless that is under way already.
     fn cancel<N: Network<Transport = T>>(&mut self, context: &Arc<Context<N>>) {
-        if self.cancelling.is_some() {
+        if self.unusual().cancelling.is_some() {
             return;
         }
         let shared = Arc::clone(&context.shared);
@@ -597,7 +489,7 @@ impl<T: Transport> Running<T> {
             cancel::send(&key, &origin, session, &shared).await;
             drop(over);
         });
-        self.cancelling = Some(cancelling);
+        self.unusual().cancelling = Some(cancelling);
     }
 }
 

@@ -5,23 +5,25 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::config::Settings;
 use crate::net::time::timeout;
-use crate::net::{Network, Stream};
+use crate::net::{Network, Stream, Transport};
 use crate::observe::metrics::{CloseReason, Kind as _, Limit, Shard};
 use crate::protection::Encoding;
 use crate::upstream::{KeptOut, Listener};
 
 use super::admission::{Place, Places, bound};
-use super::admit::{Admitted, admit};
+use super::admit::{Admitted, Taken, admit};
 use super::aside::{Reading, Visitor};
 use super::begin::begin;
 use super::context::Context;
 use super::greeting::{Greeted, Greeting, Request, Ungreeted};
 use super::refusal::Refusal;
 use super::refuse::{refuse, refuse_for};
+use super::running::{Ending, Running};
 use super::{cancel, proxy_header};
 
 /// How long a greeting may take while three quarters of the places for greetings are taken.
@@ -41,18 +43,30 @@ pub(crate) struct Accepted<T> {
 
 /// Serves one connection to its end.
 pub(crate) async fn serve<N: Network>(accepted: Accepted<N::Transport>, context: Arc<Context<N>>) {
+    // What comes before and after a session runs is large and short-lived, so it is on the heap, and
+    // behind a pointer, so that none of it is in the way of the session's turns.
+    let beginning: BoxFuture<'_, _> = Box::pin(session(accepted, &context));
+    let Some(mut session) = beginning.await else {
+        return;
+    };
+    let ending = session.running.run(&context).await;
+    let end: BoxFuture<'_, ()> = Box::pin(session.end(ending));
+    end.await;
+}
+
+/// A connection up to the session that it is to be; `None`: it was none, or has ended.
+async fn session<N: Network>(
+    accepted: Accepted<N::Transport>,
+    context: &Arc<Context<N>>,
+) -> Option<Box<Session<'_, N::Transport>>> {
     let settings = context.shared.settings.load_full();
-    // The state of a greeting is large and short-lived, so it is on the heap and not part of the
-    // session's.
-    let greeting = Box::pin(greet(accepted, &context, &settings));
+    let greeting = Box::pin(greet(accepted, context, &settings));
     let limit = greeting_limit(&context.shared.admission.greetings, &settings);
     let Ok(greeted) = timeout(limit, greeting).await else {
         tracing::debug!("no startup packet within limits.greeting_timeout");
-        return;
+        return None;
     };
-    let Some((greeted, place)) = greeted else {
-        return;
-    };
+    let (greeted, place) = greeted?;
     let Greeted {
         client,
         peer,
@@ -66,10 +80,11 @@ pub(crate) async fn serve<N: Network>(accepted: Accepted<N::Transport>, context:
                 &packet,
                 (peer, &*listener),
                 place,
-                &context,
+                context,
                 &settings,
             );
             Box::pin(cancelling).await;
+            None
         }
         Request::Session(startup) => {
             let aside = context.shared.aside.get().filter(|aside| {
@@ -83,12 +98,13 @@ pub(crate) async fn serve<N: Network>(accepted: Accepted<N::Transport>, context:
                     client: Box::new(Reading::new(client, startup.bytes())),
                     place,
                 };
-                return aside.serve(visitor).await;
+                aside.serve(visitor).await;
+                return None;
             }
-            let admitted = Box::pin(admit(client, startup, peer, &listener, &context, &settings));
-            let Some(login) = admitted.await else { return };
+            let admitted = Box::pin(admit(client, startup, peer, &listener, context, &settings));
+            let login = admitted.await?;
             drop(place);
-            session(login, &context, &settings).await;
+            log_in(login, context, &settings).await
         }
     }
 }
@@ -199,36 +215,62 @@ impl Drop for Opened<'_> {
     }
 }
 
-/// From login to the end.
-async fn session<N: Network>(
+/// A session that runs, and what it has taken.
+struct Session<'s, T> {
+    running: Running<T>,
+    opened: Opened<'s>,
+    seats: Vec<Taken>,
+    since: Instant,
+}
+
+/// Login, up to the session that may run.
+async fn log_in<'s, N: Network>(
     admitted: Admitted<N::Transport>,
-    context: &Arc<Context<N>>,
+    context: &'s Arc<Context<N>>,
     settings: &Settings,
-) {
+) -> Option<Box<Session<'s, N::Transport>>> {
     let opened = Opened::count(context.shard());
     let since = Instant::now();
-    let begun = Box::pin(begin(admitted, context, settings)).await;
-    let (mut running, seats) = match begun {
-        Ok(begun) => begun,
-        Err(reason) => return opened.reason.set(reason),
-    };
-    let ending = running.run(context).await;
-    opened.reason.set(ending.reason);
-    running.close_trace(ending.reason);
-    let figures = running.figures;
-    tracing::info!(
-        session = running.entered.id(),
-        reason = ending.reason.label(),
-        seconds = since.elapsed().as_secs_f64(),
-        statements = figures.statements,
-        protected = figures.protected,
-        bytes_to_server = figures.to_server,
-        bytes_to_client = figures.to_client,
-        "session closed"
-    );
-    // Draining is short and needs no place.
-    drop((opened, seats));
-    Box::pin(running.drain(ending)).await;
+    match Box::pin(begin(admitted, context, settings)).await {
+        Ok((running, seats)) => Some(Box::new(Session {
+            running,
+            opened,
+            seats,
+            since,
+        })),
+        Err(reason) => {
+            opened.reason.set(reason);
+            None
+        }
+    }
+}
+
+impl<T: Transport> Session<'_, T> {
+    /// What comes when it no longer runs.
+    async fn end(self: Box<Self>, ending: Ending) {
+        let Self {
+            mut running,
+            opened,
+            seats,
+            since,
+        } = *self;
+        opened.reason.set(ending.reason);
+        running.close_trace(ending.reason);
+        let (figures, seen) = (running.figures, running.entered.live().seen());
+        tracing::info!(
+            session = running.entered.id(),
+            reason = ending.reason.label(),
+            seconds = since.elapsed().as_secs_f64(),
+            statements = figures.statements,
+            protected = figures.protected,
+            bytes_to_server = seen.bytes_to_server,
+            bytes_to_client = seen.bytes_to_client,
+            "session closed"
+        );
+        // Draining is short and needs no place.
+        drop((opened, seats));
+        running.drain(ending).await;
+    }
 }
 
 #[cfg(test)]

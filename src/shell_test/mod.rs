@@ -54,6 +54,7 @@ const GIVEN_BACK: &str = "every place, entry and count is given back";
 pub(crate) const BOUNDED_MEMORY: &str =
     "a session keeps no more in memory than its buffers may grow to";
 pub(crate) const CORE_HOLDS: &str = "the machines of the core hold their invariants";
+pub(crate) const AS_USUAL: &str = "a session of which nothing unusual is noted has nothing unusual";
 const PANICS: &str = "no session panics";
 const PLACES_AFTER_LOGIN: &str =
     "a session's place is taken when its login has succeeded, not before";

@@ -328,7 +328,7 @@ impl Core {
                 }
                 self.send_own(Own::Set, out);
                 self.route.changed(State::Set, false);
-                self.tally.set_cycle += 1;
+                self.tally.rare().set_cycle += 1;
             }
             Cure::Setting(sql) => {
                 out.to_server.own(Commands::cure(sql));

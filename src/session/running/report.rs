@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::time::Instant;
-
 use super::Running;
+use super::stopwatch::Passed;
 use crate::advice::NotRetried;
 use crate::config::LogStatements;
 use crate::core::{Cure, Event, StatementSent, Steering, Tally};
+use crate::net::time::Moment;
 use crate::net::{Network, Transport};
 use crate::observe::metrics::{
     CloseReason, Counter, Direction, Injection, Kind as _, KnownBy, Protocol, Shard,
@@ -20,12 +20,17 @@ use crate::session::world::STATEMENT_TIMEOUT;
 use crate::traces::Sent;
 
 impl<T: Transport> Running<T> {
+    /// Does what the core asks for.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn handle_events<N: Network<Transport = T>>(&mut self, context: &Arc<Context<N>>) {
+        while let Some(event) = self.core.take_event() {
+            self.handle(event, context);
+        }
+    }
+
     /// Does, counts and logs what one event of the core's asks for.
-    pub(super) fn handle<N: Network<Transport = T>>(
-        &mut self,
-        event: Event,
-        context: &Arc<Context<N>>,
-    ) {
+    fn handle<N: Network<Transport = T>>(&mut self, event: Event, context: &Arc<Context<N>>) {
         let shard = context.shard();
         let session = self.entered.id();
         match event {
@@ -106,7 +111,7 @@ impl<T: Transport> Running<T> {
             Event::Retried { code, cure, writes } => {
                 shard.retries.inc();
                 let changes_engine = cure == Cure::Route;
-                self.stopwatch.runs_again(Instant::now(), changes_engine);
+                self.stopwatch.runs_again(Moment::now(), changes_engine);
                 if let Some(trace) = &mut self.trace {
                     trace.met(code);
                 }
@@ -236,87 +241,102 @@ impl<T: Transport> Running<T> {
         }
     }
 
-    /// Moves what was counted in the turn at `now` to the worker's shard; true if a cycle has ended.
-    pub(super) fn count(&mut self, now: Instant, shard: &Shard) -> bool {
+    /// Moves what was counted in the turn at `now` to the worker's shard, and tells whoever looks on what
+    /// the session is doing.
+    #[inline]
+    pub(super) fn report(&mut self, now: Moment, shard: &Shard) {
         let to_server = std::mem::take(&mut self.front.bytes);
-        let to_client = std::mem::take(&mut self.back.bytes);
-        self.figures.to_server += to_server;
-        self.figures.to_client += to_client;
         if to_server > 0 {
             shard.bytes.of(Direction::ToServer).add(to_server);
+            self.entered.live().add_to_server(to_server);
         }
+        let to_client = std::mem::take(&mut self.back.bytes);
         if to_client > 0 {
             shard.bytes.of(Direction::ToClient).add(to_client);
+            self.entered.live().add_to_client(to_client);
         }
-        if to_server | to_client > 0 {
-            self.entered.live().add_bytes(to_server, to_client);
-        }
-        let tally = self.core.tally();
+        let foreign = self.core.tally().rare.is_some() && self.count_rare(shard);
+        let Tally {
+            queries,
+            executes,
+            cycles,
+            ..
+        } = std::mem::take(self.core.tally());
+        self.figures.statements += queries + executes;
+        move_to(shard.statements.of(Protocol::Simple), queries);
+        move_to(shard.statements.of(Protocol::Extended), executes);
         let (busy, steering) = (self.core.is_busy(), self.core.steering());
-        let steered = steering == Steering::Steered;
-        let ended = self
-            .stopwatch
-            .note(now, &tally, to_client, busy, steered, shard);
+        let passed = Passed {
+            queries,
+            executes,
+            foreign,
+            steered: steering == Steering::Steered,
+            to_client,
+            cycles,
+            busy,
+        };
+        let ended = self.stopwatch.note(now, passed, shard);
         if let (Some(trace), Some(ended)) = (&mut self.trace, ended) {
             trace.ended(&ended);
         }
-        if tally.is_empty() {
-            return false;
-        }
-        self.figures.statements += tally.queries + tally.executes;
-        self.figures.protected += tally.protected;
-        move_to(shard.statements.of(Protocol::Simple), tally.queries);
-        move_to(shard.statements.of(Protocol::Extended), tally.executes);
-        move_to(&shard.cycles, tally.cycles);
-        if tally.cycles > 0 {
-            if let Some(rest) = &mut self.rest {
-                rest.restart();
+        if cycles > 0 {
+            shard.cycles.add(cycles);
+            if let Some(unusual) = &mut self.unusual {
+                unusual.restart();
             }
             self.world.time_is_its_own();
             let spent = std::mem::take(&mut self.spent);
-            shard.own_time.observe_many(spent, tally.cycles);
+            shard.own_time.observe_many(spent, cycles);
         }
-        if tally.rare() > 0 {
-            self.count_rare(&tally, shard);
-        }
-        tally.cycles > 0
-    }
-
-    /// Moves what most statements have nothing of.
-    #[inline(never)]
-    fn count_rare(&self, tally: &Tally, shard: &Shard) {
-        if tally.protected > 0 {
-            tracing::debug!(
-                session = self.entered.id(),
-                protected = tally.protected,
-                sets_sent = tally.set_query + tally.set_cycle + tally.set_inline,
-                without_place = tally.not_steered,
-                "protected statements were steered"
-            );
-        }
-        move_to(&shard.protected_statements, tally.protected);
-        let by_key = tally.protected - tally.by_pattern - tally.by_lesson;
-        move_to(shard.known_by.of(KnownBy::Pattern), tally.by_pattern);
-        move_to(shard.known_by.of(KnownBy::Key), by_key);
-        move_to(shard.known_by.of(KnownBy::Lesson), tally.by_lesson);
-        move_to(&shard.unsteered_statements, tally.not_steered);
-        move_to(shard.injections.of(Injection::OwnQuery), tally.set_query);
-        move_to(shard.injections.of(Injection::OwnCycle), tally.set_cycle);
-        move_to(shard.injections.of(Injection::Inline), tally.set_inline);
-        move_to(shard.injections.of(Injection::Restore), tally.restores);
-        move_to(shard.injections.of(Injection::Proof), tally.proofs);
-    }
-
-    /// Tells whoever looks on what the session is doing; `ended`: a cycle has ended in this turn.
-    pub(super) fn publish(&self, now: Instant, ended: bool) {
         let state = State {
             phase: Phase::Running,
             transaction: self.core.transaction(),
-            steering: self.core.steering(),
-            busy: self.core.is_busy(),
-            held: self.holding,
+            steering,
+            busy,
+            held: self.is_holding(),
         };
-        self.entered.live().set(state, now, ended);
+        self.entered.live().set(state, now, cycles > 0);
+    }
+
+    /// Moves what most turns have nothing of; true if a statement was sent that may read MaxCompute data.
+    #[cold]
+    #[inline(never)]
+    fn count_rare(&mut self, shard: &Shard) -> bool {
+        let rare = self.core.tally().rare.take().unwrap_or_default();
+        self.figures.protected += u64::from(rare.protected);
+        if rare.protected > 0 {
+            tracing::debug!(
+                session = self.entered.id(),
+                protected = rare.protected,
+                sets_sent = rare.set_query + rare.set_cycle + rare.set_inline,
+                without_place = rare.not_steered,
+                "protected statements were steered"
+            );
+        }
+        move_to(&shard.protected_statements, rare.protected.into());
+        let by_key = rare.protected - rare.by_pattern - rare.by_lesson;
+        move_to(shard.known_by.of(KnownBy::Pattern), rare.by_pattern.into());
+        move_to(shard.known_by.of(KnownBy::Key), by_key.into());
+        move_to(shard.known_by.of(KnownBy::Lesson), rare.by_lesson.into());
+        move_to(&shard.unsteered_statements, rare.not_steered.into());
+        move_to(
+            shard.injections.of(Injection::OwnQuery),
+            rare.set_query.into(),
+        );
+        move_to(
+            shard.injections.of(Injection::OwnCycle),
+            rare.set_cycle.into(),
+        );
+        move_to(
+            shard.injections.of(Injection::Inline),
+            rare.set_inline.into(),
+        );
+        move_to(
+            shard.injections.of(Injection::Restore),
+            rare.restores.into(),
+        );
+        move_to(shard.injections.of(Injection::Proof), rare.proofs.into());
+        rare.protected + rare.foreign > 0
     }
 }
 

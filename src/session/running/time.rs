@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::{Ending, ORPHAN_GRACE, Running};
 use crate::config::show_duration;
+use crate::net::time::Moment;
 use crate::net::{Network, Transport};
 use crate::observe::metrics::CloseReason;
 use crate::session::closing::fatal_notice;
@@ -17,7 +16,7 @@ impl<T: Transport> Running<T> {
         let arrived = || {
             self.front.is_drained(&self.out.to_server) && self.back.is_drained(&self.out.to_client)
         };
-        if self.core.is_relay_only() || self.holding {
+        if self.core.is_relay_only() || self.is_holding() {
             Doing::Other
         } else if self.core.is_busy() {
             Doing::Statement
@@ -35,18 +34,19 @@ impl<T: Transport> Running<T> {
     /// Ends the session, or cancels its statement, if it has had its time.
     pub(super) fn keep_time<N: Network<Transport = T>>(
         &mut self,
-        now: Instant,
+        now: Moment,
         context: &Arc<Context<N>>,
     ) -> Option<Ending> {
-        let doing = self.rest.is_some().then(|| self.doing())?;
-        let rest = self.rest.as_mut()?;
+        self.unusual.as_ref()?.rest.as_ref()?;
+        let doing = self.doing();
+        let rest = self.unusual.as_mut()?.rest.as_mut()?;
         rest.note(doing, now);
         let limit = rest.limit()?;
         if rest.until().is_none_or(|until| now < until) {
             return None;
         }
         if doing == Doing::Statement {
-            rest.cancel_again(now + ORPHAN_GRACE);
+            rest.cancel_again(now.after(ORPHAN_GRACE));
             self.world.time_is_up(limit);
             self.cancel(context);
             return None;

@@ -1,0 +1,263 @@
+//! What most turns of a session have nothing to do with. All of it stands behind one pointer, so that
+//! one question tells whether any of it has to be asked for.
+
+use std::pin::Pin;
+use std::task::{self, Poll};
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{HELD_PATIENCE, Running};
+use crate::net::Transport;
+use crate::net::time::{Moment, Sleep, sleep_until};
+use crate::session::read_ahead::Grant;
+use crate::session::rest::Rest;
+
+/// What is the case with a session that is not as usual.
+#[derive(Debug, Default)]
+pub(super) struct Unusual {
+    /// It is paused and between transactions: nothing is read of the client.
+    pub(super) holding: bool,
+    /// The client has said goodbye, or has ended its connection though not all of it was read.
+    pub(super) left: bool,
+    /// The server has been told that the client sends no more.
+    pub(super) server_shut: bool,
+    pub(super) orphan: Option<Orphan>,
+    /// Says that the cancel request is over that was sent last for this session.
+    pub(super) cancelling: Option<oneshot::Receiver<()>>,
+    pub(super) held_since: Option<Moment>,
+    pub(super) grant: Option<Grant>,
+    /// When a drain stops waiting for the end of a message.
+    pub(super) cut_at: Option<Moment>,
+    /// The clocks, if there are any.
+    pub(super) rest: Option<Rest>,
+    /// Wakes the session at the next moment of all these.
+    timer: Option<Sleep>,
+}
+
+/// The server is busy for a client that is gone.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Orphan {
+    pub(super) since: Moment,
+    pub(super) cancel_at: Moment,
+}
+
+impl Unusual {
+    /// Nothing but clocks, which are always asked.
+    pub(super) fn with(rest: Rest) -> Self {
+        Self {
+            rest: Some(rest),
+            ..Self::default()
+        }
+    }
+
+    /// True if all is as usual again.
+    fn is_nothing(&self) -> bool {
+        let Self {
+            holding,
+            left,
+            server_shut,
+            orphan,
+            cancelling,
+            held_since,
+            grant,
+            cut_at,
+            rest,
+            timer: _,
+        } = self;
+        !(*holding || *left || *server_shut)
+            && orphan.is_none()
+            && cancelling.is_none()
+            && held_since.is_none()
+            && grant.is_none()
+            && cut_at.is_none()
+            && rest.is_none()
+    }
+
+    /// A cycle has ended.
+    pub(super) fn restart(&mut self) {
+        if let Some(rest) = &mut self.rest {
+            rest.restart();
+        }
+    }
+
+    /// The next moment at which a turn has something to do though no socket says so.
+    pub(super) fn until(&self) -> Option<Moment> {
+        let held = self.held_since.filter(|_| self.grant.is_none());
+        [
+            self.orphan.map(|orphan| orphan.cancel_at),
+            held.map(|since| since.after(HELD_PATIENCE)),
+            self.cut_at,
+            self.rest.as_ref().and_then(Rest::until),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Ready once the next moment has come.
+    fn poll_until(&mut self, task: &mut task::Context<'_>) -> Poll<()> {
+        let Some(until) = self.until().map(Instant::from) else {
+            self.timer = None;
+            return Poll::Pending;
+        };
+        let timer = self.timer.get_or_insert_with(|| sleep_until(until));
+        if until < timer.deadline() {
+            *timer = sleep_until(until);
+        }
+        while Pin::new(&mut *timer).poll(task).is_ready() {
+            if timer.deadline() >= until {
+                return Poll::Ready(());
+            }
+            // The moment has moved on since: nothing was set anew each time it did.
+            *timer = sleep_until(until);
+        }
+        Poll::Pending
+    }
+}
+
+impl<T: Transport> Running<T> {
+    /// True if there is nothing about this session but bytes to be moved: nobody wants anything of it,
+    /// both connections go on, and nothing of [`Unusual`] is the case.
+    #[inline]
+    pub(super) fn is_as_usual(&self) -> bool {
+        self.is_let_alone()
+            && self.core.ended().is_none()
+            && self.front.ended().is_none()
+            && !self.front.waits().held
+            && self.back.ended().is_none()
+            && !self.back.is_broken()
+    }
+
+    /// True if no more than the connections and the core can make this session unusual.
+    #[inline]
+    pub(super) fn is_let_alone(&self) -> bool {
+        self.unusual.is_none() && self.entered.live().is_let_alone()
+    }
+
+    /// What is unusual about this session, to be changed.
+    pub(super) fn unusual(&mut self) -> &mut Unusual {
+        self.unusual.get_or_insert_default()
+    }
+
+    fn is(&self, what: impl FnOnce(&Unusual) -> bool) -> bool {
+        self.unusual.as_deref().is_some_and(what)
+    }
+
+    /// True if nothing is read of the client, since the session is paused.
+    #[inline]
+    pub(super) fn is_holding(&self) -> bool {
+        self.is(|unusual| unusual.holding)
+    }
+
+    /// True if the client is known to have gone, whatever of it was not read.
+    pub(super) fn has_left(&self) -> bool {
+        self.is(|unusual| unusual.left)
+    }
+
+    /// True if the server has been told that the client sends no more.
+    pub(super) fn is_server_shut(&self) -> bool {
+        self.is(|unusual| unusual.server_shut)
+    }
+
+    /// True while nothing is to be read of the client, since that may begin a transaction.
+    pub(super) fn holds(&self) -> bool {
+        self.entered.live().is_paused()
+            && self.front.ended().is_none()
+            && self.core.is_quiet()
+            && self.front.is_drained(&self.out.to_server)
+            && self.back.is_drained(&self.out.to_client)
+    }
+
+    /// True while a cancel of Osprey's own is on its way to a server that has ended what it was for:
+    /// what the client says next waits, lest that be hit.
+    fn awaits_cancel(&self) -> bool {
+        self.is(|unusual| unusual.cancelling.is_some())
+            && (self.core.is_quiet() || self.core.is_idle_in_transaction())
+    }
+
+    /// True if a turn reads nothing of the client, whatever it sends.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn leaves_client(&mut self) -> bool {
+        let holding = self.holds();
+        if holding != self.is_holding() {
+            self.unusual().holding = holding;
+        }
+        holding || self.awaits_cancel()
+    }
+
+    /// True if the client is waited for, as far as this goes.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn hears_client(&self) -> bool {
+        !self.is_holding() && !self.awaits_cancel()
+    }
+
+    /// Lets the front lane read ahead of a client of which nothing could be read for a while, if
+    /// there is memory for it, and then says so; gives the memory back once all of that has been
+    /// passed on.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn try_look_ahead(&mut self, now: Moment) -> bool {
+        let held = self.front.waits().held;
+        let is_granted = self.is(|unusual| unusual.grant.is_some());
+        if !held && is_granted && self.front.is_drained(&self.out.to_server) {
+            self.front.look_ahead(0);
+            self.unusual().grant = None;
+        }
+        let moves = self.front.take_passed_on();
+        if !held || self.has_left() {
+            if let Some(unusual) = self.unusual.as_deref_mut() {
+                unusual.held_since = None;
+            }
+            return false;
+        }
+        let unusual = self.unusual.get_or_insert_default();
+        if moves {
+            // The lane moves, if slowly: no memory beyond the usual is needed.
+            self.front.look_ahead(0);
+            unusual.held_since = Some(now);
+            return false;
+        }
+        let since = *unusual.held_since.get_or_insert(now);
+        if unusual.grant.is_some() || now < since.after(HELD_PATIENCE) {
+            return false;
+        }
+        let Some(grant) = Grant::take() else {
+            // All the memory for reading ahead is taken at the moment.
+            unusual.held_since = Some(now);
+            return false;
+        };
+        self.front.look_ahead(grant.bytes());
+        unusual.grant = Some(grant);
+        true
+    }
+
+    /// True once something has happened that makes another turn worth while, beside what the lanes
+    /// wait for; forgets what is as usual again.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn polls_unusual(&mut self, task: &mut task::Context<'_>) -> bool {
+        let mut ready = false;
+        let unread = self.front.waits().held || self.is_holding();
+        if unread && !self.has_left() && self.client.poll_ended(task).is_ready() {
+            self.unusual().left = true;
+            ready = true;
+        }
+        let Some(unusual) = self.unusual.as_deref_mut() else {
+            return ready;
+        };
+        if let Some(cancelling) = &mut unusual.cancelling
+            && Pin::new(cancelling).poll(task).is_ready()
+        {
+            unusual.cancelling = None;
+            ready = true;
+        }
+        ready |= unusual.poll_until(task).is_ready();
+        if unusual.is_nothing() {
+            self.unusual = None;
+        }
+        ready
+    }
+}
