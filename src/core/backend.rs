@@ -446,7 +446,7 @@ impl Core {
             _ => return,
         };
         self.copy.over();
-        if sent.decision.passes() {
+        if sent.decision.passes_where_it_reads() {
             return;
         }
         if !sent.decision.names.is_empty() {

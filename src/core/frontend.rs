@@ -614,14 +614,7 @@ impl Core {
     fn runs(&mut self, decision: &Arc<Decision>) {
         let effects = decision.effects;
         self.cycle.run(effects);
-        if let Some(reason) = &decision.protected {
-            let rare = self.tally.rare();
-            rare.protected += 1;
-            rare.by_pattern += u32::from(reason.source == Source::Pattern);
-            rare.by_lesson += u32::from(reason.source == Source::Learned);
-        } else if effects.intersects(Effects::READS_FOREIGN) {
-            self.tally.rare().foreign += 1;
-        }
+        self.count_reads(decision, 1);
         if !decision.names.is_empty() {
             self.retry.note_names(decision);
         }
@@ -645,6 +638,20 @@ impl Core {
         }
         if effects.intersects(Effects::CHANGES_CATALOG) {
             self.names.catalog_changes();
+        }
+    }
+
+    /// Counts a statement that runs so many times, if it reads MaxCompute data.
+    #[inline]
+    pub(super) fn count_reads(&mut self, decision: &Decision, runs: u32) {
+        if let Some(reason) = &decision.protected {
+            let by = |source| if reason.source == source { runs } else { 0 };
+            let rare = self.tally.rare();
+            rare.protected += runs;
+            rare.by_pattern += by(Source::Pattern);
+            rare.by_lesson += by(Source::Learned);
+        } else if decision.effects.intersects(Effects::READS_FOREIGN) {
+            self.tally.rare().foreign += runs;
         }
     }
 

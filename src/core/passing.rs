@@ -1,5 +1,6 @@
 //! What nearly every cycle is: one that is sent whole while nothing else is on its way, of statements
-//! in which there is nothing for a session to follow ([`Decision::passes`]). All that the walk would
+//! in which there is nothing for a session to follow ([`Decision::passes`]), or of such as read
+//! MaxCompute data where the route is set and stays as it is. All that the walk would
 //! note of its messages one by one is noted here at once; its answers are passed on up to
 //! ReadyForQuery, and nobody counts them.
 //!
@@ -71,6 +72,17 @@ impl Core {
         }
     }
 
+    /// True if a statement that does this is sent as it is, and nothing of it is kept. Where the route is
+    /// set, nothing is run again, and what was planned before has been planned anew.
+    #[inline]
+    fn passes(&self, decision: &Decision) -> bool {
+        decision.passes()
+            || self.route.state() == State::Set
+                && !self.route.has_stale_plans()
+                && (decision.protected.is_some() || !self.policy.per_statement)
+                && decision.passes_where_it_reads()
+    }
+
     /// True if nothing is on its way, and nothing is to be kept or told of what is sent now.
     #[inline]
     fn is_at_ease(&self) -> bool {
@@ -116,7 +128,7 @@ impl Core {
         } else {
             self.decide_query(text, world)
         };
-        if !decision.passes() {
+        if !self.passes(&decision) {
             return Found::Query(decision);
         }
         self.tally.queries += 1;
@@ -178,7 +190,7 @@ impl Core {
                     let generation = self.deciding(world).generation();
                     // The walk remembers what it decides.
                     let decision = self.context.decided(parse.text, generation)?;
-                    cycle.parsed = Some(decision).filter(|decision| decision.passes());
+                    cycle.parsed = Some(decision).filter(|decision| self.passes(decision));
                     cycle.parsed.as_ref()?;
                 }
                 tag::BIND => {
@@ -191,7 +203,7 @@ impl Core {
                         }
                     };
                     let same = |bound: &Arc<Decision>| Arc::ptr_eq(bound, &decision);
-                    if !decision.passes() || !cycle.bound.as_ref().is_none_or(same) {
+                    if !self.passes(&decision) || !cycle.bound.as_ref().is_none_or(same) {
                         return None;
                     }
                     cycle.bound = Some(decision);
@@ -231,6 +243,7 @@ impl Core {
     fn note_whole(&mut self, decision: Arc<Decision>, runs: u32) {
         let steered = self.route.state() == State::Set;
         self.cycle.pass(decision.effects, runs);
+        self.count_reads(&decision, runs);
         self.names.cycle_begins();
         self.keep_nothing(0);
         self.ledger.push_passing(Sent { decision, steered });

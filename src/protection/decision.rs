@@ -42,16 +42,22 @@ impl Decision {
     /// calls nothing that may, and changes no setting, no transaction and no name. It may write.
     #[inline]
     pub(crate) fn passes(&self) -> bool {
+        let reads = Effects::READS_FOREIGN.union(Effects::CALLS_UNKNOWN);
+        self.protected.is_none() && !self.effects.intersects(reads) && self.passes_where_it_reads()
+    }
+
+    /// The same where the session is such that any MaxCompute data can be read.
+    #[inline]
+    pub(crate) fn passes_where_it_reads(&self) -> bool {
         const LEFT_ALONE: Effects = Effects::WRITES
             .union(Effects::UNDONE_WHOLE)
-            .union(Effects::KEEPS_PLANS);
+            .union(Effects::KEEPS_PLANS)
+            .union(Effects::READS_FOREIGN)
+            .union(Effects::CALLS_UNKNOWN);
         LEFT_ALONE.contains(self.effects)
-            && self.protected.is_none()
             && self.hint.is_none()
             && self.names.is_empty()
             && self.changes.is_empty()
-            && self.suspects.is_empty()
-            && self.opaque.is_empty()
     }
 
     /// About as many bytes as it holds in its lists.
