@@ -48,7 +48,7 @@ impl Moment {
         }
     }
 
-    #[inline]
+    #[inline(never)]
     fn of_the_system() -> Self {
         // There is no system without this clock. It counts from the start, and has room for centuries.
         let time = clock_gettime(ClockId::CLOCK_MONOTONIC);
@@ -57,9 +57,16 @@ impl Moment {
         }))
     }
 
+    /// A moment by its number.
     #[inline]
-    fn at(nanoseconds: u64) -> Self {
+    pub(crate) fn at(nanoseconds: u64) -> Self {
         Self(NonZeroU64::new(nanoseconds).unwrap_or(NonZeroU64::MIN))
+    }
+
+    /// The same as a number, for [`Moment::at`].
+    #[inline]
+    pub(crate) fn nanoseconds(self) -> u64 {
+        self.0.get()
     }
 
     /// The nanoseconds since an earlier moment; none, if it was not.

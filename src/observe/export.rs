@@ -49,12 +49,12 @@ impl Metrics {
     }
 
     /// The counters of worker `worker`, counted from 0.
-    pub fn shard(&self, worker: usize) -> &Shard {
+    pub fn shard(&self, worker: usize) -> &Arc<Shard> {
         &self.sources.shards[worker]
     }
 
     /// All shards.
-    pub fn shards(&self) -> &[Shard] {
+    pub fn shards(&self) -> &[Arc<Shard>] {
         &self.sources.shards
     }
 

@@ -530,7 +530,7 @@ fn summed(sources: &Sources, counter: impl Fn(&Shard) -> &Counter) -> Samples {
 
 fn by_worker(sources: &Sources, count: impl Fn(&Shard) -> u64) -> Samples {
     let sample = |(worker, shard): (usize, &Shard)| (vec![worker.to_string()], count(shard) as f64);
-    sources.shards.iter().enumerate().map(sample).collect()
+    sources.shards().enumerate().map(sample).collect()
 }
 
 fn kinds<K: Kind, const N: usize>(

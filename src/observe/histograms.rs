@@ -88,7 +88,7 @@ fn one<S: Scale>(sources: &Sources, of: impl Fn(&Shard) -> &Durations<S>) -> Ser
 
 /// What one histogram of each worker holds.
 fn sum<S: Scale>(sources: &Sources, of: impl Fn(&Shard) -> &Durations<S>) -> Buckets {
-    sum_of(sources.shards.iter().map(of))
+    sum_of(sources.shards().map(of))
 }
 
 fn sum_of<'s, S: Scale>(all: impl Iterator<Item = &'s Durations<S>>) -> Buckets {
@@ -156,7 +156,7 @@ pub(super) fn latency(sources: &Sources) -> Vec<(&'static str, Times)> {
                 .iter()
                 .map(move |&protocol| times_of(shard, protocol, engine))
         };
-        let all = sources.shards.iter().flat_map(of_protocols);
+        let all = sources.shards().flat_map(of_protocols);
         (engine.label(), sum_of(all).times())
     });
     by_engine.collect()

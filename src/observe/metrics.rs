@@ -428,16 +428,23 @@ impl<S: Scale> Durations<S> {
 
     /// Counts `times` that took so many nanoseconds together.
     #[inline]
-    pub fn observe_many(&self, nanoseconds: u64, times: u64) {
-        let each = if times > 1 {
-            nanoseconds / times
-        } else {
-            nanoseconds
-        };
+    pub fn observe_many(&self, total: u64, times: u64) {
+        let each = if times > 1 { total / times } else { total };
+        self.add(each, total, times);
+    }
+
+    /// Counts `times` that took so many nanoseconds each.
+    #[inline]
+    pub fn observe_each(&self, each: u64, times: u64) {
+        self.add(each, each.saturating_mul(times), times);
+    }
+
+    #[inline]
+    fn add(&self, each: u64, total: u64, times: u64) {
         // In their order: what takes long can pay for the search.
         let bucket = S::BOUNDS.iter().position(|&bound| each <= bound);
         self.buckets[bucket.unwrap_or(S::BOUNDS.len())].add(times);
-        self.nanoseconds.add(nanoseconds);
+        self.nanoseconds.add(total);
     }
 
     /// The count of each bucket, not cumulative; only as many as there are bounds, and one more.

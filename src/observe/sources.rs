@@ -1,7 +1,7 @@
 //! Where the values of the metrics come from: the workers' counters, and what the other parts of the
 //! process say when they are asked.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use super::metrics::{ConsoleCounts, Counter, Shard};
@@ -181,7 +181,7 @@ pub struct MeasuredDatabase {
 /// Everything that the metrics' values come from.
 pub(super) struct Sources {
     /// What each worker has counted.
-    pub(super) shards: Vec<Shard>,
+    pub(super) shards: Vec<Arc<Shard>>,
     /// Codes of advice that are shown from the start.
     pub(super) codes: Vec<&'static str>,
     /// Reasons for not running a statement again that are shown from the start.
@@ -203,7 +203,7 @@ impl Sources {
         refusals: impl IntoIterator<Item = &'static str>,
     ) -> Self {
         Self {
-            shards: (0..workers).map(|_| Shard::default()).collect(),
+            shards: (0..workers).map(|_| Arc::default()).collect(),
             codes: codes.into_iter().collect(),
             refusals: refusals.into_iter().collect(),
             reloads: Reloads::default(),
@@ -223,8 +223,13 @@ impl Sources {
         self.measured.get().map(|read| read()).unwrap_or_default()
     }
 
+    /// What each worker has counted.
+    pub(super) fn shards(&self) -> impl Iterator<Item = &Shard> {
+        self.shards.iter().map(AsRef::as_ref)
+    }
+
     /// The sum of one counter over all workers.
     pub(super) fn sum(&self, counter: impl Fn(&Shard) -> &Counter) -> u64 {
-        self.shards.iter().map(|shard| counter(shard).get()).sum()
+        self.shards().map(|shard| counter(shard).get()).sum()
     }
 }

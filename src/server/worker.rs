@@ -77,7 +77,7 @@ impl Workers<std::net::TcpStream> {
             let (stop, stopped) = oneshot::channel();
             let context = Arc::new(Context {
                 shared: Arc::clone(shared),
-                worker,
+                shard: Arc::clone(shared.metrics.shard(worker)),
             });
             let beat = watchdog.map(|watchdog| watchdog.beat(worker));
             let event_loop = EventLoop::new()?;
@@ -184,10 +184,7 @@ pub(crate) async fn take_on<N: Network, C: Handed<N>>(
             place,
         };
         let context = Arc::clone(&context);
-        event_loop::spawn(async move {
-            session::serve(accepted, context).await;
-            drop(load);
-        });
+        event_loop::spawn(session::serve(accepted, context, load));
         // However many come, those who are there have their turns.
         event_loop::share().await;
     }

@@ -43,13 +43,13 @@ pub struct Shared<N> {
 pub(crate) struct Context<N> {
     /// What all sessions share.
     pub(crate) shared: Arc<Shared<N>>,
-    /// The worker's number, counted from 0.
-    pub(crate) worker: usize,
+    /// The counters of the worker that its sessions live on.
+    pub(crate) shard: Arc<Shard>,
 }
 
 impl<N> Context<N> {
     /// The counters of the worker that this session lives on.
     pub(super) fn shard(&self) -> &Shard {
-        self.shared.metrics.shard(self.worker)
+        &self.shard
     }
 }

@@ -66,7 +66,7 @@ pub(crate) struct Seen {
 pub(crate) struct Live {
     began: Moment,
     state: AtomicU32,
-    /// When `busy` changed last, or another statement began: nanoseconds since `began`.
+    /// When `busy` changed last, or another statement began: [`Moment::nanoseconds`].
     changed: AtomicU64,
     backend_pid: AtomicU32,
     bytes_to_server: AtomicU64,
@@ -133,10 +133,11 @@ impl State {
 
 impl Default for Live {
     fn default() -> Self {
+        let began = Moment::now();
         Self {
-            began: Moment::now(),
+            began,
             state: AtomicU32::new(State::LOGIN.packed()),
-            changed: AtomicU64::new(0),
+            changed: AtomicU64::new(began.nanoseconds()),
             backend_pid: AtomicU32::new(0),
             bytes_to_server: AtomicU64::new(0),
             bytes_to_client: AtomicU64::new(0),
@@ -155,7 +156,7 @@ impl Live {
         let (before, after) = (self.state.load(RELAXED), state.packed());
         let changed = (before ^ after) & State::BUSY != 0 || another && state.busy;
         if changed {
-            self.changed.store(now.since(self.began), RELAXED);
+            self.changed.store(now.nanoseconds(), RELAXED);
         }
         if before != after {
             self.state.store(after, RELAXED);
@@ -195,12 +196,12 @@ impl Live {
 
     /// What the session says at this moment.
     pub(super) fn seen(&self) -> Seen {
-        let age = Moment::now().since(self.began);
-        let changed = self.changed.load(RELAXED);
+        let now = Moment::now();
+        let changed = Moment::at(self.changed.load(RELAXED));
         Seen {
             state: State::unpacked(self.state.load(RELAXED)),
-            age: Duration::from_nanos(age),
-            since_change: Duration::from_nanos(age.saturating_sub(changed)),
+            age: Duration::from_nanos(now.since(self.began)),
+            since_change: Duration::from_nanos(now.since(changed)),
             backend_pid: self.backend_pid.load(RELAXED),
             bytes_to_server: self.bytes_to_server.load(RELAXED),
             bytes_to_client: self.bytes_to_client.load(RELAXED),

@@ -69,13 +69,13 @@ pub(super) struct Running<T> {
     world: SessionWorld,
     pub(super) origin: Origin,
     pub(super) entered: Entered,
-    /// `None`: all is as usual, as far as this goes.
+    /// `None`: there is nothing to do but to move bytes, as of the last turn.
     unusual: Option<Box<Unusual>>,
     /// Nanoseconds spent on the present cycle.
     spent: u64,
     stopwatch: Stopwatch,
     /// Who is woken for it.
-    registered: Option<Waker>,
+    registered: Waker,
     /// Where sessions are only observed: it was said that this one would have been steered.
     would_steer: bool,
     /// Of which statements a line is logged.
@@ -93,13 +93,11 @@ pub(super) struct Figures {
     pub(super) protected: u64,
 }
 
-/// What comes after a turn.
+/// What comes after a turn. Its tag is a byte of its own, which is quickly asked.
+#[repr(u8)]
 enum Next {
     /// Nothing before what [`Running::poll_waits`] names has happened.
-    Wait {
-        /// See [`Running::is_as_usual`].
-        as_usual: bool,
-    },
+    Wait,
     /// The next turn, when other sessions have had theirs.
     Yield,
     /// The end.
@@ -162,7 +160,7 @@ impl<T: Transport> Running<T> {
             unusual: rest.map(|rest| Box::new(Unusual::with(rest))),
             spent: 0,
             stopwatch: Stopwatch::default(),
-            registered: None,
+            registered: Waker::noop().clone(),
             would_steer: false,
             log_statements: settings.observe.log_statements,
             trace,
@@ -178,16 +176,14 @@ impl<T: Transport> Running<T> {
         std::future::poll_fn(|task| self.poll(task, context))
     }
 
-    /// Turns, until there is something to wait for. A function of its own, since what comes before and
-    /// after in the life of a session has much on its stack.
-    #[inline(never)]
+    /// Turns, until there is something to wait for.
+    #[inline]
     fn poll<N: Network<Transport = T>>(
         &mut self,
         task: &mut task::Context<'_>,
         context: &Arc<Context<N>>,
     ) -> Poll<Ending> {
-        let known = self.registered.as_ref();
-        if !known.is_some_and(|waker| waker.will_wake(task.waker())) {
+        if !self.registered.will_wake(task.waker()) {
             self.is_polled_by(task);
         }
         loop {
@@ -203,8 +199,8 @@ impl<T: Transport> Running<T> {
                     task.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Next::Wait { as_usual } if self.poll_waits(as_usual, task) => {}
-                Next::Wait { .. } => return Poll::Pending,
+                Next::Wait if self.poll_waits(task) => {}
+                Next::Wait => return Poll::Pending,
             }
         }
     }
@@ -215,7 +211,7 @@ impl<T: Transport> Running<T> {
         self.entered.wake_with(task.waker());
         self.front.ask_anew();
         self.back.ask_anew();
-        self.registered = Some(task.waker().clone());
+        self.registered.clone_from(task.waker());
     }
 
     /// One turn of the session: both lanes, what the core has to say, and whether it is over.
@@ -247,8 +243,9 @@ impl<T: Transport> Running<T> {
             if self.core.has_events() {
                 self.handle_events(context);
             }
-            let as_usual = self.is_as_usual();
-            if !as_usual && let Some(ending) = self.end(now, context) {
+            if (self.is_unusual() || !self.goes_on())
+                && let Some(ending) = self.end(now, context)
+            {
                 return Next::End(ending);
             }
             if Turn::Busy == front || Turn::Busy == back {
@@ -259,12 +256,12 @@ impl<T: Transport> Running<T> {
                 && (self.front.has_work(&self.out.to_server)
                     || self.back.has_work(&self.out.to_client))
                 // What is under way may just have ended, so that now the session is held.
-                || !as_usual && self.holds() != self.is_holding();
+                || self.is_unusual() && self.holds() != self.is_holding();
             if !goes_on {
-                return if !as_usual && self.try_look_ahead(now) {
+                return if self.is_unusual() && self.try_look_ahead(now) {
                     Next::Yield
                 } else {
-                    Next::Wait { as_usual }
+                    Next::Wait
                 };
             }
         }
@@ -273,15 +270,24 @@ impl<T: Transport> Running<T> {
 
     /// True once something has happened that a turn was waiting for.
     #[inline]
-    fn poll_waits(&mut self, as_usual: bool, task: &mut task::Context<'_>) -> bool {
-        let (front, back) = (self.front.waits(), self.back.waits());
-        let reads = front.readable && (as_usual || self.hears_client());
-        let shuts = !as_usual && self.wants_to_shut_server();
-        let ready = (reads && self.front.poll_source(&mut self.client, task))
-            | (back.readable && self.back.poll_source(&mut self.server, task))
-            | ((front.writable || shuts) && self.server.poll_writable(task).is_ready())
-            | (back.writable && self.client.poll_writable(task).is_ready());
-        ready | (!as_usual && self.polls_unusual(task))
+    fn poll_waits(&mut self, task: &mut task::Context<'_>) -> bool {
+        let mut ready = false;
+        if self.front.waits().readable && (!self.is_unusual() || self.hears_client()) {
+            ready |= self.front.poll_source(&mut self.client, task);
+        }
+        if self.back.waits().readable {
+            ready |= self.back.poll_source(&mut self.server, task);
+        }
+        if self.front.waits().writable || self.is_unusual() && self.wants_to_shut_server() {
+            ready |= self.server.poll_writable(task).is_ready();
+        }
+        if self.back.waits().writable {
+            ready |= self.client.poll_writable(task).is_ready();
+        }
+        if self.is_unusual() {
+            ready |= self.polls_unusual(task);
+        }
+        ready
     }
 
     fn wants_to_shut_server(&self) -> bool {
@@ -298,6 +304,7 @@ impl<T: Transport> Running<T> {
         now: Moment,
         context: &Arc<Context<N>>,
     ) -> Option<Ending> {
+        self.unusual();
         let ended = self.core.ended();
         if ended == Some(End::Broken) {
             return Some(Ending::orderly(CloseReason::ProtocolError));

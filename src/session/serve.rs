@@ -41,17 +41,33 @@ pub(crate) struct Accepted<T> {
     pub(crate) place: Place,
 }
 
-/// Serves one connection to its end.
-pub(crate) async fn serve<N: Network>(accepted: Accepted<N::Transport>, context: Arc<Context<N>>) {
-    // What comes before and after a session runs is large and short-lived, so it is on the heap, and
-    // behind a pointer, so that none of it is in the way of the session's turns.
-    let beginning: BoxFuture<'_, _> = Box::pin(session(accepted, &context));
-    let Some(mut session) = beginning.await else {
-        return;
-    };
-    let ending = session.running.run(&context).await;
-    let end: BoxFuture<'_, ()> = Box::pin(session.end(ending));
-    end.await;
+/// Serves one connection to its end, at which `place` is dropped: its place on its worker.
+pub(crate) async fn serve<N: Network>(
+    accepted: Accepted<N::Transport>,
+    context: Arc<Context<N>>,
+    place: impl Send,
+) {
+    if let Some(mut session) = before(accepted, &context).await {
+        let ending = session.running.run(&context).await;
+        after(session, ending).await;
+    }
+    drop(place);
+}
+
+/// What comes before a session runs. Like what comes after, it is large and short-lived, so it is on the
+/// heap; and it is made here, so that a session's turns do not pass by on their way.
+#[inline(never)]
+fn before<N: Network>(
+    accepted: Accepted<N::Transport>,
+    context: &Arc<Context<N>>,
+) -> BoxFuture<'_, Option<Box<Session<'_, N::Transport>>>> {
+    Box::pin(session(accepted, context))
+}
+
+/// What comes when it no longer runs.
+#[inline(never)]
+fn after<T: Transport>(session: Box<Session<'_, T>>, ending: Ending) -> BoxFuture<'_, ()> {
+    Box::pin(session.end(ending))
 }
 
 /// A connection up to the session that it is to be; `None`: it was none, or has ended.
@@ -246,7 +262,7 @@ async fn log_in<'s, N: Network>(
 }
 
 impl<T: Transport> Session<'_, T> {
-    /// What comes when it no longer runs.
+    /// Its end: both sides hear of it.
     async fn end(self: Box<Self>, ending: Ending) {
         let Self {
             mut running,

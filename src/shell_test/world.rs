@@ -171,7 +171,7 @@ impl World {
         });
         let context = Arc::new(Context {
             shared: Arc::clone(&shared),
-            worker: 0,
+            shard: Arc::clone(shared.metrics.shard(0)),
         });
         let (workers, receivers) = Workers::ways(1);
         for receiver in receivers {

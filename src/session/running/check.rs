@@ -16,7 +16,7 @@ impl<T: Transport> Running<T> {
         if let Err(broken) = self.core.check() {
             shell_test::note(CORE_HOLDS, || broken);
         }
-        if self.is_as_usual() {
+        if !self.is_unusual() {
             let live = self.entered.live();
             let unusual = [
                 ("it is paused", live.is_paused()),
@@ -24,7 +24,7 @@ impl<T: Transport> Running<T> {
                 ("it is to end", self.entered.drain() != Drain::No),
                 ("its server hears of an end", self.wants_to_shut_server()),
                 ("it is being held", self.holds() || self.is_holding()),
-                ("its client has left", self.has_left()),
+                ("something does not go on", !self.goes_on()),
             ];
             if let Some((what, _)) = unusual.iter().find(|(_, is_so)| *is_so) {
                 shell_test::note(AS_USUAL, || (*what).into());

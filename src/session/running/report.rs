@@ -245,13 +245,14 @@ impl<T: Transport> Running<T> {
     /// the session is doing.
     #[inline]
     pub(super) fn report(&mut self, now: Moment, shard: &Shard) {
-        let to_server = std::mem::take(&mut self.front.bytes);
+        let (to_server, to_client) = (self.front.bytes, self.back.bytes);
         if to_server > 0 {
+            self.front.bytes = 0;
             shard.bytes.of(Direction::ToServer).add(to_server);
             self.entered.live().add_to_server(to_server);
         }
-        let to_client = std::mem::take(&mut self.back.bytes);
         if to_client > 0 {
+            self.back.bytes = 0;
             shard.bytes.of(Direction::ToClient).add(to_client);
             self.entered.live().add_to_client(to_client);
         }
@@ -262,9 +263,13 @@ impl<T: Transport> Running<T> {
             cycles,
             ..
         } = std::mem::take(self.core.tally());
+        if queries > 0 {
+            shard.statements.of(Protocol::Simple).add(queries);
+        }
+        if executes > 0 {
+            shard.statements.of(Protocol::Extended).add(executes);
+        }
         self.figures.statements += queries + executes;
-        move_to(shard.statements.of(Protocol::Simple), queries);
-        move_to(shard.statements.of(Protocol::Extended), executes);
         let (busy, steering) = (self.core.is_busy(), self.core.steering());
         let passed = Passed {
             queries,

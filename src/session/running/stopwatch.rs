@@ -65,10 +65,10 @@ impl Stopwatch {
             cycles,
             ..
         } = passed;
-        let sent = passed.queries + executes > 0;
-        // Otherwise the bytes may be those of a statement in front of it.
-        let is_its_own = !sent || self.since.is_none();
-        if sent {
+        let mut is_its_own = true;
+        if passed.queries + executes > 0 {
+            // Otherwise the bytes may be those of a statement in front of it.
+            is_its_own = self.since.is_none();
             self.since.get_or_insert(now);
             self.extended |= executes > 0;
             if foreign {
@@ -76,15 +76,10 @@ impl Stopwatch {
             }
         }
         let since = self.since?;
-        let is_first = to_client > 0 && is_its_own && !self.answered;
-        if !is_first && cycles == 0 {
-            return None;
-        }
-        let took = now.since(since);
-        let engine = self.engine;
-        if is_first {
+        let (took, engine) = (now.since(since), self.engine);
+        if to_client > 0 && !self.answered && is_its_own {
             self.answered = true;
-            shard.first_answer_time.of(engine).observe_many(took, 1);
+            shard.first_answer_time.of(engine).observe_each(took, 1);
         }
         if cycles == 0 {
             return None;
@@ -95,7 +90,7 @@ impl Stopwatch {
             Protocol::Simple
         };
         let times = shard.statement_time.of(protocol).of(engine);
-        times.observe_many(took.saturating_mul(cycles), cycles);
+        times.observe_each(took, cycles);
         let failed_after = self.failed_after.filter(|_| self.cured);
         *self = Self::default();
         if passed.busy {

@@ -117,22 +117,28 @@ impl Unusual {
 }
 
 impl<T: Transport> Running<T> {
-    /// True if there is nothing about this session but bytes to be moved: nobody wants anything of it,
-    /// both connections go on, and nothing of [`Unusual`] is the case.
+    /// True if there is, or may be, more to do than to move bytes: once it is found that somebody wants
+    /// something of this session or that something does not go on, until it is found that nothing of
+    /// [`Unusual`] is the case.
     #[inline]
-    pub(super) fn is_as_usual(&self) -> bool {
-        self.is_let_alone()
-            && self.core.ended().is_none()
-            && self.front.ended().is_none()
-            && !self.front.waits().held
-            && self.back.ended().is_none()
-            && !self.back.is_broken()
+    pub(super) fn is_unusual(&self) -> bool {
+        self.unusual.is_some()
     }
 
-    /// True if no more than the connections and the core can make this session unusual.
+    /// True if nothing was unusual, and nobody wants anything. Who does wakes the session when he has
+    /// said so.
     #[inline]
     pub(super) fn is_let_alone(&self) -> bool {
-        self.unusual.is_none() && self.entered.live().is_let_alone()
+        !self.is_unusual() && self.entered.live().is_let_alone()
+    }
+
+    /// True if nothing has ended, and nothing is in the way.
+    #[inline]
+    pub(super) fn goes_on(&self) -> bool {
+        if self.core.ended().is_some() || self.front.ended().is_some() || self.front.waits().held {
+            return false;
+        }
+        self.back.ended().is_none() && !self.back.is_broken()
     }
 
     /// What is unusual about this session, to be changed.
@@ -181,9 +187,7 @@ impl<T: Transport> Running<T> {
     #[inline(never)]
     pub(super) fn leaves_client(&mut self) -> bool {
         let holding = self.holds();
-        if holding != self.is_holding() {
-            self.unusual().holding = holding;
-        }
+        self.unusual().holding = holding;
         holding || self.awaits_cancel()
     }
 
