@@ -2,10 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{self, Poll};
 use std::thread::JoinHandle;
 
+use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -183,13 +186,32 @@ pub(crate) async fn take_on<N: Network, C: Handed<N>>(
             listener,
             place,
         };
-        let context = Arc::clone(&context);
-        event_loop::spawn(async move {
-            session::serve(accepted, context).await;
-            drop(load);
+        let session = session::serve(accepted, Arc::clone(&context));
+        event_loop::spawn(Counted {
+            session,
+            _load: load,
         });
         // However many come, those who are there have their turns.
         event_loop::share().await;
+    }
+}
+
+pin_project! {
+    /// A session, counted while it is there. It is polled as it is, where a block that waits for it
+    /// would have a state of its own.
+    struct Counted<F> {
+        #[pin]
+        session: F,
+        _load: Load,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Counted<F> {
+    type Output = ();
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<()> {
+        self.project().session.poll(context)
     }
 }
 
