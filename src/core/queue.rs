@@ -156,10 +156,19 @@ impl Queue {
     /// The only step, if it is a [`Op::Forward`]: the plain case, worth no list.
     #[inline]
     pub fn only_forward(&self) -> Option<usize> {
+        if self.ops.is_empty() {
+            (self.lead > 0).then_some(self.lead)
+        } else {
+            self.only_forward_behind()
+        }
+    }
+
+    /// The same, where there is a list.
+    #[inline(never)]
+    fn only_forward_behind(&self) -> Option<usize> {
         match (self.lead, self.ops.front()) {
             (0, Some(Kept::Forward(bytes))) if self.ops.len() == 1 => Some(*bytes),
-            (0, _) | (_, Some(_)) => None,
-            (lead, None) => Some(lead),
+            _ => None,
         }
     }
 
@@ -169,7 +178,11 @@ impl Queue {
     pub fn advance(&mut self, sent: usize) -> usize {
         let step = self.lead.min(sent);
         self.lead -= step;
-        let behind = if self.lead > 0 || self.ops.is_empty() {
+        if self.ops.is_empty() {
+            self.mark = self.len();
+            return step;
+        }
+        let behind = if self.lead > 0 {
             0
         } else {
             self.advance_behind(sent - step)
@@ -179,6 +192,7 @@ impl Queue {
     }
 
     /// The same, behind the lead, which is gone.
+    #[inline(never)]
     fn advance_behind(&mut self, mut sent: usize) -> usize {
         let mut consumed = 0;
         while let Some(front) = self.ops.front_mut() {

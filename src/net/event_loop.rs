@@ -1,9 +1,10 @@
 //! What a worker's thread runs: the tasks of its sessions, their sockets and their timers, around one
-//! epoll. A task that is woken is polled once, and then the others have their turn; a socket says what
-//! it is worth trying by bits that one look at an event sets.
+//! epoll. A task that is woken is polled once, and then the others have their turn. What the loop does
+//! for each event is little: it counts it, and puts the task that reads the socket in the list of those
+//! who are polled next.
 //!
 //! Everything is the thread's own; what other threads may touch (a waker, a timer that is dropped)
-//! stands behind locks that nobody else wants.
+//! stands behind locks that nobody else wants, and is rare.
 
 pub(super) mod calls;
 pub(super) mod sockets;
@@ -12,19 +13,19 @@ pub(super) mod timers;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
+use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 
 use futures::future::BoxFuture;
-use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::time::Timespec;
 use slab::Slab;
 
-use calls::{Call, Calls};
+use calls::{Call, Calls, MAIN};
 use sockets::Sockets;
 use timers::Timers;
 
@@ -36,8 +37,6 @@ const KEPT: usize = 1024;
 const CALLED: u64 = u64::MAX;
 /// A timer is due.
 const DUE: u64 = u64::MAX - 1;
-/// The number of the main task, which is no other's.
-const MAIN: usize = usize::MAX;
 
 thread_local! {
     static HERE: RefCell<Option<Here>> = const { RefCell::new(None) };
@@ -63,6 +62,8 @@ struct Task {
     future: BoxFuture<'static, ()>,
     call: Arc<Call>,
     waker: Waker,
+    /// In which turn of the loop it was polled last.
+    polled: u64,
 }
 
 impl EventLoop {
@@ -72,9 +73,10 @@ impl EventLoop {
     ///
     /// There are no file descriptors left.
     pub(crate) fn new() -> io::Result<Self> {
+        let calls = Arc::new(Calls::new()?);
         let made = Self {
-            calls: Arc::new(Calls::new()?),
-            sockets: Arc::new(Sockets::new()?),
+            sockets: Arc::new(Sockets::new(Arc::clone(&calls))?),
+            calls,
             timers: Arc::new(Timers::new()?),
         };
         made.sockets.watch(made.calls.bell(), CALLED)?;
@@ -93,51 +95,68 @@ impl EventLoop {
         let mut main = pin!(main);
         let main_call = Call::new(MAIN, &self.calls);
         let main_waker = Waker::from(Arc::clone(&main_call));
-        main_waker.wake_by_ref();
-        let mut called = Vec::new();
-        let mut events = Vec::with_capacity(EVENTS);
         loop {
-            calls::take_woken_here(&mut called);
-            for number in called.drain(..) {
-                if number == MAIN {
-                    main_call.is_answered();
-                    calls::renew_share();
-                    let mut context = task::Context::from_waker(&main_waker);
-                    if main.as_mut().poll(&mut context).is_ready() {
-                        return Ok(());
-                    }
-                } else {
-                    tasks.poll(number);
-                }
+            main_call.is_answered();
+            calls::begin_turn(MAIN, &main_waker);
+            let mut context = task::Context::from_waker(&main_waker);
+            if main.as_mut().poll(&mut context).is_ready() {
+                return Ok(());
             }
-            while let Some(future) = take_begun() {
-                tasks.begin(future, &self.calls);
+            self.serve(&mut tasks)?;
+        }
+    }
+
+    /// Turns of the loop, until the main task is woken.
+    #[inline(never)]
+    fn serve(&self, tasks: &mut Tasks) -> io::Result<()> {
+        let mut room = [const { MaybeUninit::uninit() }; EVENTS];
+        loop {
+            if calls::take_news() {
+                self.hear(tasks);
+            }
+            if tasks.poll_called() {
+                return Ok(());
             }
             let now = Timespec::default();
-            let wait = calls::is_any_woken_here().then_some(&now);
-            match epoll::wait(self.sockets.epoll(), spare_capacity(&mut events), wait) {
-                Ok(_) | Err(Errno::INTR) => {}
+            let wait = calls::are_there_news().then_some(&now);
+            let events = match epoll::wait(self.sockets.epoll(), &mut room, wait) {
+                Ok((events, _)) => events,
+                Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
-            }
-            self.sockets.tell(events.drain(..), |other| {
-                if other == DUE {
-                    self.timers.fire();
-                } else {
-                    self.calls.take_up();
-                }
+            };
+            sockets::tell(events, &mut tasks.called, |other| match other {
+                DUE => self.timers.fire(),
+                _ => self.calls.take_up(),
             });
         }
     }
+
+    /// Begins whoever is to be begun, and calls whoever was woken.
+    #[inline(never)]
+    fn hear(&self, tasks: &mut Tasks) {
+        self.sockets.take_up(&mut tasks.called);
+        while let Some(future) = take_begun() {
+            tasks.begin(future, &self.calls);
+        }
+        calls::take_woken_here(&mut tasks.called);
+    }
 }
 
-/// The tasks of a loop, by their numbers.
+/// The tasks of a loop.
 #[derive(Default)]
-struct Tasks(Slab<Task>);
+struct Tasks {
+    /// By their numbers.
+    all: Slab<Task>,
+    /// Those who are polled next.
+    called: Vec<usize>,
+    /// Which turn of the loop it is.
+    turn: u64,
+}
 
 impl Tasks {
     /// Takes a task on, and polls it for the first time.
     fn begin(&mut self, future: BoxFuture<'static, ()>, calls: &Arc<Calls>) {
-        let entry = self.0.vacant_entry();
+        let entry = self.all.vacant_entry();
         let number = entry.key();
         let call = Call::new(number, calls);
         let waker = Waker::from(Arc::clone(&call));
@@ -145,19 +164,43 @@ impl Tasks {
             future,
             call,
             waker,
+            polled: u64::MAX,
         });
         self.poll(number);
     }
 
-    /// Polls a task, unless it has ended meanwhile.
+    /// Polls those who were called; true if the main task is among them.
+    #[inline]
+    fn poll_called(&mut self) -> bool {
+        self.turn += 1;
+        let mut is_main = false;
+        let mut at = 0;
+        while let Some(&number) = self.called.get(at) {
+            at += 1;
+            if number == MAIN {
+                is_main = true;
+            } else {
+                self.poll(number);
+            }
+        }
+        self.called.clear();
+        is_main
+    }
+
+    /// Polls a task, unless it has ended meanwhile or was polled in this turn: several events may have
+    /// called for it.
     #[inline]
     fn poll(&mut self, number: usize) {
-        let Some(task) = self.0.get_mut(number) else {
+        let Some(task) = self.all.get_mut(number) else {
             return;
         };
+        if task.polled == self.turn {
+            return;
+        }
+        task.polled = self.turn;
         task.call.is_answered();
+        calls::begin_turn(number, &task.waker);
         let mut context = task::Context::from_waker(&task.waker);
-        calls::renew_share();
         // A panic ends the task alone; it has been logged when it began.
         let polled = catch_unwind(AssertUnwindSafe(|| task.future.as_mut().poll(&mut context)));
         if !matches!(polled, Ok(Poll::Pending)) {
@@ -165,17 +208,19 @@ impl Tasks {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn end(&mut self, number: usize) {
-        self.0.remove(number).end();
-        if self.0.is_empty() && self.0.capacity() > KEPT {
-            self.0 = Slab::new();
+        self.all.remove(number).end();
+        if self.all.is_empty() && self.all.capacity() > KEPT {
+            self.all = Slab::new();
         }
     }
 }
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        self.0.drain().for_each(Task::end);
+        self.all.drain().for_each(Task::end);
     }
 }
 
@@ -192,7 +237,7 @@ struct Lives(());
 
 impl Lives {
     fn here(event_loop: &EventLoop) -> Self {
-        event_loop.calls.are_answered_here();
+        event_loop.calls.answer_here();
         let here = Here {
             sockets: Arc::clone(&event_loop.sockets),
             timers: Arc::clone(&event_loop.timers),
@@ -208,6 +253,7 @@ impl Drop for Lives {
     fn drop(&mut self) {
         super::time::runs_a_loop(false);
         calls::none_are_answered_here();
+        sockets::none_are_here();
         drop(HERE.take());
     }
 }
@@ -232,6 +278,7 @@ pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) {
     let left = HERE.with_borrow_mut(|here| match here {
         Some(here) => {
             here.begun.push_back(Box::pin(future));
+            calls::bring_news();
             None
         }
         None => Some(future),

@@ -6,8 +6,8 @@
 
 #[cfg(not(feature = "tiny-io"))]
 mod chosen {
-    /// Bytes of one read or write, at most: no slice is longer.
-    pub(crate) const ONCE: usize = usize::MAX >> 1;
+    /// Bytes of one read or write, at most, if there is a limit.
+    pub(crate) const ONCE: Option<usize> = None;
     /// Bytes of a session's first buffer; it is replaced by a larger one while reads fill it.
     pub(crate) const SMALL: usize = 16 << 10;
     /// Bytes of the largest buffer that full reads lead to.
@@ -19,10 +19,19 @@ mod chosen {
 
 #[cfg(feature = "tiny-io")]
 mod chosen {
-    pub(crate) const ONCE: usize = 1;
+    pub(crate) const ONCE: Option<usize> = Some(1);
     pub(crate) const SMALL: usize = 32;
     pub(crate) const LARGE: usize = 32;
     pub(crate) const HELD: usize = 32;
 }
 
 pub(crate) use chosen::{HELD, LARGE, ONCE, SMALL};
+
+/// How many of so many bytes are read or written at once.
+#[inline]
+pub(crate) fn at_once(bytes: usize) -> usize {
+    match ONCE {
+        Some(once) => bytes.min(once),
+        None => bytes,
+    }
+}

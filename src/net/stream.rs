@@ -10,7 +10,7 @@ use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerCon
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::event_loop::poll_share;
-use super::sizes::ONCE;
+use super::sizes::{ONCE, at_once};
 use super::transport::Transport;
 
 /// A connection to a client or to Hologres. As a [`Transport`], no `try_…` method waits.
@@ -91,8 +91,9 @@ impl<T: Transport> Stream<T> {
     /// # Errors
     ///
     /// Those of [`Transport::try_read`], and of TLS.
+    #[inline]
     pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let room = buffer.len().min(ONCE);
+        let room = at_once(buffer.len());
         let buffer = &mut buffer[..room];
         match self {
             Self::Plain(transport) => transport.try_read(buffer),
@@ -105,8 +106,9 @@ impl<T: Transport> Stream<T> {
     /// # Errors
     ///
     /// Those of [`Transport::try_write`], and of TLS.
+    #[inline]
     pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let bytes = &bytes[..bytes.len().min(ONCE)];
+        let bytes = &bytes[..at_once(bytes.len())];
         match self {
             Self::Plain(transport) => transport.try_write(bytes),
             Self::Tls(tls) => tls.try_write(&[IoSlice::new(bytes)]),
@@ -119,7 +121,7 @@ impl<T: Transport> Stream<T> {
     ///
     /// Those of [`Stream::try_write`].
     pub fn try_write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        if ONCE == 1 {
+        if ONCE.is_some() {
             let first = pieces.iter().find(|piece| !piece.is_empty());
             return self.try_write(first.map_or(&[], |piece| piece));
         }
@@ -175,15 +177,11 @@ impl<T: Transport> Stream<T> {
     }
 
     /// Ready once [`Stream::may_read`] is true.
+    #[inline]
     pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Plain(transport) => transport.poll_readable(context),
-            Self::Tls(tls) => {
-                if tls.has_plaintext() {
-                    return Poll::Ready(());
-                }
-                tls.transport.poll_readable(context)
-            }
+            Self::Tls(tls) => tls.poll_readable(context),
         }
     }
 
@@ -409,6 +407,7 @@ impl<T: Transport> Tls<T> {
         Ok(read)
     }
 
+    #[inline(never)]
     fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.connection.reader().read(buffer) {
@@ -427,6 +426,7 @@ impl<T: Transport> Tls<T> {
 
     /// Takes some of the pieces, at most what the connection buffers; takes none before what it
     /// has taken is sent.
+    #[inline(never)]
     fn try_write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         self.flush()?;
         let taken = self.connection.writer().write_vectored(pieces)?;
@@ -453,6 +453,14 @@ impl<T: Transport> Tls<T> {
     #[inline(never)]
     fn may_read(&mut self) -> bool {
         self.has_plaintext() || self.transport.may_read()
+    }
+
+    #[inline(never)]
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.has_plaintext() {
+            return Poll::Ready(());
+        }
+        self.transport.poll_readable(context)
     }
 
     fn has_plaintext(&mut self) -> bool {

@@ -94,15 +94,17 @@ impl<S: Socket> Tcp<S> {
     }
 
     /// A write that meets the peer's RST takes it off the socket: it is kept in mind for reading.
+    #[inline]
     fn note_reset(&mut self, written: io::Result<usize>) -> io::Result<usize> {
-        self.reset |= written
-            .as_ref()
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset);
+        if let Err(error) = &written {
+            self.reset |= error.kind() == io::ErrorKind::ConnectionReset;
+        }
         written
     }
 }
 
 /// The calls are the system's own: the C library's pay for being cancellation points.
+#[inline]
 fn receive(
     socket: impl AsFd,
     buffer: &mut [u8],
@@ -116,6 +118,7 @@ fn receive(
 }
 
 impl<S: Socket> Transport for Tcp<S> {
+    #[inline]
     fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let (room, was_reset) = (buffer.len(), self.reset);
         self.socket.attempt(Way::In, room, |socket| {
@@ -134,6 +137,7 @@ impl<S: Socket> Transport for Tcp<S> {
         }
     }
 
+    #[inline]
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.socket.attempt(Way::Out, bytes.len(), |socket| {
             rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)
@@ -154,6 +158,7 @@ impl<S: Socket> Transport for Tcp<S> {
         self.socket.may(Way::In)
     }
 
+    #[inline]
     fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.socket.poll(Way::In, context)
     }

@@ -4,38 +4,59 @@
 //! session holds none. What a turn has read is written in that turn. One direction never waits for
 //! the other; a direction that cannot write does not read, which is the back-pressure.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::task;
 
+use bitflags::bitflags;
+
 use crate::core::{Core, Op, Outbox, Progress, Queue, World};
-use crate::net::sizes::{HELD, LARGE, ONCE, SMALL};
+use crate::net::sizes::{HELD, LARGE, SMALL, at_once};
 use crate::net::{Stream, Transport};
 
 /// Reads of one direction before others have their turn.
 const TURNS: usize = 8;
-/// Small buffers kept per worker.
+/// Small buffers kept per worker, beside the one in use.
 const POOLED: usize = 64;
 /// Pieces of one vectored write.
 const PIECES: usize = 16;
 
 thread_local! {
+    /// The worker's buffer: nearly always whoever takes it gives it back in the same turn.
+    static BUFFER: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+    /// Those beside it.
     static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
+#[inline]
 fn take_buffer() -> Box<[u8]> {
+    BUFFER.take().unwrap_or_else(take_another)
+}
+
+#[cold]
+#[inline(never)]
+fn take_another() -> Box<[u8]> {
     POOL.with_borrow_mut(Vec::pop)
         .unwrap_or_else(|| vec![0; SMALL].into_boxed_slice())
 }
 
+#[inline]
 fn give_back(buffer: Box<[u8]>) {
-    if buffer.len() == SMALL {
-        POOL.with_borrow_mut(|pool| {
-            if pool.len() < POOLED {
-                pool.push(buffer);
-            }
-        });
+    if buffer.len() == SMALL
+        && let Some(other) = BUFFER.replace(Some(buffer))
+    {
+        give_back_another(other);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn give_back_another(buffer: Box<[u8]>) {
+    POOL.with_borrow_mut(|pool| {
+        if pool.len() < POOLED {
+            pool.push(buffer);
+        }
+    });
 }
 
 /// Whose messages a lane carries, in PostgreSQL's words.
@@ -56,6 +77,44 @@ pub(super) enum Close {
     Reset,
 }
 
+bitflags! {
+    /// What is so of a lane.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+    struct State: u16 {
+        /// The core takes nothing before the other lane has moved.
+        const BLOCKED = 1 << 0;
+        /// The sink took nothing when it was last asked.
+        const STALLED = 1 << 1;
+        /// What was read ahead of a sink that took nothing was not looked at yet.
+        const UNWALKED = 1 << 2;
+        /// The last read filled the buffer: use a larger one.
+        const FULL = 1 << 3;
+        /// The source has ended in good order.
+        const FIN = 1 << 4;
+        /// The source is lost.
+        const RESET = 1 << 5;
+        /// The sink does not take any more.
+        const BROKEN = 1 << 6;
+        /// TLS may hold back some of what was written.
+        const UNFLUSHED = 1 << 7;
+        /// The lane waits for its source to be readable.
+        const READABLE = 1 << 8;
+        /// The lane does not read, since what it would read could not be passed on.
+        const HELD = 1 << 9;
+        /// The sink has taken something since [`Lane::take_passed_on`] was last asked.
+        const PASSED_ON = 1 << 10;
+        /// The source will wake the task: it has been asked to, and has had nothing to read since.
+        const ASKED = 1 << 11;
+
+        /// The source has ended.
+        const ENDED = Self::FIN.bits() | Self::RESET.bits();
+        /// What holds for one turn.
+        const OF_A_TURN = Self::UNWALKED.bits() | Self::READABLE.bits() | Self::HELD.bits();
+        /// More than reading is to be done, even where nothing is kept.
+        const UNREST = Self::ENDED.bits() | Self::STALLED.bits() | Self::UNFLUSHED.bits();
+    }
+}
+
 /// One direction of a session. In `buffer`, the core has dealt with `[head, seen)`, which waits to
 /// be written (the [`Queue`] says how), and `[seen, tail)` waits to be looked at.
 ///
@@ -70,32 +129,15 @@ pub(super) struct Lane {
     tail: usize,
     /// The core wants to see this many bytes at once.
     wanted: usize,
-    /// The core takes nothing before the other lane has moved.
-    blocked: bool,
-    /// The sink took nothing when it was last asked.
-    stalled: bool,
-    /// What was read ahead of a sink that took nothing was not looked at yet.
-    unwalked: bool,
-    /// The last read filled the buffer: use a larger one.
-    full: bool,
-    /// The source has ended.
-    ended: Option<Close>,
-    /// The sink does not take any more.
-    broken: bool,
-    unflushed: bool,
     /// Bytes that may be read ahead while nothing can be passed on, beyond the usual.
     allowance: usize,
-    waits: Waits,
-    /// The sink has taken something since [`Lane::take_passed_on`] was last asked.
-    passed_on: bool,
-    /// The source will wake the task: it has been asked to, and has had nothing to read since.
-    asked: bool,
+    state: State,
     /// Bytes read, for the metrics.
     pub(super) bytes: u64,
 }
 
 /// What a lane waits for after a turn.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Waits {
     /// True if the lane waits for its source to be readable.
     pub(super) readable: bool,
@@ -138,17 +180,25 @@ impl Lane {
 
     /// What the lane waits for since its last turn.
     pub(super) fn waits(&self) -> Waits {
-        self.waits
+        Waits {
+            readable: self.state.contains(State::READABLE),
+            writable: self.state.contains(State::STALLED),
+            held: self.state.contains(State::HELD),
+        }
     }
 
     /// How the source has ended, if it has.
     pub(super) fn ended(&self) -> Option<Close> {
-        self.ended
+        if self.state.contains(State::RESET) {
+            Some(Close::Reset)
+        } else {
+            self.state.contains(State::FIN).then_some(Close::Fin)
+        }
     }
 
     /// True if the sink does not take any more.
     pub(super) fn is_broken(&self) -> bool {
-        self.broken
+        self.state.contains(State::BROKEN)
     }
 
     /// Bytes of memory that it holds.
@@ -159,7 +209,9 @@ impl Lane {
 
     /// True if the sink has taken something since the last call.
     pub(super) fn take_passed_on(&mut self) -> bool {
-        std::mem::take(&mut self.passed_on)
+        let passed_on = self.state.contains(State::PASSED_ON);
+        self.state.remove(State::PASSED_ON);
+        passed_on
     }
 
     /// True if nothing is on its way in this direction.
@@ -169,20 +221,21 @@ impl Lane {
 
     /// True if everything that the core has dealt with has been delivered.
     pub(super) fn is_written(&self, queue: &Queue) -> bool {
-        queue.is_empty() && !self.unflushed
+        queue.is_empty() && !self.state.contains(State::UNFLUSHED)
     }
 
     /// True if what the other lane did may let this one go on without its sockets saying so.
     pub(super) fn has_work(&self, queue: &Queue) -> bool {
-        self.blocked || !queue.is_empty()
+        self.state.contains(State::BLOCKED) || !queue.is_empty()
     }
 
     /// True once everything that came before the end of the source has been delivered, as far as
     /// it can be: a message cut off by the end is delivered cut off.
     pub(super) fn is_finished(&self, queue: &Queue) -> bool {
-        let held_back = self.blocked && self.seen < self.tail;
-        let unseen = held_back || self.unwalked || self.stalled;
-        self.broken || (self.ended.is_some() && self.is_written(queue) && !unseen)
+        let held_back = self.state.contains(State::BLOCKED) && self.seen < self.tail;
+        let unseen = held_back || self.state.intersects(State::UNWALKED | State::STALLED);
+        let ended = self.state.intersects(State::ENDED);
+        self.is_broken() || (ended && self.is_written(queue) && !unseen)
     }
 
     /// While nothing can be passed on, up to `bytes` are read all the same: the end of the source
@@ -201,19 +254,18 @@ impl Lane {
         to: &mut Stream<T>,
         judge: &mut Judge<'_, impl World>,
     ) -> Turn {
-        if self.is_at_rest(queue_of(sender, judge.out)) && !from.may_read() {
+        self.state.remove(State::OF_A_TURN);
+        let rests = self.is_at_rest(queue_of(sender, judge.out));
+        if rests && !from.may_read() {
             // Of the two lanes, nearly always one has nothing to do.
-            self.unwalked = false;
-            self.full = false;
-            self.waits = Waits {
-                readable: true,
-                ..Waits::default()
-            };
+            self.state.remove(State::FULL);
+            self.state.insert(State::READABLE);
             return Turn::Idle;
         }
-        self.work(sender, from, to, judge)
+        self.work(sender, from, to, judge, rests)
     }
 
+    /// `rests`: it holds nothing, nothing is due, and its source may be read.
     #[inline(never)]
     fn work<T: Transport>(
         &mut self,
@@ -221,144 +273,143 @@ impl Lane {
         from: &mut Stream<T>,
         to: &mut Stream<T>,
         judge: &mut Judge<'_, impl World>,
+        mut rests: bool,
     ) -> Turn {
         let mut turn = Turn::Idle;
-        self.waits = Waits::default();
+        let mut left = TURNS;
         // The last read has taken all that there was.
         let mut dry = false;
-        if self.is_at_rest(queue_of(sender, judge.out)) {
-            // Nothing to look at, and nothing to write.
-            self.unwalked = false;
-            if !self.read_on(sender, from, &mut dry) {
-                return turn;
-            }
-            turn = Turn::Moved;
-        }
-        for _ in 0..TURNS {
-            if !self.stalled && self.walk(sender, judge) {
-                turn = Turn::Moved;
-            }
-            let was_stalled = self.stalled;
-            self.stalled = !self.write(to, queue_of(sender, judge.out));
-            self.waits.writable = self.stalled;
-            self.unwalked = was_stalled && !self.stalled;
-            if self.unwalked {
-                // What was read ahead is looked at now.
-                continue;
-            }
-            if self.head == self.tail
-                && let Some(buffer) = self.buffer.take()
-            {
-                (self.head, self.seen, self.tail) = (0, 0, 0);
-                if self.full {
-                    self.buffer = Some(buffer);
-                } else {
-                    give_back(buffer);
+        loop {
+            if !rests {
+                if left == 0 {
+                    return Turn::Busy;
+                }
+                left -= 1;
+                let was_stalled = self.state.contains(State::STALLED);
+                if !was_stalled && self.walk(sender, judge) {
+                    turn = Turn::Moved;
+                }
+                if !self.write(to, queue_of(sender, judge.out)) {
+                    self.state.insert(State::STALLED);
+                } else if was_stalled {
+                    // What was read ahead is looked at now.
+                    self.state.remove(State::STALLED);
+                    self.state.insert(State::UNWALKED);
+                    continue;
+                }
+                self.lay_down();
+                if self.state.intersects(State::ENDED) {
+                    return turn;
+                }
+                if self.state.intersects(State::STALLED | State::BLOCKED) && !self.may_keep_more() {
+                    self.state.insert(State::HELD);
+                    return turn;
+                }
+                if dry || !from.may_read() {
+                    self.wait_for_more();
+                    return turn;
                 }
             }
-            if self.ended.is_some() {
-                return turn;
-            }
-            if !self.may_keep_more() {
-                self.waits.held = true;
-                return turn;
-            }
-            if dry {
-                self.wait_for_more();
-                return turn;
-            }
-            if !self.read_on(sender, from, &mut dry) {
-                return turn;
+            rests = false;
+            match self.read(from) {
+                Ok((0, _)) => self.state.insert(State::FIN),
+                Ok((read, short)) => {
+                    self.bytes += read as u64;
+                    dry = short;
+                }
+                Err(error) => {
+                    if self.has_nothing(sender, &error) {
+                        return turn;
+                    }
+                }
             }
             turn = Turn::Moved;
         }
-        Turn::Busy
     }
 
     /// True if it holds nothing, and nothing is due.
-    fn is_at_rest(&self, queue: &Queue) -> bool {
-        self.buffer.is_none() && self.is_written(queue) && !self.stalled && self.ended.is_none()
-    }
-
-    /// Reads what has come, or notes how the source has ended; false: nothing has come, and the lane
-    /// waits for it.
     #[inline]
-    fn read_on<T: Transport>(
-        &mut self,
-        sender: Sender,
-        from: &mut Stream<T>,
-        dry: &mut bool,
-    ) -> bool {
-        if !from.may_read() {
-            self.wait_for_more();
-            return false;
-        }
-        match self.read(from) {
-            Ok((0, _)) => self.ended = Some(Close::Fin),
-            Ok((read, short)) => {
-                self.bytes += read as u64;
-                *dry = short;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.wait_for_more();
-                return false;
-            }
-            Err(error) => {
-                tracing::debug!(?sender, %error, "a connection was lost");
-                self.ended = Some(Close::Reset);
-            }
-        }
-        true
+    fn is_at_rest(&self, queue: &Queue) -> bool {
+        self.buffer.is_none() && !self.state.intersects(State::UNREST) && queue.is_empty()
     }
 
-    /// True once there may be something to read. A source that has not been readable since it was last
-    /// asked still has the waker: nobody has to ask it again.
-    pub(super) fn poll_source<T: Transport>(
-        &mut self,
-        from: &mut Stream<T>,
-        task: &mut task::Context<'_>,
-    ) -> bool {
-        if self.asked && !from.may_read() {
-            return false;
-        }
-        let ready = from.poll_readable(task).is_ready();
-        self.asked = !ready;
-        ready
-    }
-
-    /// Another task, or none that is known, is to be woken from now on.
-    pub(super) fn ask_anew(&mut self) {
-        self.asked = false;
-    }
-
-    /// Writes what is due, and nothing else; true once all of it has been delivered, as far as it
-    /// can be.
-    pub(super) fn deliver<T: Transport>(&mut self, to: &mut Stream<T>, queue: &mut Queue) -> bool {
-        self.broken || self.write(to, queue)
-    }
-
-    /// True if what is read now can be passed on, or may be kept.
-    fn may_keep_more(&self) -> bool {
-        let kept = self.tail - self.head;
-        if self.stalled {
-            kept < self.allowance
-        } else {
-            !self.blocked || kept < HELD.max(self.allowance)
-        }
-    }
-
-    fn wait_for_more(&mut self) {
-        self.waits.readable = true;
-        if self.tail == 0 {
-            self.full = false;
-            if let Some(buffer) = self.buffer.take() {
+    /// Gives the buffer back once everything in it has been passed on, unless the source goes on
+    /// filling it.
+    #[inline]
+    fn lay_down(&mut self) {
+        if self.head == self.tail {
+            (self.head, self.seen, self.tail) = (0, 0, 0);
+            if !self.state.contains(State::FULL)
+                && let Some(buffer) = self.buffer.take()
+            {
                 give_back(buffer);
             }
         }
     }
 
+    /// Reading has failed. True if nothing has come yet; false: the source is lost.
+    #[cold]
+    #[inline(never)]
+    fn has_nothing(&mut self, sender: Sender, error: &io::Error) -> bool {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            self.wait_for_more();
+            return true;
+        }
+        tracing::debug!(?sender, %error, "a connection was lost");
+        self.state.insert(State::RESET);
+        false
+    }
+
+    /// True once there may be something to read. A source that has not been readable since it was last
+    /// asked still has the waker: nobody has to ask it again.
+    #[inline]
+    pub(super) fn poll_source<T: Transport>(
+        &mut self,
+        from: &mut Stream<T>,
+        task: &mut task::Context<'_>,
+    ) -> bool {
+        if self.state.contains(State::ASKED) && !from.may_read() {
+            return false;
+        }
+        let ready = from.poll_readable(task).is_ready();
+        self.state.set(State::ASKED, !ready);
+        ready
+    }
+
+    /// Another task, or none that is known, is to be woken from now on.
+    pub(super) fn ask_anew(&mut self) {
+        self.state.remove(State::ASKED);
+    }
+
+    /// Writes what is due, and nothing else; true once all of it has been delivered, as far as it
+    /// can be.
+    pub(super) fn deliver<T: Transport>(&mut self, to: &mut Stream<T>, queue: &mut Queue) -> bool {
+        self.is_broken() || self.write(to, queue)
+    }
+
+    /// True if what is read now can be passed on, or may be kept.
+    fn may_keep_more(&self) -> bool {
+        let kept = self.tail - self.head;
+        if self.state.contains(State::STALLED) {
+            kept < self.allowance
+        } else {
+            !self.state.contains(State::BLOCKED) || kept < HELD.max(self.allowance)
+        }
+    }
+
+    #[inline]
+    fn wait_for_more(&mut self) {
+        self.state.insert(State::READABLE);
+        if self.tail == 0 && self.buffer.is_some() {
+            self.state.remove(State::FULL);
+            self.lay_down();
+        }
+    }
+
     /// Lets the core look at what was read. True if it got any further.
+    #[inline]
     fn walk(&mut self, sender: Sender, judge: &mut Judge<'_, impl World>) -> bool {
+        self.state.remove(State::UNWALKED);
         let unseen = self.tail - self.seen;
         let Some(buffer) = self.buffer.as_deref() else {
             return false;
@@ -377,14 +428,15 @@ impl Lane {
         };
         self.seen += consumed;
         self.wanted = wanted;
-        self.blocked = blocked;
-        if self.broken {
+        self.state.set(State::BLOCKED, blocked);
+        if self.is_broken() {
             // Nobody takes it any more; it is read so that the other side can finish.
             self.discard(queue_of(sender, judge.out));
         }
         consumed > 0
     }
 
+    #[cold]
     fn discard(&mut self, queue: &mut Queue) {
         *queue = Queue::default();
         self.head = self.seen;
@@ -394,20 +446,25 @@ impl Lane {
     /// that was less than there was room for: then there is nothing more, as far as can be told, and
     /// whoever waits for the source finds out. What TLS has decrypted no socket tells of, so that it is
     /// always asked again.
+    #[inline]
     fn read<T: Transport>(&mut self, from: &mut Stream<T>) -> io::Result<(usize, bool)> {
-        self.asked = false;
         if self.buffer.is_some() {
             self.make_room();
         }
+        self.state.remove(State::ASKED | State::FULL);
         let buffer = self.buffer.get_or_insert_with(take_buffer);
-        let room = buffer.len() - self.tail;
-        let read = from.try_read(&mut buffer[self.tail..])?;
-        self.full = read == room;
+        let free = &mut buffer[self.tail..];
+        let room = free.len();
+        let read = from.try_read(free)?;
+        if read == room {
+            self.state.insert(State::FULL);
+        }
         self.tail += read;
-        Ok((read, read < room.min(ONCE) && !from.is_tls()))
+        Ok((read, read < at_once(room) && !from.is_tls()))
     }
 
     /// Makes sure that there is room behind `tail`, for as much as the core wants at least.
+    #[inline(never)]
     fn make_room(&mut self) {
         let held = self.tail - self.head;
         let needed = (self.seen - self.head) + self.wanted;
@@ -428,7 +485,9 @@ impl Lane {
             self.allowance.next_multiple_of(SMALL)
         } else if needed > buffer.len() {
             needed.next_multiple_of(SMALL)
-        } else if self.tail == buffer.len() || (self.full && buffer.len() < LARGE) {
+        } else if self.tail == buffer.len()
+            || (self.state.contains(State::FULL) && buffer.len() < LARGE)
+        {
             buffer.len() * 2
         } else {
             return;
@@ -444,46 +503,59 @@ impl Lane {
     /// for now.
     #[inline]
     fn write<T: Transport>(&mut self, to: &mut Stream<T>, queue: &mut Queue) -> bool {
-        self.is_written(queue) || self.write_out(to, queue)
-    }
-
-    fn write_out<T: Transport>(&mut self, to: &mut Stream<T>, queue: &mut Queue) -> bool {
         while !queue.is_empty() {
-            let buffer = self.buffer.as_deref().unwrap_or_default();
-            let pending = &buffer[self.head..self.seen];
+            let pending = &self.buffer.as_deref().unwrap_or_default()[self.head..];
             let written = match queue.only_forward() {
                 Some(bytes) => to.try_write(&pending[..bytes]),
                 None => write_pieces(to, queue, pending),
             };
             match written {
                 Ok(written) => {
-                    self.passed_on |= written > 0;
+                    if written > 0 {
+                        self.state.insert(State::PASSED_ON);
+                        if to.is_tls() {
+                            self.state.insert(State::UNFLUSHED);
+                        }
+                    }
                     self.head += queue.advance(written);
-                    self.unflushed |= to.is_tls() && written > 0;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) => {
-                    tracing::debug!(%error, "a connection does not take any more");
-                    self.broken = true;
-                    self.unflushed = false;
-                    self.discard(queue);
-                    return true;
+                    if self.is_stalled(queue, &error) {
+                        return false;
+                    }
                 }
             }
         }
-        if self.unflushed {
-            match to.try_flush() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                flushed => {
-                    self.broken |= flushed.is_err();
-                    self.unflushed = false;
-                }
-            }
+        !self.state.contains(State::UNFLUSHED) || self.flush(to)
+    }
+
+    /// Writing has failed. True if the sink takes no more for now; false: it does not take any more.
+    #[cold]
+    #[inline(never)]
+    fn is_stalled(&mut self, queue: &mut Queue, error: &io::Error) -> bool {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return true;
         }
+        tracing::debug!(%error, "a connection does not take any more");
+        self.state.insert(State::BROKEN);
+        self.state.remove(State::UNFLUSHED);
+        self.discard(queue);
+        false
+    }
+
+    #[inline(never)]
+    fn flush<T: Transport>(&mut self, to: &mut Stream<T>) -> bool {
+        match to.try_flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            Err(_) => self.state.insert(State::BROKEN),
+            Ok(()) => {}
+        }
+        self.state.remove(State::UNFLUSHED);
         true
     }
 }
 
+#[inline]
 fn queue_of(sender: Sender, out: &mut Outbox) -> &mut Queue {
     match sender {
         Sender::Frontend => &mut out.to_server,

@@ -4,35 +4,49 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Wake;
+use std::task::{Wake, Waker};
 
 use rustix::event::{EventfdFlags, eventfd};
+
+/// The number of the main task, which is no other's.
+pub(super) const MAIN: usize = usize::MAX >> 2;
 
 /// What a task may take of one turn, by [`take_share`].
 const SHARE: u32 = 128;
 
 thread_local! {
-    static HERE: Here = const {
-        Here {
+    /// Nothing in it is ever dropped, so that a look at it costs one instruction.
+    static NOW: Now = const {
+        Now {
             answers: Cell::new(0),
-            woken: RefCell::new(Vec::new()),
+            task: Cell::new(MAIN),
+            waker: Cell::new(ptr::null()),
             share: Cell::new(0),
+            news: Cell::new(false),
         }
     };
+    /// Who is polled next.
+    static WOKEN: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-struct Here {
+struct Now {
     /// Whose calls are answered by this thread; 0: nobody's.
     answers: Cell<u64>,
-    /// Who is polled next.
-    woken: RefCell<Vec<usize>>,
-    /// What is left of the present task's share.
+    /// The task that is polled.
+    task: Cell<usize>,
+    /// What tells its waker from all others.
+    waker: Cell<*const ()>,
+    /// What is left of its share.
     share: Cell<u32>,
+    /// Somebody was woken, or is to be begun.
+    news: Cell<bool>,
 }
 
-/// The calls from other threads for one loop's tasks.
+/// The calls from other threads for one loop.
+#[derive(Debug)]
 pub(super) struct Calls {
     number: u64,
     called: Mutex<Vec<usize>>,
@@ -55,14 +69,33 @@ impl Calls {
     }
 
     /// From now on this thread polls what these calls are for.
-    pub(super) fn are_answered_here(&self) {
-        HERE.with(|here| here.answers.set(self.number));
+    pub(super) fn answer_here(&self) {
+        NOW.with(|now| now.answers.set(self.number));
+    }
+
+    /// True on the thread whose loop these calls are for.
+    pub(super) fn are_answered_here(&self) -> bool {
+        NOW.with(|now| now.answers.get()) == self.number
+    }
+
+    /// The task that this waker wakes, if that is the one that this loop polls at present.
+    pub(super) fn task_of(&self, waker: &Waker) -> Option<usize> {
+        let is_its = NOW.with(|now| ptr::eq(now.waker.get(), waker.data()));
+        (is_its && self.are_answered_here()).then(|| NOW.with(|now| now.task.get()))
     }
 
     /// The bell has rung: whoever was called for is polled next.
+    #[inline(never)]
     pub(super) fn take_up(&self) {
         let mut called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
-        HERE.with(|here| here.woken.borrow_mut().append(&mut called));
+        WOKEN.with_borrow_mut(|woken| woken.append(&mut called));
+        bring_news();
+    }
+
+    /// Makes the loop look at what other threads have for it.
+    pub(super) fn ring(&self) {
+        // It fails only after 2^64 rings.
+        let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
     }
 
     #[inline(never)]
@@ -70,8 +103,7 @@ impl Calls {
         let mut called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
         called.push(task);
         if called.len() == 1 {
-            // It fails only after 2^64 rings.
-            let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+            self.ring();
         }
     }
 }
@@ -96,8 +128,11 @@ impl Call {
     /// The task is polled now: what happens from here on is worth another call.
     #[inline]
     pub(super) fn is_answered(&self) {
-        // With what those did who found that it was made already.
-        self.made.swap(false, Ordering::AcqRel);
+        // One that is not seen here yet has its poll still before it.
+        if self.made.load(Ordering::Relaxed) {
+            // With what those did who found that it was made already.
+            self.made.swap(false, Ordering::AcqRel);
+        }
     }
 
     /// The task has ended: nobody is called any more.
@@ -116,50 +151,61 @@ impl Wake for Call {
             return;
         }
         // A thread that is ending has no list any more.
-        let is_here = HERE.try_with(|here| {
-            let is_here = here.answers.get() == self.calls.number;
-            if is_here {
-                here.woken.borrow_mut().push(self.task);
-            }
-            is_here
-        });
-        if is_here != Ok(true) {
+        let is_here = self.calls.are_answered_here()
+            && WOKEN
+                .try_with(|woken| woken.borrow_mut().push(self.task))
+                .is_ok();
+        if is_here {
+            bring_news();
+        } else {
             self.calls.ring_for(self.task);
         }
     }
 }
 
-/// Takes the list of those who are to be polled; `into` is empty.
-#[inline]
+/// Appends those who were woken.
 pub(super) fn take_woken_here(into: &mut Vec<usize>) {
-    HERE.with(|here| std::mem::swap(&mut *here.woken.borrow_mut(), into));
+    WOKEN.with_borrow_mut(|woken| into.append(woken));
 }
 
-/// True if somebody is to be polled.
+/// Somebody was woken, or is to be begun.
+pub(super) fn bring_news() {
+    NOW.with(|now| now.news.set(true));
+}
+
+/// True if somebody was woken, or is to be begun, since [`take_news`].
 #[inline]
-pub(super) fn is_any_woken_here() -> bool {
-    HERE.with(|here| !here.woken.borrow().is_empty())
+pub(super) fn are_there_news() -> bool {
+    NOW.with(|now| now.news.get())
+}
+
+/// The same, and from now on only what comes is news.
+#[inline]
+pub(super) fn take_news() -> bool {
+    NOW.with(|now| now.news.replace(false))
 }
 
 /// The thread's loop has ended.
 pub(super) fn none_are_answered_here() {
-    HERE.with(|here| {
-        here.answers.set(0);
-        here.woken.take();
-    });
+    NOW.with(|now| now.answers.set(0));
+    WOKEN.take();
 }
 
-/// A task begins its turn.
+/// A task begins its turn, with its share.
 #[inline]
-pub(super) fn renew_share() {
-    HERE.with(|here| here.share.set(SHARE));
+pub(super) fn begin_turn(task: usize, waker: &Waker) {
+    NOW.with(|now| {
+        now.task.set(task);
+        now.waker.set(waker.data());
+        now.share.set(SHARE);
+    });
 }
 
 /// Takes a part of the present task's share; false: it has had all of it.
 pub(super) fn take_share() -> bool {
-    HERE.with(|here| {
-        let left = here.share.get();
-        here.share.set(left.saturating_sub(1));
+    NOW.with(|now| {
+        let left = now.share.get();
+        now.share.set(left.saturating_sub(1));
         left > 0
     })
 }

@@ -54,6 +54,7 @@ impl Timers {
     }
 
     /// The clock has rung: wakes whoever is due.
+    #[inline(never)]
     pub(super) fn fire(&self) {
         let mut set = self.set();
         let now = Instant::now();
