@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT / "tests" / "clients"))
 
 import calls  # noqa: E402
 import encrypted  # noqa: E402
+import growth  # noqa: E402
 import harness  # noqa: E402
 import large  # noqa: E402
 import latency  # noqa: E402
@@ -41,6 +42,7 @@ SCENARIOS = {
     "encrypted": encrypted.encrypted,
     "calls": calls.calls,
     "memory": memory.memory,
+    "growth": growth.growth,
 }
 
 # What --quick changes, unless it is said otherwise.
@@ -75,15 +77,15 @@ class Bench:
     def tls(self):
         return self._stage(True)
 
-    def wait_until_known(self, port):
-        """Until the Osprey at `port` has read the catalogs."""
-        endpoint = harness.Endpoint("127.0.0.1", port, peers.DATABASE, "osprey", peers.USER)
+    def wait_until_known(self, port, database=peers.DATABASE, relation="salary_names", seconds=20):
+        """Until the Osprey at `port` has read the catalogs, which say that the relation is protected."""
+        endpoint = harness.Endpoint("127.0.0.1", port, database, "osprey", peers.USER)
 
         def known():
-            _, plan = endpoint.psql("-Atc", "EXPLAIN SELECT * FROM salary_names")
+            _, plan = endpoint.psql("-Atc", f"EXPLAIN SELECT * FROM {relation}")
             return "Engine: SQE" in plan
 
-        harness.wait_for(known, "Osprey to read the catalogs")
+        harness.wait_for(known, "Osprey to read the catalogs", seconds)
 
     def say(self, what):
         print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)

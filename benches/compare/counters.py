@@ -1,16 +1,14 @@
-"""What a process has used so far, from /proc. Linux, `proc(5)`."""
+"""What a process has used so far, from its clock and from /proc. Linux, `proc(5)`."""
 
-import os
 import pathlib
 import re
-
-TICKS = os.sysconf("SC_CLK_TCK")
+import time
 
 
 def cpu_seconds(pid):
-    """User and system time of a process with all its threads."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    """User and system time of a process with all its threads, those that have ended, too."""
+    # What clock_getcpuclockid(3) makes of a process: /proc/PID/stat counts hundredths of a second only.
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def context_switches(pid):

@@ -42,8 +42,9 @@ def upstream():
 class Sessions:
     """Clients that have logged in and made one query each: PgBouncer connects to the server only then."""
 
-    def __init__(self, port, context):
+    def __init__(self, port, context=None, database=peers.DATABASE):
         self.port = port
+        self.database = database
         self.context = context
         self.clients = []
 
@@ -56,7 +57,7 @@ class Sessions:
                 client.send(bytes([0, 0, 0, 8, 4, 210, 22, 47]))
                 assert client.socket.recv(1) == b"S", "no TLS"
                 client.socket = self.context.wrap_socket(client.socket)
-            client.start_up(user=peers.USER, database=peers.DATABASE)
+            client.start_up(user=peers.USER, database=self.database)
             assert rawpg.kinds(client.until_ready())[-1:] == "Z", "no login"
             self.clients.append(client)
             self.check(client)
@@ -131,12 +132,17 @@ def watch(bench, port, pid, context, table, name):
         sessions.close()
 
 
-def memory(bench):
-    """Memory of the proxy."""
-    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+def possible_sessions():
+    """How many open files a process may have, and how many sessions a proxy that is started from now on."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # A proxy has two sockets a session, and some files besides.
-    possible = (most - 500) // 2
+    return most, (most - 500) // 2
+
+
+def memory(bench):
+    """Memory of the proxy."""
+    most, possible = possible_sessions()
     wanted = bench.options.sessions
     bench.options.sessions = [count for count in wanted if count <= possible]
     if bench.options.sessions != wanted:

@@ -23,12 +23,13 @@ class Candidate:
     authority: object = None
     # libpq's `options`
     options: str = ""
+    database: str = DATABASE
 
     def conninfo(self):
         tls = f"sslmode=verify-ca sslrootcert={self.authority}" if self.authority else "sslmode=disable"
         options = f" options='{self.options}'" if self.options else ""
         return (
-            f"host=127.0.0.1 port={self.port} dbname={DATABASE} user={USER} "
+            f"host=127.0.0.1 port={self.port} dbname={self.database} user={USER} "
             f"gssencmode=disable {tls}{options}"
         )
 
@@ -136,6 +137,14 @@ mode = "disable"
     return path
 
 
+def fill(port, database, scale):
+    """Makes pgbench's tables in a database."""
+    where = f"host=127.0.0.1 port={port} dbname={database} user={USER}"
+    subprocess.run(
+        [PG_BIN / "pgbench", "-qi", "-s", str(scale), where], check=True, capture_output=True
+    )
+
+
 class Stage:
     """A PostgreSQL with the stand-in for Hologres, and every candidate in front of it."""
 
@@ -150,12 +159,7 @@ class Stage:
         with contextlib.ExitStack() as stack:
             self.cluster = stack.enter_context(Cluster(tls=self.tls))
             self.cluster.create_database(DATABASE)
-            subprocess.run(
-                [PG_BIN / "pgbench", "-qi", "-s", str(self.scale)]
-                + [f"host=127.0.0.1 port={self.cluster.port} dbname={DATABASE} user={USER}"],
-                check=True,
-                capture_output=True,
-            )
+            fill(self.cluster.port, DATABASE, self.scale)
             authority = self.cluster.ca if self.tls else None
             certificate = self.cluster.directory if self.tls else None
             configuration = osprey_configuration(self.folder, certificate) if self.tls else None

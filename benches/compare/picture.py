@@ -1,9 +1,11 @@
 """The tables as a picture: SVG, readable on light and on dark paper.
 
-    python3 benches/compare/picture.py RESULTS.json PICTURE.svg      draws stored results again
+    python3 benches/compare/picture.py RESULTS.json PICTURE.svg          draws stored results again
+    python3 benches/compare/picture.py RESULTS.json PICTURE.svg growth   of them, how it grows
 """
 
 import json
+import math
 import pathlib
 import sys
 from xml.sax.saxutils import escape
@@ -13,6 +15,13 @@ LEFT = 270
 RIGHT = 40
 ROW = 22
 HEAD = 62
+# Of what grows: how high a strip is, with what is above it; where its left and its right end are.
+STRIP = 74
+ABOVE = 34
+STRIP_LEFT = 44
+STRIP_RIGHT = 16
+# Of the columns of what grows: how they end, and what that is.
+STRIPS = {"of direct": "throughput, of direct", "µs": "CPU, µs a transaction", "MiB": "resident, MiB"}
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Noto Sans', sans-serif"
 
 # name → class; whoever is not named takes the spare ones in turn.
@@ -53,6 +62,7 @@ text {{ font-family: {FONT}; font-size: 13px }}
 .small {{ font-size: 12px }}
 .one {{ stroke-dasharray: 3 3 }}
 .range {{ stroke-width: 1.5; opacity: 0.45 }}
+path.curve {{ fill: none; stroke-width: 1.5 }}
 {colours(0)}
 @media (prefers-color-scheme: dark) {{
 {colours(1)}}}
@@ -71,13 +81,13 @@ def mark(kind, x, y):
     return f'<g class="{kind}">{shapes[kind]}</g>'
 
 
-def steps(most):
-    """Round numbers from 0 to at least `most`."""
+def steps(most, count=6):
+    """Round numbers from 0 to at least `most`: about so many."""
     size = 1e-6
     while True:
         for factor in (1, 2, 5):
             step = size * factor
-            if most / step <= 6:
+            if most / step <= count:
                 return [step * number for number in range(int(most / step) + 2)]
         size *= 10
 
@@ -123,21 +133,116 @@ def panel(table, top):
     return "\n".join(out), HEAD + ROW * len(table["rows"]) + 42
 
 
-def draw(results):
+def tens(least, most):
+    """The powers of ten from at most `least` to at least `most`."""
+    first, last = math.floor(math.log10(least) + 1e-9), math.ceil(math.log10(most) - 1e-9)
+    return [10**exponent for exponent in range(first, max(last, first + 1) + 1)]
+
+
+def short(number):
+    """2000 as 2k."""
+    for sign, size in (("M", 1_000_000), ("k", 1_000)):
+        if number >= size:
+            return f"{number / size:g}{sign}"
+    return f"{number:g}"
+
+
+def axis(ticks, begin, end, logarithmic):
+    """Where a number is drawn, of an axis from the first tick to the last."""
+    of = math.log10 if logarithmic else float
+    least, most = of(ticks[0]), of(ticks[-1])
+    return lambda number: begin + (end - begin) * (of(number) - least) / (most - least)
+
+
+def strip(table, unit, kinds, across, ends, bottom):
+    """The columns of one unit as curves. `kinds`: what they begin with → class; `ends`: left and right."""
+    columns = {f"{name}: {unit}": kind for name, kind in kinds.items()} | {unit: "osprey"}
+    series = {
+        kind: [(across(row["at"]), row["cells"][column]) for row in table["rows"]]
+        for column, kind in columns.items()
+        if column in table["columns"]
+    }
+    cells = [cell for points in series.values() for _, cell in points]
+    least, most = (of(cell["median"] for cell in cells) for of in (min, max))
+    logarithmic = most > 20 * least > 0
+    ticks = tens(least, most) if logarithmic else steps(most, 3)
+    up = axis(ticks, bottom, bottom - STRIP, logarithmic)
+
+    def at(number):
+        return up(max(ticks[0], min(number, ticks[-1])))
+
+    left, right = ends
+    out = []
+    for tick in ticks:
+        y = at(tick)
+        kind = "one" if unit.startswith("of") and abs(tick - 1) < 1e-9 else "line"
+        out.append(f'<path class="{kind}" d="M{left:.1f} {y:.1f}H{right:.1f}"/>')
+        label = f'<text class="faint small" text-anchor="end" x="{left - 6:.1f}" y="{y + 4:.1f}">'
+        out.append(f"{label}{short(tick)}</text>")
+    # Osprey last, so that nothing hides it.
+    for kind in sorted(series, key=lambda kind: kind == "osprey"):
+        points = [(x, round(at(cell["median"]), 1)) for x, cell in series[kind]]
+        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+        out.append(f'<path class="{kind} curve" d="M{path}"/>')
+        for (x, cell), (_, y) in zip(series[kind], points):
+            low, high = at(cell["low"]), at(cell["high"])
+            out.append(f'<path class="{kind} range" d="M{x:.1f} {low:.1f}V{high:.1f}"/>')
+            out.append(mark(kind, x, y))
+    return "\n".join(out)
+
+
+def curves(tables, top):
+    """What grows, side by side; returns its SVG and its height."""
+    wide = (WIDTH - 40) / len(tables)
+    out = []
+    for number, table in enumerate(tables):
+        begin = 20 + wide * number
+        left, right = begin + STRIP_LEFT, begin + wide - STRIP_RIGHT
+        counts = [row["at"] for row in table["rows"]]
+        ticks = tens(min(counts), max(counts))
+        across = axis(ticks, left + 6, right - 6, True)
+        out.append(f'<text class="title" x="{begin:.1f}" y="{top + 18}">{escape(table["along"])}</text>')
+        names = [column.rpartition(": ")[0] for column in table["columns"]]
+        kinds = dict(zip(dict.fromkeys(filter(None, names)), SPARE))
+        x = left
+        for name, kind in kinds.items():
+            out.append(mark(kind, x + 5, top + 32))
+            out.append(f'<text class="faint small" x="{x + 15:.1f}" y="{top + 36}">{escape(name)}</text>')
+            x += 34 + 7 * len(name)
+        bottom = top + 30
+        for unit, says in STRIPS.items():
+            bottom += ABOVE + STRIP
+            y = bottom - STRIP - 9
+            out.append(f'<text class="faint small" x="{left:.1f}" y="{y}">{escape(says)}</text>')
+            out.append(strip(table, unit, kinds, across, (left, right), bottom))
+        for tick in ticks:
+            label = f'<text class="faint small" text-anchor="middle" x="{across(tick):.1f}" y="{bottom + 18}">'
+            out.append(f"{label}{short(tick)}</text>")
+    return "\n".join(out), 30 + len(STRIPS) * (ABOVE + STRIP) + 34
+
+
+def draw(results, only_growth=False):
     """The SVG of what `--json` holds."""
     parts, top = [], 64
-    for table in results["tables"]:
-        if table["rows"] and table["drawn"]:
-            part, height = panel(table, top)
-            parts.append(part)
-            top += height
+    filled = [table for table in results["tables"] if table["rows"]]
+    drawn = [table for table in filled if table["drawn"] and not only_growth]
+    for table in drawn:
+        part, height = panel(table, top)
+        parts.append(part)
+        top += height
+    growing = [table for table in filled if table.get("along")]
+    if growing:
+        part, height = curves(growing, top)
+        parts.append(part)
+        top += height
+    title = "Osprey beside its peers" if drawn or not growing else "Osprey, and what there is more of"
     machine = results["machine"]
     says = f"{machine['processor']}, {machine['cores']} cores; {results['rounds']} rounds"
     return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top}" role="img">
-<title>Osprey beside its peers</title>
+<title>{title}</title>
 <style>{STYLE}</style>
 <rect class="paper" width="{WIDTH}" height="{top}"/>
-<text class="title" x="20" y="30">Osprey beside its peers</text>
+<text class="title" x="20" y="30">{title}</text>
 <text class="faint small" x="20" y="48">{escape(says)}: medians, lowest to highest</text>
 {chr(10).join(parts)}
 </svg>
@@ -145,5 +250,5 @@ def draw(results):
 
 
 if __name__ == "__main__":
-    source, target = map(pathlib.Path, sys.argv[1:])
-    target.write_text(draw(json.loads(source.read_text())))
+    source, target = map(pathlib.Path, sys.argv[1:3])
+    target.write_text(draw(json.loads(source.read_text()), only_growth=sys.argv[3:] == ["growth"]))

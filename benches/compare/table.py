@@ -19,8 +19,10 @@ class Table:
     note: str = ""
     # in the picture, which is not for everything
     drawn: bool = True
+    # what there is more of from row to row: then the picture has curves, and each row says how much `at`
+    along: str = ""
 
-    def add(self, label, numbers):
+    def add(self, label, numbers, at=None):
         """A row: column → the numbers of its rounds."""
         cells = {
             column: {
@@ -31,7 +33,7 @@ class Table:
             for column, values in numbers.items()
             if values
         }
-        self.rows.append({"label": label, "cells": cells})
+        self.rows.append({"label": label, "cells": cells} | ({} if at is None else {"at": at}))
 
     def median(self, label, column):
         [row] = [row for row in self.rows if row["label"] == label]
@@ -40,10 +42,10 @@ class Table:
     def text(self):
         wide = max([len(row["label"]) for row in self.rows] + [20])
         lines = [f"{self.title} ({self.unit})"]
-        lines.append(" " * wide + "".join(f"{column:>24}" for column in self.columns))
+        lines.append(" " * wide + "".join(f" {column:>23}" for column in self.columns))
         for row in self.rows:
             cells = (self._cell(row["cells"].get(column)) for column in self.columns)
-            lines.append(f"{row['label']:{wide}}" + "".join(f"{cell:>24}" for cell in cells))
+            lines.append(f"{row['label']:{wide}}" + "".join(f" {cell:>23}" for cell in cells))
         if self.note:
             lines.append(self.note)
         return "\n".join(lines) + "\n"
