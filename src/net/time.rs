@@ -85,13 +85,11 @@ impl Moment {
 impl From<Instant> for Moment {
     fn from(instant: Instant) -> Self {
         let (base, moment) = *BOTH;
-        match instant.checked_duration_since(base) {
-            Some(later) => moment.after(later),
-            None => {
-                let earlier = u64::try_from((base - instant).as_nanos()).unwrap_or(u64::MAX);
-                Self::at(moment.0.get().saturating_sub(earlier))
-            }
+        if let Some(later) = instant.checked_duration_since(base) {
+            return moment.after(later);
         }
+        let earlier = u64::try_from((base - instant).as_nanos()).unwrap_or(u64::MAX);
+        Self::at(moment.0.get().saturating_sub(earlier))
     }
 }
 

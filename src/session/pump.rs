@@ -262,19 +262,27 @@ impl Lane {
             self.state.insert(State::READABLE);
             return Turn::Idle;
         }
-        self.work(sender, from, to, judge, rests)
+        match sender {
+            Sender::Frontend => self.work::<_, true>(from, to, judge, rests),
+            Sender::Backend => self.work::<_, false>(from, to, judge, rests),
+        }
     }
 
-    /// `rests`: it holds nothing, nothing is due, and its source may be read.
+    /// `rests`: it holds nothing, nothing is due, and its source may be read. Each sender has code of its
+    /// own, in which that of the other's is not.
     #[inline(never)]
-    fn work<T: Transport>(
+    fn work<T: Transport, const FRONTEND: bool>(
         &mut self,
-        sender: Sender,
         from: &mut Stream<T>,
         to: &mut Stream<T>,
         judge: &mut Judge<'_, impl World>,
         mut rests: bool,
     ) -> Turn {
+        let sender = if FRONTEND {
+            Sender::Frontend
+        } else {
+            Sender::Backend
+        };
         let mut turn = Turn::Idle;
         let mut left = TURNS;
         // The last read has taken all that there was.
@@ -503,6 +511,35 @@ impl Lane {
     /// for now.
     #[inline]
     fn write<T: Transport>(&mut self, to: &mut Stream<T>, queue: &mut Queue) -> bool {
+        if let Some(bytes) = queue.only_forward()
+            && !to.is_tls()
+        {
+            // As nearly always: one piece, which the sink takes whole.
+            let pending = &self.buffer.as_deref().unwrap_or_default()[self.head..];
+            match to.try_write(&pending[..bytes]) {
+                Ok(written) if written == bytes => {
+                    self.state.insert(State::PASSED_ON);
+                    self.head += queue.advance(written);
+                    return true;
+                }
+                Ok(written) => {
+                    if written > 0 {
+                        self.state.insert(State::PASSED_ON);
+                    }
+                    self.head += queue.advance(written);
+                }
+                Err(error) => {
+                    if self.is_stalled(queue, &error) {
+                        return false;
+                    }
+                }
+            }
+        }
+        self.write_on(to, queue)
+    }
+
+    #[inline(never)]
+    fn write_on<T: Transport>(&mut self, to: &mut Stream<T>, queue: &mut Queue) -> bool {
         while !queue.is_empty() {
             let pending = &self.buffer.as_deref().unwrap_or_default()[self.head..];
             let written = match queue.only_forward() {
