@@ -244,14 +244,14 @@ impl Lives {
             begun: VecDeque::new(),
         };
         HERE.set(Some(here));
-        super::time::runs_a_loop(true);
+        super::moment::runs_a_loop(true);
         Self(())
     }
 }
 
 impl Drop for Lives {
     fn drop(&mut self) {
-        super::time::runs_a_loop(false);
+        super::moment::runs_a_loop(false);
         calls::none_are_answered_here();
         sockets::none_are_here();
         drop(HERE.take());

@@ -5,6 +5,7 @@
 pub mod endpoint;
 pub(crate) mod event_loop;
 pub(crate) mod http;
+pub(crate) mod moment;
 pub(crate) mod sizes;
 pub mod stream;
 pub mod tcp;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::core::Steering;
-use crate::net::time::Moment;
+use crate::net::moment::Moment;
 use crate::wire::backend::Status;
 
 /// Every counter and state here has one writer, and its readers need no order between them.

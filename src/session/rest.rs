@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::config::Limits;
-use crate::net::time::Moment;
+use crate::net::moment::Moment;
 
 /// What a session does, as far as its clocks go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@
 //! [`Running::turn`] is a plain function: what can be read and written now is read and written, and
 //! it says what to wait for. [`Running::poll`] is what a future needs around it.
 
+mod attention;
 #[cfg(test)]
 mod check;
 mod report;
@@ -25,7 +26,7 @@ use tokio::sync::oneshot;
 use crate::config::{LogStatements, Settings};
 use crate::core::{Core, End, Outbox};
 use crate::net::event_loop::spawn;
-use crate::net::time::Moment;
+use crate::net::moment::Moment;
 use crate::net::{Network, Stream, Transport};
 use crate::observe::metrics::CloseReason;
 use crate::traces::SessionTrace;
@@ -52,9 +53,6 @@ const ORPHAN_GRACE: Duration = Duration::from_secs(2);
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(30);
 /// The same where the client has reset its connection: nobody waits for anything.
 const RESET_PATIENCE: Duration = Duration::from_secs(4);
-/// How long nothing may be read of a client before it is read ahead: its end may lie behind what
-/// it has sent, and then no socket tells of it.
-const HELD_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a drain that is over waits for the end of a message that has begun.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 

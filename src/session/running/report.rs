@@ -8,7 +8,7 @@ use super::stopwatch::Passed;
 use crate::advice::NotRetried;
 use crate::config::LogStatements;
 use crate::core::{Cure, Event, StatementSent, Steering, Tally};
-use crate::net::time::Moment;
+use crate::net::moment::Moment;
 use crate::net::{Network, Transport};
 use crate::observe::metrics::{
     CloseReason, Counter, Direction, Injection, Kind as _, KnownBy, Protocol, Shard,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::net::time::Moment;
+use crate::net::moment::Moment;
 use crate::observe::metrics::{Engine, Kind as _, Protocol, Shard};
 use crate::traces::Ended;
 

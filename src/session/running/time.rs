@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Ending, ORPHAN_GRACE, Running};
 use crate::config::show_duration;
-use crate::net::time::Moment;
+use crate::net::moment::Moment;
 use crate::net::{Network, Transport};
 use crate::observe::metrics::CloseReason;
 use crate::session::closing::fatal_notice;
