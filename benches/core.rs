@@ -67,10 +67,6 @@ impl World for Known {
         is_read_as_it_stands.then(|| self.snapshot.begins(head, names))?
     }
 
-    fn goes_on(&self, beginning: Beginning, rest: &[u8]) -> bool {
-        self.snapshot.goes_on(beginning, rest)
-    }
-
     fn generation(&self) -> u64 {
         self.snapshot.generation()
     }

@@ -99,10 +99,6 @@ impl World for Known {
         is_read_as_it_stands.then(|| SNAPSHOT.begins(head, names))?
     }
 
-    fn goes_on(&self, beginning: Beginning, rest: &[u8]) -> bool {
-        SNAPSHOT.goes_on(beginning, rest)
-    }
-
     fn catalog_changed(&self, _names: &SessionNames) {}
 
     fn knows_the_catalogs(&self) -> bool {

@@ -67,6 +67,17 @@ impl Context {
         self.remembered.decided(text, generation, self.reported)
     }
 
+    /// The same of the text that this begins with, and that a zero ends.
+    #[inline]
+    pub(super) fn decided_up_to_zero(
+        &self,
+        begins: &[u8],
+        generation: Generation,
+    ) -> Option<Arc<Decision>> {
+        self.remembered
+            .decided_up_to_zero(begins, generation, self.reported)
+    }
+
     /// Remembers what was decided of a text.
     pub(super) fn remember(
         &mut self,
@@ -78,16 +89,15 @@ impl Context {
         self.remembered.remember(text, generation, lexing, decision);
     }
 
-    /// What was decided of texts that began as this one, if it is so of this one, too. The text is ASCII.
+    /// What was decided of texts in ASCII that began as this one, if it is so of this one, too.
     #[inline]
     pub(super) fn begins_as_before(
         &self,
         text: &[u8],
         generation: Generation,
-        world: &impl World,
     ) -> Option<Arc<Decision>> {
         let (beginning, rest, decision) = self.remembered.begins_as_before(text, generation)?;
-        world.goes_on(beginning, rest).then(|| Arc::clone(decision))
+        beginning.goes_on(rest).then(|| Arc::clone(decision))
     }
 
     /// Remembers a text that was decided without reading it.

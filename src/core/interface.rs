@@ -38,12 +38,9 @@ pub trait World {
     ) -> Arc<Decision>;
 
     /// What is known of all texts that begin so, where the texts are ASCII, and a session's names resolve
-    /// so and its texts are read so; `None`: nothing that would help to decide one of them.
+    /// so and its texts are read so; `None`: nothing that would help to decide one of them. It holds until
+    /// [`World::generation`] changes.
     fn begins(&self, head: &[u8], names: &SessionNames, lexing: Lexing) -> Option<Beginning>;
-
-    /// True if a text is decided as others that begin so, since there is nothing in the rest of it that
-    /// speaks against it. Where [`World::generation`] has changed since, it need not be asked.
-    fn goes_on(&self, beginning: Beginning, rest: &[u8]) -> bool;
 
     /// Changes whenever [`World::decide`] may answer differently.
     fn generation(&self) -> u64;

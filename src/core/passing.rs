@@ -11,10 +11,11 @@ use std::sync::Arc;
 
 use crate::protection::Decision;
 use crate::wire::backend::Status;
-use crate::wire::frontend::{Bind, Parse, execute_portal, tag};
+use crate::wire::frontend::{Bind, execute_portal, tag};
 use crate::wire::{HEADER, Header};
 
 use super::Core;
+use super::context::Generation;
 use super::frontend::WORTH_REMEMBERING;
 use super::interface::{Told, World};
 use super::ledger::Sent;
@@ -119,14 +120,13 @@ impl Core {
         let Some((0, text)) = body.split_last() else {
             return Found::Other;
         };
-        let is_plain = is_plain(text);
-        if !is_plain && memchr::memchr(0, text).is_some() {
-            return Found::Other;
-        }
-        let decision = if is_plain && text.len() < WORTH_REMEMBERING {
-            self.glance(text, world)
-        } else {
-            self.decide_query(text, world)
+        let generation = self.deciding(world).generation();
+        let (decision, is_plain) = match self.context.begins_as_before(text, generation) {
+            Some(decision) => (decision, true),
+            None => match self.decide_whole_query(text, generation, world) {
+                Some(decided) => decided,
+                None => return Found::Other,
+            },
         };
         if !self.passes(&decision) {
             return Found::Query(decision);
@@ -138,20 +138,28 @@ impl Core {
         Found::Whole(HEADER + body.len())
     }
 
-    /// What a short text in ASCII does: what the one before does, if that begins in the same way and nothing
-    /// in the rest speaks against it.
-    #[inline]
-    fn glance(&mut self, text: &[u8], world: &impl World) -> Arc<Decision> {
-        let generation = self.deciding(world).generation();
-        let before = self.context.begins_as_before(text, generation, world);
-        if let Some(decision) = before {
-            return decision;
+    /// What the text of a Query does, and whether all of it is ASCII; `None`: a zero is within it. A short
+    /// one is remembered, if there is nothing to say of it.
+    #[inline(never)]
+    fn decide_whole_query(
+        &mut self,
+        text: &[u8],
+        generation: Generation,
+        world: &impl World,
+    ) -> Option<(Arc<Decision>, bool)> {
+        let is_plain = is_plain(text);
+        if !is_plain && memchr::memchr(0, text).is_some() {
+            return None;
         }
         let decision = self.decide_query(text, world);
-        if decision.passes() && decision.effects.is_empty() {
+        if is_plain
+            && text.len() < WORTH_REMEMBERING
+            && decision.passes()
+            && decision.effects.is_empty()
+        {
             self.context.glance(text, generation, &decision, world);
         }
-        decision
+        Some((decision, is_plain))
     }
 
     fn pass_extended(&mut self, input: &[u8], world: &impl World) -> Found {
@@ -186,10 +194,13 @@ impl Core {
             cycle.length += HEADER + body.len();
             match kind {
                 tag::PARSE => {
-                    let parse = Parse::read(body).filter(|parse| parse.name.is_empty())?;
+                    // Of the unnamed statement.
+                    let (0, begins) = body.split_first()? else {
+                        return None;
+                    };
                     let generation = self.deciding(world).generation();
                     // The walk remembers what it decides.
-                    let decision = self.context.decided(parse.text, generation)?;
+                    let decision = self.context.decided_up_to_zero(begins, generation)?;
                     cycle.parsed = Some(decision).filter(|decision| self.passes(decision));
                     cycle.parsed.as_ref()?;
                 }

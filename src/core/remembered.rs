@@ -65,12 +65,33 @@ impl Remembered {
         generation: Generation,
         lexing: Lexing,
     ) -> Option<Arc<Decision>> {
+        self.find(generation, lexing, |seen| *seen == *text)
+    }
+
+    /// The same of the text that this begins with, and that a zero ends.
+    #[inline]
+    pub(super) fn decided_up_to_zero(
+        &self,
+        begins: &[u8],
+        generation: Generation,
+        lexing: Lexing,
+    ) -> Option<Arc<Decision>> {
+        self.find(generation, lexing, |seen| {
+            begins.get(seen.len()) == Some(&0) && begins.starts_with(seen)
+        })
+    }
+
+    #[inline]
+    fn find(
+        &self,
+        generation: Generation,
+        lexing: Lexing,
+        is_it: impl Fn(&[u8]) -> bool,
+    ) -> Option<Arc<Decision>> {
         let texts = self.texts.as_deref()?;
-        let seen = texts.seen.iter().find(|seen| {
-            seen.text.len() == text.len()
-                && seen.generation == generation
-                && seen.lexing == lexing
-                && *seen.text == *text
+        let mut all = texts.seen.iter();
+        let seen = all.find(|seen| {
+            seen.generation == generation && seen.lexing == lexing && is_it(&seen.text)
         })?;
         Some(Arc::clone(&seen.decision))
     }
@@ -111,13 +132,13 @@ impl Remembered {
         &self,
         text: &'t [u8],
         generation: Generation,
-    ) -> Option<(Beginning, &'t [u8], &Arc<Decision>)> {
+    ) -> Option<(&Beginning, &'t [u8], &Arc<Decision>)> {
         let glanced = self.glanced.as_deref()?;
-        let (length, beginning, by) = glanced.shared?;
-        if by != generation {
+        let (length, beginning, by) = glanced.shared.as_ref()?;
+        if *by != generation {
             return None;
         }
-        let rest = text.strip_prefix(glanced.text.get(..length)?)?;
+        let rest = text.strip_prefix(glanced.text.get(..*length)?)?;
         Some((beginning, rest, &glanced.decision))
     }
 

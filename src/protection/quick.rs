@@ -45,6 +45,22 @@ pub(super) struct Quick {
     unseen: Arc<Decision>,
 }
 
+/// What a text is looked at for in full: statements and calls, names in other databases, and what is no
+/// text in ASCII.
+static MARKED: [bool; 256] = {
+    let mut marked = [false; 256];
+    let mut byte = 0x80;
+    while byte <= 0xff {
+        marked[byte] = true;
+        byte += 1;
+    }
+    marked[0] = true;
+    marked[b';' as usize] = true;
+    marked[b'(' as usize] = true;
+    marked[b'.' as usize] = true;
+    marked
+};
+
 /// What the first keyword says.
 enum Class {
     Reads,
@@ -163,11 +179,12 @@ impl Quick {
         ) else {
             return None;
         };
-        let plain = head.is_ascii() && calls_known_functions(head) && !has_three_part_name(head);
+        let is_ascii = head.iter().all(|byte| (1..=0x7f).contains(byte));
+        let plain = is_ascii && calls_known_functions(head) && !has_three_part_name(head);
         scan.passes(Scan::START, head).filter(|_| plain)
     }
 
-    /// True if a text in ASCII that has come to this state holds nothing of interest in the rest of it.
+    /// True if a text that has come to this state holds nothing of interest in the rest of it.
     #[inline]
     pub(super) fn goes_on(&self, state: u16, rest: &[u8]) -> bool {
         let mut rest = rest;
@@ -176,8 +193,7 @@ impl Quick {
         {
             rest = before;
         }
-        let marks = |byte: &u8| matches!(byte, b';' | b'(' | b'.');
-        let passes = |scan: &Scan| scan.passes_without(state, rest, marks);
+        let passes = |scan: &Scan| scan.passes_unmarked(state, rest, &MARKED);
         self.scan.as_ref().is_some_and(passes)
     }
 

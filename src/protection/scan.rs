@@ -74,21 +74,21 @@ impl Scan {
         self.passes(Self::START, text).is_none()
     }
 
-    /// True if a text that has come to this state holds none of the words, and no byte in the rest of it of
-    /// which `marks` is true.
+    /// True if a text that has come to this state holds none of the words, and none of the marked bytes in
+    /// the rest of it.
     #[inline]
-    pub(super) fn passes_without(
+    pub(super) fn passes_unmarked(
         &self,
         mut state: u16,
         rest: &[u8],
-        marks: impl Fn(&u8) -> bool,
+        marked: &[bool; 256],
     ) -> bool {
-        let mut marked = false;
+        let mut is_marked = false;
         for byte in rest {
-            marked |= marks(byte);
+            is_marked |= marked[usize::from(*byte)];
             state = self.step(state, *byte);
         }
-        !marked && state != FOUND
+        !is_marked && state != FOUND
     }
 
     #[inline]

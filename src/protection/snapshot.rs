@@ -9,7 +9,7 @@
 mod build;
 
 use std::borrow::Cow;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Weak};
 
 use super::decision::Decision;
 use super::memo::{Hasher, MAX_TEXT, Memo, QUICK_BYTES, READ_BYTES};
@@ -35,10 +35,21 @@ static ANY_NAMES: LazyLock<NameContext> = LazyLock::new(NameContext::default);
 static NOTHING: LazyLock<Own> = LazyLock::new(Own::default);
 
 /// How far the beginning of a text leads in one snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Beginning {
-    generation: u64,
+    /// The snapshot's, while anybody else has it.
+    quick: Weak<Quick>,
     state: u16,
+}
+
+impl Beginning {
+    /// True if a text that begins so and goes on so is in ASCII and decided as if it ended there: by the
+    /// first keyword alone.
+    #[inline]
+    pub fn goes_on(&self, rest: &[u8]) -> bool {
+        let quick = self.quick.upgrade();
+        quick.is_some_and(|quick| quick.goes_on(self.state, rest))
+    }
 }
 
 /// What is known of one database at one time.
@@ -311,16 +322,9 @@ impl Snapshot {
         let plain = !self.blind && self.recent.adds_nothing() && session.own().adds_nothing();
         let state = plain.then(|| self.quick.begins(head)).flatten()?;
         Some(Beginning {
-            generation: self.generation,
+            quick: Arc::downgrade(&self.quick),
             state,
         })
-    }
-
-    /// True if a text that begins so and goes on so is decided as if it ended there: by the first keyword
-    /// alone.
-    #[inline]
-    pub fn goes_on(&self, beginning: Beginning, rest: &[u8]) -> bool {
-        beginning.generation == self.generation && self.quick.goes_on(beginning.state, rest)
     }
 
     /// True if statements may read MaxCompute data of which it is not known whether HQE can.

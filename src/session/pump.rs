@@ -343,7 +343,11 @@ impl Lane {
 
     /// Gives the buffer back once everything in it has been passed on, unless the source goes on
     /// filling it.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "each of the two senders has it in one piece, without calls"
+    )]
+    #[inline(always)]
     fn lay_down(&mut self) {
         if self.head == self.tail {
             (self.head, self.seen, self.tail) = (0, 0, 0);
@@ -405,7 +409,11 @@ impl Lane {
         }
     }
 
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "each of the two senders has it in one piece, without calls"
+    )]
+    #[inline(always)]
     fn wait_for_more(&mut self) {
         self.state.insert(State::READABLE);
         if self.tail == 0 && self.buffer.is_some() {
@@ -415,7 +423,11 @@ impl Lane {
     }
 
     /// Lets the core look at what was read. True if it got any further.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "each of the two senders has it in one piece, without calls"
+    )]
+    #[inline(always)]
     fn walk(&mut self, sender: Sender, judge: &mut Judge<'_, impl World>) -> bool {
         self.state.remove(State::UNWALKED);
         let unseen = self.tail - self.seen;
@@ -454,7 +466,11 @@ impl Lane {
     /// that was less than there was room for: then there is nothing more, as far as can be told, and
     /// whoever waits for the source finds out. What TLS has decrypted no socket tells of, so that it is
     /// always asked again.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "each of the two senders has it in one piece, without calls"
+    )]
+    #[inline(always)]
     fn read<T: Transport>(&mut self, from: &mut Stream<T>) -> io::Result<(usize, bool)> {
         if self.buffer.is_some() {
             self.make_room();
@@ -509,7 +525,11 @@ impl Lane {
 
     /// Writes what the queue says. True when nothing is left to write; false: the sink takes no more
     /// for now.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "each of the two senders has it in one piece, without calls"
+    )]
+    #[inline(always)]
     fn write<T: Transport>(&mut self, to: &mut Stream<T>, queue: &mut Queue) -> bool {
         if let Some(bytes) = queue.only_forward()
             && !to.is_tls()

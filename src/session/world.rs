@@ -360,10 +360,6 @@ impl World for SessionWorld {
         is_read_as_it_stands.then(|| snapshot.begins(head, names))?
     }
 
-    fn goes_on(&self, beginning: Beginning, rest: &[u8]) -> bool {
-        self.database.snapshot().goes_on(beginning, rest)
-    }
-
     fn generation(&self) -> u64 {
         // Either alone only grows, so that their sum changes with each of them.
         let known = self.database.generation();

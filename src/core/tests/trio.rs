@@ -174,10 +174,6 @@ impl World for FakeWorld {
         None
     }
 
-    fn goes_on(&self, _: Beginning, _: &[u8]) -> bool {
-        false
-    }
-
     fn generation(&self) -> u64 {
         self.generation
     }
