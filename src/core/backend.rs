@@ -87,6 +87,7 @@ impl Core {
         world: &impl World,
         out: &mut Outbox,
     ) -> Progress {
+        self.has_just_passed = false;
         let mut wanted = 0;
         let mut passed_on = self.passed_on();
         while at < input.len() {

@@ -116,6 +116,7 @@ impl Core {
         world: &impl World,
         out: &mut Outbox,
     ) -> Progress {
+        self.has_just_passed = false;
         let mut wanted = 0;
         let mut blocked = false;
         while at < input.len() && self.ended.is_none() {

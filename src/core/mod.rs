@@ -84,6 +84,9 @@ pub struct Core {
     ended: Option<End>,
     events: VecDeque<Event>,
     tally: Tally,
+    /// What came last was the end of a cycle that passes, so that the session is [at
+    /// ease](Self::is_at_ease).
+    has_just_passed: bool,
     /// Every message takes the walk.
     #[cfg(test)]
     walks_all: bool,
@@ -116,6 +119,7 @@ impl Core {
             ended: None,
             events: VecDeque::new(),
             tally: Tally::default(),
+            has_just_passed: false,
             #[cfg(test)]
             walks_all: false,
         }
@@ -143,6 +147,9 @@ impl Core {
         self.cycle.check(&self.ledger)?;
         self.copy.check(&self.ledger)?;
         self.context.check()?;
+        if self.has_just_passed && !self.is_at_ease() {
+            return Err("a session that is said to be at ease is not".into());
+        }
         self.names.check(&self.ledger)?;
         self.route.check()?;
         self.retry.check(&self.ledger)

@@ -17,8 +17,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::protection::{Decision, Effects, NameUse, Reason};
-use crate::wire::compose;
 use crate::wire::frontend::Parse;
+use crate::wire::{compose, split_cstr};
 
 use super::context::{Deciding, Generation, Readings};
 use super::interface::World;
@@ -317,20 +317,23 @@ impl Names {
         }
     }
 
-    /// The same, where no Parse is on its way and it is certain how names resolve.
+    /// The same of the name with which this begins, and that a zero ends, where no Parse is on its way and
+    /// it is certain how names resolve.
     #[inline]
     pub(super) fn settled_decision(
         &mut self,
-        name: &[u8],
+        begins: &[u8],
         deciding: &Deciding<'_, impl World>,
     ) -> Option<Arc<Decision>> {
         let generation = deciding.generation();
         if let Some(last) = &self.last
-            && *last.name == *name
+            && begins.get(last.name.len()) == Some(&0)
             && last.generation == generation
+            && begins.starts_with(&last.name)
         {
             return Some(Arc::clone(&last.decision));
         }
+        let (name, _) = split_cstr(begins)?;
         let decision = self.decision(name, deciding)?;
         // What is longer is cut off by the server.
         if !name.is_empty() && significant(name).len() == name.len() {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::protection::Decision;
 use crate::wire::backend::Status;
-use crate::wire::frontend::{Bind, execute_portal, tag};
+use crate::wire::frontend::tag;
 use crate::wire::{HEADER, Header};
 
 use super::Core;
@@ -63,7 +63,7 @@ impl Core {
     /// Notes the cycle with which the present call's input begins, if it passes.
     #[inline]
     pub(super) fn pass(&mut self, input: &[u8], world: &impl World) -> Found {
-        if !self.is_at_ease() {
+        if !std::mem::take(&mut self.has_just_passed) && !self.is_at_ease() {
             return Found::Other;
         }
         match input.first() {
@@ -86,7 +86,7 @@ impl Core {
 
     /// True if nothing is on its way, and nothing is to be kept or told of what is sent now.
     #[inline]
-    fn is_at_ease(&self) -> bool {
+    pub(super) fn is_at_ease(&self) -> bool {
         #[cfg(test)]
         if self.walks_all {
             return false;
@@ -205,12 +205,15 @@ impl Core {
                     cycle.parsed.as_ref()?;
                 }
                 tag::BIND => {
-                    let bind = Bind::read(body).filter(|bind| bind.portal.is_empty())?;
+                    // To the unnamed portal.
+                    let (0, statement) = body.split_first()? else {
+                        return None;
+                    };
                     let decision = match &cycle.parsed {
-                        Some(parsed) if bind.statement.is_empty() => Arc::clone(parsed),
+                        Some(parsed) if statement.first() == Some(&0) => Arc::clone(parsed),
                         _ => {
                             let (names, deciding) = self.naming(world);
-                            names.settled_decision(bind.statement, &deciding)?
+                            names.settled_decision(statement, &deciding)?
                         }
                     };
                     let same = |bound: &Arc<Decision>| Arc::ptr_eq(bound, &decision);
@@ -219,8 +222,8 @@ impl Core {
                     }
                     cycle.bound = Some(decision);
                 }
-                tag::EXECUTE if cycle.bound.is_some() => {
-                    execute_portal(body).filter(|portal| portal.is_empty())?;
+                // Of the unnamed portal.
+                tag::EXECUTE if cycle.bound.is_some() && body.first() == Some(&0) => {
                     cycle.executes += 1;
                 }
                 tag::DESCRIBE | tag::FLUSH => {}
@@ -246,6 +249,7 @@ impl Core {
         }
         self.note_cure();
         self.tally.cycles += 1;
+        self.has_just_passed = self.context.is_certain(status);
         true
     }
 

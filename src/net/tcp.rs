@@ -18,6 +18,9 @@ use super::transport::{Network, SocketOptions, Transport};
 
 /// A socket, with whoever knows what it is worth trying.
 pub trait Socket: AsFd + Send + Sync + Unpin + 'static {
+    /// See [`Transport::WAKES_AGAIN`].
+    const WAKES_AGAIN: bool = false;
+
     /// Tries a way, if it is worth it. `call` says what it has moved of what there was room for: what
     /// came short, or would block, is all that can be moved for now, so that no call is spent on
     /// hearing it: the next one waits for the socket.
@@ -118,6 +121,8 @@ fn receive(
 }
 
 impl<S: Socket> Transport for Tcp<S> {
+    const WAKES_AGAIN: bool = S::WAKES_AGAIN;
+
     #[inline]
     fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let (room, was_reset) = (buffer.len(), self.reset);
@@ -224,6 +229,8 @@ impl AsFd for OnLoop {
 }
 
 impl Socket for OnLoop {
+    const WAKES_AGAIN: bool = true;
+
     #[inline]
     fn attempt(
         &mut self,

@@ -11,6 +11,10 @@ use std::time::Duration;
 /// One connection, never waiting: what cannot be done now fails with
 /// [`io::ErrorKind::WouldBlock`], and the `poll_…` methods say when it is worth another try.
 pub trait Transport: Send + Sync + Unpin + 'static {
+    /// True if who has asked for a wakeup by [`Transport::poll_readable`] is woken by every event, until
+    /// another task asks; else by the next one.
+    const WAKES_AGAIN: bool = false;
+
     /// Reads into `buffer`, which is not empty; 0 is the peer's FIN.
     ///
     /// # Errors

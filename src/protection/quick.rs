@@ -184,6 +184,12 @@ impl Quick {
         scan.passes(Scan::START, head).filter(|_| plain)
     }
 
+    /// True if a text that has come to this state and goes on with any number holds nothing of interest.
+    pub(super) fn takes_numbers(&self, state: u16) -> bool {
+        let takes = |scan: &Scan| scan.passes_all(state, b"0123456789");
+        self.scan.as_ref().is_some_and(takes)
+    }
+
     /// True if a text that has come to this state holds nothing of interest in the rest of it.
     #[inline]
     pub(super) fn goes_on(&self, state: u16, rest: &[u8]) -> bool {

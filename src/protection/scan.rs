@@ -91,6 +91,27 @@ impl Scan {
         !is_marked && state != FOUND
     }
 
+    /// True if a text that has come to this state may go on with any of these bytes, as often as they come,
+    /// and holds none of the words.
+    pub(super) fn passes_all(&self, state: u16, bytes: &[u8]) -> bool {
+        const MANY: usize = 64;
+        let mut reached = vec![state];
+        let mut at = 0;
+        while let Some(&state) = reached.get(at) {
+            if at == MANY {
+                return false;
+            }
+            at += 1;
+            for byte in bytes {
+                let next = self.step(state, *byte);
+                if !reached.contains(&next) {
+                    reached.push(next);
+                }
+            }
+        }
+        !reached.contains(&FOUND)
+    }
+
     #[inline]
     fn step(&self, state: u16, byte: u8) -> u16 {
         let class = u16::from(self.class[usize::from(byte)]);

@@ -40,6 +40,8 @@ pub struct Beginning {
     /// The snapshot's, while anybody else has it.
     quick: Weak<Quick>,
     state: u16,
+    /// No number that follows makes a difference.
+    takes_numbers: bool,
 }
 
 impl Beginning {
@@ -47,6 +49,11 @@ impl Beginning {
     /// first keyword alone.
     #[inline]
     pub fn goes_on(&self, rest: &[u8]) -> bool {
+        let number = rest.strip_suffix(b";").unwrap_or(rest);
+        if self.takes_numbers && number.iter().all(u8::is_ascii_digit) {
+            // As of a query for what has this id.
+            return true;
+        }
         let quick = self.quick.upgrade();
         quick.is_some_and(|quick| quick.goes_on(self.state, rest))
     }
@@ -324,6 +331,7 @@ impl Snapshot {
         Some(Beginning {
             quick: Arc::downgrade(&self.quick),
             state,
+            takes_numbers: self.quick.takes_numbers(state),
         })
     }
 

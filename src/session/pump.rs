@@ -372,8 +372,8 @@ impl Lane {
         false
     }
 
-    /// True once there may be something to read. A source that has not been readable since it was last
-    /// asked still has the waker: nobody has to ask it again.
+    /// True once there may be something to read. A source that still has the waker nobody has to ask
+    /// again.
     #[inline]
     pub(super) fn poll_source<T: Transport>(
         &mut self,
@@ -475,7 +475,11 @@ impl Lane {
         if self.buffer.is_some() {
             self.make_room();
         }
-        self.state.remove(State::ASKED | State::FULL);
+        self.state.remove(if T::WAKES_AGAIN {
+            State::FULL
+        } else {
+            State::ASKED | State::FULL
+        });
         let buffer = self.buffer.get_or_insert_with(take_buffer);
         let free = &mut buffer[self.tail..];
         let room = free.len();

@@ -40,7 +40,7 @@ use super::pump::{Close, Judge, Lane, Sender, Turn};
 use super::registry::{Drain, Entered, Origin};
 use super::rest::Rest;
 use super::world::SessionWorld;
-use stopwatch::Stopwatch;
+use stopwatch::{OwnTime, Stopwatch};
 use unusual::{Orphan, Unusual};
 
 /// Rounds over both lanes before other sessions have their turn.
@@ -69,8 +69,7 @@ pub(super) struct Running<T> {
     pub(super) entered: Entered,
     /// `None`: there is nothing to do but to move bytes, as of the last turn.
     unusual: Option<Box<Unusual>>,
-    /// Nanoseconds spent on the present cycle.
-    spent: u64,
+    own_time: OwnTime,
     stopwatch: Stopwatch,
     /// Who is woken for it.
     registered: Waker,
@@ -156,7 +155,7 @@ impl<T: Transport> Running<T> {
             origin,
             entered,
             unusual: rest.map(|rest| Box::new(Unusual::with(rest))),
-            spent: 0,
+            own_time: OwnTime::default(),
             stopwatch: Stopwatch::default(),
             registered: Waker::noop().clone(),
             would_steer: false,
@@ -187,7 +186,9 @@ impl<T: Transport> Running<T> {
         loop {
             let begun = Moment::now();
             let next = self.turn(begun, context);
-            self.spent += Moment::now().since(begun);
+            if self.own_time.is_measured() {
+                self.own_time.spend(Moment::now().since(begun));
+            }
             self.report(begun, context.shard());
             #[cfg(test)]
             self.check();

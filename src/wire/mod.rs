@@ -55,17 +55,13 @@ impl Header {
     }
 }
 
-/// Bytes of a name that are looked at one by one.
-const SHORT: usize = 8;
-
 /// Splits a NUL-terminated string off the front; without a NUL, `None`.
 #[inline]
 pub fn split_cstr(input: &[u8]) -> Option<(&[u8], &[u8])> {
-    // Most names are short, where a search that is quick at long texts costs more than it finds.
-    let near = input.iter().take(SHORT).position(|byte| *byte == 0);
-    let end = match near {
-        Some(end) => end,
-        None => SHORT + memchr::memchr(0, input.get(SHORT..)?)?,
+    // Most names are empty, where a search that is quick at long texts costs more than it finds.
+    let end = match input.first()? {
+        0 => 0,
+        _ => memchr::memchr(0, input)?,
     };
     Some((&input[..end], &input[end + 1..]))
 }

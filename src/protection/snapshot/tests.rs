@@ -504,7 +504,27 @@ fn a_text_that_differs_in_its_values_alone_goes_on_as_the_one_before() {
     }
     let snapshot = Snapshot::builder("shop").build(1);
     let beginning = snapshot.begins(head, &session).expect("one that helps");
-    assert!(beginning.goes_on(b"7"));
+    assert!(beginning.goes_on(b"'x'"));
     drop(snapshot);
-    assert!(!beginning.goes_on(b"7"));
+    assert!(!beginning.goes_on(b"'x'"));
+    // Names that end with a number.
+    let reason = Reason {
+        relation: "ext.t17".into(),
+        via: Vec::new(),
+        project: None,
+        key: None,
+        source: Source::Key,
+    };
+    let snapshot = Snapshot::builder("shop")
+        .protect("ext", "t17", Arc::new(reason))
+        .build(1);
+    for (head, number, goes_on) in [
+        (&b"select * from t"[..], &b"17"[..], false),
+        (b"select * from t1", b"7", false),
+        (b"select * from t", b"18", true),
+        (b"select * from a", b"17;", true),
+    ] {
+        let beginning = snapshot.begins(head, &session).expect("one that helps");
+        assert_eq!(beginning.goes_on(number), goes_on);
+    }
 }

@@ -290,8 +290,8 @@ impl<T: Transport> Running<T> {
                 unusual.restart();
             }
             self.world.time_is_its_own();
-            let spent = std::mem::take(&mut self.spent);
-            shard.own_time.observe_many(spent, cycles);
+            let each = self.own_time.each_of(cycles);
+            shard.own_time.observe_each(each, cycles);
         }
         let state = State {
             phase: Phase::Running,

@@ -35,6 +35,47 @@ impl Default for Stopwatch {
     }
 }
 
+/// Of so many cycles of a session one is measured; the others count as it does.
+const MEASURED: u32 = 8;
+
+/// What Osprey's own work on a session's cycles takes. Two readings of the clock for each turn would be a
+/// good part of that.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct OwnTime {
+    /// Nanoseconds, of the present cycle.
+    spent: u64,
+    /// Of the one that was measured last.
+    last: u64,
+    /// Cycles until the next one that is measured.
+    left: u32,
+}
+
+impl OwnTime {
+    /// True if the present cycle is measured.
+    #[inline]
+    pub(super) fn is_measured(&self) -> bool {
+        self.left == 0
+    }
+
+    /// A turn of a cycle that is measured took so many nanoseconds.
+    #[inline]
+    pub(super) fn spend(&mut self, nanoseconds: u64) {
+        self.spent += nanoseconds;
+    }
+
+    /// So many cycles have ended in one turn. The nanoseconds that each of them took.
+    #[inline]
+    pub(super) fn each_of(&mut self, cycles: u64) -> u64 {
+        if self.left == 0 {
+            let spent = std::mem::take(&mut self.spent);
+            self.last = if cycles > 1 { spent / cycles } else { spent };
+            self.left = MEASURED;
+        }
+        self.left -= 1;
+        self.last
+    }
+}
+
 /// What has passed in a turn.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Passed {
@@ -163,6 +204,26 @@ mod tests {
             }
         }
         all
+    }
+
+    #[test]
+    fn one_cycle_in_several_is_measured_and_the_others_count_as_it() {
+        let mut own = OwnTime::default();
+        let mut cycle = |nanoseconds| {
+            if own.is_measured() {
+                own.spend(nanoseconds);
+            }
+            own.each_of(1)
+        };
+        assert_eq!(cycle(70), 70);
+        for _ in 1..MEASURED {
+            assert_eq!(cycle(1_000), 70);
+        }
+        assert_eq!(cycle(30), 30);
+        // Several that end in one turn have it together.
+        let mut own = OwnTime::default();
+        own.spend(90);
+        assert_eq!(own.each_of(3), 30);
     }
 
     #[test]
