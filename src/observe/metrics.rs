@@ -476,7 +476,8 @@ pub struct Shard {
     /// How long connects to Hologres took.
     pub upstream_connect_time: Durations<Connects>,
     /// Osprey's own work on a cycle: what it spent on its messages in both directions, system calls
-    /// included, and waiting for neither side.
+    /// included, and waiting for neither side. One cycle of a session in several is measured, and the others
+    /// count as it does.
     pub own_time: Durations<OwnWork>,
     /// How long logins took that succeeded, from the connection to the first ReadyForQuery.
     pub login_time: Durations<Connects>,

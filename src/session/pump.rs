@@ -103,7 +103,8 @@ bitflags! {
         const HELD = 1 << 9;
         /// The sink has taken something since [`Lane::take_passed_on`] was last asked.
         const PASSED_ON = 1 << 10;
-        /// The source will wake the task: it has been asked to, and has had nothing to read since.
+        /// The source will wake the task: it has been asked to and, unless it goes on doing so, has had nothing
+        /// to read since.
         const ASKED = 1 << 11;
 
         /// The source has ended.
