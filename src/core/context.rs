@@ -24,14 +24,11 @@ use crate::wire::backend::{Status, parameter_status};
 
 use super::interface::World;
 use super::ledger::{Expect, Ledger};
-use super::remembered::Remembered;
+use super::remembered::{Generation, Remembered};
 
 /// In so many states, at most, is one statement decided; behind more of them, names may lead
 /// anywhere.
 const MAX_STATES: usize = 4;
-
-/// Of the world's knowledge, and of how names resolve in the session.
-pub(super) type Generation = (u64, u32);
 
 /// How names resolve and texts are read in one session.
 #[derive(Debug)]
@@ -254,7 +251,17 @@ impl Context {
     }
 
     /// A ReadyForQuery of the client's came.
+    #[inline]
     pub(super) fn answered(&mut self, status: Status) {
+        let is_as_it_was = self.names.in_transaction() == (status != Status::Idle);
+        if !is_as_it_was || self.failed || !self.agrees {
+            self.answered_otherwise(status);
+        }
+    }
+
+    /// The same where something has failed, has begun or has ended, or was reported.
+    #[inline(never)]
+    fn answered_otherwise(&mut self, status: Status) {
         let failed = std::mem::take(&mut self.failed);
         let in_transaction = self.names.in_transaction();
         match status {

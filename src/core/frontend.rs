@@ -15,16 +15,13 @@ use super::interface::{End, Event, Outbox, Progress, StatementSent, Told, World}
 use super::ledger::{Expect, Sent};
 use super::names::Names;
 use super::passing::Found;
+use super::remembered::WORTH_REMEMBERING;
 use super::route::State;
 use super::steer::CHANGES_ROUTE;
 use crate::advice::NotRetried;
 
 /// Messages in flight before the client is made to wait: the ledger is bounded, too.
 const MAX_IN_FLIGHT: usize = 1 << 16;
-
-/// The text of a Query is decided in less time than it is found again, if it is shorter: such texts
-/// often hold what differs from one to the next.
-pub(super) const WORTH_REMEMBERING: usize = 128;
 
 /// What a message turns out to be.
 enum Look<'a> {

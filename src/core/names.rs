@@ -20,10 +20,11 @@ use crate::protection::{Decision, Effects, NameUse, Reason};
 use crate::wire::frontend::Parse;
 use crate::wire::{compose, split_cstr};
 
-use super::context::{Deciding, Generation, Readings};
+use super::context::{Deciding, Readings};
 use super::interface::World;
 use super::kept::{Kept, Weighed, significant, taken};
 use super::ledger::{Expect, Ledger, Sent};
+use super::remembered::Generation;
 
 /// Texts kept per session, so that statements can be decided again under a newer snapshot.
 const TEXT_BUDGET: usize = 256 << 10;

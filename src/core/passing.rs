@@ -15,10 +15,9 @@ use crate::wire::frontend::tag;
 use crate::wire::{HEADER, Header};
 
 use super::Core;
-use super::context::Generation;
-use super::frontend::WORTH_REMEMBERING;
 use super::interface::{Told, World};
 use super::ledger::Sent;
+use super::remembered::{Generation, WORTH_REMEMBERING};
 use super::route::State;
 
 /// What was found where a cycle may begin.
@@ -162,6 +161,7 @@ impl Core {
         Some((decision, is_plain))
     }
 
+    #[inline(never)]
     fn pass_extended(&mut self, input: &[u8], world: &impl World) -> Found {
         let Some(Extended {
             length,
@@ -235,7 +235,8 @@ impl Core {
 
     /// Notes the ReadyForQuery of a cycle that passes, if nothing is on its way behind it. False: the walk
     /// has to look.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a call costs as much as a part of it")]
+    #[inline(always)]
     pub(super) fn passes_end(&mut self, status: Status, world: &impl World) -> bool {
         if self.cycle.is_open() || !self.ledger.end_passing() {
             return false;
@@ -254,7 +255,8 @@ impl Core {
     }
 
     /// Notes what both kinds of cycles have in common.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a call costs as much as a part of it")]
+    #[inline(always)]
     fn note_whole(&mut self, decision: Arc<Decision>, runs: u32) {
         let steered = self.route.state() == State::Set;
         self.cycle.pass(decision.effects, runs);

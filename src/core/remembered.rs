@@ -5,7 +5,12 @@ use std::sync::Arc;
 
 use crate::protection::{Beginning, Decision, Lexing, Source};
 
-use super::context::Generation;
+/// Of the world's knowledge, and of how names resolve in the session.
+pub(super) type Generation = (u64, u32);
+
+/// The text of a Query is decided in less time than it is found again, if it is shorter: such texts
+/// often hold what differs from one to the next.
+pub(super) const WORTH_REMEMBERING: usize = 128;
 
 /// Longer texts are decided anew each time.
 const MAX_REMEMBERED: usize = 1 << 10;

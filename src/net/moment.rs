@@ -41,7 +41,7 @@ impl Moment {
         }
     }
 
-    #[inline(never)]
+    #[inline]
     fn of_the_system() -> Self {
         // There is no system without this clock. It counts from the start, and has room for centuries.
         let time = clock_gettime(ClockId::CLOCK_MONOTONIC);
