@@ -16,7 +16,7 @@ import harness
 # For one transaction of `pgbench -S`, of the binary that `cargo build --release` makes, which is soon built
 # and takes half as many instructions again as what goes into production, or more. A count differs by a few percent
 # from run to run.
-BUDGETS = {"simple": 11_500, "extended": 12_000}
+BUDGETS = {"simple": 3_700, "extended": 4_300, "prepared": 4_100}
 TRANSACTIONS = (100, 600)
 
 
