@@ -63,8 +63,7 @@ impl World for Known {
     }
 
     fn begins(&self, head: &[u8], names: &SessionNames, lexing: Lexing) -> Option<Beginning> {
-        let is_read_as_it_stands = lexing == Lexing::default();
-        is_read_as_it_stands.then(|| self.snapshot.begins(head, names))?
+        self.snapshot.begins(head, names, lexing)
     }
 
     fn generation(&self) -> u64 {

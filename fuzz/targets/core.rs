@@ -95,8 +95,7 @@ impl World for Known {
     }
 
     fn begins(&self, head: &[u8], names: &SessionNames, lexing: Lexing) -> Option<Beginning> {
-        let is_read_as_it_stands = lexing == Lexing::default();
-        is_read_as_it_stands.then(|| SNAPSHOT.begins(head, names))?
+        SNAPSHOT.begins(head, names, lexing)
     }
 
     fn catalog_changed(&self, _names: &SessionNames) {}

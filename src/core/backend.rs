@@ -447,9 +447,6 @@ impl Core {
             _ => return,
         };
         self.copy.over();
-        if sent.decision.passes_where_it_reads() {
-            return;
-        }
         if !sent.decision.names.is_empty() {
             let (names, deciding) = self.naming(world);
             names.apply(&sent, &deciding, succeeded);
@@ -562,9 +559,14 @@ impl Core {
         }
     }
 
-    /// The server is in no transaction.
+    /// A cycle of the client's was answered in full, with this status; its entry is gone.
     #[inline]
-    pub(super) fn transaction_over(&mut self, world: &impl World) {
+    pub(super) fn cycle_ended(&mut self, status: Status, world: &impl World) {
+        self.route.cycle_ended(status == Status::Idle);
+        self.context.answered(status);
+        if status != Status::Idle {
+            return;
+        }
         if self.ledger.is_empty() && !self.cycle.is_open() {
             // Otherwise portals of a later cycle are among those that are known.
             self.names.transaction_over();
@@ -592,11 +594,7 @@ impl Core {
         let status = Status::read(frame.get(HEADER..).unwrap_or_default());
         self.cycle.answered(status);
         self.retire(!self.ledger.query_failed(), world);
-        self.route.cycle_ended(status == Status::Idle);
-        self.context.answered(status);
-        if status == Status::Idle {
-            self.transaction_over(world);
-        }
+        self.cycle_ended(status, world);
         self.ledger.status_is_known();
         self.cycle.settle(&self.ledger);
         self.ledger.rest();

@@ -528,12 +528,11 @@ impl Core {
             Look::Bind(bind, decision) => {
                 self.retry.note_use(bind.statement);
                 self.cycle.add(decision.effects);
-                let steered = self.route.state() == State::Set;
-                if may_need_route(&decision) {
+                let sent = self.sent(decision);
+                if may_need_route(&sent.decision) {
                     self.route.planned();
-                    self.names.planned(bind.statement, steered);
+                    self.names.planned(bind.statement, sent.steered);
                 }
-                let sent = Sent { decision, steered };
                 self.names.bind(bind.portal, sent.clone());
                 self.ledger.push(Expect::Bind(sent));
             }
@@ -602,10 +601,13 @@ impl Core {
 
     /// What stands for a statement that was never seen.
     fn unseen(&self) -> Sent {
-        Sent {
-            decision: Arc::clone(&self.unknown),
-            steered: self.route.state() == State::Set,
-        }
+        self.sent(Arc::clone(&self.unknown))
+    }
+
+    /// A statement that does this, sent where the route is as it is now.
+    pub(super) fn sent(&self, decision: Arc<Decision>) -> Sent {
+        let steered = self.route.state() == State::Set;
+        Sent { decision, steered }
     }
 
     /// A statement is sent that will run: what it does to the session.

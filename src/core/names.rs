@@ -147,7 +147,7 @@ impl Names {
     ) -> bool {
         let Parse { name, text, types } = parse;
         if name.is_empty() {
-            self.unnamed = Some(Arc::clone(decision));
+            self.parse_unnamed(Arc::clone(decision));
             return false;
         }
         let readings = deciding.readings(text);
@@ -171,9 +171,9 @@ impl Names {
         self.unnamed.is_some()
     }
 
-    /// The unnamed statement was parsed anew.
-    pub(super) fn parsed_unnamed(&mut self, decision: Option<Arc<Decision>>) {
-        self.unnamed = decision;
+    /// A Parse of the unnamed statement was sent.
+    pub(super) fn parse_unnamed(&mut self, decision: Arc<Decision>) {
+        self.unnamed = Some(decision);
     }
 
     /// A prepared statement, whose text is kept if there is room for it.

@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use crate::protection::Decision;
+use crate::sql::is_plain;
 use crate::wire::backend::Status;
 use crate::wire::frontend::tag;
 use crate::wire::{HEADER, Header};
@@ -40,22 +41,6 @@ struct Extended {
     parsed: Option<Arc<Decision>>,
     /// What its one statement does.
     bound: Option<Arc<Decision>>,
-}
-
-/// True if every byte is ASCII, and none is zero.
-fn is_plain(text: &[u8]) -> bool {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-    let (words, rest) = text.as_chunks::<8>();
-    let odd = |word: u64| word | word.wrapping_sub(ONES);
-    let words = words.iter().map(|word| odd(u64::from_ne_bytes(*word)));
-    let words = words.fold(0, |all, word| all | word);
-    let rest = match text.last_chunk::<8>() {
-        Some(last) => odd(u64::from_ne_bytes(*last)),
-        None if rest.iter().all(|byte| byte.is_ascii() && *byte != 0) => 0,
-        None => HIGH,
-    };
-    (words | rest) & HIGH == 0
 }
 
 impl Core {
@@ -133,7 +118,7 @@ impl Core {
         self.tally.queries += 1;
         // The server may refuse other texts for their encoding, before it begins with the Query.
         self.names.simple_query(is_plain);
-        self.note_whole(decision, 1);
+        self.note_whole(self.sent(decision), 1);
         Found::Whole(HEADER + body.len())
     }
 
@@ -173,14 +158,11 @@ impl Core {
             return Found::Other;
         };
         self.tally.executes += u64::from(executes);
-        if parsed.is_some() {
-            self.names.parsed_unnamed(parsed);
+        if let Some(parsed) = parsed {
+            self.names.parse_unnamed(parsed);
         }
-        let sent = Sent {
-            decision: Arc::clone(&decision),
-            steered: self.route.state() == State::Set,
-        };
-        self.note_whole(decision, executes);
+        let sent = self.sent(decision);
+        self.note_whole(sent.clone(), executes);
         self.names.bind(b"", sent);
         Found::Whole(length)
     }
@@ -243,11 +225,7 @@ impl Core {
         }
         self.cycle.passed(status);
         self.copy.over();
-        self.route.cycle_ended(status == Status::Idle);
-        self.context.answered(status);
-        if status == Status::Idle {
-            self.transaction_over(world);
-        }
+        self.cycle_ended(status, world);
         self.note_cure();
         self.tally.cycles += 1;
         self.has_just_passed = self.context.is_certain(status);
@@ -257,28 +235,11 @@ impl Core {
     /// Notes what both kinds of cycles have in common.
     #[expect(clippy::inline_always, reason = "a call costs as much as a part of it")]
     #[inline(always)]
-    fn note_whole(&mut self, decision: Arc<Decision>, runs: u32) {
-        let steered = self.route.state() == State::Set;
-        self.cycle.pass(decision.effects, runs);
-        self.count_reads(&decision, runs);
+    fn note_whole(&mut self, sent: Sent, runs: u32) {
+        self.cycle.pass(sent.decision.effects, runs);
+        self.count_reads(&sent.decision, runs);
         self.names.cycle_begins();
         self.keep_nothing(0);
-        self.ledger.push_passing(Sent { decision, steered });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_plain;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn every_byte_is_looked_at(text in proptest::collection::vec(any::<u8>(), 0..40)) {
-            let each = text.iter().all(|byte| (1..=127).contains(byte));
-            prop_assert_eq!(is_plain(&text), each);
-            let ascii: Vec<u8> = text.iter().map(|byte| byte & 0x7f).collect();
-            prop_assert_eq!(is_plain(&ascii), !ascii.contains(&0));
-        }
+        self.ledger.push_passing(sent);
     }
 }

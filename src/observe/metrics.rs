@@ -423,28 +423,16 @@ pub struct Durations<S> {
 impl<S: Scale> Durations<S> {
     /// Counts one.
     pub fn observe(&self, time: Duration) {
-        self.observe_many(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), 1);
-    }
-
-    /// Counts `times` that took so many nanoseconds together.
-    #[inline]
-    pub fn observe_many(&self, total: u64, times: u64) {
-        let each = if times > 1 { total / times } else { total };
-        self.add(each, total, times);
+        self.observe_each(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), 1);
     }
 
     /// Counts `times` that took so many nanoseconds each.
     #[inline]
     pub fn observe_each(&self, each: u64, times: u64) {
-        self.add(each, each.saturating_mul(times), times);
-    }
-
-    #[inline]
-    fn add(&self, each: u64, total: u64, times: u64) {
         // In their order: what takes long can pay for the search.
         let bucket = S::BOUNDS.iter().position(|&bound| each <= bound);
         self.buckets[bucket.unwrap_or(S::BOUNDS.len())].add(times);
-        self.nanoseconds.add(total);
+        self.nanoseconds.add(each.saturating_mul(times));
     }
 
     /// The count of each bucket, not cumulative; only as many as there are bounds, and one more.
@@ -569,7 +557,7 @@ mod tests {
     #[test]
     fn cycles_of_one_turn_share_its_time() {
         let times = Durations::<OwnWork>::default();
-        times.observe_many(9_000, 3);
+        times.observe_each(3_000, 3);
         assert_eq!(times.counts()[2], 3);
         assert_eq!(times.total(), 9_000);
     }

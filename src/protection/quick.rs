@@ -179,8 +179,8 @@ impl Quick {
         ) else {
             return None;
         };
-        let is_ascii = head.iter().all(|byte| (1..=0x7f).contains(byte));
-        let plain = is_ascii && calls_known_functions(head) && !has_three_part_name(head);
+        let plain =
+            sql::is_plain(head) && calls_known_functions(head) && !has_three_part_name(head);
         scan.passes(Scan::START, head).filter(|_| plain)
     }
 

@@ -324,9 +324,13 @@ impl Snapshot {
     }
 
     /// What is known of all texts in ASCII that begin so, of a session that has changed and made what
-    /// `session` says; `None`: they have to be looked at from their beginning.
-    pub fn begins(&self, head: &[u8], session: &SessionNames) -> Option<Beginning> {
-        let plain = !self.blind && self.recent.adds_nothing() && session.own().adds_nothing();
+    /// `session` says and whose texts the server reads so; `None`: they have to be looked at from their
+    /// beginning.
+    pub fn begins(&self, head: &[u8], session: &SessionNames, lexing: Lexing) -> Option<Beginning> {
+        let plain = lexing.is_default()
+            && !self.blind
+            && self.recent.adds_nothing()
+            && session.own().adds_nothing();
         let state = plain.then(|| self.quick.begins(head)).flatten()?;
         Some(Beginning {
             quick: Arc::downgrade(&self.quick),

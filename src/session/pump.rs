@@ -541,23 +541,12 @@ impl Lane {
         {
             // As nearly always: one piece, which the sink takes whole.
             let pending = &self.buffer.as_deref().unwrap_or_default()[self.head..];
-            match to.try_write(&pending[..bytes]) {
-                Ok(written) if written == bytes => {
-                    self.state.insert(State::PASSED_ON);
-                    self.head += queue.advance(written);
-                    return true;
-                }
-                Ok(written) => {
-                    if written > 0 {
-                        self.state.insert(State::PASSED_ON);
-                    }
-                    self.head += queue.advance(written);
-                }
-                Err(error) => {
-                    if self.is_stalled(queue, &error) {
-                        return false;
-                    }
-                }
+            let written = to.try_write(&pending[..bytes]);
+            if !self.goes_on(queue, written) {
+                return false;
+            }
+            if queue.is_empty() {
+                return true;
             }
         }
         self.write_on(to, queue)
@@ -571,24 +560,29 @@ impl Lane {
                 Some(bytes) => to.try_write(&pending[..bytes]),
                 None => write_pieces(to, queue, pending),
             };
-            match written {
-                Ok(written) => {
-                    if written > 0 {
-                        self.state.insert(State::PASSED_ON);
-                        if to.is_tls() {
-                            self.state.insert(State::UNFLUSHED);
-                        }
-                    }
-                    self.head += queue.advance(written);
-                }
-                Err(error) => {
-                    if self.is_stalled(queue, &error) {
-                        return false;
-                    }
-                }
+            if to.is_tls() && matches!(written, Ok(1..)) {
+                self.state.insert(State::UNFLUSHED);
+            }
+            if !self.goes_on(queue, written) {
+                return false;
             }
         }
         !self.state.contains(State::UNFLUSHED) || self.flush(to)
+    }
+
+    /// Notes what writing has come to. False: the sink takes no more for now.
+    #[inline]
+    fn goes_on(&mut self, queue: &mut Queue, written: io::Result<usize>) -> bool {
+        match written {
+            Ok(written) => {
+                if written > 0 {
+                    self.state.insert(State::PASSED_ON);
+                }
+                self.head += queue.advance(written);
+                true
+            }
+            Err(error) => !self.is_stalled(queue, &error),
+        }
     }
 
     /// Writing has failed. True if the sink takes no more for now; false: it does not take any more.

@@ -355,9 +355,7 @@ impl World for SessionWorld {
     }
 
     fn begins(&self, head: &[u8], names: &SessionNames, lexing: Lexing) -> Option<Beginning> {
-        let is_read_as_it_stands = lexing.is_default();
-        let snapshot = self.database.snapshot();
-        is_read_as_it_stands.then(|| snapshot.begins(head, names))?
+        self.database.snapshot().begins(head, names, lexing)
     }
 
     fn generation(&self) -> u64 {

@@ -75,6 +75,22 @@ impl Lexing {
     }
 }
 
+/// True if every byte is ASCII, and none is zero.
+pub(crate) fn is_plain(text: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let (words, rest) = text.as_chunks::<8>();
+    let odd = |word: u64| word | word.wrapping_sub(ONES);
+    let words = words.iter().map(|word| odd(u64::from_ne_bytes(*word)));
+    let words = words.fold(0, |all, word| all | word);
+    let rest = match text.last_chunk::<8>() {
+        Some(last) => odd(u64::from_ne_bytes(*last)),
+        None if rest.iter().all(|byte| byte.is_ascii() && *byte != 0) => 0,
+        None => HIGH,
+    };
+    (words | rest) & HIGH == 0
+}
+
 /// True if a session's parameters may make the server read this text otherwise than by default.
 pub fn may_be_read_otherwise(text: &[u8]) -> bool {
     !text.is_ascii() || may_escape_quotes(text)
@@ -270,6 +286,14 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn every_byte_is_looked_at(text in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let each = text.iter().all(|byte| (1..=127).contains(byte));
+            prop_assert_eq!(is_plain(&text), each);
+            let ascii: Vec<u8> = text.iter().map(|byte| byte & 0x7f).collect();
+            prop_assert_eq!(is_plain(&ascii), !ascii.contains(&0));
+        }
 
         #[test]
         fn a_text_is_read_as_it_is_in_utf8(

@@ -40,6 +40,7 @@ pub use encoding::{Encoding, unicode_escape};
 pub(crate) use function::is_harmless as is_harmless_function;
 pub use hint::RouteHint;
 pub(crate) use keyword::Keyword;
+pub(crate) use lexing::is_plain;
 pub use lexing::{Backslash, Lexing, may_be_read_otherwise};
 pub(crate) use reading::{Reading, UNSEEN, analyze, analyze_prefix};
 pub(crate) use relation_name::RelationName;

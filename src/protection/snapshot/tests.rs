@@ -156,7 +156,7 @@ proptest! {
         let text = [begins.as_bytes(), &text].concat();
         let (head, rest) = text.split_at(cut.index(text.len() + 1));
         let session = SessionNames::new(NameContext::default());
-        let beginning = SNAPSHOT.begins(head, &session);
+        let beginning = SNAPSHOT.begins(head, &session, Lexing::default());
         if beginning.is_some_and(|beginning| beginning.goes_on(rest)) {
             let reading = sql::analyze(&text, Backslash::Plain);
             let read = SNAPSHOT.read(reading, session.names(), &NOTHING, None);
@@ -477,7 +477,7 @@ fn what_was_just_made_of_something_may_lead_to_maxcompute() {
 fn a_text_that_differs_in_its_values_alone_goes_on_as_the_one_before() {
     let session = SessionNames::new(NameContext::default());
     let goes_on = |head: &[u8], rest: &[u8]| {
-        let beginning = SNAPSHOT.begins(head, &session);
+        let beginning = SNAPSHOT.begins(head, &session, Lexing::default());
         beginning.map(|beginning| beginning.goes_on(rest))
     };
     let head = b"SELECT count(*) FROM public.plain WHERE id = ";
@@ -503,7 +503,9 @@ fn a_text_that_differs_in_its_values_alone_goes_on_as_the_one_before() {
         assert_eq!(goes_on(head, odd), Some(false));
     }
     let snapshot = Snapshot::builder("shop").build(1);
-    let beginning = snapshot.begins(head, &session).expect("one that helps");
+    let beginning = snapshot
+        .begins(head, &session, Lexing::default())
+        .expect("one that helps");
     assert!(beginning.goes_on(b"'x'"));
     drop(snapshot);
     assert!(!beginning.goes_on(b"'x'"));
@@ -524,7 +526,9 @@ fn a_text_that_differs_in_its_values_alone_goes_on_as_the_one_before() {
         (b"select * from t", b"18", true),
         (b"select * from a", b"17;", true),
     ] {
-        let beginning = snapshot.begins(head, &session).expect("one that helps");
+        let beginning = snapshot
+            .begins(head, &session, Lexing::default())
+            .expect("one that helps");
         assert_eq!(beginning.goes_on(number), goes_on);
     }
 }
