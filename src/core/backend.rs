@@ -560,7 +560,8 @@ impl Core {
     }
 
     /// A cycle of the client's was answered in full, with this status; its entry is gone.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a call costs as much as a part of it")]
+    #[inline(always)]
     pub(super) fn cycle_ended(&mut self, status: Status, world: &impl World) {
         self.route.cycle_ended(status == Status::Idle);
         self.context.answered(status);
@@ -572,8 +573,14 @@ impl Core {
             self.names.transaction_over();
         }
         if self.names.take_catalog_changed() {
-            world.catalog_changed(self.context.catalog_changed());
+            self.tell_catalog_changed(world);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell_catalog_changed(&mut self, world: &impl World) {
+        world.catalog_changed(self.context.catalog_changed());
     }
 
     /// ReadyForQuery of a client's cycle.

@@ -232,12 +232,15 @@ impl Ledger {
 
     /// ReadyForQuery was answered to the entry in front, a cycle that passes; true if it was the only one.
     /// Otherwise nothing is noted.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a call costs as much as a part of it")]
+    #[inline(always)]
     pub(super) fn end_passing(&mut self) -> bool {
         if self.entries.len() != 1 {
             return false;
         }
-        self.entries.pop_front();
+        if let Some(Expect::Whole(sent)) = self.entries.pop_front() {
+            drop(sent);
+        }
         self.cycles = 0;
         self.may_begin = false;
         self.unsynced = false;
@@ -429,9 +432,15 @@ impl Ledger {
     /// Gives the memory of a deep pipeline back.
     #[inline]
     pub(super) fn rest(&mut self) {
-        if self.entries.is_empty() && self.entries.capacity() > 64 {
-            self.entries = VecDeque::new();
+        if self.entries.capacity() > 64 && self.entries.is_empty() {
+            self.give_back();
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn give_back(&mut self) {
+        self.entries = VecDeque::new();
     }
 
     /// The server asks for the data of the COPY in front: removes what was sent within it, with the

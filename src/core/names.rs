@@ -480,11 +480,17 @@ impl Names {
 
     /// The transaction is over: portals do not outlive it, cursors WITH HOLD do, so only what the
     /// protocol made is dropped.
+    #[expect(clippy::inline_always, reason = "a call costs as much as a part of it")]
+    #[inline(always)]
     pub(super) fn transaction_over(&mut self) {
         self.unnamed_portal = None;
-        if self.portals.is_empty() {
-            return;
+        if !self.portals.is_empty() {
+            self.portals_are_gone();
         }
+    }
+
+    #[inline(never)]
+    fn portals_are_gone(&mut self) {
         if self.portals.len() > 64 {
             self.portals.clear();
         }

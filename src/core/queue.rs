@@ -176,6 +176,11 @@ impl Queue {
     /// Returns by how much the read buffer is shorter.
     #[inline]
     pub fn advance(&mut self, sent: usize) -> usize {
+        if self.lead == sent && self.ops.is_empty() {
+            // As nearly always.
+            (self.lead, self.mark) = (0, 0);
+            return sent;
+        }
         let step = self.lead.min(sent);
         self.lead -= step;
         if self.ops.is_empty() {

@@ -357,6 +357,7 @@ impl Retry {
     }
 
     /// The cycle that was run again has ended; true if none of it failed.
+    #[inline]
     fn take_cure(&mut self) -> bool {
         std::mem::take(&mut self.cures)
     }

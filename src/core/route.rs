@@ -221,9 +221,19 @@ impl Route {
     }
 
     /// A cycle of the client's ended with this status.
+    #[inline]
     pub(super) fn cycle_ended(&mut self, idle: bool) {
-        self.inline = self.inline.saturating_sub(self.answered);
-        if std::mem::take(&mut self.answered) == 0 || self.inline > 0 {
+        if self.answered > 0 {
+            self.changes_are_settled(idle);
+        }
+    }
+
+    /// The changes within the cycle that were answered hold now.
+    #[inline(never)]
+    fn changes_are_settled(&mut self, idle: bool) {
+        let answered = std::mem::take(&mut self.answered);
+        self.inline = self.inline.saturating_sub(answered);
+        if self.inline > 0 {
             return;
         }
         if let Some(state) = self.at_sync.take() {

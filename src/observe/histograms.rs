@@ -42,7 +42,7 @@ pub(super) const HISTOGRAMS: &[Histogram] = &[
     },
     Histogram {
         name: "osprey_own_seconds",
-        help: "Osprey's own work on a cycle, in both directions, system calls included; waiting for neither side. One cycle in eight is measured; the others count as it does.",
+        help: "Osprey's own work on a cycle, in both directions, system calls included; waiting for neither side. One cycle in eight is measured, and those before it count as it does; what is left counts at the session's end.",
         labels: &[],
         read: |sources| one(sources, |shard| &shard.own_time),
     },

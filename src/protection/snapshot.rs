@@ -50,7 +50,7 @@ impl Beginning {
     #[inline]
     pub fn goes_on(&self, rest: &[u8]) -> bool {
         let number = rest.strip_suffix(b";").unwrap_or(rest);
-        if self.takes_numbers && number.iter().all(u8::is_ascii_digit) {
+        if self.takes_numbers && sql::is_digits(number) {
             // As of a query for what has this id.
             return true;
         }

@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::task;
 
 use bitflags::bitflags;
@@ -22,15 +23,18 @@ const POOLED: usize = 64;
 const PIECES: usize = 16;
 
 thread_local! {
-    /// The worker's buffer: nearly always whoever takes it gives it back in the same turn.
-    static BUFFER: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+    /// The worker's buffer: nearly always whoever takes it gives it back in the same turn. It is left to
+    /// the system when the thread ends, which a worker does with the process.
+    static BUFFER: Cell<Option<ManuallyDrop<Box<[u8]>>>> = const { Cell::new(None) };
     /// Those beside it.
     static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
 #[inline]
 fn take_buffer() -> Box<[u8]> {
-    BUFFER.take().unwrap_or_else(take_another)
+    BUFFER
+        .take()
+        .map_or_else(take_another, ManuallyDrop::into_inner)
 }
 
 #[cold]
@@ -43,9 +47,9 @@ fn take_another() -> Box<[u8]> {
 #[inline]
 fn give_back(buffer: Box<[u8]>) {
     if buffer.len() == SMALL
-        && let Some(other) = BUFFER.replace(Some(buffer))
+        && let Some(other) = BUFFER.replace(Some(ManuallyDrop::new(buffer)))
     {
-        give_back_another(other);
+        give_back_another(ManuallyDrop::into_inner(other));
     }
 }
 
@@ -277,7 +281,7 @@ impl Lane {
         from: &mut Stream<T>,
         to: &mut Stream<T>,
         judge: &mut Judge<'_, impl World>,
-        mut rests: bool,
+        rests: bool,
     ) -> Turn {
         let sender = if FRONTEND {
             Sender::Frontend
@@ -285,55 +289,75 @@ impl Lane {
             Sender::Backend
         };
         let mut turn = Turn::Idle;
-        let mut left = TURNS;
         // The last read has taken all that there was.
         let mut dry = false;
-        loop {
-            if !rests {
-                if left == 0 {
-                    return Turn::Busy;
-                }
-                left -= 1;
-                let was_stalled = self.state.contains(State::STALLED);
-                if !was_stalled && self.walk(sender, judge) {
-                    turn = Turn::Moved;
-                }
-                if !self.write(to, queue_of(sender, judge.out)) {
-                    self.state.insert(State::STALLED);
-                } else if was_stalled {
-                    // What was read ahead is looked at now.
-                    self.state.remove(State::STALLED);
-                    self.state.insert(State::UNWALKED);
-                    continue;
-                }
-                self.lay_down();
-                if self.state.intersects(State::ENDED) {
-                    return turn;
-                }
-                if self.state.intersects(State::STALLED | State::BLOCKED) && !self.may_keep_more() {
-                    self.state.insert(State::HELD);
-                    return turn;
-                }
-                if dry || !from.may_read() {
-                    self.wait_for_more();
-                    return turn;
-                }
-            }
-            rests = false;
-            match self.read(from) {
-                Ok((0, _)) => self.state.insert(State::FIN),
-                Ok((read, short)) => {
-                    self.bytes += read as u64;
-                    dry = short;
-                }
-                Err(error) => {
-                    if self.has_nothing(sender, &error) {
-                        return turn;
-                    }
-                }
+        if rests {
+            match self.take_in(sender, from) {
+                Some(is_all) => dry = is_all,
+                None => return turn,
             }
             turn = Turn::Moved;
         }
+        for _ in 0..TURNS {
+            let was_stalled = self.state.contains(State::STALLED);
+            if !was_stalled && self.walk(sender, judge) {
+                turn = Turn::Moved;
+            }
+            if !self.write(to, queue_of(sender, judge.out)) {
+                self.state.insert(State::STALLED);
+            } else if was_stalled {
+                // What was read ahead is looked at now.
+                self.state.remove(State::STALLED);
+                self.state.insert(State::UNWALKED);
+                continue;
+            }
+            self.lay_down();
+            if self.state.intersects(State::ENDED) {
+                return turn;
+            }
+            if self.state.intersects(State::STALLED | State::BLOCKED) && !self.may_keep_more() {
+                self.state.insert(State::HELD);
+                return turn;
+            }
+            if dry || !from.may_read() {
+                self.wait_for_more();
+                return turn;
+            }
+            match self.take_in_more(sender, from) {
+                Some(is_all) => dry = is_all,
+                None => return turn,
+            }
+            turn = Turn::Moved;
+        }
+        Turn::Busy
+    }
+
+    /// Reads once. True if that was all that there is for now; `None`: nothing has come yet.
+    #[expect(
+        clippy::inline_always,
+        reason = "each of the two senders has it in one piece, without calls"
+    )]
+    #[inline(always)]
+    fn take_in<T: Transport>(&mut self, sender: Sender, from: &mut Stream<T>) -> Option<bool> {
+        match self.read(from) {
+            Ok((0, _)) => self.state.insert(State::FIN),
+            Ok((read, short)) => {
+                self.bytes += read as u64;
+                return Some(short);
+            }
+            Err(error) => {
+                if self.has_nothing(sender, &error) {
+                    return None;
+                }
+            }
+        }
+        Some(false)
+    }
+
+    /// The same, within a turn: only more than a little comes in several pieces.
+    #[inline(never)]
+    fn take_in_more<T: Transport>(&mut self, sender: Sender, from: &mut Stream<T>) -> Option<bool> {
+        self.take_in(sender, from)
     }
 
     /// True if it holds nothing, and nothing is due.
@@ -373,9 +397,15 @@ impl Lane {
         false
     }
 
+    /// True if it waits for its source and for nothing else, and that has the waker still.
+    #[inline]
+    pub(super) fn is_asleep<T: Transport>(&self, from: &mut Stream<T>) -> bool {
+        let waits = self.state & (State::READABLE | State::STALLED | State::ASKED);
+        waits == State::READABLE | State::ASKED && !from.may_read()
+    }
+
     /// True once there may be something to read. A source that still has the waker nobody has to ask
     /// again.
-    #[inline]
     pub(super) fn poll_source<T: Transport>(
         &mut self,
         from: &mut Stream<T>,
@@ -538,10 +568,11 @@ impl Lane {
     fn write<T: Transport>(&mut self, to: &mut Stream<T>, queue: &mut Queue) -> bool {
         if let Some(bytes) = queue.only_forward()
             && !to.is_tls()
+            && let Some(buffer) = self.buffer.as_deref()
+            && let Some(piece) = buffer.get(self.head..self.head + bytes)
         {
             // As nearly always: one piece, which the sink takes whole.
-            let pending = &self.buffer.as_deref().unwrap_or_default()[self.head..];
-            let written = to.try_write(&pending[..bytes]);
+            let written = to.try_write(piece);
             if !self.goes_on(queue, written) {
                 return false;
             }

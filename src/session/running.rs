@@ -270,6 +270,15 @@ impl<T: Transport> Running<T> {
     /// True once something has happened that a turn was waiting for.
     #[inline]
     fn poll_waits(&mut self, task: &mut task::Context<'_>) -> bool {
+        let is_asleep = !self.is_unusual()
+            && self.front.is_asleep(&mut self.client)
+            && self.back.is_asleep(&mut self.server);
+        !is_asleep && self.poll_each(task)
+    }
+
+    /// The same, asking for each of the things that it may wait for to wake the task.
+    #[inline(never)]
+    fn poll_each(&mut self, task: &mut task::Context<'_>) -> bool {
         let mut ready = false;
         if self.front.waits().readable && (!self.is_unusual() || self.hears_client()) {
             ready |= self.front.poll_source(&mut self.client, task);

@@ -271,7 +271,7 @@ impl<T: Transport> Session<'_, T> {
             since,
         } = *self;
         opened.reason.set(ending.reason);
-        running.close_trace(ending.reason);
+        running.close(ending.reason, opened.shard);
         let (figures, seen) = (running.figures, running.entered.live().seen());
         tracing::info!(
             session = running.entered.id(),

@@ -91,6 +91,20 @@ pub(crate) fn is_plain(text: &[u8]) -> bool {
     (words | rest) & HIGH == 0
 }
 
+/// True if every byte is a digit.
+pub(crate) fn is_digits(text: &[u8]) -> bool {
+    const HIGH: u32 = u32::from_ne_bytes([0xf0; 4]);
+    const ZEROS: u32 = u32::from_ne_bytes([b'0'; 4]);
+    const UP_TO_NINE: u32 = u32::from_ne_bytes([6; 4]);
+    let (words, rest) = text.as_chunks::<4>();
+    // What is more than nine leaves the digits' sixteen when six are added; no byte of the first half
+    // carries into the next.
+    words.iter().all(|word| {
+        let word = u32::from_ne_bytes(*word);
+        word & HIGH == ZEROS && word.wrapping_add(UP_TO_NINE) & HIGH == ZEROS
+    }) && rest.iter().all(u8::is_ascii_digit)
+}
+
 /// True if a session's parameters may make the server read this text otherwise than by default.
 pub fn may_be_read_otherwise(text: &[u8]) -> bool {
     !text.is_ascii() || may_escape_quotes(text)
@@ -293,6 +307,19 @@ mod tests {
             prop_assert_eq!(is_plain(&text), each);
             let ascii: Vec<u8> = text.iter().map(|byte| byte & 0x7f).collect();
             prop_assert_eq!(is_plain(&ascii), !ascii.contains(&0));
+        }
+
+        #[test]
+        fn every_byte_is_a_digit_or_one_is_not(
+            mut text in proptest::collection::vec(b'0'..=b'9', 0..12),
+            at in 0..12_usize,
+            byte in any::<u8>(),
+        ) {
+            prop_assert!(is_digits(&text));
+            if let Some(one) = text.get_mut(at) {
+                *one = byte;
+            }
+            prop_assert_eq!(is_digits(&text), text.iter().all(u8::is_ascii_digit));
         }
 
         #[test]

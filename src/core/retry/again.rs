@@ -250,10 +250,17 @@ impl Core {
     }
 
     /// A cycle ended that was run again, or it is none of those.
+    #[inline]
     pub(in super::super) fn note_cure(&mut self) {
         if self.retry.take_cure() {
-            self.events.push_back(Event::Cured);
+            self.tell_cure();
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell_cure(&mut self) {
+        self.events.push_back(Event::Cured);
     }
 
     /// A ReadyForQuery of the client's, which the cycle's status already says.

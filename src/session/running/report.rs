@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Running;
-use super::stopwatch::Passed;
+use super::stopwatch::{Cycles, Passed};
 use crate::advice::NotRetried;
 use crate::config::LogStatements;
 use crate::core::{Cure, Event, StatementSent, Steering, Tally};
@@ -234,8 +234,11 @@ impl<T: Transport> Running<T> {
         }
     }
 
-    /// The session's span ends here, before the server's answers are drained.
-    pub(in crate::session) fn close_trace(&mut self, reason: CloseReason) {
+    /// The session's span ends here, before the server's answers are drained, and nothing more is counted.
+    pub(in crate::session) fn close(&mut self, reason: CloseReason, shard: &Shard) {
+        if let Some(Cycles { count, each }) = self.own_time.rest() {
+            shard.own_time.observe_each(each, count);
+        }
         if let Some(mut trace) = self.trace.take() {
             trace.close(reason.label());
         }
@@ -290,8 +293,9 @@ impl<T: Transport> Running<T> {
                 unusual.restart();
             }
             self.world.time_is_its_own();
-            let each = self.own_time.each_of(cycles);
-            shard.own_time.observe_each(each, cycles);
+            if let Some(Cycles { count, each }) = self.own_time.ended(cycles) {
+                shard.own_time.observe_each(each, count);
+            }
         }
         let state = State {
             phase: Phase::Running,

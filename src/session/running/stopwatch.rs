@@ -35,7 +35,7 @@ impl Default for Stopwatch {
     }
 }
 
-/// Of so many cycles of a session one is measured; the others count as it does.
+/// Of so many cycles of a session one is measured.
 const MEASURED: u32 = 8;
 
 /// What Osprey's own work on a session's cycles takes. Two readings of the clock for each turn would be a
@@ -46,8 +46,18 @@ pub(super) struct OwnTime {
     spent: u64,
     /// Of the one that was measured last.
     last: u64,
-    /// Cycles until the next one that is measured.
+    /// Cycles that have ended since it.
+    since: u64,
+    /// Turns in which cycles end until the next one that is measured.
     left: u32,
+}
+
+/// So many cycles, which are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cycles {
+    pub(super) count: u64,
+    /// The nanoseconds that each of them took.
+    pub(super) each: u64,
 }
 
 impl OwnTime {
@@ -63,16 +73,28 @@ impl OwnTime {
         self.spent += nanoseconds;
     }
 
-    /// So many cycles have ended in one turn. The nanoseconds that each of them took.
+    /// So many cycles have ended in one turn. One that was measured is counted, and those before it that
+    /// were not are counted as it.
     #[inline]
-    pub(super) fn each_of(&mut self, cycles: u64) -> u64 {
-        if self.left == 0 {
-            let spent = std::mem::take(&mut self.spent);
-            self.last = if cycles > 1 { spent / cycles } else { spent };
-            self.left = MEASURED;
+    pub(super) fn ended(&mut self, cycles: u64) -> Option<Cycles> {
+        self.since += cycles;
+        if self.left > 0 {
+            self.left -= 1;
+            return None;
         }
-        self.left -= 1;
-        self.last
+        self.left = MEASURED - 1;
+        let spent = std::mem::take(&mut self.spent);
+        self.last = if cycles > 1 { spent / cycles } else { spent };
+        self.rest()
+    }
+
+    /// What has not been counted yet, as the last one that was measured.
+    pub(super) fn rest(&mut self) -> Option<Cycles> {
+        let count = std::mem::take(&mut self.since);
+        (count > 0).then_some(Cycles {
+            count,
+            each: self.last,
+        })
     }
 }
 
@@ -115,6 +137,9 @@ impl Stopwatch {
             if foreign {
                 self.engine = self.engine.max(Engine::of(passed.steered, foreign));
             }
+        }
+        if to_client == 0 && cycles == 0 {
+            return None;
         }
         let since = self.since?;
         let (took, engine) = (now.since(since), self.engine);
@@ -207,23 +232,28 @@ mod tests {
     }
 
     #[test]
-    fn one_cycle_in_several_is_measured_and_the_others_count_as_it() {
+    fn one_cycle_in_several_is_measured_and_those_before_it_count_as_it() {
+        let counted = |count, each| Some(Cycles { count, each });
         let mut own = OwnTime::default();
         let mut cycle = |nanoseconds| {
             if own.is_measured() {
                 own.spend(nanoseconds);
             }
-            own.each_of(1)
+            own.ended(1)
         };
-        assert_eq!(cycle(70), 70);
+        assert_eq!(cycle(70), counted(1, 70));
         for _ in 1..MEASURED {
-            assert_eq!(cycle(1_000), 70);
+            assert_eq!(cycle(1_000), None);
         }
-        assert_eq!(cycle(30), 30);
+        assert_eq!(cycle(30), counted(MEASURED.into(), 30));
+        assert_eq!(cycle(1_000), None);
+        // None is lost at the end.
+        assert_eq!(own.rest(), counted(1, 30));
+        assert_eq!(own.rest(), None);
         // Several that end in one turn have it together.
         let mut own = OwnTime::default();
         own.spend(90);
-        assert_eq!(own.each_of(3), 30);
+        assert_eq!(own.ended(3), counted(3, 30));
     }
 
     #[test]
