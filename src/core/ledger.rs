@@ -238,9 +238,7 @@ impl Ledger {
         if self.entries.len() != 1 {
             return false;
         }
-        if let Some(Expect::Whole(sent)) = self.entries.pop_front() {
-            drop(sent);
-        }
+        self.entries.pop_front();
         self.cycles = 0;
         self.may_begin = false;
         self.unsynced = false;

@@ -485,12 +485,13 @@ impl Names {
     pub(super) fn transaction_over(&mut self) {
         self.unnamed_portal = None;
         if !self.portals.is_empty() {
-            self.portals_are_gone();
+            self.none_is_declared();
         }
     }
 
+    /// The same of portals that have names.
     #[inline(never)]
-    fn portals_are_gone(&mut self) {
+    fn none_is_declared(&mut self) {
         if self.portals.len() > 64 {
             self.portals.clear();
         }

@@ -16,6 +16,7 @@ mod admit;
 mod aside;
 mod begin;
 mod borrowed;
+mod buffers;
 mod cancel;
 mod closing;
 mod context;

@@ -4,9 +4,7 @@
 //! session holds none. What a turn has read is written in that turn. One direction never waits for
 //! the other; a direction that cannot write does not read, which is the back-pressure.
 
-use std::cell::{Cell, RefCell};
 use std::io;
-use std::mem::ManuallyDrop;
 use std::task;
 
 use bitflags::bitflags;
@@ -15,53 +13,12 @@ use crate::core::{Core, Op, Outbox, Progress, Queue, World};
 use crate::net::sizes::{HELD, LARGE, SMALL, at_once};
 use crate::net::{Stream, Transport};
 
+use super::buffers::{give_back, take_buffer};
+
 /// Reads of one direction before others have their turn.
 const TURNS: usize = 8;
-/// Small buffers kept per worker, beside the one in use.
-const POOLED: usize = 64;
 /// Pieces of one vectored write.
 const PIECES: usize = 16;
-
-thread_local! {
-    /// The worker's buffer: nearly always whoever takes it gives it back in the same turn. It is left to
-    /// the system when the thread ends, which a worker does with the process.
-    static BUFFER: Cell<Option<ManuallyDrop<Box<[u8]>>>> = const { Cell::new(None) };
-    /// Those beside it.
-    static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
-}
-
-#[inline]
-fn take_buffer() -> Box<[u8]> {
-    BUFFER
-        .take()
-        .map_or_else(take_another, ManuallyDrop::into_inner)
-}
-
-#[cold]
-#[inline(never)]
-fn take_another() -> Box<[u8]> {
-    POOL.with_borrow_mut(Vec::pop)
-        .unwrap_or_else(|| vec![0; SMALL].into_boxed_slice())
-}
-
-#[inline]
-fn give_back(buffer: Box<[u8]>) {
-    if buffer.len() == SMALL
-        && let Some(other) = BUFFER.replace(Some(ManuallyDrop::new(buffer)))
-    {
-        give_back_another(ManuallyDrop::into_inner(other));
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn give_back_another(buffer: Box<[u8]>) {
-    POOL.with_borrow_mut(|pool| {
-        if pool.len() < POOLED {
-            pool.push(buffer);
-        }
-    });
-}
 
 /// Whose messages a lane carries, in PostgreSQL's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -568,11 +525,10 @@ impl Lane {
     fn write<T: Transport>(&mut self, to: &mut Stream<T>, queue: &mut Queue) -> bool {
         if let Some(bytes) = queue.only_forward()
             && !to.is_tls()
-            && let Some(buffer) = self.buffer.as_deref()
-            && let Some(piece) = buffer.get(self.head..self.head + bytes)
         {
             // As nearly always: one piece, which the sink takes whole.
-            let written = to.try_write(piece);
+            let pending = &self.buffer.as_deref().unwrap_or_default()[self.head..];
+            let written = to.try_write(&pending[..bytes]);
             if !self.goes_on(queue, written) {
                 return false;
             }
@@ -602,7 +558,11 @@ impl Lane {
     }
 
     /// Notes what writing has come to. False: the sink takes no more for now.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "each of the two senders has it in one piece, without calls"
+    )]
+    #[inline(always)]
     fn goes_on(&mut self, queue: &mut Queue, written: io::Result<usize>) -> bool {
         match written {
             Ok(written) => {

@@ -97,8 +97,8 @@ pub(crate) fn is_digits(text: &[u8]) -> bool {
     const ZEROS: u32 = u32::from_ne_bytes([b'0'; 4]);
     const UP_TO_NINE: u32 = u32::from_ne_bytes([6; 4]);
     let (words, rest) = text.as_chunks::<4>();
-    // What is more than nine leaves the digits' sixteen when six are added; no byte of the first half
-    // carries into the next.
+    // Digits are 0x30 to 0x39. With six added they are in the same row of sixteen still, and what stands
+    // behind them in that row is not; no byte of the row carries into its neighbour.
     words.iter().all(|word| {
         let word = u32::from_ne_bytes(*word);
         word & HIGH == ZEROS && word.wrapping_add(UP_TO_NINE) & HIGH == ZEROS

@@ -138,9 +138,6 @@ impl Stopwatch {
                 self.engine = self.engine.max(Engine::of(passed.steered, foreign));
             }
         }
-        if to_client == 0 && cycles == 0 {
-            return None;
-        }
         let since = self.since?;
         let (took, engine) = (now.since(since), self.engine);
         if to_client > 0 && !self.answered && is_its_own {
