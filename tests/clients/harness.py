@@ -529,8 +529,21 @@ class Osprey:
             raise RuntimeError(f"osprey ended: {self.process.returncode}\n{self.log()}")
         return re.search(r"accepting connections|accepts connections", self.log())
 
+    def is_still(self):
+        """True if none of its threads runs, or waits for a processor."""
+        stats = pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/stat")
+        return all(stat.read_text().rpartition(") ")[2][0] != "R" for stat in stats)
+
     def scrape(self):
-        """The metrics: {"name{labels}": value}."""
+        """The metrics: {"name{labels}": value}.
+
+        A turn is counted after its answers are written: a worker that lost its processor in between
+        is waited for, unless there is always one at work.
+        """
+        patience = time.monotonic() + 0.5
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            while not self.is_still() and time.monotonic() < patience:
+                time.sleep(0.001)
         address = f"http://127.0.0.1:{self.metrics_port}/metrics"
         with urllib.request.urlopen(address, timeout=10) as response:
             text = response.read().decode()
