@@ -1,11 +1,10 @@
 //! Log lines on their way out: a bounded queue, and one thread that alone may wait for whoever
-//! reads them. Who logs never waits: a line that finds no room is lost, and so is one that cannot
+//! reads them and writes at once what has come meanwhile. Who logs never waits: a line that finds no room is lost, and so is one that cannot
 //! be written; both are counted, and said once there is somebody to say it to.
 //!
 //! Not the `tracing-appender` crate's: that one does not count what could not be written, bounds
 //! lines but not bytes, and says on standard output, waiting for it, that it could not end.
 
-use std::collections::VecDeque;
 use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,6 +14,9 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Before a descriptor that does not block is tried again.
 const RETRY: Duration = Duration::from_millis(10);
+/// After lines were written, so that those that come meanwhile are written together: to wake the
+/// thread and to write cost more than all that is in a line.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Between two sayings that lines were lost, while more are lost all the time.
 const SAY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -35,10 +37,28 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    lines: VecDeque<Box<[u8]>>,
-    bytes: usize,
-    /// One more is being written.
-    writing: bool,
+    waiting: Lines,
+    /// Bytes that are being written.
+    writing: usize,
+    /// The thread that writes waits for a line.
+    idle: bool,
+    /// How many wait until everything is written.
+    flushing: usize,
+}
+
+/// Lines, one behind the other.
+#[derive(Default)]
+struct Lines {
+    text: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+}
+
+impl Lines {
+    fn push(&mut self, line: &[u8]) {
+        self.text.extend_from_slice(line);
+        self.ends.push(self.text.len());
+    }
 }
 
 impl Queue {
@@ -67,15 +87,17 @@ impl Queue {
     /// Queues one line, with its line feed. Never waits.
     pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.0.state();
-        if state.bytes.saturating_add(line.len()) > self.0.capacity {
+        if state.writing + state.waiting.text.len() + line.len() > self.0.capacity {
             drop(state);
             self.0.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        state.bytes += line.len();
-        state.lines.push_back(line.into());
+        state.waiting.push(line);
+        let is_idle = std::mem::take(&mut state.idle);
         drop(state);
-        self.0.filled.notify_one();
+        if is_idle {
+            self.0.filled.notify_one();
+        }
     }
 
     /// Lines lost since the start.
@@ -85,11 +107,13 @@ impl Queue {
 
     /// Waits until everything has been written, or `limit` is over; true if it has been.
     pub(super) fn flush(&self, limit: Duration) -> bool {
-        let state = self.0.state();
-        let waits = |state: &mut State| state.writing || !state.lines.is_empty();
+        let mut state = self.0.state();
+        state.flushing += 1;
+        let waits = |state: &mut State| state.writing + state.waiting.text.len() > 0;
         let waited = self.0.emptied.wait_timeout_while(state, limit, waits);
-        let waited = waited.unwrap_or_else(PoisonError::into_inner);
-        !waited.1.timed_out()
+        let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.flushing -= 1;
+        !waited.timed_out()
     }
 }
 
@@ -103,53 +127,64 @@ impl Inner {
         let mut said = 0;
         let mut said_at: Option<Instant> = None;
         loop {
-            let line = self.next();
-            if write(&mut sink, &line).is_err() {
-                self.lost.fetch_add(1, Ordering::Relaxed);
-                continue;
+            let lines = self.next();
+            let (written, outcome) = write(&mut sink, &lines.text);
+            if outcome.is_err() {
+                let whole = lines.ends.partition_point(|&end| end <= written);
+                let lost = lines.ends.len() - whole;
+                self.lost.fetch_add(lost as u64, Ordering::Relaxed);
             }
+            let waits = self.written();
             let lost = self.lost.load(Ordering::Relaxed);
-            if lost == said {
-                continue;
-            }
             let paused = said_at.is_none_or(|at| at.elapsed() >= SAY_PAUSE);
-            if paused || self.state().lines.is_empty() {
+            if outcome.is_ok() && lost > said && (paused || !waits) {
                 say_lost(lost - said);
                 said = lost;
                 said_at = Some(Instant::now());
             }
+            std::thread::sleep(PAUSE);
         }
     }
 
-    fn next(&self) -> Box<[u8]> {
+    /// All lines that wait, once there are some.
+    fn next(&self) -> Lines {
         let mut state = self.state();
-        loop {
-            if let Some(line) = state.lines.pop_front() {
-                state.bytes -= line.len();
-                state.writing = true;
-                return line;
-            }
-            state.writing = false;
-            self.emptied.notify_all();
+        while state.waiting.text.is_empty() {
+            state.idle = true;
             let waited = self.filled.wait(state);
             state = waited.unwrap_or_else(PoisonError::into_inner);
         }
+        state.idle = false;
+        state.writing = state.waiting.text.len();
+        std::mem::take(&mut state.waiting)
+    }
+
+    /// What was taken has been written, or is lost. True if more lines wait.
+    fn written(&self) -> bool {
+        let mut state = self.state();
+        state.writing = 0;
+        let waits = !state.waiting.text.is_empty();
+        if !waits && state.flushing > 0 {
+            self.emptied.notify_all();
+        }
+        waits
     }
 }
 
-/// Writes all of `line`. Where another process has made the descriptor one that does not block,
-/// waits as it would have done.
-fn write(sink: &mut impl Write, mut line: &[u8]) -> std::io::Result<()> {
-    while !line.is_empty() {
-        match sink.write(line) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(written) => line = &line[written..],
+/// Writes all of `text`; says how much it has written. Where another process has made the descriptor one
+/// that does not block, waits as it would have done.
+fn write(sink: &mut impl Write, text: &[u8]) -> (usize, std::io::Result<()>) {
+    let mut written = 0;
+    while written < text.len() {
+        match sink.write(&text[written..]) {
+            Ok(0) => return (written, Err(ErrorKind::WriteZero.into())),
+            Ok(more) => written += more,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(RETRY),
-            Err(error) => return Err(error),
+            Err(error) => return (written, Err(error)),
         }
     }
-    Ok(())
+    (written, Ok(()))
 }
 
 /// What a subscriber writes one event to.
