@@ -17,7 +17,7 @@ use crate::traces::SessionStart;
 use super::admit::{Admitted, Seats, Taken};
 use super::context::Context;
 use super::live::Phase;
-use super::login::{Login, READY_FOR_QUERY};
+use super::login::Login;
 use super::refusal::Refusal;
 use super::refuse::refuse;
 use super::running::Running;
@@ -114,8 +114,7 @@ pub(super) async fn begin<N: Network>(
     let names = world.ready(view).await.with_lexing(logged_in.lexing);
     let names = names.with_computing_resource(world::computing_resource(view));
     // Now the client may speak, and the core listens.
-    let ready = READY_FOR_QUERY.min(logged_in.from_server.len());
-    let speaking = client.send(&logged_in.from_server[..ready]);
+    let speaking = client.send(&logged_in.answers);
     if !matches!(timeout(limit, speaking).await, Ok(Ok(()))) {
         return Err(CloseReason::Client);
     }

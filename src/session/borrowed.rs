@@ -3,7 +3,7 @@
 //!
 //! | reads | the server's answers to our queries |
 //! |---|---|
-//! | writes | our queries; to the client, what may come at any moment (notices, notifications, changed parameters) |
+//! | writes | our queries |
 //! | waits for | the server alone |
 //! | until | `catalog.borrow_timeout`, and then for what a cancelled query takes to end, up to `limits.login_timeout` |
 //!
@@ -29,12 +29,15 @@ use crate::wire::{HEADER, Header, compose};
 
 use super::cancel;
 use super::context::Context;
-use super::login::{LoggedIn, READY_FOR_QUERY};
+use super::login::LoggedIn;
 use super::refusal::Refusal;
 use super::registry::Entered;
 
 /// Bytes of all answers together: some hundred thousand relations. Beyond, the reading is given up.
 const MAX_ANSWERS: usize = 32 << 20;
+
+/// Bytes of a ReadyForQuery.
+const READY_FOR_QUERY: usize = HEADER + 1;
 
 /// What the reading needs whatever the client has asked for at its login: time, for which
 /// `catalog.borrow_timeout` is the limit, and every character.
@@ -43,8 +46,8 @@ const SET: &str = "SET statement_timeout = 0; SET client_encoding = 'UTF8'";
 /// A session that has just logged in has nothing but what RESET gives it back.
 const RESET: &str = "RESET statement_timeout; RESET client_encoding";
 
-/// Reads the catalogs and hands over what came of it. Afterwards the session stands where it stood:
-/// `from_server` begins with a ReadyForQuery. It takes at most `catalog.borrow_timeout`, and what a
+/// Reads the catalogs and hands over what came of it. Afterwards the session stands where it stood; what the
+/// client is to hear of meanwhile is among its answers. It takes at most `catalog.borrow_timeout`, and what a
 /// query that is then cancelled takes to end, up to `limits.login_timeout`.
 ///
 /// # Errors
@@ -59,11 +62,10 @@ pub(super) async fn read<N: Network>(
     settings: &Settings,
 ) -> Result<(), Refusal> {
     let borrow_timeout = session.origin.upstream.settings().catalog.borrow_timeout;
-    let ready = session.from_server.get(..READY_FOR_QUERY);
+    let ready = session.answers.last_chunk::<READY_FOR_QUERY>();
     if ready.map(|ready| Status::read(&ready[HEADER..])) != Some(Status::Idle) {
         return Ok(());
     }
-    let ready: Vec<u8> = session.from_server.drain(..READY_FOR_QUERY).collect();
     let mut borrowed = Borrowed {
         session,
         entered,
@@ -93,12 +95,16 @@ pub(super) async fn read<N: Network>(
         Ok(contents) => reading.finish(contents),
         Err(refusal) => ended = Some(refusal),
     }
-    let telling = timeout(settings.limits.login_timeout, client.send(&for_client));
-    telling.await.map_err(|_| Refusal::Gone)??;
+    let mut ready = session
+        .answers
+        .split_off(session.answers.len() - READY_FOR_QUERY);
+    session.answers.extend_from_slice(&for_client);
     if let Some(refusal) = ended {
+        let telling = timeout(settings.limits.login_timeout, client.send(&session.answers));
+        telling.await.map_err(|_| Refusal::Gone)??;
         return Err(refusal);
     }
-    session.from_server.splice(..0, ready);
+    session.answers.append(&mut ready);
     Ok(())
 }
 

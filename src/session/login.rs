@@ -27,9 +27,6 @@ use super::refusal::Refusal;
 use super::registry::{Entered, Origin};
 use super::scram;
 
-/// Bytes of a ReadyForQuery.
-pub(super) const READY_FOR_QUERY: usize = HEADER + 1;
-
 /// Shorter values of options are words such as `off`, which may stand in any message.
 const SHORTEST_TOKEN: usize = 8;
 
@@ -66,7 +63,9 @@ pub(super) struct LoggedIn<T> {
     pub(super) origin: Origin,
     /// What came from the client and was not looked at yet.
     pub(super) from_client: Vec<u8>,
-    /// What came from the server: the first ReadyForQuery, and what came behind it.
+    /// What the client is still to be told, up to the first ReadyForQuery, which is the last of it.
+    pub(super) answers: Vec<u8>,
+    /// What came from the server behind it.
     pub(super) from_server: Vec<u8>,
     /// How the server reads the session's texts, as it has reported.
     pub(super) lexing: Lexing,
@@ -90,9 +89,9 @@ impl<T: Transport> Login<T> {
         Ok(())
     }
 
-    /// Connects to Hologres and relays authentication up to the first ReadyForQuery, which is left
-    /// in `from_server`. The cancel key that the server gives is known to work from the moment at
-    /// which the client has it.
+    /// Connects to Hologres and relays authentication up to the first ReadyForQuery. What came together
+    /// with it is left for the client to be told at once. The cancel key that the server gives is known
+    /// to work from the moment at which the client has it.
     pub(super) async fn run<N: Network<Transport = T>>(
         &mut self,
         context: &Context<N>,
@@ -107,6 +106,7 @@ impl<T: Transport> Login<T> {
             origin,
             from_client: Vec::new(),
             from_server: Vec::with_capacity(1024),
+            answers: Vec::new(),
             offered_less: false,
             lexing: Lexing::default(),
         };
@@ -121,6 +121,7 @@ impl<T: Transport> Login<T> {
             origin,
             from_client,
             from_server,
+            answers,
             lexing,
             ..
         } = relay;
@@ -132,6 +133,7 @@ impl<T: Transport> Login<T> {
             server,
             origin,
             from_client,
+            answers,
             from_server,
             lexing,
         })
@@ -178,6 +180,8 @@ struct Relay<'a, T, N> {
     origin: Origin,
     from_client: Vec<u8>,
     from_server: Vec<u8>,
+    /// See [`LoggedIn::answers`].
+    answers: Vec<u8>,
     /// The client was offered SCRAM without the channel binding that the server offers, and has not
     /// chosen yet.
     offered_less: bool,
@@ -210,7 +214,8 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
                 let body = &rest[HEADER..header.frame];
                 match header.tag {
                     tag::READY_FOR_QUERY => {
-                        self.pass(at).await?;
+                        let behind = self.from_server.split_off(at + header.frame);
+                        self.answers = std::mem::replace(&mut self.from_server, behind);
                         return Ok(());
                     }
                     tag::ERROR => {

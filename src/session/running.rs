@@ -35,7 +35,7 @@ use super::cancel;
 use super::closing::{killed_notice, shutdown_notice};
 use super::context::Context;
 use super::live::Ask;
-use super::login::{LoggedIn, READY_FOR_QUERY};
+use super::login::LoggedIn;
 use super::pump::{Close, Judge, Lane, Sender, Turn};
 use super::registry::{Drain, Entered, Origin};
 use super::rest::Rest;
@@ -124,8 +124,7 @@ impl Ending {
 }
 
 impl<T: Transport> Running<T> {
-    /// A session that runs, made of what its login has left. `from_server` begins with a
-    /// ReadyForQuery, which the client has been sent.
+    /// A session that runs, made of what its login has left. The client has been told its answers.
     pub(super) fn new(
         client: Stream<T>,
         logged_in: LoggedIn<T>,
@@ -142,13 +141,12 @@ impl<T: Transport> Running<T> {
             from_server,
             ..
         } = logged_in;
-        let ready = READY_FOR_QUERY.min(from_server.len());
         let rest = Rest::new(&settings.limits);
         Self {
             client,
             server,
             front: Lane::with(&from_client),
-            back: Lane::with(&from_server[ready..]),
+            back: Lane::with(&from_server),
             core,
             out: Outbox::default(),
             world,
