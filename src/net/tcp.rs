@@ -2,14 +2,14 @@
 //! tokio does. What is read, written and said to the peer is the same.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use tokio::io::Interest;
 
 use super::event_loop;
@@ -49,7 +49,7 @@ pub trait Socket: AsFd + Send + Sync + Unpin + 'static {
 #[derive(Debug)]
 pub struct OnLoop {
     // Closed before its number is given back.
-    socket: std::net::TcpStream,
+    socket: TcpStream,
     watched: Watched,
 }
 
@@ -59,6 +59,14 @@ pub struct OnTokio {
     socket: tokio::net::TcpStream,
     /// There may be something to read of which the reactor was made to forget.
     unreported: bool,
+}
+
+/// A socket that connections come from, which the loop of this thread watches.
+#[derive(Debug)]
+pub(crate) struct TcpAcceptor {
+    // Closed before its number is given back.
+    socket: TcpListener,
+    watched: Watched,
 }
 
 /// A TCP connection.
@@ -75,10 +83,7 @@ impl Tcp {
     /// # Errors
     ///
     /// The loop cannot watch it, or there is none.
-    pub(crate) fn accepted(
-        socket: std::net::TcpStream,
-        options: SocketOptions,
-    ) -> io::Result<Self> {
+    pub(crate) fn accepted(socket: TcpStream, options: SocketOptions) -> io::Result<Self> {
         Ok(Self::new(OnLoop::new(socket, true)?, options))
     }
 }
@@ -197,7 +202,7 @@ impl<S: Socket> Transport for Tcp<S> {
 }
 
 impl OnLoop {
-    fn new(socket: std::net::TcpStream, connected: bool) -> io::Result<Self> {
+    fn new(socket: TcpStream, connected: bool) -> io::Result<Self> {
         let sockets = event_loop::sockets().ok_or(io::ErrorKind::Unsupported)?;
         let watched = sockets.add(&socket, connected)?;
         Ok(Self { socket, watched })
@@ -348,6 +353,48 @@ fn tune(socket: &impl AsFd, options: SocketOptions) -> io::Result<()> {
         socket.set_tcp_user_timeout(options.user_timeout)?;
     }
     Ok(())
+}
+
+impl TcpAcceptor {
+    /// Watches a socket that does not block, on the thread of a loop.
+    ///
+    /// # Errors
+    ///
+    /// The loop cannot watch it, or there is none.
+    pub(crate) fn new(socket: TcpListener) -> io::Result<Self> {
+        let sockets = event_loop::sockets().ok_or(io::ErrorKind::Unsupported)?;
+        let watched = sockets.add(&socket, false)?;
+        Ok(Self { socket, watched })
+    }
+
+    /// The next connection, which nobody watches yet, and whose it is.
+    ///
+    /// # Errors
+    ///
+    /// Those of accept(2).
+    pub(crate) async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        let accepted = std::future::poll_fn(|context| {
+            loop {
+                let mut accepted = None;
+                let attempt = self.watched.attempt(Way::In, 0, || {
+                    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+                    accepted = Some(rustix::net::acceptfrom_with(&self.socket, flags)?);
+                    Ok(0)
+                });
+                match attempt {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        ready!(self.watched.poll(Way::In, context));
+                    }
+                    attempt => return Poll::Ready(attempt.map(|_| accepted)),
+                }
+            }
+        });
+        let (socket, peer) = accepted.await?.ok_or(io::ErrorKind::WouldBlock)?;
+        // A peer that has gone already may have no address any more.
+        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+        let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
+        Ok((socket.into(), peer))
+    }
 }
 
 async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {

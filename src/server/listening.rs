@@ -6,20 +6,21 @@
 //! accepted: who comes then waits in the kernel.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::join_all;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Builder;
+use rustix::net::SendFlags;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use super::worker::{Handed, Workers};
 use crate::net::endpoint::is_out_of_descriptors;
+use crate::net::event_loop::{self, EventLoop};
+use crate::net::tcp::TcpAcceptor;
+use crate::net::time::{sleep, timeout};
 use crate::net::{Network, TcpNetwork};
 use crate::observe::metrics::Limit;
 use crate::session::{self, Place, Shared};
@@ -32,39 +33,25 @@ const LAST_HAND_OVERS: Duration = Duration::from_secs(3);
 
 /// What connections come from.
 pub(crate) trait Listen: Send + Sync + 'static {
-    /// A connection as it was accepted.
+    /// A connection as it was accepted, which nobody watches yet.
     type Stream: Send + 'static;
-    /// The same on its way to a worker.
-    type Handed: Send + 'static;
 
     /// The next connection, and whose it is.
-    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
-
-    /// Makes it fit to go to another thread.
-    ///
-    /// # Errors
-    ///
-    /// The system refuses; the connection is lost.
-    fn hand_over(stream: Self::Stream) -> io::Result<Self::Handed>;
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
 
     /// Sends as much of `frame` as goes out at once.
     fn say(stream: &Self::Stream, frame: &[u8]);
 }
 
-impl Listen for TcpListener {
+impl Listen for TcpAcceptor {
     type Stream = TcpStream;
-    type Handed = std::net::TcpStream;
 
-    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         Self::accept(self).await
     }
 
-    fn hand_over(stream: TcpStream) -> io::Result<std::net::TcpStream> {
-        stream.into_std()
-    }
-
     fn say(stream: &TcpStream, frame: &[u8]) {
-        let _ = rustix::net::send(stream, frame, rustix::net::SendFlags::NOSIGNAL);
+        let _ = rustix::net::send(stream, frame, SendFlags::NOSIGNAL);
     }
 }
 
@@ -77,40 +64,32 @@ pub(super) struct Listening {
 impl Listening {
     /// Begins to accept on every socket.
     pub(super) fn start(
-        listeners: Vec<std::net::TcpListener>,
+        listeners: Vec<TcpListener>,
         shared: &Arc<Shared<TcpNetwork>>,
-        workers: &Workers<std::net::TcpStream>,
-    ) -> std::io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        workers: &Workers<TcpStream>,
+    ) -> io::Result<Self> {
+        let event_loop = EventLoop::new()?;
         let (stop, stopped) = oneshot::channel();
-        let acceptors = {
-            let _entered = runtime.enter();
-            listeners
-                .into_iter()
-                .enumerate()
-                .map(|(socket, listener)| {
-                    Ok(Acceptor {
-                        listener: TcpListener::from_std(listener)?,
-                        socket,
-                        shared: Arc::clone(shared),
-                        workers: workers.clone(),
-                    })
-                })
-                .collect::<std::io::Result<Vec<_>>>()?
-        };
+        let (begun, begins) = std::sync::mpsc::sync_channel(1);
+        let (shared, workers) = (Arc::clone(shared), workers.clone());
         let thread = std::thread::Builder::new()
             .name("osprey-accept".into())
             .spawn(move || {
-                runtime.block_on(async {
-                    let stopped = stopped.map(drop).shared();
-                    let accepting = acceptors
-                        .into_iter()
-                        .map(|acceptor| tokio::spawn(acceptor.run(stopped.clone())));
-                    let accepting = join_all(accepting.collect::<Vec<_>>());
-                    stopped.await;
-                    let _ = timeout(LAST_HAND_OVERS, accepting).await;
+                let ended = event_loop.run(async {
+                    let (outcome, acceptors) = match acceptors(listeners, &shared, &workers) {
+                        Ok(acceptors) => (Ok(()), acceptors),
+                        Err(error) => (Err(error), Vec::new()),
+                    };
+                    // There is somebody who waits for it.
+                    let _ = begun.send(outcome);
+                    accept_until(stopped, acceptors).await;
                 });
+                if let Err(error) = ended {
+                    tracing::error!(%error, "no connection is accepted any more");
+                }
             })?;
+        // The thread has said so, or has ended without a word.
+        begins.recv().map_err(io::Error::other)??;
         Ok(Self { thread, stop })
     }
 
@@ -123,18 +102,54 @@ impl Listening {
     }
 }
 
+/// One for each socket, which the loop of this thread watches.
+fn acceptors(
+    listeners: Vec<TcpListener>,
+    shared: &Arc<Shared<TcpNetwork>>,
+    workers: &Workers<TcpStream>,
+) -> io::Result<Vec<Acceptor<TcpAcceptor, TcpNetwork>>> {
+    let acceptor = |(socket, listener)| {
+        Ok(Acceptor {
+            listener: TcpAcceptor::new(listener)?,
+            socket,
+            shared: Arc::clone(shared),
+            workers: workers.clone(),
+        })
+    };
+    listeners.into_iter().enumerate().map(acceptor).collect()
+}
+
+/// Accepts until it is stopped, and closes the sockets.
+async fn accept_until(
+    stopped: oneshot::Receiver<()>,
+    acceptors: Vec<Acceptor<TcpAcceptor, TcpNetwork>>,
+) {
+    let stopped = stopped.map(drop).shared();
+    let accepting = acceptors.into_iter().map(|acceptor| {
+        let (ends, ended) = oneshot::channel::<()>();
+        let accepting = acceptor.run(stopped.clone());
+        event_loop::spawn(async move {
+            accepting.await;
+            drop(ends);
+        });
+        ended
+    });
+    let accepting = join_all(accepting.collect::<Vec<_>>());
+    stopped.clone().await;
+    let _ = timeout(LAST_HAND_OVERS, accepting).await;
+}
+
 /// Hands the connections of one socket to the workers.
 pub(crate) struct Acceptor<L: Listen, N> {
     pub(crate) listener: L,
     pub(crate) socket: usize,
     pub(crate) shared: Arc<Shared<N>>,
-    pub(crate) workers: Workers<L::Handed>,
+    pub(crate) workers: Workers<L::Stream>,
 }
 
-impl<N: Network, L: Listen<Handed: Handed<N>>> Acceptor<L, N> {
+impl<N: Network, L: Listen<Stream: Handed<N>>> Acceptor<L, N> {
     /// Accepts until it is stopped; what was accepted by then is handed on.
-    pub(crate) async fn run(self, stopped: impl Future<Output = ()>) {
-        let greetings = &self.shared.admission.greetings;
+    pub(crate) async fn run(mut self, stopped: impl Future<Output = ()>) {
         let mut stopped = std::pin::pin!(stopped);
         loop {
             let accepted = tokio::select! {
@@ -146,12 +161,13 @@ impl<N: Network, L: Listen<Handed: Handed<N>>> Acceptor<L, N> {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     self.failed(&error);
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
             // The settings may have changed: accepting may have taken hours.
             let quota = self.shared.settings.load().limits.max_greetings;
+            let greetings = &self.shared.admission.greetings;
             match greetings.wait(peer.ip(), quota).await {
                 Ok(place) => self.hand_over(stream, peer, place).await,
                 Err(_) => self.refuse(&stream, peer, quota.per_address.unwrap_or_default()),
@@ -160,7 +176,7 @@ impl<N: Network, L: Listen<Handed: Handed<N>>> Acceptor<L, N> {
     }
 
     /// The next connection, once there is room for it.
-    async fn next(&self) -> io::Result<(L::Stream, SocketAddr)> {
+    async fn next(&mut self) -> io::Result<(L::Stream, SocketAddr)> {
         let quota = self.shared.settings.load().limits.max_greetings;
         let greetings = &self.shared.admission.greetings;
         greetings.wait_for_room(quota.total).await;
@@ -169,15 +185,13 @@ impl<N: Network, L: Listen<Handed: Handed<N>>> Acceptor<L, N> {
 
     async fn hand_over(&self, stream: L::Stream, peer: SocketAddr, place: Place) {
         let upstreams = self.shared.upstreams.load_full();
-        if let (Some(listener), Ok(stream)) =
-            (upstreams.listener(self.socket), L::hand_over(stream))
-        {
+        if let Some(listener) = upstreams.listener(self.socket) {
             let listener = Arc::clone(listener);
             self.workers.take(stream, peer, listener, place).await;
         }
     }
 
-    fn failed(&self, error: &std::io::Error) {
+    fn failed(&self, error: &io::Error) {
         let Some(left_out) = self.shared.admission.refusal_log.now() else {
             return;
         };

@@ -123,19 +123,14 @@ impl Network for Net {
 
 impl Listen for Net {
     type Stream = Wire;
-    type Handed = Wire;
 
-    async fn accept(&self) -> io::Result<(Wire, SocketAddr)> {
+    async fn accept(&mut self) -> io::Result<(Wire, SocketAddr)> {
         loop {
             if let Some(next) = self.state().backlog.pop_front() {
                 return Ok(next);
             }
             self.arrived.notified().await;
         }
-    }
-
-    fn hand_over(stream: Wire) -> io::Result<Wire> {
-        Ok(stream)
     }
 
     fn say(stream: &Wire, frame: &[u8]) {

@@ -102,7 +102,10 @@ impl Calls {
     fn ring_for(&self, task: usize) {
         let mut called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
         called.push(task);
-        if called.len() == 1 {
+        let is_first = called.len() == 1;
+        // Whoever is woken by it takes what is called for.
+        drop(called);
+        if is_first {
             self.ring();
         }
     }
