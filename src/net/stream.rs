@@ -1,5 +1,6 @@
 //! One connection, plaintext or TLS: both look the same to a session.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice, Read, Write};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +13,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::event_loop::poll_share;
 use super::sizes::{ONCE, at_once};
 use super::transport::Transport;
+
+thread_local! {
+    /// Where a thread reads what is appended to a buffer.
+    static SCRATCH: RefCell<[u8; 4 << 10]> = const { RefCell::new([0; 4 << 10]) };
+}
 
 /// A connection to a client or to Hologres. As a [`Transport`], no `try_…` method waits.
 #[derive(Debug)]
@@ -229,7 +235,7 @@ impl<T: Transport> Stream<T> {
     ///
     /// Those of [`Stream::try_read`], less `WouldBlock`.
     pub async fn receive(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        self.receive_at_most(buffer, 4 << 10).await
+        self.receive_at_most(buffer, usize::MAX).await
     }
 
     /// As [`Stream::receive`], but not a byte more than `room`.
@@ -246,10 +252,12 @@ impl<T: Transport> Stream<T> {
             // A peer that sends without end must let the task's time limits have their turn.
             ready!(poll_share(context));
             loop {
-                let length = buffer.len();
-                buffer.resize(length + room, 0);
-                let received = self.try_read(&mut buffer[length..]);
-                buffer.truncate(length + received.as_ref().copied().unwrap_or_default());
+                let received = SCRATCH.with_borrow_mut(|scratch| {
+                    let room = room.min(scratch.len());
+                    let received = self.try_read(&mut scratch[..room])?;
+                    buffer.extend_from_slice(&scratch[..received]);
+                    Ok(received)
+                });
                 match received {
                     Ok(received) => return Poll::Ready(Ok(received)),
                     Err(error) => ready!(self.wait(error, context, Self::poll_readable))?,

@@ -1,8 +1,6 @@
 //! What a client sends before authentication: StartupMessage, SSLRequest, GSSENCRequest and
 //! CancelRequest. These frames have no type byte.
 
-use super::split_cstr;
-
 /// Longest startup packet accepted, as in PostgreSQL (`MAX_STARTUP_PACKET_LENGTH`).
 pub const MAX_STARTUP: usize = 10_000;
 /// Longest authentication message accepted, as in PostgreSQL (`PG_MAX_AUTH_TOKEN_LENGTH`).
@@ -107,11 +105,11 @@ impl<'a> Startup<'a> {
     pub fn parameters(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let mut rest = self.parameters;
         std::iter::from_fn(move || {
-            let (name, after) = split_cstr(rest)?;
+            let (name, after) = split_word(rest)?;
             if name.is_empty() {
                 return None;
             }
-            let (value, after) = split_cstr(after)?;
+            let (value, after) = split_word(after)?;
             rest = after;
             Some((name, value))
         })
@@ -204,21 +202,33 @@ impl<'a> Startup<'a> {
     /// The value that the client gives the setting of this name, in lower case, at startup: the last one.
     pub fn setting(self, name: &str) -> Option<String> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let has_options = self.get("options").is_some_and(|words| !words.is_empty());
-        if has_options {
-            let settings = self.settings().into_iter().rev();
-            let mut its_own = settings.filter(|(setting, _)| setting == name);
-            return its_own.next().map(|(_, value)| value);
+        let (mut options, mut its_own) = (&[][..], None);
+        for (parameter, value) in self.parameters() {
+            if parameter == b"options" {
+                options = value;
+            } else if parameter.eq_ignore_ascii_case(name.as_bytes()) {
+                its_own = Some(value);
+            }
         }
-        let is_it = |setting: &[u8]| setting.eq_ignore_ascii_case(name.as_bytes());
-        let its_own = self.parameters().filter(|(setting, _)| is_it(setting));
-        its_own.last().map(|(_, value)| text(value))
+        if options.is_empty() {
+            return its_own.map(text);
+        }
+        let settings = self.settings().into_iter().rev();
+        let mut its_own = settings.filter(|(setting, _)| setting == name);
+        its_own.next().map(|(_, value)| value)
     }
 
     /// True if `options` asks for Hologres' fixed front end (`type=fixed`), which runs no SET.
     pub fn is_fixed_front_end(self) -> bool {
         self.options().iter().any(|word| word == b"type=fixed")
     }
+}
+
+/// As [`split_cstr`](super::split_cstr), for texts so short that a search that is quick at long ones costs more
+/// than it finds.
+fn split_word(input: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = input.iter().position(|&byte| byte == 0)?;
+    Some((&input[..end], &input[end + 1..]))
 }
 
 /// The SSLRequest packet, for the upstream.
