@@ -265,7 +265,7 @@ impl Core {
                 if answer == tag::ERROR {
                     let OwnError { sqlstate, message } = own_error(body);
                     if own == Own::Replan {
-                        self.replanned(&sqlstate, false);
+                        self.replan_failed(&sqlstate, false);
                     } else {
                         if own == Own::Set {
                             self.route.refused();
@@ -320,7 +320,7 @@ impl Core {
             return;
         };
         if own == Own::Replan {
-            return self.replanned(&sqlstate, status == Status::Idle);
+            return self.replan_failed(&sqlstate, status == Status::Idle);
         }
         if matches!(
             own,
@@ -347,9 +347,15 @@ impl Core {
         }
     }
 
-    /// The server did not plan anew what it had planned.
-    fn replanned(&mut self, sqlstate: &str, outside: bool) {
+    /// What was planned before stays so.
+    fn not_replanned(&mut self) {
         self.route.plans_are_stale();
+        self.names.plans_are_stale();
+    }
+
+    /// The server did not plan anew what it had planned.
+    fn replan_failed(&mut self, sqlstate: &str, outside: bool) {
+        self.not_replanned();
         match sqlstate {
             "57014" if outside => self.events.push_back(Event::CancelAgain),
             "57014" | "25P02" => {}
@@ -484,7 +490,7 @@ impl Core {
         match self.ledger.pop() {
             Some(Expect::ParseNamed | Expect::CloseNamed) => self.names.resolve(false),
             Some(Expect::OwnInline(Own::Replan, _) | Expect::OwnCycle(Own::Replan)) => {
-                self.route.plans_are_stale();
+                self.not_replanned();
             }
             Some(Expect::OwnInline(..)) => self.route.inline_failed(),
             Some(Expect::OwnCycle(Own::Set | Own::Restore)) => {

@@ -73,6 +73,14 @@ fn may_need_route(decision: &Decision) -> bool {
     decision.protected.is_some() || decision.effects.intersects(may)
 }
 
+/// True if it may do so now. What it reads is else known to be open, and is looked at again whenever it runs.
+fn may_need_route_now(decision: &Decision) -> bool {
+    let is_open = decision.protected.is_none()
+        && decision.hint.is_none()
+        && !decision.effects.intersects(Effects::CALLS_UNKNOWN);
+    !is_open
+}
+
 /// True if the server may keep a plan of what the statement runs.
 fn keeps_plans(decision: &Decision) -> bool {
     let executes = |name: &NameUse| matches!(name, NameUse::Execute(_));
@@ -211,7 +219,7 @@ impl Core {
         out: &mut Outbox,
     ) -> bool {
         let look = self.look(header, frame, decided, world);
-        if self.names.take_newly_protected() {
+        if self.names.take_needs_plan() {
             self.route.plans_are_stale();
         }
         if self.waits_for_copy(&look, world) || self.waits_for_certainty(&look, world, at) {
@@ -530,8 +538,9 @@ impl Core {
                 self.cycle.add(decision.effects);
                 let sent = self.sent(decision);
                 if may_need_route(&sent.decision) {
-                    self.route.planned();
-                    self.names.planned(bind.statement, sent.steered);
+                    let is_known = self.names.planned(bind.statement, sent.steered);
+                    self.route
+                        .planned(!is_known || may_need_route_now(&sent.decision));
                 }
                 self.names.bind(bind.portal, sent.clone());
                 self.ledger.push(Expect::Bind(sent));
@@ -619,7 +628,7 @@ impl Core {
             self.retry.note_names(decision);
         }
         if may_need_route(decision) && keeps_plans(decision) {
-            self.route.planned();
+            self.route.planned(true);
         }
         if effects.intersects(Effects::COPY_IN) {
             self.copy.sent();

@@ -42,8 +42,8 @@ pub(super) struct Statement {
     readings: Readings,
     /// As its Parse has them; `None`: an SQL-level PREPARE made it.
     types: Option<Box<[u8]>>,
-    /// It was planned where the route was not set.
-    stale: bool,
+    /// It was planned where the route was not set, after so many askings to plan anew.
+    planned_natively: Option<u32>,
     /// What its types and its first decision hold; its text has a budget of its own.
     weight: usize,
 }
@@ -55,23 +55,26 @@ impl Weighed for Statement {
 }
 
 impl Statement {
-    /// What the statement does where it is run now; true if it has turned out to be protected.
-    fn decide(&mut self, deciding: &Deciding<'_, impl World>) -> (Arc<Decision>, bool) {
+    /// What the statement does where it is run now.
+    fn decide(&mut self, deciding: &Deciding<'_, impl World>) -> Arc<Decision> {
         let Some(text) = &self.text else {
-            return (Arc::clone(&self.decision), false);
+            return Arc::clone(&self.decision);
         };
         if !deciding.is_settled() {
-            let decision = deciding.decide_read(text, self.whole, &self.readings);
-            return (decision, false);
+            return deciding.decide_read(text, self.whole, &self.readings);
         }
         let generation = deciding.generation();
-        let before = self.decision.protected.is_some();
         if self.generation != generation {
             self.decision = deciding.decide_read(text, self.whole, &self.readings);
             self.generation = generation;
         }
-        let newly_protected = !before && self.decision.protected.is_some();
-        (Arc::clone(&self.decision), newly_protected)
+        Arc::clone(&self.decision)
+    }
+
+    /// True if the server may keep a plan of it that was made where the route was not set. `fresh`: what was
+    /// planned after fewer askings was planned anew since.
+    fn is_stale(&self, fresh: u32) -> bool {
+        self.planned_natively.is_some_and(|asked| asked >= fresh)
     }
 }
 
@@ -131,8 +134,11 @@ pub(super) struct Names {
     text_bytes: usize,
     /// DDL was sent that may change what is protected; it shows once the transaction is over.
     catalog_changed: bool,
-    /// A prepared statement has turned out to be protected that was not when it was planned.
-    newly_protected: bool,
+    /// How often the server was asked to plan anew what it has planned, and how often when it did so last.
+    asked: u32,
+    fresh: u32,
+    /// A prepared statement has turned out to be protected whose plan was made where the route was not set.
+    needs_plan: bool,
 }
 
 impl Names {
@@ -195,16 +201,33 @@ impl Names {
             whole,
             readings,
             types: None,
-            stale: false,
+            planned_natively: None,
         }
     }
 
-    /// A prepared statement is planned, if it is not yet. `steered`: the route is set.
-    pub(super) fn planned(&mut self, name: &[u8], steered: bool) {
+    /// A prepared statement is planned, if it is not yet. `steered`: the route is set. True if it is known
+    /// here what is planned: should it turn out to be protected, [`Names::take_needs_plan`] says so. What is
+    /// without a name stays as it is up to its next Parse.
+    pub(super) fn planned(&mut self, name: &[u8], steered: bool) -> bool {
         let pending = parsed(&mut self.pending, name);
-        if let Some(statement) = pending.or_else(|| self.named.get_mut(name)) {
-            statement.stale |= !steered;
+        let Some(statement) = pending.or_else(|| self.named.get_mut(name)) else {
+            return name.is_empty();
+        };
+        if !steered {
+            statement.planned_natively = Some(self.asked);
         }
+        true
+    }
+
+    /// The server was asked to plan anew what it has planned.
+    pub(super) fn replanned(&mut self) {
+        self.asked += 1;
+        self.fresh = self.asked;
+    }
+
+    /// It did not.
+    pub(super) fn plans_are_stale(&mut self) {
+        self.fresh = 0;
     }
 
     /// The Close and the Parse by which a statement is planned anew that was planned where the route
@@ -220,7 +243,9 @@ impl Names {
         if self.pending.iter().any(is_it) {
             return None;
         }
-        let statement = self.named.get_mut(name).filter(|known| known.stale)?;
+        let fresh = self.fresh;
+        let statement = self.named.get_mut(name);
+        let statement = statement.filter(|known| known.is_stale(fresh))?;
         let (text, types) = (statement.text.as_ref()?, statement.types.as_ref()?);
         if !deciding.readings(text).are(&statement.readings) {
             return None;
@@ -228,7 +253,7 @@ impl Names {
         let mut out = Vec::new();
         compose::close_statement(&mut out, name);
         compose::parse(&mut out, name, text, types);
-        statement.stale = false;
+        statement.planned_natively = None;
         Some(out)
     }
 
@@ -299,10 +324,10 @@ impl Names {
             return self.unnamed.clone();
         }
         let pending = parsed(&mut self.pending, name);
-        let pending = pending.map(|statement| statement.decide(deciding).0);
+        let pending = pending.map(|statement| statement.decide(deciding));
         let known = self.named.get_mut(name).map(|statement| {
-            let (decision, newly_protected) = statement.decide(deciding);
-            self.newly_protected |= newly_protected;
+            let decision = statement.decide(deciding);
+            self.needs_plan |= decision.protected.is_some() && statement.is_stale(self.fresh);
             decision
         });
         match (pending, known) {
@@ -411,14 +436,15 @@ impl Names {
         self.catalog_changed = true;
     }
 
-    /// True if [`Names::take_newly_protected`] will say so.
-    pub(super) fn is_newly_protected(&self) -> bool {
-        self.newly_protected
+    /// True if [`Names::take_needs_plan`] will say so.
+    pub(super) fn needs_plan(&self) -> bool {
+        self.needs_plan
     }
 
-    /// True if the server may keep the plan of a statement that has turned out to be protected since.
-    pub(super) fn take_newly_protected(&mut self) -> bool {
-        std::mem::take(&mut self.newly_protected)
+    /// True if the server may keep the plan of a statement that was made where the route was not set, and that
+    /// is protected by now.
+    pub(super) fn take_needs_plan(&mut self) -> bool {
+        std::mem::take(&mut self.needs_plan)
     }
 
     /// True if it shows by now: the transaction is over.

@@ -83,7 +83,7 @@ impl Core {
             && self.context.is_certain(self.cycle.status())
             && !self.copy.is_on()
             && !self.retry.is_on()
-            && !self.names.is_newly_protected()
+            && !self.names.needs_plan()
             && self.policy.told == Told::None
     }
 

@@ -31,7 +31,9 @@ pub(super) struct Route {
     proven: bool,
     /// A proof of ours was sent; one is enough.
     proof_sent: bool,
-    /// The server may keep a plan that it made while the route was not set, of what needs it now.
+    /// The server may keep a plan that it made while the route was not set.
+    native_plans: bool,
+    /// What it may keep such a plan of may need the route now.
     stale_plans: bool,
     /// A statement that ends the transaction was sent while `in_transaction`: what the state was,
     /// should it turn out to be a COMMIT.
@@ -98,14 +100,21 @@ impl Route {
         self.proof_sent = true;
     }
 
-    /// Something was planned, in a plan that the server keeps, and may need the route now or later.
-    pub(super) fn planned(&mut self) {
-        self.stale_plans |= self.state != State::Set;
+    /// Something was planned, in a plan that the server keeps, and may need the route later; `now`: and now.
+    pub(super) fn planned(&mut self, now: bool) {
+        let natively = self.state != State::Set;
+        self.native_plans |= natively;
+        self.stale_plans |= natively && now;
     }
 
     /// What was planned before may need the route by now.
     pub(super) fn plans_are_stale(&mut self) {
-        self.stale_plans = true;
+        (self.native_plans, self.stale_plans) = (true, true);
+    }
+
+    /// True if what fails for want of the route may fail with it, too.
+    pub(super) fn has_native_plans(&self) -> bool {
+        self.native_plans
     }
 
     /// True if setting the route is not enough.
@@ -115,7 +124,7 @@ impl Route {
 
     /// The server was asked to plan anew.
     pub(super) fn replanned(&mut self) {
-        self.stale_plans = false;
+        (self.native_plans, self.stale_plans) = (false, false);
     }
 
     /// A statement of the client's was sent that sets the route.

@@ -262,6 +262,12 @@ impl Core {
         }
     }
 
+    /// The server is asked to plan anew what it has planned.
+    pub(super) fn replanned(&mut self) {
+        self.route.replanned();
+        self.names.replanned();
+    }
+
     /// True if the server has planned what may need the route now, and can be asked to do so anew.
     pub(super) fn needs_replan(&self, world: &impl World) -> bool {
         self.route.has_stale_plans() && world.replans() != Some(false)
@@ -324,7 +330,7 @@ impl Core {
             (Own::Set, Place::Inline) => self.tally.rare().set_inline += 1,
             (Own::Restore, _) => self.tally.rare().restores += 1,
             (Own::Proof, _) => self.tally.rare().proofs += 1,
-            (Own::Replan, _) => self.route.replanned(),
+            (Own::Replan, _) => self.replanned(),
             _ => {}
         }
         let sending = self.cycle.sending(&self.ledger);

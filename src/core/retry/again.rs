@@ -329,8 +329,8 @@ impl Core {
         self.close_prepared(&attempt, out);
         match &attempt.cure {
             Cure::Route => {
-                if self.needs_replan(world) {
-                    self.route.replanned();
+                if self.route.has_native_plans() && world.replans() != Some(false) {
+                    self.replanned();
                     self.send_own(Own::Replan, out);
                 }
                 self.send_own(Own::Set, out);

@@ -237,9 +237,12 @@ pub(super) struct Trio {
     from_client: Vec<u8>,
     client_staged: Vec<u8>,
     client_wanted: usize,
+    /// What of it the core has seen, or could.
+    client_shown: usize,
     from_server: Vec<u8>,
     server_staged: Vec<u8>,
     server_wanted: usize,
+    server_shown: usize,
     /// Everything the client got.
     pub(super) to_client: Vec<u8>,
     /// Everything the server got.
@@ -324,9 +327,11 @@ impl Trio {
             from_client: Vec::new(),
             client_staged: Vec::new(),
             client_wanted: 0,
+            client_shown: 0,
             from_server: Vec::new(),
             server_staged: Vec::new(),
             server_wanted: 0,
+            server_shown: 0,
             to_client: Vec::new(),
             to_server: Vec::new(),
             writes: Vec::new(),
@@ -341,27 +346,23 @@ impl Trio {
 
     /// Up to `count` new bytes from the client reach the core.
     pub(super) fn frontend(&mut self, count: usize) -> bool {
-        let take = count.max(self.client_wanted).min(self.from_client.len());
+        let before = self.client_shown;
+        let take = before.saturating_add(count).min(self.from_client.len());
+        self.client_shown = take;
         if take == 0 || take < self.client_wanted {
-            return false;
+            return take > before;
         }
+        let is_new = take > before;
         let progress = self
             .core
             .on_frontend(&self.from_client[..take], &self.world, &mut self.out);
         self.client_wanted = progress.wanted;
-        if progress.consumed == 0
-            && !progress.blocked
-            && take < self.from_client.len()
-            && progress.wanted == 0
-        {
-            // A header in pieces: look again with a byte more.
-            self.client_wanted = take + 1;
-        }
+        self.client_shown -= progress.consumed;
         self.client_staged
             .extend(self.from_client.drain(..progress.consumed));
         let before = self.to_server.len();
         self.flush();
-        progress.consumed > 0 || self.to_server.len() > before || self.client_wanted > take
+        is_new || progress.consumed > 0 || self.to_server.len() > before
     }
 
     /// The server handles one message.
@@ -374,21 +375,21 @@ impl Trio {
 
     /// Up to `count` new bytes from the server reach the core.
     pub(super) fn backward(&mut self, count: usize) -> bool {
-        let take = count.max(self.server_wanted).min(self.from_server.len());
+        let before = self.server_shown;
+        let take = before.saturating_add(count).min(self.from_server.len());
+        self.server_shown = take;
         if take == 0 || take < self.server_wanted {
-            return false;
+            return take > before;
         }
         let progress = self
             .core
             .on_backend(&self.from_server[..take], &self.world, &mut self.out);
         self.server_wanted = progress.wanted;
-        if progress.consumed == 0 && take < self.from_server.len() && progress.wanted == 0 {
-            self.server_wanted = take + 1;
-        }
+        self.server_shown -= progress.consumed;
         self.server_staged
             .extend(self.from_server.drain(..progress.consumed));
         self.flush();
-        progress.consumed > 0 || self.server_wanted > take
+        take > before || progress.consumed > 0
     }
 
     fn flush(&mut self) {
