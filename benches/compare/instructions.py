@@ -51,7 +51,7 @@ CASES = {
     "extended": Case("extended"),
     "prepared": Case("prepared"),
     # A login, a transaction, and the end. PgBouncer has its connection to the server already.
-    "connection": Case("simple", arguments=("-C",), numbers=FEW),
+    "connection": Case("simple", arguments=("-C",), config=peers.AS_THE_OTHERS, numbers=FEW),
     "steered": Case("prepared", (ENCRYPTED,)),
     # Both statements change the engine.
     "two switches": Case("prepared", (ENCRYPTED, OPEN), settings=("--scope", "statement")),

@@ -153,13 +153,14 @@ def memory(bench):
     context.check_hostname = False
     columns = {}
     with upstream() as server:
-        configuration = peers.osprey_configuration(bench.folder, certificate)
-        with harness.Osprey(server) as osprey:
+        configuration = peers.osprey_configuration(bench.folder)
+        with harness.Osprey(server, config=configuration) as osprey:
             watch(bench, osprey.port, osprey.process.pid, None, columns, "osprey")
         with peers.pgbouncer(server, bench.folder, most_sessions) as peer:
             watch(bench, peer.port, peer.process.pid, None, columns, "pgbouncer")
         with peers.haproxy(server, bench.folder, 1, most_sessions) as peer:
             watch(bench, peer.port, peer.process.pid, None, columns, "haproxy-1")
+        configuration = peers.osprey_configuration(bench.folder, certificate)
         with harness.Osprey(server, config=configuration) as osprey:
             watch(bench, osprey.port, osprey.process.pid, context, columns, "osprey, TLS")
         with peers.pgbouncer(server, bench.folder, most_sessions, certificate) as peer:
@@ -172,7 +173,7 @@ def memory(bench):
     bars = []
     for count in bench.options.sessions:
         label = IDLE.format(count)
-        for name, most_kib in (("osprey", 10), ("osprey, TLS", 40)):
+        for name, most_kib in (("osprey", 7), ("osprey, TLS", 18)):
             what = f"memory, {name}: KiB of {label}"
             bars.append(Bar(what, columns[name][label], most=most_kib, digits=1))
     return [whole, each], bars, columns

@@ -10,6 +10,14 @@ from harness import PG_BIN, Cluster, Osprey, free_port, wait_for
 DATABASE = "bench"
 USER = "app_trust"
 
+# An Osprey that is set up as the others are here: plaintext to the server, and no log line for each
+# connection.
+AS_THE_OTHERS = """[upstream.tls]
+mode = "disable"
+[observe]
+log = "warn"
+"""
+
 
 @dataclasses.dataclass
 class Candidate:
@@ -123,17 +131,17 @@ listen postgres
     return Peer(f"haproxy-{threads}", command, port)
 
 
-def osprey_configuration(folder, certificate):
-    """For clients that use TLS, in front of a server that does not: as PgBouncer is set up here."""
-    path = folder / "osprey-tls.toml"
-    path.write_text(
-        f"""[listen.tls]
+def osprey_configuration(folder, certificate=None):
+    """As the others are set up. `certificate`: the directory of server.crt and server.key, for clients that
+    use TLS."""
+    tls = ""
+    if certificate is not None:
+        tls = f"""[listen.tls]
 certificate = "{certificate}/server.crt"
 key = "{certificate}/server.key"
-[upstream.tls]
-mode = "disable"
 """
-    )
+    path = folder / ("osprey-tls.toml" if tls else "osprey.toml")
+    path.write_text(tls + AS_THE_OTHERS)
     return path
 
 
@@ -162,7 +170,7 @@ class Stage:
             fill(self.cluster.port, DATABASE, self.scale)
             authority = self.cluster.ca if self.tls else None
             certificate = self.cluster.directory if self.tls else None
-            configuration = osprey_configuration(self.folder, certificate) if self.tls else None
+            configuration = osprey_configuration(self.folder, certificate)
             osprey = stack.enter_context(
                 Osprey.in_front_of(self.cluster, config=configuration)
             )
