@@ -580,6 +580,36 @@ fn the_route_is_not_put_back_in_front_of_what_needs_it() {
 }
 
 #[test]
+fn a_plan_that_needs_no_route_asks_for_no_other() {
+    let policy = Policy {
+        per_statement: true,
+        ..policy()
+    };
+    let run = |name| [bind("", name), execute("", 0), sync()].concat();
+    let discarded = |trio: &Trio| ran(trio, "/* osprey */ DISCARD PLANS");
+    let mut trio = Trio::new(policy, known());
+    trio.backend.plans_choose = true;
+    trio.exchange(&[parse("e", "enc"), parse("o", "open"), sync()].concat());
+    let alternate = |trio: &mut Trio| {
+        for name in ["o", "e", "o", "e", "o"] {
+            let seen = trio.exchange(&run(name));
+            assert!(seen[1].starts_with('D'), "{name}: {seen:?}");
+        }
+    };
+    alternate(&mut trio);
+    // The first of them for the Parse.
+    assert_eq!((sets(&trio), discarded(&trio)), (3, 0));
+    // `enc` is read as an open table while nothing is known, and needs another plan when that is over.
+    trio.world.known = false;
+    trio.world.generation += 1;
+    trio.exchange(&run("e"));
+    trio.world.known = true;
+    trio.world.generation += 1;
+    alternate(&mut trio);
+    assert_eq!((sets(&trio), discarded(&trio)), (5, 1));
+}
+
+#[test]
 fn what_is_put_back_is_what_the_client_had_set() {
     let policy = Policy {
         per_statement: true,
