@@ -374,6 +374,8 @@ impl TcpAcceptor {
     /// Those of accept(2).
     pub(crate) async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         let accepted = std::future::poll_fn(|context| {
+            // However many come, those of other sockets have their turn.
+            ready!(event_loop::poll_share(context));
             loop {
                 let mut accepted = None;
                 let attempt = self.watched.attempt(Way::In, 0, || {

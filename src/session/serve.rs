@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::time::Instant;
 
 use crate::config::Settings;
 use crate::net::time::timeout;
@@ -236,7 +235,6 @@ struct Session<'s, T> {
     running: Running<T>,
     opened: Opened<'s>,
     seats: Vec<Taken>,
-    since: Instant,
 }
 
 /// Login, up to the session that may run.
@@ -246,13 +244,11 @@ async fn log_in<'s, N: Network>(
     settings: &Settings,
 ) -> Option<Box<Session<'s, N::Transport>>> {
     let opened = Opened::count(context.shard());
-    let since = Instant::now();
     match Box::pin(begin(admitted, context, settings)).await {
         Ok((running, seats)) => Some(Box::new(Session {
             running,
             opened,
             seats,
-            since,
         })),
         Err(reason) => {
             opened.reason.set(reason);
@@ -268,7 +264,6 @@ impl<T: Transport> Session<'_, T> {
             mut running,
             opened,
             seats,
-            since,
         } = *self;
         opened.reason.set(ending.reason);
         running.close(ending.reason, opened.shard);
@@ -276,7 +271,7 @@ impl<T: Transport> Session<'_, T> {
         tracing::info!(
             session = running.entered.id(),
             reason = ending.reason.label(),
-            seconds = since.elapsed().as_secs_f64(),
+            seconds = seen.age.as_secs_f64(),
             statements = figures.statements,
             protected = figures.protected,
             bytes_to_server = seen.bytes_to_server,
