@@ -454,7 +454,7 @@ class Osprey:
     def __init__(self, upstream_port, arguments=(), config=None, environment=None):
         self.port = free_port()
         self.metrics_port = free_port()
-        self.log_lines = []
+        self._log_lines = []
         self.process = None
         # Descriptors that it is given besides the usual ones.
         self.pass_fds = ()
@@ -504,7 +504,13 @@ class Osprey:
 
     def _read_log(self):
         for line in self.process.stderr:
-            self.log_lines.append(line)
+            self._log_lines.append(line)
+
+    @property
+    def log_lines(self):
+        """The lines on standard error so far. Osprey writes those that come within 10 ms together."""
+        time.sleep(0.05)
+        return self._log_lines
 
     def log(self):
         """Everything on standard error so far."""

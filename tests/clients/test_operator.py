@@ -82,12 +82,13 @@ def test_log_says_what_starts_and_why_a_statement_is_steered(cluster, database):
 
 
 def test_log_says_what_an_error_was_about(cluster, database, unknowing):
+    before = len(unknowing.log())
     with unknowing.endpoint(database).connect(autocommit=False) as connection:
         # What writes is not run again.
         with pytest.raises(psycopg.errors.InternalError_):
             connection.execute("INSERT INTO copied (id) SELECT id FROM salaries")
     words = "an error about encrypted data was rewritten"
-    unknowing.says(words)
+    unknowing.says(words, before)
     line = [line for line in unknowing.log_lines if words in line][-1]
     assert 'user="app"' in line and f'database="{database}"' in line, line
     assert "relation=" in line and 'project="finance_byok"' in line, line
