@@ -75,10 +75,9 @@ fn may_need_route(decision: &Decision) -> bool {
 
 /// True if it may do so now. What it reads is else known to be open, and is looked at again whenever it runs.
 fn may_need_route_now(decision: &Decision) -> bool {
-    let is_open = decision.protected.is_none()
-        && decision.hint.is_none()
-        && !decision.effects.intersects(Effects::CALLS_UNKNOWN);
-    !is_open
+    decision.protected.is_some()
+        || decision.hint.is_some()
+        || decision.effects.intersects(Effects::CALLS_UNKNOWN)
 }
 
 /// True if the server may keep a plan of what the statement runs.

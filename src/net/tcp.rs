@@ -203,8 +203,7 @@ impl<S: Socket> Transport for Tcp<S> {
 
 impl OnLoop {
     fn new(socket: TcpStream, connected: bool) -> io::Result<Self> {
-        let sockets = event_loop::sockets().ok_or(io::ErrorKind::Unsupported)?;
-        let watched = sockets.add(&socket, connected)?;
+        let watched = watch(&socket, connected)?;
         Ok(Self { socket, watched })
     }
 
@@ -338,6 +337,12 @@ impl Socket for OnTokio {
     }
 }
 
+/// Has the loop of this thread watch a socket; `connected`: it may be written at once.
+fn watch(socket: &impl AsFd, connected: bool) -> io::Result<Watched> {
+    let sockets = event_loop::sockets().ok_or(io::ErrorKind::Unsupported)?;
+    sockets.add(socket, connected)
+}
+
 fn tune(socket: &impl AsFd, options: SocketOptions) -> io::Result<()> {
     let socket = socket2::SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
@@ -362,8 +367,7 @@ impl TcpAcceptor {
     ///
     /// The loop cannot watch it, or there is none.
     pub(crate) fn new(socket: TcpListener) -> io::Result<Self> {
-        let sockets = event_loop::sockets().ok_or(io::ErrorKind::Unsupported)?;
-        let watched = sockets.add(&socket, false)?;
+        let watched = watch(&socket, false)?;
         Ok(Self { socket, watched })
     }
 

@@ -516,10 +516,14 @@ class Osprey:
         """Everything on standard error so far."""
         return "".join(self.log_lines)
 
+    def _said(self):
+        """The same, for whoever asks again, or when nothing more can come."""
+        return "".join(self._log_lines)
+
     def says(self, words, since=0):
         """Waits until the log has the words, behind so many characters: it is read a little later than it
         is written."""
-        wait_for(lambda: words in self.log()[since:], f"the log to say {words!r}\n{self.log()[since:]}")
+        wait_for(lambda: words in self._said()[since:], f"the log to say {words!r}\n{self.log()[since:]}")
 
     def reload(self, text=None, words="read again and is in force"):
         """SIGHUP, with another configuration; returns once the log says the words."""
@@ -533,7 +537,7 @@ class Osprey:
         if self.process.poll() is not None:
             self._reader.join(5)
             raise RuntimeError(f"osprey ended: {self.process.returncode}\n{self.log()}")
-        return re.search(r"accepting connections|accepts connections", self.log())
+        return re.search(r"accepting connections|accepts connections", self._said())
 
     def is_still(self):
         """True if none of its threads runs, or waits for a processor."""
@@ -609,7 +613,7 @@ class Osprey:
                 self.process.wait()
         self._reader.join(5)
         # A session that panics ends alone, and a test may not notice.
-        assert "panicked at" not in self.log(), self.log()
+        assert "panicked at" not in self._said(), self._said()
         return self.process.returncode
 
     def __enter__(self):

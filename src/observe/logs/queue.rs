@@ -1,6 +1,7 @@
-//! Log lines on their way out: a bounded queue, and one thread that alone may wait for whoever
-//! reads them and writes at once what has come meanwhile. Who logs never waits: a line that finds no room is lost, and so is one that cannot
-//! be written; both are counted, and said once there is somebody to say it to.
+//! Log lines on their way out: a bounded queue, and one thread that alone may wait for whoever reads
+//! them; it writes together what has come meanwhile. Who logs never waits: a line that finds no room is
+//! lost, and so is one that cannot be written; both are counted, and said once there is somebody to say it
+//! to.
 //!
 //! Not the `tracing-appender` crate's: that one does not count what could not be written, bounds
 //! lines but not bytes, and says on standard output, waiting for it, that it could not end.
