@@ -15,10 +15,11 @@
 //!
 //! Its state lies in machines, each in a file of its own, with private fields and a `check` of its
 //! invariants: `framing` (where a message ends), `ledger` (what an answer belongs to), `cycle` (what
-//! the client is sending), `context` (how names resolve and texts are read), `copy` (which messages are data), `names` (which decision a name
-//! carries), `route` (what the setting is), `retry` (what may be run again). [`Core`] dispatches:
-//! `frontend` and `backend` are the two walks, `steer` says where a SET of ours may go, and
-//! `retry/again` what is done about a second run. docs/core.md tables message and state.
+//! the client is sending), `context` (how names resolve and texts are read), `copy` (which messages
+//! are data), `names` (which decision a name carries), `route` (what the setting is), `retry` (what
+//! may be run again). [`Core`] dispatches: `frontend` and `backend` are the two walks, `look` says
+//! what a message is, `steer` where a SET of ours may go, and `retry/again` what is done about a
+//! second run. docs/core.md tables message and state.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ mod frontend;
 mod interface;
 mod kept;
 mod ledger;
+mod look;
 mod names;
 mod passing;
 mod queue;
