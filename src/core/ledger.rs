@@ -261,6 +261,16 @@ impl Ledger {
         self.cycles
     }
 
+    /// True if every statement that is sent, or may be run by a name, does none of `effects`.
+    pub(super) fn is_free_of(&self, effects: Effects) -> bool {
+        self.entries.iter().all(|entry| match entry {
+            Expect::FunctionCall => false,
+            entry => entry
+                .sent()
+                .is_none_or(|sent| !sent.decision.effects.intersects(effects)),
+        })
+    }
+
     /// How many cycles of the client's wait for their ReadyForQuery; `None`: that cannot be told.
     pub(super) fn cycles(&self) -> Option<usize> {
         (!self.ambiguous).then_some(self.cycles)

@@ -65,6 +65,13 @@ use names::Names;
 use retry::Retry;
 use route::Route;
 
+/// What a statement does not do whose loss nobody can see afterwards.
+const MORE_THAN_READS: Effects = retry::CHANGES
+    .union(Effects::UNDONE_WHOLE)
+    .union(Effects::CALLS_UNKNOWN)
+    .union(Effects::BEGINS)
+    .union(Effects::ENDS);
+
 /// The state of one session after authentication: machines, each the only one that changes its own
 /// fields, and what the core itself says of the whole.
 #[derive(Debug)]
@@ -201,6 +208,24 @@ impl Core {
     /// True if the server is, or may be, working on something that the client sent.
     pub fn is_busy(&self) -> bool {
         self.relay_only || !self.ledger.is_empty() || self.cycle.is_open() || self.copy.is_on()
+    }
+
+    /// True if the server can be made to end what it works on for a client that hears no more of it.
+    /// A cancel request ends one statement, and what was sent behind it is run: a pipeline must not lose
+    /// a part of its midst, as none does whose client is gone. So nothing may stand behind it, or all of
+    /// it only reads, each cycle in a transaction of its own. `all_sent`: the client has said nothing that
+    /// was not sent to the server. `renounced`: what the statement writes is not wanted any more,
+    /// either; whoever says goodbye only does not wait for it.
+    pub fn may_be_cut_off(&self, all_sent: bool, renounced: bool) -> bool {
+        if self.relay_only {
+            return false;
+        }
+        let open = usize::from(self.cycle.is_open());
+        let cycles = self.ledger.cycles().map(|cycles| cycles + open);
+        let is_last = all_sent && cycles.is_some_and(|cycles| cycles <= 1);
+        let only_reads = !self.copy.is_on() && self.ledger.is_free_of(MORE_THAN_READS);
+        let each_alone = open == 0 && self.cycle.status() == Status::Idle;
+        is_last && renounced || only_reads && (is_last || each_alone)
     }
 
     /// True if nothing is injected and nothing looked into: what passes is the client's affair.

@@ -47,7 +47,7 @@ pub(super) enum Verdict {
 const EXISTS: [&[u8]; 3] = [b"42P07", b"42710", b"23505"];
 
 /// A statement that does any of this is never run twice.
-const CHANGES: Effects = Effects::WRITES
+pub(super) const CHANGES: Effects = Effects::WRITES
     .union(Effects::COPY_IN)
     .union(Effects::ROUTE_DOUBT)
     .union(Effects::SETS_ROUTE)

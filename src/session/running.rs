@@ -4,7 +4,7 @@
 //! |---|---|
 //! | writes | to each what the core says |
 //! | waits for | what [`Running::poll_waits`] names |
-//! | until | one side has ended and what it sent has been delivered; a frame is broken; a drain lets the session go. What a lost client left behind is cancelled after [`ORPHAN_GRACE`] and given up after [`ORPHAN_PATIENCE`] |
+//! | until | one side has ended and what it sent has been delivered; a frame is broken; a drain lets the session go. What a lost client left behind is cancelled after [`ORPHAN_GRACE`], where nothing else is lost by it ([`Core::may_be_cut_off`]), and given up after [`ORPHAN_PATIENCE`] |
 //!
 //! [`Running::turn`] is a plain function: what can be read and written now is read and written, and
 //! it says what to wait for. [`Running::poll`] is what a future needs around it.
@@ -416,7 +416,8 @@ impl<T: Transport> Running<T> {
             // gateway closes because its peer did.
             return Some(gone);
         }
-        if sent && reset && (self.core.is_relay_only() || !self.world.cancel_orphans) {
+        let may_cancel = self.world.cancel_orphans && self.may_be_cut_off(sent);
+        if sent && reset && !may_cancel {
             // The server is left to find out by itself that its client is gone, as it is without a
             // proxy.
             return Some(gone);
@@ -449,7 +450,7 @@ impl<T: Transport> Running<T> {
             });
         }
         orphan.cancel_at = now.after(ORPHAN_GRACE);
-        if self.core.is_busy() {
+        if self.core.is_busy() && may_cancel {
             tracing::info!(
                 session = self.entered.id(),
                 "the client is gone: cancelling the statement it left behind"
@@ -459,22 +460,34 @@ impl<T: Transport> Running<T> {
         None
     }
 
-    /// An operator ends the session: what the server does for it is cancelled, and the client is told
-    /// as soon as there is a place for it.
+    /// See [`Core::may_be_cut_off`]. `sent`: the server has all that the client has said.
+    fn may_be_cut_off(&self, sent: bool) -> bool {
+        let says_goodbye = self.core.ended() == Some(End::Terminate);
+        self.core.may_be_cut_off(sent, !says_goodbye)
+    }
+
+    /// An operator ends the session: what the server does for it is cancelled, if more is not run behind
+    /// it then, and the client is told as soon as there is a place for it.
     fn killed<N: Network<Transport = T>>(
         &mut self,
         now: Moment,
         context: &Arc<Context<N>>,
     ) -> Option<Ending> {
+        let sent = self.front.is_drained(&self.out.to_server);
+        let may_cancel = self.may_be_cut_off(sent);
         let cut_at = self.unusual().cut_at.unwrap_or_else(|| {
-            if self.core.is_busy() {
+            if self.core.is_busy() && may_cancel {
                 self.cancel(context);
             }
             now.after(LAST_WORDS)
         });
         self.unusual().cut_at = Some(cut_at);
         let may_speak = !self.core.backend_mid_message();
-        (may_speak || now >= cut_at).then(|| self.say_goodbye(CloseReason::Killed))
+        (may_speak || now >= cut_at).then(|| Ending {
+            // Where it was not cancelled, the server hears at its next answer that nobody is there.
+            server: if may_cancel { Close::Fin } else { Close::Reset },
+            ..self.say_goodbye(CloseReason::Killed)
+        })
     }
 
     fn say_goodbye(&mut self, reason: CloseReason) -> Ending {

@@ -119,6 +119,16 @@ impl Backend {
         Some(number(&text, "pg_sleep_ms=").unwrap_or(0))
     }
 
+    /// True if what a message runs writes, or stands in a transaction that may have written.
+    pub(super) fn would_write(&self, tag: u8, body: &[u8]) -> bool {
+        let text = match tag {
+            b'Q' => Some(String::from_utf8_lossy(query_text(body)).into_owned()),
+            b'E' => execute_portal(body).and_then(|portal| self.portals.get(portal).cloned()),
+            _ => None,
+        };
+        self.block == Block::Open || text.is_some_and(|text| unmarked(&text).starts_with("insert"))
+    }
+
     /// Handles one message; `cancelled`: a cancel request came while its statement ran.
     pub(super) fn message(&mut self, tag: u8, body: &[u8], cancelled: bool) {
         if let Some(simple) = self.copy {

@@ -91,6 +91,13 @@ impl World {
             let what = format!("that of client {number} was");
             return Err(Broken::new(CANCELLED_WHY, what));
         }
+        let is_timed = self.plan.statement_timeout.is_some();
+        if !is_timed && client.has_left(record) {
+            let mut servers = self.servers.iter_mut();
+            if let Some(server) = servers.find(|server| server.client == Some(number)) {
+                server.cut_off = true;
+            }
+        }
         let last = record.arrived.saturating_sub(1);
         // What passes in replication mode is not looked into: nobody knows when it is answered.
         let is_relayed = matches!(

@@ -53,7 +53,8 @@ impl Writer<'_> {
     fn statement(&mut self) -> String {
         let id = self.id();
         match self.random.below(14) {
-            0 | 1 => format!("insert into t values ({id})"),
+            0 => format!("insert into t values ({id})"),
+            1 => format!("insert into t values ({id}) /* pg_sleep_ms=3000 */"),
             2 => format!("select 1/0, {id}"),
             3 => format!("select {id} /* rows=1 size=20 */ from enc_{id}"),
             4 => format!("select {id} /* rows=2 size=300 */ from enc_t"),

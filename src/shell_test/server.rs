@@ -73,6 +73,10 @@ pub(super) struct ServerConnection {
     out: VecDeque<u8>,
     asleep: Option<Asleep>,
     cancelled: bool,
+    /// What runs is cancelled for a client that is gone, or is to go.
+    pub(super) cut_off: bool,
+    /// A write was lost by that.
+    has_lost: bool,
     messages: usize,
     /// What it did last, for the list of events.
     pub(super) did: String,
@@ -96,6 +100,8 @@ impl ServerConnection {
             out: VecDeque::new(),
             asleep: None,
             cancelled: false,
+            cut_off: false,
+            has_lost: false,
             messages: 0,
             did: String::new(),
         }
@@ -425,7 +431,14 @@ impl ServerConnection {
             return Ok(());
         };
         self.did = format!("runs {} of {origin:?}, cancelled: {cancelled}", show(frame));
+        let is_cut_off = std::mem::take(&mut self.cut_off) && cancelled;
+        self.has_lost |= is_cut_off && self.backend.would_write(frame[0], &frame[5..]);
         self.backend.message(frame[0], &frame[5..], cancelled);
+        let wrote =
+            |said: &Said| said.bytes.starts_with(b"C") && said.bytes[5..].starts_with(b"INSERT");
+        if self.has_lost && self.backend.said.iter().any(wrote) {
+            return Err("it writes, though what was to be written before was lost".into());
+        }
         if self.plan.notices && random.one_in(8) {
             let (tag, body) = random.pick(&[
                 (b'N', &b"SNOTICE\0VNOTICE\0C00000\0Mlook\0\0"[..]),

@@ -1,6 +1,7 @@
 //! What passes behind a session's end, and where nothing is looked into.
 
 use crate::core::{Core, Op, Outbox, Policy};
+use crate::wire::compose;
 
 use super::trio::{at_login, known, policy};
 
@@ -54,4 +55,41 @@ fn what_is_only_relayed_is_counted_by_its_frames_all_the_same() {
         assert_eq!(core.backend_mid_message(), mid_message, "{bytes:?}");
     }
     assert!(out.to_client.iter().all(|op| matches!(op, Op::Forward(_))));
+}
+
+fn query(text: &str) -> Vec<u8> {
+    let mut frame = Vec::new();
+    compose::frame(&mut frame, b'Q', |body| {
+        body.extend_from_slice(text.as_bytes());
+        body.push(0);
+    });
+    frame
+}
+
+#[test]
+fn a_pipeline_loses_nothing_of_its_midst() {
+    // What was sent, and whether the statement in front may be ended: if it was the last, if the client
+    // has more to say that is not sent, and if it was the last and the client has said goodbye.
+    for (texts, last, more, goodbye) in [
+        (&["read"][..], true, true, true),
+        (&["read", "read"], true, true, true),
+        (&["write"], true, false, false),
+        (&["write", "read"], false, false, false),
+        (&["read", "write"], false, false, false),
+        (&["read", "vacuum", "read"], false, false, false),
+        (&["begin;read"], true, false, false),
+        (&["begin", "read"], false, false, false),
+        (&["copyin"], true, false, false),
+    ] {
+        let (mut core, mut out) = core(false);
+        let sent: Vec<u8> = texts.iter().flat_map(|text| query(text)).collect();
+        core.on_frontend(&sent, &known(), &mut out);
+        assert!(core.is_busy());
+        assert_eq!(core.may_be_cut_off(true, true), last, "{texts:?}");
+        assert_eq!(core.may_be_cut_off(false, true), more, "{texts:?}");
+        assert_eq!(core.may_be_cut_off(true, false), goodbye, "{texts:?}");
+    }
+    let (mut core, mut out) = core(true);
+    core.on_frontend(&query("read"), &known(), &mut out);
+    assert!(!core.may_be_cut_off(true, true), "nobody knows what it is");
 }
