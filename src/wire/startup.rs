@@ -125,14 +125,14 @@ impl<'a> Startup<'a> {
 
     /// The user; empty if it is missing (the server refuses then).
     pub fn user(self) -> &'a [u8] {
-        self.get("user").unwrap_or_default()
+        as_a_name(self.get("user").unwrap_or_default())
     }
 
     /// The database; PostgreSQL takes the user's name where there is none.
     pub fn database(self) -> &'a [u8] {
         match self.get("database") {
             None | Some(b"") => self.user(),
-            Some(database) => database,
+            Some(database) => as_a_name(database),
         }
     }
 
@@ -166,17 +166,13 @@ impl<'a> Startup<'a> {
         words
     }
 
-    /// The settings that the client makes at startup: parameters that are not the protocol's own,
-    /// then `-c name=value`, `-cname=value` and `--name=value` in `options`. Names in lower case,
-    /// `-` read as `_` (as PostgreSQL does with options).
+    /// The settings that the client makes at startup, in the order in which PostgreSQL makes them
+    /// (`process_startup_options`), so that the last one of a name counts: `-c name=value`,
+    /// `-cname=value` and `--name=value` in `options`, then the parameters that are not the protocol's
+    /// own. Names in lower case, in options with `-` read as `_`.
     pub fn settings(self) -> Vec<(String, String)> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let own = ["user", "database", "options", "replication"];
-        let mut settings: Vec<_> = self
-            .parameters()
-            .map(|(name, value)| (text(name).to_ascii_lowercase(), text(value)))
-            .filter(|(name, _)| !own.contains(&name.as_str()) && !name.starts_with("_pq_."))
-            .collect();
+        let mut settings = Vec::new();
         let mut words = self.options().into_iter();
         while let Some(word) = words.next() {
             let assignment = match word.as_slice() {
@@ -196,12 +192,18 @@ impl<'a> Startup<'a> {
                 ));
             }
         }
+        let own = ["user", "database", "options", "replication"];
+        let parameters = self
+            .parameters()
+            .map(|(name, value)| (text(name).to_ascii_lowercase(), text(value)))
+            .filter(|(name, _)| !own.contains(&name.as_str()) && !name.starts_with("_pq_."));
+        settings.extend(parameters);
         settings
     }
 
-    /// The value that the client gives the setting of this name, in lower case, at startup: the last one.
+    /// The value that the client gives the setting of this name, in lower case, at startup: the last one
+    /// of [`settings`](Self::settings).
     pub fn setting(self, name: &str) -> Option<String> {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (mut options, mut its_own) = (&[][..], None);
         for (parameter, value) in self.parameters() {
             if parameter == b"options" {
@@ -210,18 +212,28 @@ impl<'a> Startup<'a> {
                 its_own = Some(value);
             }
         }
-        if options.is_empty() {
-            return its_own.map(text);
+        match its_own {
+            Some(value) => Some(String::from_utf8_lossy(value).into_owned()),
+            None if options.is_empty() => None,
+            None => {
+                let mut settings = self.settings().into_iter().rev();
+                settings.find_map(|(setting, value)| (setting == name).then_some(value))
+            }
         }
-        let settings = self.settings().into_iter().rev();
-        let mut its_own = settings.filter(|(setting, _)| setting == name);
-        its_own.next().map(|(_, value)| value)
     }
 
     /// True if `options` asks for Hologres' fixed front end (`type=fixed`), which runs no SET.
     pub fn is_fixed_front_end(self) -> bool {
         self.options().iter().any(|word| word == b"type=fixed")
     }
+}
+
+/// Bytes of a name that count: PostgreSQL cuts the user's and the database's to them, without regard to
+/// characters, before it looks for either (`NAMEDATALEN`, less its zero).
+const NAME: usize = 63;
+
+fn as_a_name(given: &[u8]) -> &[u8] {
+    &given[..given.len().min(NAME)]
 }
 
 /// As [`split_cstr`](super::split_cstr), for texts so short that a search that is quick at long ones costs more
@@ -289,7 +301,7 @@ mod tests {
         let startup = startup(&bytes);
         assert_eq!(
             startup.settings(),
-            [("search_path", "x"), ("a", "b"), ("c_d", "e f"), ("g", "h")]
+            [("a", "b"), ("c_d", "e f"), ("g", "h"), ("search_path", "x")]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
         );
         assert!(startup.is_fixed_front_end());
@@ -305,10 +317,27 @@ mod tests {
         assert_eq!(startup(&bytes).setting("client_encoding"), None);
         let bytes = packet(
             196_608,
-            b"search_path\0x\0options\0-c search-path=y\0user\0a\0\0",
+            b"search_path\0x\0options\0-c search-path=y -c search_path=z -c a.b=c\0user\0a\0\0",
         );
-        assert_eq!(startup(&bytes).setting("search_path"), Some("y".into()));
+        assert_eq!(startup(&bytes).setting("search_path"), Some("x".into()));
+        assert_eq!(startup(&bytes).setting("a.b"), Some("c".into()));
+        let bytes = packet(
+            196_608,
+            b"options\0-c search-path=y -c search_path=z\0user\0a\0\0",
+        );
+        assert_eq!(startup(&bytes).setting("search_path"), Some("z".into()));
         assert_eq!(startup(&bytes).setting("client_encoding"), None);
+    }
+
+    #[test]
+    fn of_long_names_as_much_counts_as_the_server_reads() {
+        let name = |length| "n".repeat(length);
+        for (given, read) in [(62, 62), (63, 63), (64, 63), (300, 63)] {
+            let body = format!("user\0{0}\0database\0{0}\0\0", name(given));
+            let bytes = packet(196_608, body.as_bytes());
+            assert_eq!(startup(&bytes).user(), name(read).as_bytes());
+            assert_eq!(startup(&bytes).database(), name(read).as_bytes());
+        }
     }
 
     #[test]
