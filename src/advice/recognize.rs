@@ -204,7 +204,7 @@ impl Rules {
     pub fn recognize(&self, error: ErrorFields<'_>) -> Option<Fault<'_>> {
         let (message, detail, context) = (error.message(), error.get(b'D'), error.get(b'W'));
         if message.len() + detail.len() + context.len() > LOOKED_AT
-            || made_by_user(context)
+            || made_by_user(error)
             || quotes_user(message)
         {
             return None;
@@ -303,21 +303,22 @@ fn project(path: &str) -> Option<String> {
     (named && rest.starts_with("data/")).then(|| project.to_owned())
 }
 
-/// The error was raised by what a user wrote: the innermost frame of the context is PL/pgSQL's RAISE
-/// or ASSERT (which no language of messages translates), or it comes out of another procedural
-/// language or another server.
-fn made_by_user(context: &[u8]) -> bool {
-    let innermost = context
-        .split(|&byte| byte == b'\n')
-        .next()
-        .unwrap_or_default()
-        .trim_ascii_end();
-    innermost.ends_with(b"RAISE")
-        || innermost.ends_with(b"ASSERT")
+/// The error was raised by what a user wrote: by PL/pgSQL's RAISE or ASSERT, or it comes out of another
+/// procedural language or another server. The routine that raised it (`R`) is the server's own word,
+/// which no language of messages translates and nobody who writes SQL can choose. Where a gateway has
+/// left it out, the words RAISE and ASSERT tell, which are not translated either; they may stand
+/// anywhere in the context, since each language has its own order of words and a function's name may
+/// break the line.
+fn made_by_user(error: ErrorFields<'_>) -> bool {
+    let (routine, context) = (error.get(b'R'), error.get(b'W'));
+    let says = |words: &str| memchr::memmem::find(context, words.as_bytes()).is_some();
+    matches!(routine, b"exec_stmt_raise" | b"exec_stmt_assert")
+        || says("RAISE")
+        || says("ASSERT")
         || memchr::memmem::find_iter(context, b"PL/")
             .any(|at| !context[at..].starts_with(b"PL/pgSQL"))
-        || memchr::memmem::find(context, b"dblink").is_some()
-        || memchr::memmem::find(context, b"remote SQL").is_some()
+        || says("dblink")
+        || says("remote SQL")
 }
 
 fn quotes_user(message: &[u8]) -> bool {

@@ -123,6 +123,10 @@ fn what_a_user_made_is_told_apart() {
         "PL/pgSQL function inline_code_block line 1 at RAISE",
         "PL/pgSQL function inline_code_block line 1 at ASSERT",
         "PL/pgSQL函数inline_code_block的第1行的RAISE",
+        "PL/pgSQL 函数 inline_code_block 第 1 行的 RAISE 处",
+        "inline_code_block PL/pgSQL fonksiyonu, 1. satır, RAISE içinde",
+        "PL/pgSQL function pg_temp.\"a\nb\"() line 1 at RAISE",
+        "PL/pgSQL function \"a\nb\"() line 1 at ASSERT\nSQL statement \"SELECT 1\"",
         "PL/pgSQL function f() line 2 at RAISE\nSQL statement \"SELECT f()\"",
         "PL/Perl function \"f\"",
         "PL/Python function \"f\"",
@@ -135,6 +139,15 @@ fn what_a_user_made_is_told_apart() {
             recognized_of(AS_PUBLISHED, "", context).is_none(),
             "{context}"
         );
+    }
+    for routine in ["exec_stmt_raise", "exec_stmt_assert"] {
+        let error = body(&[
+            (b'S', "ERROR"),
+            (b'C', "XX000"),
+            (b'M', AS_PUBLISHED),
+            (b'R', routine),
+        ]);
+        assert!(recognize(ErrorFields::new(&error)).is_none(), "{routine}");
     }
     for message in [
         with("invalid input syntax for type integer: "),
