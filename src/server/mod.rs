@@ -380,6 +380,7 @@ pub fn run(
     let reloader = Arc::new(Reloader {
         shared: Arc::clone(&server.shared),
         sockets: server.sockets.clone(),
+        started: server.shared.settings.load_full(),
         runtime: server.background.handle().clone(),
         health: Arc::clone(&server.health),
         read: Arc::new(read_again),

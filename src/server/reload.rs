@@ -29,6 +29,8 @@ const HANGING_READINGS: usize = 4;
 pub(super) struct Reloader {
     pub(super) shared: Arc<Shared<TcpNetwork>>,
     pub(super) sockets: Vec<SocketAddr>,
+    /// What the process has started with.
+    pub(super) started: Arc<Settings>,
     pub(super) runtime: Handle,
     pub(super) health: Arc<Health>,
     pub(super) read: Arc<dyn Fn() -> Reread + Send + Sync>,
@@ -126,13 +128,15 @@ impl Reloader {
     }
 
     fn apply(&self, settings: Settings, files: TlsFiles) {
+        for key in waits_for_restart(&self.started, &settings) {
+            tracing::warn!(key, "this change takes effect at the next start");
+        }
         apply(&self.shared, &self.sockets, &self.runtime, settings, files);
     }
 }
 
 /// Puts other settings in force: sessions that begin from now on have them. Those that are open keep
-/// what they began with, but for what is known of their upstream, if it is still the same. What only
-/// a restart can change is named by a warning.
+/// what they began with, but for what is known of their upstream, if it is still the same.
 pub(crate) fn apply<N>(
     shared: &Shared<N>,
     sockets: &[SocketAddr],
@@ -143,9 +147,6 @@ pub(crate) fn apply<N>(
     let before = shared.upstreams.load();
     let fleet = before.fleet().cloned();
     let upstreams = Upstreams::new(&settings, files, sockets, Some(&before), runtime, fleet);
-    for key in waits_for_restart(&shared.settings.load(), &settings) {
-        tracing::warn!(key, "this change takes effect at the next start");
-    }
     put_rules_into_force(&settings);
     shared.upstreams.store(Arc::new(upstreams));
     shared.settings.store(Arc::new(settings));

@@ -79,7 +79,8 @@ pub struct Upstreams {
 impl Upstreams {
     /// What `settings` and their `files` say, for sockets bound to the addresses `sockets`. What
     /// `before` had is kept where it is the same (see [`Upstream`]); a socket whose address is
-    /// configured no more keeps its listener, since only a restart can close it. What is found about
+    /// configured no more, which only a restart can close, has what the one listener says that there
+    /// is, if that has no socket; else it keeps its own. What is found about
     /// them is told to other replicas by `fleet`, if there are any.
     pub fn new(
         settings: &Settings,
@@ -121,12 +122,16 @@ impl Upstreams {
             .zip(files.certificates)
             .map(|(listener, tls)| Arc::new(Listener::new(listener, tls, &upstreams)))
             .collect();
-        let listeners = assign(sockets, settings)
-            .into_iter()
+        let assigned = assign(sockets, settings);
+        let is_free = |listener: usize| !assigned.contains(&Some(listener));
+        let listeners = assigned
+            .iter()
             .enumerate()
-            .filter_map(|(socket, listener)| match listener {
-                Some(listener) => Some(Arc::clone(&configured[listener])),
-                None => before.map(|before| before.listeners[socket].led_anew(&upstreams)),
+            .filter_map(|(socket, listener)| match (listener, &*configured) {
+                (Some(listener), _) => Some(Arc::clone(&configured[*listener])),
+                // It has only been moved.
+                (None, [only]) if is_free(0) => Some(Arc::clone(only)),
+                (None, _) => before.map(|before| before.listeners[socket].led_anew(&upstreams)),
             })
             .collect();
         Self {

@@ -133,6 +133,29 @@ async fn a_socket_whose_address_is_gone_keeps_its_listener() {
     );
 }
 
+#[tokio::test]
+async fn a_socket_whose_listener_was_moved_has_what_that_says_now() {
+    let before_settings = settings(&["one", "two"]);
+    let sockets = before_settings.listeners[0].addresses.clone();
+    let before = make(&before_settings, None);
+    let mut moved = settings(&["one", "two"]);
+    moved.listeners[0].addresses = vec!["127.0.0.1:7000".parse().unwrap()];
+    moved.listeners[0].upstream = Some("two".into());
+    let leads = |upstreams: &Upstreams, socket| {
+        let listener = upstreams.listener(socket).unwrap();
+        listener.upstream_of("bi", "dw").unwrap().name().to_owned()
+    };
+    let after = of_sockets(&moved, &sockets, Some(&before));
+    assert_eq!(leads(&after, 0), "two");
+    // Of two listeners one is gone: what the other says is not for its socket.
+    let both = [sockets[0], "127.0.0.1:7000".parse().unwrap()];
+    let mut two = settings(&["one", "two"]);
+    two.listeners.push(moved.listeners[0].clone());
+    let before = of_sockets(&two, &both, None);
+    let after = of_sockets(&moved, &both, Some(&before));
+    assert_eq!([leads(&after, 0), leads(&after, 1)], ["one", "two"]);
+}
+
 #[test]
 fn each_upstream_keeps_its_key_records_in_a_file_of_its_own() {
     let mut keys = Settings::for_upstream("holo", 80).keys;
