@@ -121,6 +121,7 @@ impl Context {
             SessionChange::Stated(
                 Change::Begin
                 | Change::Savepoint(_)
+                | Change::Release(_)
                 | Change::Route { .. }
                 | Change::ComputingResource { .. },
             ) => true,

@@ -456,14 +456,24 @@ impl SessionNames {
                 self.saved.push((Some(name.clone()), scope.clone()));
             }
             Change::Savepoint(_) => self.follow(&Change::Anything),
+            Change::Release(name) => {
+                if let Some(at) = self.saved_as(name) {
+                    self.saved.truncate(at);
+                }
+            }
             Change::RollbackTo(name) => {
-                let is_it = |(saved, _): &(Option<String>, Scope)| saved.as_ref() == Some(name);
-                if let Some(at) = self.saved.iter().rposition(is_it) {
+                if let Some(at) = self.saved_as(name) {
                     self.scope = self.saved[at].1.clone();
                     self.saved.truncate(at + 1);
                 }
             }
         }
+    }
+
+    /// Where the innermost savepoint of this name stands among what is saved.
+    fn saved_as(&self, name: &str) -> Option<usize> {
+        let is_it = |(saved, _): &(Option<String>, Scope)| saved.as_deref() == Some(name);
+        self.saved.iter().rposition(is_it)
     }
 
     /// A relation or function of this name leads there from now on.

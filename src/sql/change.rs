@@ -140,6 +140,8 @@ pub enum Change {
     Rollback,
     /// The transaction gets a savepoint of this name.
     Savepoint(String),
+    /// The savepoint of this name, and those behind it, are forgotten; what was done since stays.
+    Release(String),
     /// The transaction is rolled back to the savepoint of this name.
     RollbackTo(String),
 }

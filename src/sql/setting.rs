@@ -252,10 +252,11 @@ pub(super) fn set_config(statement: &Statement<'_, '_>, open: usize, analysis: &
         Some(name) if alone && followed(name, Value::Unknown, false).is_some() => {
             let value = statement.plain_string(open + 3);
             let value = value.and_then(|value| String::from_utf8(value.to_vec()).ok());
-            let value = if set_config_is_whole(statement, open) {
-                value.map_or(Value::Unknown, Value::Is)
-            } else {
-                Value::Unknown
+            let value = match value {
+                _ if !set_config_is_whole(statement, open) => Value::Unknown,
+                Some(value) => Value::Is(value),
+                None if gives_null(statement, open) => Value::Default,
+                None => Value::Unknown,
             };
             followed(name, value, statement.keyword(open + 5) == Keyword::True)
         }
@@ -267,9 +268,17 @@ pub(super) fn set_config(statement: &Statement<'_, '_>, open: usize, analysis: &
         _ => Some(Change::Anything),
     });
     analysis.add(match literal {
+        Some(name) if alone && gives_null(statement, open) => {
+            change_of(name, Effects::RESETS_ROUTE)
+        }
         Some(name) if alone => change_of(name, Effects::SETS_ROUTE),
         _ => OTHER_ROLE.union(Effects::CALLS_UNKNOWN),
     });
+}
+
+/// True for `set_config(name, NULL, …)`, which resets the setting.
+fn gives_null(statement: &Statement<'_, '_>, open: usize) -> bool {
+    statement.is_word(open + 3, "null") && statement.kind(open + 4) == Some(Kind::Comma)
 }
 
 /// The search path that `SELECT set_config('search_path', 'a, b', false)` sets, if that is all that the
@@ -281,6 +290,7 @@ fn path_of_set_config(statement: &Statement<'_, '_>, open: usize) -> Change {
         .and_then(|value| std::str::from_utf8(value).ok());
     let is_whole = set_config_is_whole(statement, open);
     let path = match value {
+        None if is_whole && gives_null(statement, open) => Value::Default,
         Some(value) if is_whole && value.trim().is_empty() => Value::Is(Vec::new()),
         Some(value) if is_whole => search_path(value).map_or(Value::Unknown, Value::Is),
         _ => Value::Unknown,

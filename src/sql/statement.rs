@@ -75,7 +75,11 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
             let name = statement.folded_text(next);
             analysis.changes.push(Change::Savepoint(name));
         }
-        K::Show | K::Release => {}
+        K::Release => {
+            let name = statement.folded_text(statement.len() - 1);
+            analysis.changes.push(Change::Release(name));
+        }
+        K::Show => {}
         K::Discard => discard(statement.keyword(next), analysis),
         K::Begin | K::Start => {
             analysis.add(Effects::BEGINS);
@@ -271,6 +275,14 @@ const ANYTHING: Effects = Effects::WRITES
     .union(Effects::ROUTE_DOUBT)
     .union(Effects::CHANGES_NAMES);
 
+/// True if a body may have DDL in it, or runs a text that may.
+fn may_define(body: &[u8]) -> bool {
+    const WORDS: [&[u8]; 5] = [b"create", b"alter", b"drop", b"import", b"execute"];
+    let body = body.to_ascii_lowercase();
+    let has = |word: &&[u8]| memchr::memmem::find(&body, word).is_some();
+    WORDS.iter().any(|word| has(word))
+}
+
 /// `DO [LANGUAGE name] body [LANGUAGE name]`. A body between dollars is read as PL/pgSQL is; one in
 /// quotes has its own quotes doubled, and one in another language is not known.
 fn do_block<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analysis<'a>) {
@@ -281,6 +293,12 @@ fn do_block<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analy
     let language = tokens
         .clone()
         .find(|index| statement.is_word(*index, "language"));
+    if tokens
+        .clone()
+        .any(|index| may_define(statement.bytes(index)))
+    {
+        analysis.add(Effects::CHANGES_CATALOG);
+    }
     let plpgsql = language.is_none_or(|language| *statement.folded(language + 1) == *b"plpgsql");
     match body {
         Some(body) if plpgsql && !statement.broken => {

@@ -171,3 +171,28 @@ fn how_texts_are_read_follows_transactions_and_reports() {
     assert_eq!(session.lexings()[0].encoding, encoding("GBK"));
     assert_eq!(session.lexings()[0].backslash, Backslash::Escapes);
 }
+
+#[test]
+fn a_savepoint_that_is_released_is_forgotten() {
+    let mut session = SessionNames::new(NameContext::new("ann", "pub"));
+    let mut after = |change| {
+        session.apply(&[stated(change)]);
+        session.names().search_path.clone()
+    };
+    let path = |path: &str| Change::SearchPath {
+        path: Value::Is(vec![path.into()]),
+        local: false,
+    };
+    after(Change::Begin);
+    let at_first = after(Change::Savepoint("s".into()));
+    after(path("other"));
+    after(Change::Savepoint("s".into()));
+    after(Change::Release("s".into()));
+    assert_eq!(after(Change::RollbackTo("s".into())), at_first);
+    // However many there were, nothing is in doubt for it.
+    for number in 0..2 * MAX_SAVED {
+        after(Change::Savepoint(number.to_string()));
+        after(Change::Release(number.to_string()));
+    }
+    assert_eq!(after(Change::Commit), at_first);
+}
