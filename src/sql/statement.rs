@@ -280,7 +280,7 @@ fn may_define(body: &[u8]) -> bool {
     const WORDS: [&[u8]; 5] = [b"create", b"alter", b"drop", b"import", b"execute"];
     let body = body.to_ascii_lowercase();
     let has = |word: &&[u8]| memchr::memmem::find(&body, word).is_some();
-    WORDS.iter().any(|word| has(word))
+    WORDS.iter().any(has)
 }
 
 /// `DO [LANGUAGE name] body [LANGUAGE name]`. A body between dollars is read as PL/pgSQL is; one in
