@@ -3,6 +3,7 @@
 use super::roles::RoleSetting;
 use super::route::RouteSettings;
 use super::version::HologresVersion;
+use crate::sql::Change;
 
 /// Everything one reading of a database's catalogs yields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,4 +90,8 @@ pub struct Function {
     pub name: String,
     /// What it may do, of whichever function of that name is called.
     pub conduct: Conduct,
+    /// What its call may change for the session, in what it calls, too.
+    pub sets: Vec<Change>,
+    /// True if the route may be another one behind its call.
+    pub sets_route: bool,
 }

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::contents::{Conduct, Function, Relation, Sort};
-use crate::sql;
+use crate::sql::{self, Change};
 
 /// A relation or function, as the catalog spells it: one that reads, or one that is read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -147,7 +147,42 @@ impl<'a> Functions<'a> {
         uses
     }
 
+    /// What the call of each may change for its session: what its bodies do, and the functions that they
+    /// call.
+    fn settings(&self) -> HashMap<&'a Node, (Vec<Change>, bool)> {
+        let mut all: HashMap<&Node, (Vec<Change>, bool)> = HashMap::new();
+        let mut grew = true;
+        while grew {
+            grew = false;
+            for routine in self.routines {
+                let Some(body) = &routine.body else { continue };
+                let called = body.calls.iter().flat_map(|call| self.called(call));
+                let called = called
+                    .filter_map(|called| all.get(&called.function))
+                    .cloned();
+                let own = (body.sets.clone(), body.sets_route);
+                let found: Vec<_> = std::iter::once(own).chain(called).collect();
+                for (sets, route) in found {
+                    if sets.is_empty() && !route {
+                        continue;
+                    }
+                    let known = all.entry(&routine.function).or_default();
+                    grew |= route && !known.1;
+                    known.1 |= route;
+                    for change in sets {
+                        if !known.0.contains(&change) {
+                            known.0.push(change);
+                            grew = true;
+                        }
+                    }
+                }
+            }
+        }
+        all
+    }
+
     fn known(&self) -> Vec<Function> {
+        let mut settings = self.settings();
         let with_body = self
             .routines
             .iter()
@@ -155,9 +190,12 @@ impl<'a> Functions<'a> {
         let names: HashSet<&Node> = with_body.map(|routine| &routine.function).collect();
         let mut known: Vec<Function> = names
             .into_iter()
-            .map(|name| Function {
+            .map(|name| (name, settings.remove(name).unwrap_or_default()))
+            .map(|(name, (sets, sets_route))| Function {
                 schema: name.schema.clone(),
                 name: name.name.clone(),
+                sets,
+                sets_route,
                 conduct: if self.reading.contains(name) {
                     Conduct::OnlyReads
                 } else if self.plain.contains(name) {
@@ -437,6 +475,32 @@ mod tests {
                 ("plain", Conduct::OnlyReads),
                 ("runs", Conduct::MayRunText),
                 ("writes", Conduct::RunsNoText),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_called_sets_for_who_calls_it() {
+        let bodies = [
+            body("enters", "begin set search_path = a; end"),
+            body("calls", "begin perform enters(); perform calls(); end"),
+            body("calls_both", "begin perform runs(); perform calls(); end"),
+            body("runs", "begin execute t; end"),
+            body("plain", "begin return 1; end"),
+        ];
+        let (_, known) = relations(Vec::new(), &[], &bodies, &[]);
+        let known: Vec<_> = known
+            .iter()
+            .map(|known| (known.name.as_str(), known.sets.len(), known.sets_route))
+            .collect();
+        assert_eq!(
+            known,
+            [
+                ("calls", 1, false),
+                ("calls_both", 1, true),
+                ("enters", 1, false),
+                ("plain", 0, false),
+                ("runs", 0, true),
             ]
         );
     }

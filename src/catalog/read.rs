@@ -234,7 +234,7 @@ async fn role_settings(
     let [old, new] = ORC_VIA_HOLO;
     Ok(roles::resolve(
         rows.collect(),
-        &["search_path", old, new, CATALOG_ROUTING],
+        &["search_path", "role", old, new, CATALOG_ROUTING],
     ))
 }
 

@@ -1,11 +1,44 @@
-//! Which MaxCompute projects' data the relations of a database lead to, by its catalogs.
+//! Which MaxCompute projects' data the relations of a database lead to, by its catalogs, and which projects
+//! are encrypted, whether or not a relation leads to them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::reason::Source;
+use crate::keys::{KeyRecord, Origin, StaticProvider};
 use crate::sql::WrittenName;
+
+/// Who says which projects are encrypted. Projects are named as
+/// [`project_key`](crate::catalog::project_key) spells them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Encrypted {
+    /// The operator's rules, for projects of which there is no record yet.
+    pub(super) rules: StaticProvider,
+    pub(super) records: HashMap<String, Arc<KeyRecord>>,
+    /// Those that lessons say are encrypted, for want of a record.
+    pub(super) believed: HashSet<String>,
+}
+
+impl Encrypted {
+    /// Who says that the project is encrypted, and what is known of its key; `None`: nobody does.
+    pub(super) fn by(&self, project: &str) -> Option<(Source, Option<Arc<KeyRecord>>)> {
+        let record = self.records.get(project).cloned();
+        let record = record.or_else(|| self.rules.record(project).map(Arc::new));
+        match record {
+            Some(record) if !record.is_encrypted() => None,
+            Some(record) if record.origin == Origin::Learned => {
+                Some((Source::Learned, Some(record)))
+            }
+            Some(record) => Some((Source::Key, Some(record))),
+            None => {
+                let believed = self.believed.contains(project);
+                believed.then_some((Source::Learned, None))
+            }
+        }
+    }
+}
 
 /// The projects that the catalogs of one database name, but for those of which a key record says that
 /// they are not encrypted.

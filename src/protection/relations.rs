@@ -9,7 +9,7 @@ use super::names::NameContext;
 use super::reason::Reason;
 use crate::config::TablePattern;
 use crate::glob::Glob;
-use crate::sql::RelationName;
+use crate::sql::{Change, RelationName};
 
 /// PostgreSQL cuts identifiers to this many bytes (NAMEDATALEN - 1).
 const MAX_IDENTIFIER: usize = 63;
@@ -56,6 +56,14 @@ struct RunsNoText {
     only_reads: bool,
 }
 
+/// A function whose call may change something for its session.
+#[derive(Debug)]
+struct Sets {
+    schema: Box<str>,
+    changes: Vec<Change>,
+    route: bool,
+}
+
 type ByName<T> = HashMap<Box<[u8]>, Vec<T>, RandomState>;
 
 #[derive(Debug)]
@@ -78,6 +86,7 @@ pub(super) struct Relations {
     /// Functions that are not plain.
     functions: ByName<Entry>,
     run_no_text: ByName<RunsNoText>,
+    setting: ByName<Sets>,
     patterns: Vec<Pattern>,
     /// The gravest standing of what has a name beyond ASCII.
     not_ascii: Standing,
@@ -92,6 +101,7 @@ impl Relations {
             written: HashMap::default(),
             functions: HashMap::default(),
             run_no_text: HashMap::default(),
+            setting: HashMap::default(),
             patterns: Vec::new(),
             not_ascii: Standing::Plain,
         }
@@ -135,6 +145,25 @@ impl Relations {
         functions.push(RunsNoText {
             schema: schema.into(),
             only_reads,
+        });
+    }
+
+    /// Notes what the call of a function may change for its session, and whether the route may be another
+    /// one then.
+    pub(super) fn insert_sets(
+        &mut self,
+        schema: &str,
+        name: &str,
+        changes: Vec<Change>,
+        route: bool,
+    ) {
+        // It is a name to look for.
+        self.insert_function(schema, name, Standing::Plain);
+        let functions = self.setting.entry(name.as_bytes().into()).or_default();
+        functions.push(Sets {
+            schema: schema.into(),
+            changes,
+            route,
         });
     }
 
@@ -293,6 +322,22 @@ impl Relations {
     pub(super) fn only_reads(&self, function: &RelationName<'_>) -> bool {
         let mut functions = self.run_no_text(function).peekable();
         functions.peek().is_some() && functions.all(|function| function.only_reads)
+    }
+
+    /// What the call of this function may change for its session, and whether the route may be another
+    /// one then, of whichever function of the name is meant.
+    pub(super) fn sets(
+        &self,
+        function: &RelationName<'_>,
+    ) -> impl Iterator<Item = (&[Change], bool)> {
+        let functions = of_name(&self.setting, &function.name).iter();
+        let meant = functions.filter(|known| {
+            function
+                .schema
+                .as_deref()
+                .is_none_or(|schema| is(&known.schema, schema))
+        });
+        meant.map(|known| (&*known.changes, known.route))
     }
 
     /// The functions that a call may mean, if none of them runs a text.

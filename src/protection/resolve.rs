@@ -4,25 +4,31 @@
 use std::sync::Arc;
 
 use super::names::NameContext;
+use super::projects::Encrypted;
 use super::reason::Reason;
 use super::relations::{Relations, Standing};
 use super::session::{Leads, Own, SessionChange, SessionNames};
 use crate::catalog::project_key;
-use crate::sql::{Analysis, Effects, Made, MadeFrom, Reading, RelationName};
+use crate::sql::{Analysis, Effects, Made, MadeFrom, Reading, RelationName, WrittenName};
 
 /// Resolves names by what is known of a database.
 #[derive(Clone, Copy)]
 pub(super) struct Resolver<'r> {
     relations: &'r Relations,
+    encrypted: &'r Encrypted,
     /// Any relation that is not known may lead to MaxCompute.
     blind: bool,
 }
 
 impl<'r> Resolver<'r> {
-    /// By these relations; with `blind`, any relation that is not among them may lead to
-    /// MaxCompute.
-    pub(super) fn new(relations: &'r Relations, blind: bool) -> Self {
-        Self { relations, blind }
+    /// By these relations, and what is known of projects; with `blind`, any relation that is not among
+    /// them may lead to MaxCompute.
+    pub(super) fn new(relations: &'r Relations, encrypted: &'r Encrypted, blind: bool) -> Self {
+        Self {
+            relations,
+            encrypted,
+            blind,
+        }
     }
 
     /// Calls `visit` for each statement of a text: with how each relation that the statement names
@@ -88,7 +94,11 @@ impl<'r> Resolver<'r> {
             temporary: made.temporary,
             leads: self.leads(made, analysis, names, own),
         });
-        let stated = analysis.changes.iter().cloned().map(SessionChange::Stated);
+        let called = analysis.calls.iter();
+        let called = called.flat_map(|function| self.relations.sets(function));
+        let called = called.flat_map(|(changes, _)| changes);
+        let stated = analysis.changes.iter().chain(called);
+        let stated = stated.cloned().map(SessionChange::Stated);
         stated.chain(made).collect()
     }
 
@@ -210,10 +220,15 @@ impl<'r> Resolver<'r> {
             }
             MadeFrom::Project(project) => {
                 let project = project.as_deref().map(project_key);
-                let mut protected = self.relations.protected().map(|(_, _, reason)| reason);
-                let known = protected.find(|reason| project.is_some() && reason.project == project);
-                known.map_or(Standing::Foreign, |reason| {
-                    Standing::Protected(Arc::clone(reason))
+                let by = project.as_deref().and_then(|name| self.encrypted.by(name));
+                by.map_or(Standing::Foreign, |(source, key)| {
+                    Standing::Protected(Arc::new(Reason {
+                        relation: qualified(&made.name),
+                        via: Vec::new(),
+                        project,
+                        key,
+                        source,
+                    }))
                 })
             }
         };
@@ -231,6 +246,14 @@ impl<'r> Resolver<'r> {
                 *standing = Standing::Foreign;
             }
         }
+    }
+}
+
+/// A name as people read it.
+fn qualified((schema, name): &WrittenName) -> String {
+    match schema {
+        Some(schema) => format!("{schema}.{name}"),
+        None => name.clone(),
     }
 }
 

@@ -140,7 +140,7 @@ impl Own {
 /// So many names are remembered; by then the catalogs have told of the first of them.
 const MAX_OWN: usize = 1_000;
 
-/// So many savepoints are followed; behind more of them names may lead anywhere.
+/// So many savepoints are remembered. What holds behind a ROLLBACK TO an older one is not known.
 const MAX_SAVED: usize = 256;
 
 fn remember<T: PartialEq>(known: &mut Vec<T>, new: T) {
@@ -151,12 +151,15 @@ fn remember<T: PartialEq>(known: &mut Vec<T>, new: T) {
     known.push(new);
 }
 
+/// The value of `role` by which the present role is the session's user.
+const NO_ROLE: &str = "none";
+
 /// Settings and relations at one point of a session.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Scope {
     path: Setting<Vec<String>>,
-    user: Value<String>,
-    /// The default is the user.
+    user: Setting<String>,
+    /// As the setting of this name has it: [`NO_ROLE`] is the user.
     role: Setting<String>,
     backslash: Setting<Backslash>,
     encoding: Setting<Encoding>,
@@ -166,11 +169,33 @@ struct Scope {
     own: Arc<Own>,
 }
 
+impl Scope {
+    /// Of which nothing is known.
+    fn unknown() -> Self {
+        let own = Own {
+            anything: true,
+            ..Own::default()
+        };
+        Self {
+            path: Value::Unknown.into(),
+            user: Value::Unknown.into(),
+            role: Value::Unknown.into(),
+            backslash: Value::Unknown.into(),
+            encoding: Value::Unknown.into(),
+            orc_via_holo: Value::Unknown.into(),
+            catalog_routing: Value::Unknown.into(),
+            computing_resource: Value::Unknown.into(),
+            own: Arc::new(own),
+        }
+    }
+}
+
 /// How names resolve and texts are read in a session, now and after its transaction.
 #[derive(Debug, Clone)]
 pub struct SessionNames {
     /// The user and the search path at login, as far as they are known.
     login_user: Option<String>,
+    login_role: String,
     login_path: Option<Vec<String>>,
     login_lexing: Lexing,
     /// The client chose the route at its login.
@@ -189,6 +214,7 @@ impl SessionNames {
     pub fn new(login: NameContext) -> Self {
         Self {
             login_user: Some(login.user.clone()),
+            login_role: NO_ROLE.to_owned(),
             login_path: login.search_path.clone(),
             login_lexing: Lexing::default(),
             login_route: false,
@@ -205,19 +231,28 @@ impl SessionNames {
         let path = now.search_path.clone();
         Self {
             login_user: None,
+            login_role: NO_ROLE.to_owned(),
             login_path: None,
             login_lexing: Lexing::default(),
             login_route: false,
             login_resource: None,
             scope: Scope {
                 path: path.map_or(Value::Unknown, Value::Is).into(),
-                user: Value::Is(now.user.clone()),
+                user: Value::Is(now.user.clone()).into(),
                 ..Scope::default()
             },
             saved: Vec::new(),
             now,
             epoch: 0,
         }
+    }
+
+    /// The same session, which has this role since its login; `None`: its user's.
+    #[must_use]
+    pub fn with_role(mut self, login: Option<String>) -> Self {
+        self.login_role = login.unwrap_or_else(|| NO_ROLE.to_owned());
+        self.resolve();
+        self
     }
 
     /// The same session, whose texts are read so since its login.
@@ -415,9 +450,13 @@ impl SessionNames {
             Change::ComputingResource { resource, local } => {
                 scope.computing_resource.set(resource.clone(), *local);
             }
-            Change::User(user) => {
-                scope.user = user.clone();
-                scope.role.set(Value::Default, false);
+            Change::User { user, local } => {
+                let role = match user {
+                    Value::Default => Value::Default,
+                    Value::Is(_) | Value::Unknown => Value::Is(NO_ROLE.to_owned()),
+                };
+                scope.user.set(user.clone(), *local);
+                scope.role.set(role, *local);
             }
             Change::Dropped(name) => {
                 let own = Arc::make_mut(&mut scope.own);
@@ -452,19 +491,25 @@ impl SessionNames {
                     self.scope = before;
                 }
             }
-            Change::Savepoint(name) if self.saved.len() < MAX_SAVED => {
+            Change::Savepoint(name) => {
+                if self.saved.len() == MAX_SAVED {
+                    // The first is what ROLLBACK comes back to.
+                    self.saved.remove(1);
+                }
                 self.saved.push((Some(name.clone()), scope.clone()));
             }
-            Change::Savepoint(_) => self.follow(&Change::Anything),
+            // A savepoint that is not remembered is older than all that are.
             Change::Release(name) => {
-                if let Some(at) = self.saved_as(name) {
-                    self.saved.truncate(at);
-                }
+                let at = self.saved_as(name).unwrap_or(1);
+                self.saved.truncate(at);
             }
             Change::RollbackTo(name) => {
                 if let Some(at) = self.saved_as(name) {
                     self.scope = self.saved[at].1.clone();
                     self.saved.truncate(at + 1);
+                } else {
+                    self.saved.truncate(1);
+                    self.scope = Scope::unknown();
                 }
             }
         }
@@ -495,6 +540,7 @@ impl SessionNames {
     fn end_local(&mut self) {
         let scope = &mut self.scope;
         scope.path.end_local();
+        scope.user.end_local();
         scope.role.end_local();
         scope.backslash.end_local();
         scope.encoding.end_local();
@@ -505,8 +551,11 @@ impl SessionNames {
 
     fn resolve(&mut self) {
         let scope = &self.scope;
-        let user = scope.user.or(self.login_user.as_ref());
-        let role = scope.role.now().or(user);
+        let user = scope.user.now().or(self.login_user.as_ref());
+        let role = match scope.role.now().or(Some(&self.login_role)) {
+            Some(role) if role == NO_ROLE => user,
+            role => role,
+        };
         let path = scope.path.now().or(self.login_path.as_ref());
         // If the role is not known, neither is a path with the role's own schema in it.
         let is_known =

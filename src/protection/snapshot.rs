@@ -14,7 +14,7 @@ use std::sync::{Arc, LazyLock, Weak};
 use super::decision::Decision;
 use super::memo::{Hasher, MAX_TEXT, Memo, QUICK_BYTES, READ_BYTES};
 use super::names::NameContext;
-use super::projects::Projects;
+use super::projects::{Encrypted, Projects};
 use super::quick::Quick;
 use super::reason::Reason;
 use super::relations::{Relations, Standing};
@@ -66,6 +66,7 @@ pub struct Snapshot {
     relations: Arc<Relations>,
     /// `None`: nobody has read the catalogs.
     projects: Option<Arc<Projects>>,
+    encrypted: Arc<Encrypted>,
     protected: usize,
     foreign: usize,
     route: RouteSettings,
@@ -122,6 +123,7 @@ impl Snapshot {
             generation,
             relations: Arc::clone(&self.relations),
             projects: self.projects.clone(),
+            encrypted: Arc::clone(&self.encrypted),
             quick: Arc::clone(&self.quick),
             route: self.route.clone(),
             search_path: self.search_path.clone(),
@@ -382,7 +384,7 @@ impl Snapshot {
     }
 
     fn resolver(&self) -> Resolver<'_> {
-        Resolver::new(&self.relations, self.blind)
+        Resolver::new(&self.relations, &self.encrypted, self.blind)
     }
 
     fn read_plain(&self, sql: &[u8], names: &NameContext) -> Decision {
@@ -443,6 +445,15 @@ impl Snapshot {
         }
         if !analysis.calls.is_empty() {
             decision.effects |= Effects::KEEPS_PLANS;
+        }
+        let sets = |function| self.relations.sets(function);
+        for (changes, route) in analysis.calls.iter().flat_map(sets) {
+            if route {
+                decision.effects |= Effects::ROUTE_DOUBT;
+            }
+            if !changes.is_empty() {
+                decision.effects |= Effects::CHANGES_NAMES;
+            }
         }
         if analysis.reads_anything {
             decision.protected = self.relations.any_protected();

@@ -173,7 +173,9 @@ impl SessionWorld {
         let route = self.database.route(&self.user);
         self.reads_encrypted = route.reads_encrypted_already();
         self.user_may_set = route.user_may_set;
-        SessionNames::new(NameContext::new(&self.user, &path))
+        let role = startup.setting("role");
+        let role = role.or_else(|| self.database.brought(&self.user, "role"));
+        SessionNames::new(NameContext::new(&self.user, &path)).with_role(role)
     }
 
     /// The user's name.

@@ -2,6 +2,8 @@
 //! one in PL/pgSQL by `plpgsql.rs`.
 
 use super::analysis::Analysis;
+use super::change::Change;
+use super::effects::Effects;
 use super::lexing::{Backslash, may_escape_quotes};
 use super::mention::mention_strings;
 use super::plpgsql;
@@ -30,7 +32,17 @@ pub(crate) struct Body {
     /// True if the body does nothing but read, as far as the functions that it calls do nothing but
     /// read.
     pub(crate) only_reads: bool,
+    /// What the body may change for the session that calls it, each as [`Change::perhaps`] says it.
+    pub(crate) sets: Vec<Change>,
+    /// True if the route may be another one behind it.
+    pub(crate) sets_route: bool,
 }
+
+/// Of what a text may do, what may leave the session with another route.
+const OTHER_ROUTE: Effects = Effects::SETS_ROUTE
+    .union(Effects::RESETS_ROUTE)
+    .union(Effects::RESETS_ALL)
+    .union(Effects::ROUTE_DOUBT);
 
 /// Reads the body of a function that is written in `language`. The answer is `None` if that is
 /// neither SQL nor PL/pgSQL.
@@ -47,7 +59,15 @@ pub(crate) fn read(text: &str, language: &str) -> Option<Body> {
     // What a session has prepared under a name is not the body's to say.
     let only_reads =
         !analysis.runs_text && analysis.effects.is_empty() && analysis.names.is_empty();
+    let mut sets: Vec<Change> = Vec::new();
+    for change in analysis.changes.iter().flat_map(Change::perhaps) {
+        if !sets.contains(&change) {
+            sets.push(change);
+        }
+    }
     Some(Body {
+        sets,
+        sets_route: analysis.runs_text || analysis.effects.intersects(OTHER_ROUTE),
         mentions: names(&analysis.mentions),
         writes: names(&analysis.writes),
         calls: names(&analysis.calls),
@@ -73,6 +93,7 @@ fn add<'a>(
                 all.mentions.extend(one.mentions);
                 all.mentions.extend(one.reads);
                 all.writes.extend(one.writes);
+                all.changes.extend(one.changes);
                 all.calls.extend(one.calls);
                 all.own_calls.extend(one.own_calls);
                 all.names.extend(one.names);
@@ -182,6 +203,28 @@ mod tests {
         assert_eq!(names(&sql.in_strings), ["secret"]);
         assert!(sql.only_reads && !sql.runs_text);
         assert_eq!(read("", "c"), None);
+        let sets = |text: &str| {
+            let body = plpgsql(&format!("begin {text}; end"));
+            (body.sets.len(), body.sets_route)
+        };
+        assert_eq!(sets("set search_path = a"), (1, false));
+        assert_eq!(sets("if a then set local role bob; end if"), (1, true));
+        assert_eq!(
+            sets("perform set_config('search_path', a, true)"),
+            (1, false)
+        );
+        assert_eq!(sets("perform set_config(a, b, false)"), (2, true));
+        assert_eq!(
+            sets("set hg_enable_access_odps_orc_via_holo = on"),
+            (0, true)
+        );
+        assert_eq!(sets("reset hg_enable_access_odps_orc_via_holo"), (0, true));
+        assert_eq!(sets("execute a"), (0, true));
+        let (settings, route) = sets("reset all");
+        assert!(settings > 2 && route);
+        for nothing in ["update t set role = 1", "set work_mem = 1", "select 1"] {
+            assert_eq!(sets(nothing), (0, false), "{nothing}");
+        }
         // By a parameter of the session that calls it, this is one string or two.
         let body = plpgsql(r"begin perform '\', count(*) from secret where a = '\'; end");
         assert!(names(&body.mentions).contains(&"secret".into()));

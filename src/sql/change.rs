@@ -80,13 +80,18 @@ pub enum Change {
     },
     /// The statement sets the present role.
     Role {
-        /// The role's name. By default it is the session's user.
+        /// The role's name, `none` for the session's user. By default it is the one of the login.
         role: Value<String>,
         /// True if this holds only until the transaction ends.
         local: bool,
     },
     /// The statement sets the session's user, and with it the present role.
-    User(Value<String>),
+    User {
+        /// The user's name.
+        user: Value<String>,
+        /// True if this holds only until the transaction ends.
+        local: bool,
+    },
     /// The statement sets `standard_conforming_strings`.
     Backslash {
         /// What a backslash is in the texts behind it.
@@ -144,4 +149,37 @@ pub enum Change {
     Release(String),
     /// The transaction is rolled back to the savepoint of this name.
     RollbackTo(String),
+}
+
+impl Change {
+    /// What remains to be said of this where it may have been done or not, and with any value, as in a
+    /// function's body: the settings that are not known behind it, but for those that choose the route.
+    pub(crate) fn perhaps(&self) -> Vec<Self> {
+        let path = |local| Self::SearchPath {
+            path: Value::Unknown,
+            local,
+        };
+        let role = |local| Self::Role {
+            role: Value::Unknown,
+            local,
+        };
+        match *self {
+            Self::SearchPath { local, .. } => vec![path(local)],
+            Self::Role { local, .. } | Self::User { local, .. } => vec![role(local)],
+            Self::Backslash { local, .. } => vec![Self::Backslash {
+                backslash: Value::Unknown,
+                local,
+            }],
+            Self::Encoding { local, .. } => vec![Self::Encoding {
+                encoding: Value::Unknown,
+                local,
+            }],
+            Self::ComputingResource { local, .. } => vec![Self::ComputingResource {
+                resource: Value::Unknown,
+                local,
+            }],
+            Self::Anything | Self::DiscardAll => vec![path(false), role(false)],
+            _ => Vec::new(),
+        }
+    }
 }

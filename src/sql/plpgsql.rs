@@ -13,6 +13,7 @@ use super::lexer::Kind;
 use super::lexing::Backslash;
 use super::mention::{mention_all, mention_strings};
 use super::relation_name::{last_part, relation_name};
+use super::setting;
 use super::token::{Script, Statement};
 
 /// Adds what the body of a DO may do. It has no arguments, so its strings matter only if it runs
@@ -20,7 +21,10 @@ use super::token::{Script, Statement};
 pub(super) fn read_do<'a>(body: &'a [u8], backslash: Backslash, analysis: &mut Analysis<'a>) {
     let calls = analysis.calls.len();
     let strings = analysis.in_strings.len();
+    let changes = analysis.changes.len();
     read(body, backslash, analysis);
+    // Whether it comes to one of them, and in which order, is not known.
+    analysis.changes.truncate(changes);
     if !analysis.runs_text && analysis.calls.len() == calls {
         analysis.in_strings.truncate(strings);
     }
@@ -49,6 +53,11 @@ fn read_chunk<'a>(statement: &Statement<'_, 'a>, analysis: &mut Analysis<'a>) {
         listing |= begins_list(keyword);
         if keyword == K::Execute {
             analysis.runs_text = true;
+        }
+        if keyword == K::Set && sets_a_setting(statement, index) {
+            setting::set(statement, index + 1, analysis);
+        } else if keyword == K::Reset {
+            setting::reset(statement, index + 1, analysis);
         }
         if changes(keyword) || is_other_change(statement, index) {
             analysis.add(Effects::WRITES);
@@ -128,6 +137,12 @@ fn begins_list(keyword: K) -> bool {
         keyword,
         K::From | K::Using | K::Join | K::Update | K::Analyze | K::Analyse | K::Vacuum | K::Table
     )
+}
+
+/// True if what stands at a SET is not what UPDATE or ALTER sets.
+fn sets_a_setting(statement: &Statement<'_, '_>, set: usize) -> bool {
+    let of_another = |index| matches!(statement.keyword(index), K::Update | K::Alter | K::Create);
+    !(0..set).any(of_another)
 }
 
 /// Words of which one makes a body more than a reading one, wherever it stands.

@@ -71,7 +71,8 @@ fn changed_by_set(statement: &Statement<'_, '_>, index: usize, local: bool) -> O
     if session || statement.keyword(index) == Keyword::Authorization {
         let user = index + 1 + usize::from(session);
         let is_authorization = !session || statement.keyword(index + 1) == Keyword::Authorization;
-        return is_authorization.then(|| Change::User(one_value(statement, user)));
+        let user = is_authorization.then(|| one_value(statement, user));
+        return user.map(|user| Change::User { user, local });
     }
     let name = statement.folded(index);
     let is = |setting: &str| name.eq_ignore_ascii_case(setting.as_bytes());
@@ -91,7 +92,8 @@ fn changed_by_set(statement: &Statement<'_, '_>, index: usize, local: bool) -> O
         let role = one_value(statement, index + 1 + usize::from(equals));
         Some(Change::Role { role, local })
     } else if is("session_authorization") {
-        Some(Change::User(one_value(statement, index + 2)))
+        let user = one_value(statement, index + 2);
+        Some(Change::User { user, local })
     } else if statement.is_word(index, "names") && statement.bytes(index + 1) != b"=" {
         // SET NAMES; without a value, it is the default (gram.y, `opt_encoding`).
         let encoding = match statement.kind(index + 1) {
@@ -158,12 +160,12 @@ fn backslash(value: &Value<String>) -> Value<Backslash> {
     }
 }
 
-/// The one name or plain string at `index`, if it is the last; NONE is the default, too.
+/// The one name or plain string at `index`, if it is the last.
 fn one_value(statement: &Statement<'_, '_>, index: usize) -> Value<String> {
     if statement.kind(index + 1).is_some() {
         return Value::Unknown;
     }
-    if statement.keyword(index) == Keyword::Default || statement.is_word(index, "none") {
+    if statement.keyword(index) == Keyword::Default {
         return Value::Default;
     }
     let text = match statement.plain_string(index) {
@@ -211,7 +213,10 @@ pub(super) fn reset(statement: &Statement<'_, '_>, index: usize, analysis: &mut 
     let name = statement.folded(index);
     let is = |setting: &str| name.eq_ignore_ascii_case(setting.as_bytes());
     match statement.keyword(index) {
-        Keyword::Session => analysis.changes.push(Change::User(Value::Default)),
+        Keyword::Session => analysis.changes.push(Change::User {
+            user: Value::Default,
+            local: false,
+        }),
         Keyword::Role => analysis.changes.push(Change::Role {
             role: Value::Default,
             local: false,

@@ -6,17 +6,21 @@ use std::sync::Arc;
 
 use super::lessons::Believed;
 use crate::catalog::{Conduct, Contents, Relation, Sort, project_key};
-use crate::config::TablePattern;
+use crate::config::{ProjectRule, TablePattern};
 use crate::glob::Glob;
-use crate::keys::{KeyRecord, Origin};
+use crate::keys::{KeyRecord, StaticProvider};
+use crate::protection::projects::Encrypted;
 use crate::protection::{Reason, Snapshot, SnapshotBuilder, Source};
 
 /// All that a snapshot is made of. Equal ingredients make equal snapshots.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Ingredients {
     pub(super) patterns: Vec<TablePattern>,
+    /// What the operator says of projects.
+    pub(super) rules: Vec<ProjectRule>,
     pub(super) contents: Option<Arc<Contents>>,
-    /// The key records, by [`project_key`].
+    /// The key records of the projects that the catalog names, and of every encrypted one, by
+    /// [`project_key`].
     pub(super) records: HashMap<String, Arc<KeyRecord>>,
     /// What the database's users have heard, as far as all go by it.
     pub(super) believed: Vec<Believed>,
@@ -63,9 +67,11 @@ impl Ingredients {
     pub(super) fn reasons(&self, database: &str) -> Vec<Option<Arc<Reason>>> {
         let relations = self.relations();
         let patterns = self.patterns_here(database);
+        let encrypted = self.encrypted();
         let mut reasons: Vec<Option<Arc<Reason>>> = relations
             .iter()
-            .map(|relation| self.own_reason(relation, &patterns).map(Arc::new))
+            .map(|relation| self.own_reason(relation, &patterns, &encrypted))
+            .map(|reason| reason.map(Arc::new))
             .collect();
         // From these relations upward, breadth first, so that the chain in a reason is a shortest
         // one.
@@ -102,7 +108,7 @@ impl Ingredients {
 
     /// The snapshot that these make.
     pub(super) fn snapshot(&self, database: &str, generation: u64) -> Snapshot {
-        let mut builder = Snapshot::builder(database);
+        let mut builder = Snapshot::builder(database).encrypted(self.encrypted());
         for pattern in &self.patterns {
             let reason = Reason {
                 relation: format!("{}.{}", pattern.schema, pattern.table),
@@ -153,6 +159,10 @@ impl Ingredients {
                     Conduct::RunsNoText => builder.runs_no_text(schema, name, false),
                     Conduct::MayRunText => builder.may_run_text(schema, name),
                 };
+                if function.sets_route || !function.sets.is_empty() {
+                    let sets = function.sets.clone();
+                    builder = builder.sets(schema, name, sets, function.sets_route);
+                }
             }
         } else {
             builder = builder.blind();
@@ -165,9 +175,13 @@ impl Ingredients {
         builder.build(generation)
     }
 
-    fn is_believed(&self, project: Option<&str>) -> bool {
-        let mut believed = self.believed.iter();
-        believed.any(|lesson| Some(lesson.project.as_str()) == project)
+    fn encrypted(&self) -> Encrypted {
+        let believed = self.believed.iter();
+        Encrypted {
+            rules: StaticProvider::new(&self.rules),
+            records: self.records.clone(),
+            believed: believed.map(|lesson| lesson.project.clone()).collect(),
+        }
     }
 
     fn relations(&self) -> &[Relation] {
@@ -185,7 +199,12 @@ impl Ingredients {
     }
 
     /// Why a relation is protected for its own sake, whatever it reads.
-    fn own_reason(&self, relation: &Relation, patterns: &[(Glob, Glob)]) -> Option<Reason> {
+    fn own_reason(
+        &self,
+        relation: &Relation,
+        patterns: &[(Glob, Glob)],
+        encrypted: &Encrypted,
+    ) -> Option<Reason> {
         let project = relation.project.as_deref().map(project_key);
         let record = project
             .as_ref()
@@ -195,20 +214,18 @@ impl Ingredients {
                 schema.matches(relation.schema.as_bytes())
                     && table.matches(relation.name.as_bytes())
             });
-        let source = match record {
-            _ if pattern => Source::Pattern,
-            Some(record) if record.is_encrypted() && record.origin == Origin::Learned => {
-                Source::Learned
-            }
-            Some(record) if record.is_encrypted() => Source::Key,
-            None if self.is_believed(project.as_deref()) => Source::Learned,
-            Some(_) | None => return None,
+        let by = project.as_deref().and_then(|name| encrypted.by(name));
+        let (source, key) = match by {
+            Some((_, key)) if pattern => (Source::Pattern, key),
+            Some(by) => by,
+            None if pattern => (Source::Pattern, record.cloned()),
+            None => return None,
         };
         Some(Reason {
             relation: relation.qualified(),
             via: Vec::new(),
             project,
-            key: record.cloned(),
+            key,
             source,
         })
     }

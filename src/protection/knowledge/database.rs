@@ -112,14 +112,18 @@ impl DatabaseKnowledge {
 
     /// The search_path that a fresh session of `user` has, as SHOW prints it.
     pub fn search_path(&self, user: &str) -> String {
+        let own = self.brought(user, "search_path");
+        own.unwrap_or_else(|| self.snapshot().search_path().to_owned())
+    }
+
+    /// The value of a setting that every fresh session of `user` has for the user's sake, if it is one of
+    /// those that are read and has one.
+    pub fn brought(&self, user: &str, setting: &str) -> Option<String> {
         let brought = self.role_settings.load();
         let own = brought
             .iter()
-            .find(|own| own.role == user && own.name == "search_path");
-        own.map_or_else(
-            || self.snapshot().search_path().to_owned(),
-            |own| own.value.clone(),
-        )
+            .find(|own| own.role == user && own.name == setting);
+        own.map(|own| own.value.clone())
     }
 
     /// The settings that choose the engine, in a fresh session of `user`.

@@ -27,10 +27,13 @@ const LOOKUPS_AT_A_TIME: usize = 16;
 /// Begins what is known of a database, with what the configuration says of it, and starts the
 /// background task that keeps it up to date from now on.
 pub(super) fn start(name: &str, common: Arc<Common>, runtime: &Handle) -> Arc<DatabaseKnowledge> {
+    let rules = common.rules.load();
     let first = Ingredients {
-        patterns: common.rules.load().patterns.clone(),
+        patterns: rules.patterns.clone(),
+        rules: rules.projects.clone(),
         ..Ingredients::default()
     };
+    drop(rules);
     let database = Arc::new(DatabaseKnowledge::new(name, common, &first));
     runtime.spawn(run(Arc::downgrade(&database), first));
     database
@@ -245,6 +248,7 @@ impl Task {
         let cache = &database.common.keys;
         let mut next = Ingredients {
             patterns: rules.patterns.clone(),
+            rules: rules.projects.clone(),
             contents: self.contents.clone(),
             ..Ingredients::default()
         };
@@ -268,6 +272,13 @@ impl Task {
             }
         }
         drop(lookups);
+        // A session may make a table of any of these.
+        for known in cache.list() {
+            if known.record.is_encrypted() {
+                let records = next.records.entry(known.record.project.clone());
+                records.or_insert(known.record);
+            }
+        }
 
         let now = Instant::now();
         let asks_again = unknown.then_some(now + cache.negative_ttl());

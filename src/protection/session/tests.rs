@@ -99,9 +99,36 @@ fn a_role_that_is_not_known_makes_its_schema_unknown() {
     assert_eq!(searched(&session), "?");
     session.apply(&[path("a", false)]);
     assert_eq!(searched(&session), "a");
-    session.apply(&[stated(Change::User(Value::Default)), path("$user", false)]);
+    let user = |user, local| stated(Change::User { user, local });
+    session.apply(&[user(Value::Default, false), path("$user", false)]);
     assert_eq!(session.names().user, "ann");
     assert_eq!(searched(&session), "$user");
+    session.apply(&[role(Value::Is("bob".into())), stated(Change::Begin)]);
+    session.apply(&[user(Value::Is("eve".into()), true)]);
+    assert_eq!(session.names().user, "eve");
+    session.apply(&[stated(Change::Commit)]);
+    assert_eq!(session.names().user, "bob");
+}
+
+/// As PostgreSQL 15 answered each of these with `current_user`.
+#[test]
+fn a_role_of_the_login_is_what_a_reset_comes_back_to() {
+    let is = |name: &str| Value::Is(name.to_owned());
+    let role = |role| Change::Role { role, local: false };
+    let user = |user| Change::User { user, local: false };
+    let mut session = session().with_role(Some("team".into()));
+    let mut after = |change| {
+        session.apply(&[stated(change)]);
+        session.names().user.clone()
+    };
+    assert_eq!(after(Change::Begin), "team");
+    assert_eq!(after(role(is("none"))), "ann");
+    assert_eq!(after(role(Value::Default)), "team");
+    assert_eq!(after(role(is("bob"))), "bob");
+    assert_eq!(after(user(is("eve"))), "eve");
+    assert_eq!(after(user(Value::Default)), "team");
+    assert_eq!(after(role(is("bob"))), "bob");
+    assert_eq!(after(Change::DiscardAll), "team");
 }
 
 #[test]
@@ -133,8 +160,16 @@ fn memory_is_bounded_and_the_rest_is_the_safe_side() {
         session.apply(&[made(&number.to_string(), number % 2 == 0)]);
         session.apply(&[stated(Change::Savepoint(number.to_string()))]);
     }
-    assert!(session.saved.len() <= MAX_SAVED && session.own().is_open(b"x"));
-    assert!(session.own().made.len() <= MAX_OWN);
+    assert!(session.saved.len() <= MAX_SAVED && session.own().made.len() <= MAX_OWN);
+    // What holds now is known. What a forgotten savepoint comes back to is not.
+    assert!(!session.own().is_open(b"x") && session.names().search_path.is_some());
+    session.apply(&[stated(Change::RollbackTo("1990".into()))]);
+    assert!(!session.own().is_open(b"x") && session.names().search_path.is_some());
+    session.apply(&[stated(Change::RollbackTo("5".into()))]);
+    assert!(session.own().is_open(b"x") && session.names().search_path.is_none());
+    assert!(session.has_route() && session.lexings().len() > 1);
+    session.apply(&[stated(Change::Rollback)]);
+    assert!(session.own().is_empty() && session.names().search_path.is_some());
 }
 
 #[test]

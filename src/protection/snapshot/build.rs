@@ -7,16 +7,18 @@ use super::Snapshot;
 use crate::catalog::{HologresVersion, RouteSettings};
 use crate::config::TablePattern;
 use crate::protection::memo::{Hasher, Memo, QUICK_BYTES, READ_BYTES};
-use crate::protection::projects::Projects;
+use crate::protection::projects::{Encrypted, Projects};
 use crate::protection::quick::Quick;
 use crate::protection::reason::Reason;
 use crate::protection::relations::{Relations, Standing};
+use crate::sql::Change;
 
 /// Collects what a [`Snapshot`] will hold.
 #[derive(Debug)]
 pub struct SnapshotBuilder {
     relations: Relations,
     projects: Option<Projects>,
+    encrypted: Encrypted,
     route: RouteSettings,
     version: Option<HologresVersion>,
     search_path: String,
@@ -34,6 +36,7 @@ impl Snapshot {
         SnapshotBuilder {
             relations: Relations::new(database),
             projects: None,
+            encrypted: Encrypted::default(),
             route: RouteSettings::default(),
             version: None,
             search_path: "\"$user\", public".to_owned(),
@@ -110,6 +113,14 @@ impl SnapshotBuilder {
         self
     }
 
+    /// Notes what the call of a function may change for its session, and whether the route may be another
+    /// one then.
+    #[must_use]
+    pub fn sets(mut self, schema: &str, name: &str, changes: Vec<Change>, route: bool) -> Self {
+        self.relations.insert_sets(schema, name, changes, route);
+        self
+    }
+
     /// Adds a relation that leads to MaxCompute data not known to be encrypted.
     #[must_use]
     pub fn foreign(mut self, schema: &str, name: &str) -> Self {
@@ -152,6 +163,13 @@ impl SnapshotBuilder {
     ) -> Self {
         let known = self.projects.get_or_insert_default();
         known.insert(schema, name, projects);
+        self
+    }
+
+    /// Sets who says which projects are encrypted, for relations that sessions make.
+    #[must_use]
+    pub(in crate::protection) fn encrypted(mut self, encrypted: Encrypted) -> Self {
+        self.encrypted = encrypted;
         self
     }
 
@@ -199,6 +217,7 @@ impl SnapshotBuilder {
             quick: Arc::new(Quick::new(&self.relations)),
             relations: Arc::new(self.relations),
             projects: self.projects.map(Arc::new),
+            encrypted: Arc::new(self.encrypted),
             route: self.route,
             version: self.version,
             search_path: self.search_path,

@@ -377,6 +377,33 @@ fn a_thousand_ctes_hide_what_they_hide() {
     }
 }
 
+/// A call of what sets something is looked for, and changes what its body may change.
+#[test]
+fn what_a_function_may_set_is_not_known_behind_its_call() {
+    let path = |local| Change::SearchPath {
+        path: Value::Unknown,
+        local,
+    };
+    let snapshot = Snapshot::builder("shop")
+        .sets("public", "enter", vec![path(false)], false)
+        .sets("ext", "enter", vec![path(true)], true)
+        .sets("public", "reroute", Vec::new(), true)
+        .build(1);
+    let session = SessionNames::new(NameContext::new("app", "public"));
+    let after = |text: &str| {
+        let decision = snapshot.decide_in(text.as_bytes(), &session, Lexing::default());
+        let mut after = session.clone();
+        after.apply(&[Change::Begin.into()]);
+        after.apply(&decision.changes);
+        let known = after.names().search_path.is_some();
+        (known, decision.effects.intersects(Effects::ROUTE_DOUBT))
+    };
+    assert_eq!(after("SELECT public.enter()"), (false, false));
+    assert_eq!(after("SELECT 1, enter(a) FROM t"), (false, true));
+    assert_eq!(after("SELECT reroute()"), (true, true));
+    assert_eq!(after("SELECT ext.reroute(), other.enter()"), (true, false));
+}
+
 #[test]
 fn what_a_session_makes_its_search_path() {
     let snapshot = Snapshot::builder("shop").build(1);

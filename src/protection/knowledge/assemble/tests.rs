@@ -3,7 +3,8 @@
 use std::time::SystemTime;
 
 use super::*;
-use crate::keys::{Encryption, KmsKey};
+use crate::config::ConfiguredEncryption;
+use crate::keys::{Encryption, KmsKey, Origin};
 use crate::protection::NameContext;
 
 fn foreign(name: &str, project: &str) -> Relation {
@@ -75,6 +76,43 @@ fn believed(project: &str, relations: &[(Option<&str>, &str)]) -> Believed {
         relations: relations
             .map(|(schema, name)| (schema.map(Into::into), (*name).to_owned()))
             .collect(),
+    }
+}
+
+/// What a session makes of a project is judged by what is known of the project, whether or not a relation of
+/// the database leads to it yet.
+#[test]
+fn the_first_table_of_a_project_is_judged_by_what_is_known_of_the_project() {
+    let mut known = ingredients(Vec::new());
+    known.rules = vec![ProjectRule {
+        name: "fin_*".into(),
+        encryption: ConfiguredEncryption::Kms,
+        key_id: None,
+    }];
+    known.believed = vec![believed("heard", &[])];
+    let snapshot = known.snapshot("db", 7);
+    let source = |text: &str| {
+        let names = NameContext::new("u", "public");
+        let decision = snapshot.decide(text.as_bytes(), &names);
+        decision.protected.as_deref().map(|reason| reason.source)
+    };
+    for (project, wanted) in [
+        ("Secret", Some(Source::Key)),
+        ("fin_2026", Some(Source::Key)),
+        ("burnt", Some(Source::Learned)),
+        ("heard", Some(Source::Learned)),
+        ("open", None),
+        ("other", None),
+    ] {
+        let table = format!(
+            "CREATE FOREIGN TABLE t (a int) SERVER odps_server OPTIONS (project_name '{project}',              table_name 't'); SELECT * FROM t"
+        );
+        assert_eq!(source(&table), wanted, "{table}");
+        let import = format!(
+            "IMPORT FOREIGN SCHEMA {project} LIMIT TO (t) FROM SERVER odps_server INTO public; \
+             SELECT * FROM t"
+        );
+        assert_eq!(source(&import), wanted, "{import}");
     }
 }
 
