@@ -119,7 +119,7 @@ impl ReadError {
 impl From<&Unreachable> for ReadError {
     fn from(error: &Unreachable) -> Self {
         let failure = match error {
-            Unreachable::Connect { .. } => Failure::Unreachable,
+            Unreachable::Connect { .. } | Unreachable::Refused { .. } => Failure::Unreachable,
             Unreachable::Timeout { .. } => Failure::Timeout,
             Unreachable::NoTls { .. } | Unreachable::Tls { .. } => Failure::Tls,
         };

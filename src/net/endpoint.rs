@@ -16,12 +16,15 @@ use tokio::time::Instant;
 use super::stream::Stream;
 use super::time::{sleep_until, timeout};
 use super::tls::{self, TlsError};
-use super::transport::{Network, SocketOptions};
+use super::transport::{Network, SocketOptions, Transport};
 use crate::config::{Address, TlsMode, Upstream};
+use crate::wire::backend;
 use crate::wire::startup::ssl_request;
 
 /// How long an address may be silent before the next one is tried as well (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
+/// How much is read of an error that a server sends in answer to SSLRequest.
+const LONGEST_REASON: usize = 4096;
 /// How long a cancel connection is kept open for the server to close it.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -93,6 +96,14 @@ pub enum Unreachable {
         /// Host and port.
         address: String,
     },
+    /// The server answered with an error when it was asked for TLS.
+    #[error("Hologres at {address} refused the connection: {reason}")]
+    Refused {
+        /// Host and port.
+        address: String,
+        /// What it said.
+        reason: String,
+    },
     /// The TLS handshake failed.
     #[error("TLS with Hologres at {address} failed: {error}")]
     Tls {
@@ -115,7 +126,10 @@ impl Unreachable {
                 "Osprey is up, but cannot trust its upstream: check [upstream.tls] (mode, ca, \
                  server_name) in Osprey's configuration against the certificate of the instance."
             }
-            Self::Connect { .. } | Self::Timeout { .. } | Self::NoTls { .. } => {
+            Self::Connect { .. }
+            | Self::Timeout { .. }
+            | Self::NoTls { .. }
+            | Self::Refused { .. } => {
                 "Osprey is up, its upstream is not. Check the Hologres instance and the upstream \
                  address in Osprey's configuration."
             }
@@ -355,6 +369,12 @@ impl Endpoint {
                     destination,
                 });
             }
+            b"E" => {
+                return Err(Unreachable::Refused {
+                    address: self.address(),
+                    reason: self.early_error(&mut stream, answer).await,
+                });
+            }
             [] => return Err(self.failed(io::ErrorKind::UnexpectedEof.into())),
             _ => {
                 return Err(Unreachable::NoTls {
@@ -379,6 +399,25 @@ impl Endpoint {
             stream,
             destination,
         })
+    }
+
+    /// What the server says that answers with an error when it is asked for TLS. Where TLS is required,
+    /// nobody is told what came from whoever it was.
+    async fn early_error<T: Transport>(&self, stream: &mut Stream<T>, mut sent: Vec<u8>) -> String {
+        if self.mode != TlsMode::Prefer {
+            return "it answered with an error when it was asked for TLS, which is not passed on, since \
+                    upstream.tls.mode requires TLS"
+                .into();
+        }
+        loop {
+            if let Some(error) = backend::early_error(&sent) {
+                return error;
+            }
+            let room = LONGEST_REASON.saturating_sub(sent.len());
+            if room == 0 || !matches!(stream.receive_at_most(&mut sent, room).await, Ok(1..)) {
+                return String::from_utf8_lossy(&sent[1..]).trim().to_owned();
+            }
+        }
     }
 
     /// Forwards a CancelRequest and waits until the server has closed, which it does once it has

@@ -17,7 +17,7 @@ use crate::net::endpoint::{Connected, Security};
 use crate::net::{Network, Stream, Transport};
 use crate::protection::Lexing;
 use crate::upstream::Upstream;
-use crate::wire::backend::{ErrorFields, parameter_status, tag};
+use crate::wire::backend::{ErrorFields, early_error, parameter_status, tag};
 use crate::wire::startup::{MAX_AUTHENTICATION, Startup};
 use crate::wire::{HEADER, Header, compose, frontend};
 
@@ -195,10 +195,21 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
             let mut at = 0;
             loop {
                 let rest = &self.from_server[at..];
-                let header = match Header::read(rest) {
+                let header = Header::read(rest);
+                let is_long = |header: &Option<Header>| {
+                    header.is_some_and(|header| header.frame > MAX_AUTHENTICATION)
+                };
+                if rest.first() == Some(&tag::ERROR) && header.as_ref().map_or(true, is_long) {
+                    match early_error(rest) {
+                        Some(error) => return Err(Refusal::lost(error)),
+                        None if rest.len() <= MAX_AUTHENTICATION => break,
+                        None => {}
+                    }
+                }
+                let header = match header {
                     Ok(Some(header)) if header.frame <= rest.len() => header,
                     Ok(header) => {
-                        if header.is_some_and(|header| header.frame > MAX_AUTHENTICATION) {
+                        if is_long(&header) {
                             return Err(Refusal::Protocol(
                                 "the server sent an oversized message during login".into(),
                             ));

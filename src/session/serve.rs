@@ -25,7 +25,8 @@ use super::refuse::{refuse, refuse_for};
 use super::running::{Ending, Running};
 use super::{cancel, proxy_header};
 
-/// How long a greeting may take while three quarters of the places for greetings are taken.
+/// How long a greeting may take while three quarters of the places for greetings are taken, and that of a
+/// client which is kept out for its address.
 const HURRIED_GREETING: Duration = Duration::from_secs(2);
 
 /// A connection that has just been accepted.
@@ -177,21 +178,16 @@ async fn greet<N: Network>(
             return None;
         }
     }
-    if let Some(list) = listener.keeps_out(peer.ip()) {
-        let (limit, setting) = match list {
-            KeptOut::NotAllowed => (Limit::Allow, "allow"),
-            KeptOut::Denied => (Limit::Deny, "deny"),
-        };
-        let address = peer.ip().to_canonical();
-        let refusal = Refusal::Network {
-            limit,
-            setting,
-            address,
-        };
-        refuse_for(stream, Encoding::default(), &refusal, peer, context).await;
+    let kept_out = listener.keeps_out(peer.ip());
+    let greeting = Greeting::new(stream, peer, listener).run();
+    if let Some(list) = kept_out {
+        // A client that asks for TLS understands a refusal only once that is answered.
+        if let Ok(Ok(greeted)) = timeout(HURRIED_GREETING, greeting).await {
+            keep_out(greeted, list, context).await;
+        }
         return None;
     }
-    match Greeting::new(stream, peer, listener).run().await {
+    match greeting.await {
         Ok(greeted) => Some((greeted, place)),
         Err(Ungreeted { stream, refusal }) => {
             if matches!(refusal, Refusal::Handshake(_)) {
@@ -205,6 +201,26 @@ async fn greet<N: Network>(
             None
         }
     }
+}
+
+/// Refuses a client for its address. What it wants to cancel is not its own.
+async fn keep_out<N: Network>(greeted: Greeted<N::Transport>, list: KeptOut, context: &Context<N>) {
+    let Greeted { client, peer, .. } = greeted;
+    let encoding = match greeted.request {
+        Request::Session(startup) => startup.encoding(),
+        Request::Cancel(_) => Encoding::default(),
+    };
+    let (limit, setting) = match list {
+        KeptOut::NotAllowed => (Limit::Allow, "allow"),
+        KeptOut::Denied => (Limit::Deny, "deny"),
+    };
+    let address = peer.ip().to_canonical();
+    let refusal = Refusal::Network {
+        limit,
+        setting,
+        address,
+    };
+    refuse_for(client, encoding, &refusal, peer, context).await;
 }
 
 /// A session as the metrics count it, closed when this is dropped.

@@ -52,6 +52,27 @@ pub mod tag {
     pub const ROW_DESCRIPTION: u8 = b'T';
 }
 
+/// The longest ErrorResponse that may come before the server knows which protocol its client speaks; what
+/// seems to be longer is a text of protocol 2 (libpq, `MAX_ERRLEN`).
+const MAX_EARLY_ERROR: usize = 30_000;
+
+/// The text of an error with which a server answers before it knows which protocol its client speaks, as
+/// PostgreSQL does when it cannot start a process: an ErrorResponse, or an `E` with the text up to a zero
+/// behind it. `None`: it has not come whole.
+pub fn early_error(sent: &[u8]) -> Option<String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    let (&tag::ERROR, rest) = sent.split_first()? else {
+        return None;
+    };
+    let length = u32::from_be_bytes(*rest.first_chunk()?) as usize;
+    if (4..=MAX_EARLY_ERROR).contains(&length) {
+        let body = rest.get(4..length)?;
+        return Some(text(ErrorFields::new(body).message()));
+    }
+    let (message, _) = split_cstr(rest)?;
+    Some(text(message))
+}
+
 /// The name and the value that a ParameterStatus reports.
 pub fn parameter_status(body: &[u8]) -> Option<(&[u8], &[u8])> {
     let (name, rest) = split_cstr(body)?;
@@ -160,6 +181,21 @@ impl<'a> ErrorFields<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_of_either_protocol_may_come_first() {
+        let whole = b"Ecould not fork new process for connection: no memory\n\0";
+        let text = "could not fork new process for connection: no memory";
+        assert_eq!(early_error(whole).as_deref(), Some(text));
+        let new = b"E\0\0\0\x11SFATAL\0Mno\0\0rest";
+        assert_eq!(early_error(new).as_deref(), Some("no"));
+        for cut in 0..whole.len() {
+            assert_eq!(early_error(&whole[..cut]), None);
+        }
+        for cut in 0..new.len() - 4 {
+            assert_eq!(early_error(&new[..cut]), None);
+        }
+    }
 
     #[test]
     fn error_fields_survive_missing_and_broken_ones() {

@@ -100,6 +100,11 @@ def test_networks(tmp_path, clients):
         code, text = refused(clients(begin(osprey)))
         assert code == "28000" and text.endswith("see allow of the listener")
         counted(osprey, "listener.allow")
+        # What asks for TLS first is told, too.
+        with pytest.raises(psycopg.OperationalError, match="see allow of the listener"):
+            psycopg.connect(
+                f"host=127.0.0.1 port={osprey.port} user=u dbname=d sslmode=prefer connect_timeout=5"
+            )
 
 
 @pytest.fixture

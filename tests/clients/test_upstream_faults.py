@@ -25,6 +25,40 @@ def built():
     conftest.need_osprey()
 
 
+# Refused before anything was said.
+
+# As PostgreSQL's postmaster says it, of protocol 2.
+FORK = b"Ecould not fork new process for connection: Cannot allocate memory\n\0"
+
+
+class Forkless(rawpg.Server):
+    """A server that answers so, to SSLRequest or to the first packet that is none."""
+
+    def __init__(self, answer, tls_first):
+        self.answer, self.tls_first = answer, tls_first
+        super().__init__()
+
+    def serve(self, connection):
+        with connection, contextlib.suppress(OSError, EOFError):
+            if connection.recv(8) == rawpg.SSL_REQUEST and not self.tls_first:
+                connection.sendall(b"N")
+                connection.recv(1)
+            connection.sendall(self.answer)
+
+
+@pytest.mark.parametrize(
+    "answer", [FORK, rawpg.error("FATAL", "53300", FORK[1:-2].decode())], ids=["protocol 2", "protocol 3"]
+)
+@pytest.mark.parametrize("tls_first", [True, False])
+def test_the_reason_of_a_server_that_has_not_begun(tmp_path, answer, tls_first):
+    config = tmp_path / "osprey.toml"
+    config.write_text('[upstream.tls]\nmode = "prefer"\n[catalog]\nborrow = false\n')
+    with Forkless(answer, tls_first) as server, harness.Osprey(server.port, config=config) as osprey:
+        with pytest.raises(psycopg.OperationalError, match="FATAL: .*could not fork new process") as error:
+            psycopg.connect(host="127.0.0.1", port=osprey.port, user="u", dbname="d", connect_timeout=10)
+        assert "TLS" not in str(error.value)
+
+
 # Cut off.
 
 ROW = rawpg.message(b"D", struct.pack("!hi", 1, 3) + b"one")

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant, SystemTime};
 use hyper::Method;
 use serde::Deserialize;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use api::{Api, Call};
 pub use error::CloudError;
@@ -45,6 +46,8 @@ const LISTING_LIFE: Duration = Duration::from_mins(1);
 /// After a listing that failed (the account may not, as a rule), projects are asked for one by one
 /// for this long.
 const LISTING_PAUSE: Duration = Duration::from_mins(10);
+/// How long a listing may take: the lookup that waits for it has time left to ask for its own project.
+const LISTING_DEADLINE: Duration = Duration::from_secs(20);
 /// Projects asked for in one page of a listing, and pages read at most.
 const PAGE: &str = "100";
 const MAX_PAGES: usize = 20;
@@ -147,7 +150,12 @@ impl AlibabaCloud {
             listing.at.elapsed() < life
         });
         if !current {
-            let projects = match self.list().await {
+            let listed = timeout(LISTING_DEADLINE, self.list()).await;
+            let late = |_| {
+                let deadline = LISTING_DEADLINE.as_secs();
+                CloudError::Unavailable(format!("no whole list within {deadline} s"))
+            };
+            let projects = match listed.map_err(late).flatten() {
                 Ok(projects) => Some(projects),
                 Err(error) => {
                     tracing::debug!(%error, "cannot list projects; asking for each");
