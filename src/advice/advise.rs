@@ -1,5 +1,6 @@
 //! Choosing a rule's text by what is known, and filling it in.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::SystemTime;
 
@@ -7,7 +8,7 @@ use super::clients;
 use super::condition::{Condition, kms_key};
 use super::context::AdviceContext;
 use super::recognize::Fault;
-use super::redact::redact_path;
+use super::redact::{redact_bytes, redact_path};
 use super::rule::Rule;
 use super::words;
 use crate::config::Language;
@@ -44,6 +45,8 @@ pub struct Advice<'r> {
     /// The client gets the error as it came: programs act on its words or its SQLSTATE, or the row
     /// is not for this version.
     pub untouched: bool,
+    /// Paths are taken out of what the client gets of Hologres' own.
+    pub redact: bool,
     /// The encoding in which the client is told.
     pub encoding: Encoding,
 }
@@ -145,6 +148,7 @@ fn advise_in<'r>(
         hint,
         whole: shortened.is_some().then_some(said),
         encoding: context.encoding,
+        redact: context.redact,
         untouched: text.is_none()
             || !is_legible(error)
             || clients::act_on(error)
@@ -256,8 +260,16 @@ impl Advice<'_> {
     /// this message, detail and hint. Severity, SQLSTATE, position, file, line, routine and all else stay as Hologres sent them.
     pub fn frame(&self, error: ErrorFields<'_>) -> Vec<u8> {
         let mut frame = Vec::new();
+        // What is passed on as it is (a context, the query of a function) may have the path, too.
+        let passed = error.iter().map(|(code, value)| match code {
+            b'S' | b'V' | b'C' => (code, value.into()),
+            code if self.redact => (code, redact_bytes(value)),
+            code => (code, value.into()),
+        });
+        let passed: Vec<(u8, Cow<'_, [u8]>)> = passed.collect();
+        let passed = passed.iter().map(|(code, value)| (*code, &**value));
         if self.untouched {
-            compose::error(&mut frame, error.iter());
+            compose::error(&mut frame, passed);
             return frame;
         }
         let told = |text| self.encoding.to_client(text);
@@ -266,8 +278,7 @@ impl Advice<'_> {
         let hint = hint.as_ref().map(|hint| (b'H', &**hint));
         let ours = [(b'M', &*message), (b'D', &*detail)];
         let replaced = |code: u8| matches!(code, b'M' | b'D') || code == b'H' && hint.is_some();
-        let (before, after): (Vec<_>, Vec<_>) = error
-            .iter()
+        let (before, after): (Vec<_>, Vec<_>) = passed
             .filter(|&(code, _)| !replaced(code))
             .partition(|(code, _)| matches!(code, b'S' | b'V' | b'C'));
         let fields = before.into_iter().chain(ours).chain(hint).chain(after);

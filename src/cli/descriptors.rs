@@ -1,10 +1,8 @@
 //! The limit of open files. A session takes two descriptors, and the soft limit that shells and
 //! containers start with is often 1,024.
 
+use crate::net::descriptors::RESERVE;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-/// Descriptors besides those of sessions: listeners, logs, metrics, catalog connections.
-const RESERVE: u64 = 100;
 
 /// Raises the soft limit to the hard one. Returns a warning if even that does not do for
 /// `max_sessions`.

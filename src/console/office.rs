@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 
 use super::gate::Gate;
 use super::world::World;
-use crate::session::Seldom;
+use crate::observe::Seldom;
 
 /// What all connections to the console share.
 pub(super) struct Office {

@@ -13,6 +13,7 @@ use super::connection::{Connection, Login, Way};
 use super::office::Office;
 use super::serve::serve;
 use crate::net::unix::{SocketFile, UnixSocket};
+use crate::observe::Seldom;
 
 /// After a failed accept (no descriptor left), before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -57,13 +58,16 @@ async fn accept(listener: StdListener, office: Arc<Office>) {
             return;
         }
     };
+    let failures = Seldom::default();
     loop {
         match listener.accept().await {
             Ok((client, _)) => {
                 tokio::spawn(accepted(client, Arc::clone(&office)));
             }
             Err(error) => {
-                tracing::warn!(%error, "console: accept failed");
+                if let Some(left_out) = failures.now() {
+                    tracing::warn!(%error, left_out, "console: accept failed");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -11,7 +11,8 @@ use super::tcp::Tcp;
 use super::world::{Control, View, World};
 use crate::net::TcpNetwork;
 use crate::net::unix::UnixSocket;
-use crate::session::{Seldom, Shared};
+use crate::observe::Seldom;
+use crate::session::Shared;
 
 /// Opens the console of a process: on its listeners and, if there is one, on a socket. Its statements
 /// run on `runtime`. The socket is there until what is returned is dropped.

@@ -13,6 +13,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
+use super::descriptors;
 use super::stream::Stream;
 use super::time::{sleep_until, timeout};
 use super::tls::{self, TlsError};
@@ -118,7 +119,7 @@ impl Unreachable {
     /// What the operator can do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Connect { error, .. } if is_out_of_descriptors(error) => {
+            Self::Connect { error, .. } if descriptors::are_out(error) => {
                 "Osprey has no file descriptors left: raise the limit (LimitNOFILE= in systemd, \
                  ulimit -n), or lower limits.max_sessions."
             }
@@ -137,17 +138,8 @@ impl Unreachable {
     }
 }
 
-/// True if this process, or the system, may open no more files.
-pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let codes = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
-    error
-        .raw_os_error()
-        .is_some_and(|code| codes.contains(&code))
-}
-
 fn explain(error: &io::Error) -> String {
-    if is_out_of_descriptors(error) {
+    if descriptors::are_out(error) {
         return format!("Osprey may open no more files: {error}");
     }
     error.to_string()

@@ -1,7 +1,8 @@
 //! Connections: what a session needs of one ([`transport`]), plaintext or TLS ([`stream`],
 //! [`tls`]), and how a server is reached that has several addresses ([`endpoint`]). Unix sockets are in
-//! `unix`; one HTTP request to somebody else's API in `http`.
+//! `unix`; the files that may be open in `descriptors`; one HTTP request to somebody else's API in `http`.
 
+pub(crate) mod descriptors;
 pub mod endpoint;
 pub(crate) mod event_loop;
 pub(crate) mod http;

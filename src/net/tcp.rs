@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use tokio::io::Interest;
 
+use super::descriptors;
 use super::event_loop;
 use super::event_loop::sockets::{Watched, Way};
 use super::transport::{Network, SocketOptions, Transport};
@@ -419,7 +420,11 @@ impl Network for TcpNetwork {
     }
 
     async fn connect(&self, address: SocketAddr, options: SocketOptions) -> io::Result<Tcp> {
-        Ok(Tcp::new(OnLoop::connect(address).await?, options))
+        let socket = OnLoop::connect(address).await?;
+        if descriptors::is_reserved(&socket) {
+            return Err(Errno::MFILE.into());
+        }
+        Ok(Tcp::new(socket, options))
     }
 }
 

@@ -27,6 +27,7 @@ use tokio::task::AbortHandle;
 
 use super::Metrics;
 use super::health::{Health, State};
+use super::seldom::Seldom;
 
 /// Connections at a time. Who comes then takes the place of the one that has been there longest: a
 /// health check is answered within a moment, so it is never the one.
@@ -102,11 +103,14 @@ pub async fn serve(
         long_answers: Arc::new(Semaphore::new(LONG_ANSWERS)),
     });
     let mut connections = Connections::default();
+    let failures = Seldom::default();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => connections.add(connection(stream, Arc::clone(&site))),
             Err(error) => {
-                tracing::warn!(%error, "metrics: accept failed");
+                if let Some(left_out) = failures.now() {
+                    tracing::warn!(%error, left_out, "metrics: accept failed");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -241,8 +245,9 @@ impl Site {
 /// The name in a Host header, in lower case, without its port and an IPv6 address' brackets.
 fn name_of(host: &str) -> String {
     let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, _)) => address,
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+        Some((address, "")) => address,
+        Some((address, behind)) if behind.starts_with(':') => address,
+        _ => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
     name.to_ascii_lowercase()
 }

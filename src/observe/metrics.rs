@@ -148,6 +148,8 @@ pub enum Limit {
     Allow,
     /// `deny` of a listener
     Deny,
+    /// The limit of open files.
+    OpenFiles,
     /// None: Osprey is shutting down.
     Draining,
 }
@@ -168,6 +170,7 @@ impl Limit {
         "limits.max_greetings_per_address",
         "listener.allow",
         "listener.deny",
+        "open_files",
         "draining",
     ];
 

@@ -15,6 +15,7 @@ pub mod observed;
 mod recent;
 pub mod reloads;
 pub mod secrets;
+mod seldom;
 mod sources;
 pub mod systemd;
 
@@ -22,6 +23,7 @@ pub use export::Metrics;
 pub use health::Health;
 pub use histograms::Times;
 pub use recent::{Recent, Rewritten};
+pub(crate) use seldom::Seldom;
 pub use sources::{
     Certificate, Measured, MeasuredDatabase, MeasuredLimit, MeasuredProject, MeasuredReplicas,
     OpenConnections, ShownTo,

@@ -14,19 +14,24 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::join_all;
 use rustix::net::SendFlags;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::worker::{Handed, Workers};
-use crate::net::endpoint::is_out_of_descriptors;
+use crate::net::descriptors;
 use crate::net::event_loop::{self, EventLoop};
 use crate::net::tcp::TcpAcceptor;
 use crate::net::time::{sleep, timeout};
-use crate::net::{Network, TcpNetwork};
+use crate::net::{Network, SocketOptions, Stream, TcpNetwork};
 use crate::observe::metrics::Limit;
 use crate::session::{self, Place, Shared};
 
 /// How long to wait after accept failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// So many clients at a time are told why they are refused once they have said what they want. Others
+/// are told at once, which those do not understand that ask for TLS first. They are fewer where few files
+/// may be open.
+const REFUSALS: usize = 16;
 
 /// How long the workers may take to take what was accepted last.
 const LAST_HAND_OVERS: Duration = Duration::from_secs(3);
@@ -41,6 +46,9 @@ pub(crate) trait Listen: Send + Sync + 'static {
 
     /// Sends as much of `frame` as goes out at once.
     fn say(stream: &Self::Stream, frame: &[u8]);
+
+    /// True if no session may keep the connection, since few files are left.
+    fn is_reserved(stream: &Self::Stream) -> bool;
 }
 
 impl Listen for TcpAcceptor {
@@ -52,6 +60,10 @@ impl Listen for TcpAcceptor {
 
     fn say(stream: &TcpStream, frame: &[u8]) {
         let _ = rustix::net::send(stream, frame, SendFlags::NOSIGNAL);
+    }
+
+    fn is_reserved(stream: &TcpStream) -> bool {
+        descriptors::is_reserved(stream)
     }
 }
 
@@ -108,12 +120,15 @@ fn acceptors(
     shared: &Arc<Shared<TcpNetwork>>,
     workers: &Workers<TcpStream>,
 ) -> io::Result<Vec<Acceptor<TcpAcceptor, TcpNetwork>>> {
+    let refusals = usize::try_from(descriptors::reserve() / 4);
+    let refusals = refusals.map_or(REFUSALS, |most| REFUSALS.min(most));
     let acceptor = |(socket, listener)| {
         Ok(Acceptor {
             listener: TcpAcceptor::new(listener)?,
             socket,
             shared: Arc::clone(shared),
             workers: workers.clone(),
+            refusals: Arc::new(Semaphore::new(refusals)),
         })
     };
     listeners.into_iter().enumerate().map(acceptor).collect()
@@ -145,6 +160,8 @@ pub(crate) struct Acceptor<L: Listen, N> {
     pub(crate) socket: usize,
     pub(crate) shared: Arc<Shared<N>>,
     pub(crate) workers: Workers<L::Stream>,
+    /// Places for clients that are told why they are refused.
+    pub(crate) refusals: Arc<Semaphore>,
 }
 
 impl<N: Network, L: Listen<Stream: Handed<N>>> Acceptor<L, N> {
@@ -165,12 +182,21 @@ impl<N: Network, L: Listen<Stream: Handed<N>>> Acceptor<L, N> {
                     continue;
                 }
             };
+            if L::is_reserved(&stream) {
+                let files = descriptors::limit().unwrap_or_default();
+                let files = usize::try_from(files).unwrap_or(usize::MAX);
+                self.refuse(stream, peer, Limit::OpenFiles, files);
+                continue;
+            }
             // The settings may have changed: accepting may have taken hours.
             let quota = self.shared.settings.load().limits.max_greetings;
             let greetings = &self.shared.admission.greetings;
             match greetings.wait(peer.ip(), quota).await {
                 Ok(place) => self.hand_over(stream, peer, place).await,
-                Err(_) => self.refuse(&stream, peer, quota.per_address.unwrap_or_default()),
+                Err(_) => {
+                    let most = quota.per_address.unwrap_or_default();
+                    self.refuse(stream, peer, Limit::GreetingsPerAddress, most);
+                }
             }
         }
     }
@@ -195,7 +221,7 @@ impl<N: Network, L: Listen<Stream: Handed<N>>> Acceptor<L, N> {
         let Some(left_out) = self.shared.admission.refusal_log.now() else {
             return;
         };
-        if is_out_of_descriptors(error) {
+        if descriptors::are_out(error) {
             tracing::warn!(
                 %error,
                 left_out,
@@ -207,10 +233,8 @@ impl<N: Network, L: Listen<Stream: Handed<N>>> Acceptor<L, N> {
         }
     }
 
-    /// Says why, as far as that goes out at once: nobody waits for a client that has too many
-    /// connections already.
-    fn refuse(&self, stream: &L::Stream, peer: SocketAddr, most: usize) {
-        let limit = Limit::GreetingsPerAddress;
+    /// Says why. Accepting does not wait for that.
+    fn refuse(&self, stream: L::Stream, peer: SocketAddr, limit: Limit, most: usize) {
         let metrics = &self.shared.metrics;
         if let Some(shard) = metrics.shards().first() {
             shard.sessions_refused.inc(limit.name());
@@ -218,6 +242,16 @@ impl<N: Network, L: Listen<Stream: Handed<N>>> Acceptor<L, N> {
         if let Some(left_out) = self.shared.admission.refusal_log.now() {
             tracing::warn!(%peer, limit = limit.name(), left_out, "a connection was refused");
         }
-        L::say(stream, &session::too_many(limit, most));
+        let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() else {
+            L::say(&stream, &session::too_many(limit, most));
+            return;
+        };
+        let taken = stream.take_on(SocketOptions::default());
+        if let Ok(client) = taken {
+            event_loop::spawn(async move {
+                session::turn_away(Stream::Plain(client), limit, most).await;
+                drop(place);
+            });
+        }
     }
 }

@@ -4,9 +4,8 @@
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use dashmap::DashMap;
 use tokio::sync::Notify;
@@ -14,12 +13,11 @@ use tokio::time::Instant;
 
 use crate::config::{Limits, Quota};
 use crate::observe::MeasuredLimit;
+use crate::observe::Seldom;
 use crate::observe::metrics::Limit;
 
 /// Whose rates of one kind are remembered; beyond, those at rest are forgotten.
 const MAX_RATES: usize = 10_000;
-/// Between two log lines of a kind that clients can bring about at will.
-const LOG_PAUSE: Duration = Duration::from_secs(10);
 
 /// All places, one kind for each bound.
 #[derive(Debug, Default)]
@@ -339,27 +337,10 @@ impl<K: Eq + Hash> Rates<K> {
     }
 }
 
-/// A log line that is written now and then, with the number of those that were left out.
-#[derive(Debug, Default)]
-pub(crate) struct Seldom(Mutex<(Option<Instant>, u64)>);
-
-impl Seldom {
-    /// `Some(n)`: write it, `n` were left out since the last one. `None`: leave it out.
-    pub(crate) fn now(&self) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if state.0.is_some_and(|last| now < last + LOG_PAUSE) {
-            state.1 += 1;
-            return None;
-        }
-        let left_out = std::mem::take(&mut state.1);
-        state.0 = Some(now);
-        Some(left_out)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -434,13 +415,5 @@ mod tests {
         assert_eq!((allowed(HERE), allowed(THERE)), (10, 10));
         tokio::time::advance(Duration::from_millis(500)).await;
         assert_eq!((allowed(HERE), allowed(THERE)), (5, 5));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_left_out_is_counted() {
-        let log = Seldom::default();
-        assert_eq!((log.now(), log.now(), log.now()), (Some(0), None, None));
-        tokio::time::advance(LOG_PAUSE).await;
-        assert_eq!(log.now(), Some(2));
     }
 }

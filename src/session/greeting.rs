@@ -146,6 +146,19 @@ async fn packet<T: Transport>(stream: &mut Stream<T>) -> Result<Vec<u8>, Refusal
     Ok(packet)
 }
 
+/// Hears out a client that is refused whatever it wants, and that hears why once it is told that nothing is
+/// encrypted; the encoding that it asks for.
+pub(super) async fn hear_out<T: Transport>(stream: &mut Stream<T>) -> Result<Encoding, Refusal> {
+    loop {
+        let bytes = packet(stream).await?;
+        match Packet::read(&bytes).map_err(bad)? {
+            Packet::SslRequest | Packet::GssEncRequest => stream.send(b"N").await?,
+            Packet::Cancel(_) => return Ok(Encoding::default()),
+            Packet::Startup(_) => return Ok(StartupPacket(bytes).encoding()),
+        }
+    }
+}
+
 fn bad(error: BadPacket) -> Refusal {
     match error {
         BadPacket::Length => Refusal::NoStartup(error),

@@ -37,12 +37,12 @@ mod scram;
 mod serve;
 pub mod world;
 
-pub(crate) use admission::{Admission, Place, Places, Rates, Seldom};
+pub(crate) use admission::{Admission, Place, Places, Rates};
 pub(crate) use aside::{Aside, Duplex, Visitor};
 pub(crate) use context::Context;
 pub use context::Shared;
 pub(crate) use live::{Ask, Phase, State};
-pub(crate) use refuse::too_many;
+pub(crate) use refuse::{too_many, turn_away};
 pub(crate) use registry::Drain;
 pub(crate) use registry::SeenSession;
 pub use registry::{Entry, Registry};

@@ -89,9 +89,13 @@ pub(super) enum Refusal {
 impl Refusal {
     /// The bound `setting` (`limits.…`) is reached.
     pub(super) fn full(limit: Limit, most: usize) -> Self {
+        let setting = match limit {
+            Limit::OpenFiles => "limit of open files (LimitNOFILE, ulimit -n)",
+            limit => limit.name(),
+        };
         Self::Full {
             limit,
-            setting: limit.name().to_owned(),
+            setting: setting.to_owned(),
             most,
         }
     }

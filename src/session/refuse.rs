@@ -10,6 +10,7 @@ use crate::protection::Encoding;
 
 use super::closing::linger;
 use super::context::Context;
+use super::greeting::hear_out;
 use super::refusal::Refusal;
 
 /// How long a client that is refused may take to read why.
@@ -37,6 +38,13 @@ pub(super) async fn refuse_for<N: Network>(
 pub(crate) fn too_many(limit: Limit, most: usize) -> Vec<u8> {
     let refusal = Refusal::full(limit, most);
     refusal.fatal(Encoding::default()).unwrap_or_default()
+}
+
+/// Refuses a client that has said nothing yet, for whoever refuses before there is a session to do it.
+pub(crate) async fn turn_away<T: Transport>(mut client: Stream<T>, limit: Limit, most: usize) {
+    let heard = timeout(LAST_WORD, hear_out(&mut client)).await;
+    let encoding = heard.ok().and_then(Result::ok).unwrap_or_default();
+    refuse(client, encoding, &Refusal::full(limit, most)).await;
 }
 
 /// Tells a client that reads this encoding why there is no session, and closes.

@@ -136,6 +136,10 @@ impl Listen for Net {
     fn say(stream: &Wire, frame: &[u8]) {
         stream.say(frame);
     }
+
+    fn is_reserved(_: &Wire) -> bool {
+        false
+    }
 }
 
 impl Handed<Net> for Wire {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -182,6 +182,7 @@ impl World {
             socket: 0,
             shared: Arc::clone(&shared),
             workers,
+            refusals: Arc::new(Semaphore::new(4)),
         };
         tokio::spawn(acceptor.run(std::future::pending()));
         // Drawn and not used: the seeds of docs/simulation.md stay what they were.

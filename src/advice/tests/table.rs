@@ -348,6 +348,46 @@ fn the_path_is_taken_out_on_request() {
         redact_path("a PANGU://x/y, b, /product/odps/p/data/z\" c"),
         "a pangu://[redacted], b, pangu://[redacted]\" c"
     );
+    for spelt in [
+        r"a pangu:\/\/x\/y, b",
+        "a pan gu:/\n/x/y, b",
+        r"a pangu:\n//x, b",
+    ] {
+        assert_eq!(redact_path(spelt), "a pangu://[redacted], b");
+    }
+}
+
+/// Whatever field the path is in, and whether or not Osprey has words of its own for the error.
+#[test]
+fn no_field_has_the_path() {
+    let redacted = AdviceContext {
+        redact: true,
+        ..context()
+    };
+    for untouched in [false, true] {
+        let mut frame = Vec::new();
+        let path = b"SQL statement \"select\" of pangu://10.1.2.3/x/0001, then".as_slice();
+        let said = AS_PUBLISHED.as_bytes();
+        let fields = [
+            (b'S', b"ERROR".as_slice()),
+            (b'C', b"XX000"),
+            (b'M', said),
+            (b'W', path),
+            (b'q', path),
+        ];
+        compose::error(&mut frame, fields);
+        let error = ErrorFields::new(&frame[5..]);
+        let fault = recognize(error).expect("an error that is known");
+        let advice = Advice {
+            untouched,
+            ..advise(&fault, error, &redacted)
+        };
+        let frame = advice.frame(error);
+        let told = String::from_utf8_lossy(&frame);
+        assert!(!told.contains("10.1.2.3"), "{told}");
+        let statements = told.matches("of pangu://[redacted], then").count();
+        assert_eq!(statements, 2, "{told}");
+    }
 }
 
 #[test]

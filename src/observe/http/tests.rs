@@ -152,6 +152,7 @@ async fn by_a_strange_name_nothing_is_shown() {
         ("[::1]:9464", true),
         ("evil.example", false),
         ("osprey.evil.example:80", false),
+        ("[::1].evil.example", false),
         ("127.0.0.1.evil.example", false),
         ("", false),
     ] {

@@ -17,6 +17,7 @@ use super::link::{
     Heard, Hello, Link, Offer, Offered, PROTOCOL, REPORT, Released, Report, Serving, TAKE_OVER,
 };
 use super::reporting::INTERVAL;
+use crate::observe::Seldom;
 
 /// How long the next process may take until it accepts connections; this one serves meanwhile.
 const START: Duration = Duration::from_mins(1);
@@ -144,6 +145,7 @@ impl Drop for Giving {
 /// a thread waits for it.
 async fn accept(listener: UnixListener, shared: Arc<Shared>) {
     let places = Arc::new(Semaphore::new(LINKS));
+    let failures = Seldom::default();
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
             return;
@@ -163,7 +165,9 @@ async fn accept(listener: UnixListener, shared: Arc<Shared>) {
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "takeover.socket: accept failed");
+                if let Some(left_out) = failures.now() {
+                    tracing::warn!(%error, left_out, "takeover.socket: accept failed");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
