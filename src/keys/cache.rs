@@ -445,6 +445,18 @@ impl KeyCache {
         };
         if self.apply(key, entry, &what, at) == Outcome::Old {
             entry.retry_at = retry_at;
+        } else if at >= begun
+            && matches!(
+                what,
+                What::Key {
+                    encryption: Some(_),
+                    ..
+                }
+            )
+        {
+            // However the clock was put meanwhile, this is as old as the lookup.
+            let known = entry.known.take();
+            entry.known = known.map(|known| self.known(KeyRecord::clone(&known.record), now));
         }
     }
 

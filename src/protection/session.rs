@@ -205,6 +205,8 @@ pub struct SessionNames {
     scope: Scope,
     /// What holds again after ROLLBACK, and after ROLLBACK TO each savepoint.
     saved: Vec<(Option<String>, Scope)>,
+    /// The transaction has savepoints that are not among them: older ones.
+    forgotten: bool,
     now: NameContext,
     epoch: u32,
 }
@@ -221,6 +223,7 @@ impl SessionNames {
             login_resource: None,
             scope: Scope::default(),
             saved: Vec::new(),
+            forgotten: false,
             now: login,
             epoch: 0,
         }
@@ -242,6 +245,7 @@ impl SessionNames {
                 ..Scope::default()
             },
             saved: Vec::new(),
+            forgotten: false,
             now,
             epoch: 0,
         }
@@ -484,9 +488,11 @@ impl SessionNames {
             Change::Begin => {}
             Change::Commit => {
                 self.saved.clear();
+                self.forgotten = false;
                 self.end_local();
             }
             Change::Rollback => {
+                self.forgotten = false;
                 if let Some((_, before)) = self.saved.drain(..).next() {
                     self.scope = before;
                 }
@@ -495,19 +501,22 @@ impl SessionNames {
                 if self.saved.len() == MAX_SAVED {
                     // The first is what ROLLBACK comes back to.
                     self.saved.remove(1);
+                    self.forgotten = true;
                 }
                 self.saved.push((Some(name.clone()), scope.clone()));
             }
-            // A savepoint that is not remembered is older than all that are.
             Change::Release(name) => {
-                let at = self.saved_as(name).unwrap_or(1);
-                self.saved.truncate(at);
+                if let Some(at) = self.saved_as(name) {
+                    self.saved.truncate(at);
+                } else if self.forgotten {
+                    self.saved.truncate(1);
+                }
             }
             Change::RollbackTo(name) => {
                 if let Some(at) = self.saved_as(name) {
                     self.scope = self.saved[at].1.clone();
                     self.saved.truncate(at + 1);
-                } else {
+                } else if self.forgotten {
                     self.saved.truncate(1);
                     self.scope = Scope::unknown();
                 }

@@ -56,11 +56,20 @@ async fn a_clock_that_jumps_makes_nothing_older_or_younger() {
                 .all(|listed| !listed.stale && listed.age < HOUR)
         );
     }
+    // Told to find out anew while the clock is back, it finds out once.
+    *clock.apart.lock().unwrap() = -30 * 86_400;
+    f.cache.invalidate("sales");
+    looks_up_by(clock.wall());
+    for _ in 0..3 {
+        assert_eq!(f.encryption("sales").await, Some(kms()));
+        f.settle().await;
+        assert_eq!(f.provider.lookups(), 2);
+    }
     // Its day is over when it is over, wherever the wall clock stands.
     *clock.apart.lock().unwrap() = -3_600;
     clock.steady.forward(25 * HOUR);
     looks_up_by(clock.wall());
     assert_eq!(f.encryption("sales").await, Some(kms()));
     f.settle().await;
-    assert_eq!(f.provider.lookups(), 2);
+    assert_eq!(f.provider.lookups(), 3);
 }
