@@ -47,7 +47,8 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// Statement texts longer than this are looked at only this far. Default 256 KiB.
     pub inspect_bytes: usize,
-    /// Cancel upstream the statement that a lost client left behind. Default true.
+    /// Cancel upstream the statement that a client left behind which is gone: if it sent nothing behind
+    /// that, or all that it left only reads. A write is not cancelled for a goodbye. Default true.
     pub cancel_orphans: bool,
     /// How long a connection may be silent before its peer is asked whether it is there; default
     /// 60 s. `None`: never.

@@ -296,6 +296,28 @@ def test_statement_left_behind_under_a_full_pipeline(cluster, database, osprey, 
     harness.wait_for(lambda: busy(cluster, database) == 0, "it to be cancelled", seconds=12)
 
 
+@pytest.mark.parametrize("how", ["close", "terminate", "reset"])
+def test_writes_left_behind_are_done_in_their_order(cluster, database, unknowing, how):
+    """Directly, the server does them until it notices that its answers arrive nowhere. Never is one left
+    out before one that is done."""
+    cluster.query(database, "CREATE TABLE left_behind (a int)")
+    cluster.query(database, "GRANT INSERT ON left_behind TO PUBLIC")
+    client = rawpg.Client.logged_in(unknowing.endpoint(database))
+    client.send(rawpg.query("INSERT INTO left_behind SELECT 0 FROM pg_sleep(1)"))
+    for number in range(1, 20):
+        client.send(rawpg.query(f"INSERT INTO left_behind VALUES ({number})"))
+    leave(client, how)
+
+    def alone():
+        statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND usename = 'app_trust'"
+        return cluster.query("postgres", statement, database)[0][0] == 0
+
+    harness.wait_for(alone, "the session to end", seconds=8)
+    done = [row[0] for row in cluster.query(database, "SELECT a FROM left_behind")]
+    assert done and done == list(range(len(done)))
+    cluster.query(database, "DROP TABLE left_behind")
+
+
 # Each end as it was.
 
 
