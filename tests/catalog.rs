@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::postgres::{self, Cluster, PASSWORD};
-use osprey::catalog::{Conduct, Contents, Failure, HologresVersion, ReadError};
+use osprey::catalog::{Conduct, Contents, Failure, HologresVersion, ReadError, Sort};
 use osprey::config::{Secret, Settings, TlsMode};
 use tokio_postgres::Client;
 
@@ -182,6 +182,19 @@ async fn functions_lead_on() {
             AS 'SELECT count(*) FROM plain -- not orders';
         CREATE VIEW over_text AS SELECT "Fn".text(1);
         CREATE VIEW over_view AS SELECT * FROM over_text, plain;
+        CREATE TABLE filled (a bigint DEFAULT "Fn".text(1), b int DEFAULT 1);
+        CREATE TABLE checked (a bigint CHECK (a < "Fn".text(2)), b bigint CHECK (b <> harmless()));
+        CREATE FUNCTION looks() RETURNS trigger LANGUAGE plpgsql
+            AS $$ BEGIN PERFORM 1 FROM orders; RETURN NEW; END $$;
+        CREATE TABLE watched (a int);
+        CREATE TRIGGER looks BEFORE INSERT ON watched FOR EACH ROW EXECUTE PROCEDURE looks();
+        CREATE TABLE kept (id int);
+        CREATE POLICY own ON kept USING (id IN (SELECT id FROM orders));
+        CREATE TABLE kept_too (id bigint);
+        CREATE POLICY own ON kept_too USING (id < "Fn".text(3));
+        ALTER TABLE kept ENABLE ROW LEVEL SECURITY;
+        CREATE SCHEMA other;
+        CREATE TABLE other.kept (id int);
         "#,
     )
     .await;
@@ -197,12 +210,18 @@ async fn functions_lead_on() {
     let mut expected = vec![
         ("Fn.text()", vec!["public.orders"]),
         ("public.atomic()", vec!["public.orders"]),
+        ("public.checked", vec!["Fn.text()"]),
+        ("public.filled", vec!["Fn.text()"]),
+        ("public.kept", vec!["public.orders"]),
+        ("public.kept_too", vec!["Fn.text()"]),
+        ("public.looks()", vec!["public.orders"]),
         ("public.orders", vec!["project sales"]),
         ("public.over_atomic()", vec!["public.atomic()"]),
         ("public.over_runs()", vec!["public.runs()"]),
         ("public.over_text", vec!["Fn.text()"]),
         ("public.over_view", vec!["public.over_text"]),
         ("public.runs()", vec!["public.orders"]),
+        ("public.watched", vec!["public.looks()"]),
     ];
     expected.retain(|(name, _)| parsed_bodies || !name.contains("atomic"));
     let only_read: Vec<&str> = contents
@@ -211,13 +230,21 @@ async fn functions_lead_on() {
         .filter(|function| function.conduct == Conduct::OnlyReads)
         .map(|function| function.name.as_str())
         .collect();
-    assert_eq!(only_read, ["text", "harmless"]);
+    assert_eq!(only_read, ["text", "harmless", "looks"]);
     let found = summary(&contents);
     let found: Vec<(&str, Vec<&str>)> = found
         .iter()
         .map(|(name, reads)| (&**name, reads.iter().map(|read| &**read).collect()))
         .collect();
     assert_eq!(found, expected);
+    let sorts = |name: &str| {
+        let relations = contents.relations.iter();
+        let sorts = relations.filter(|relation| relation.name == name);
+        sorts.map(|relation| relation.sort).collect::<Vec<_>>()
+    };
+    assert_eq!(sorts("watched"), [Sort::Written]);
+    assert_eq!(sorts("kept").len(), 2);
+    assert_eq!(contents.homonyms, [("other".to_owned(), "kept".to_owned())]);
 }
 
 #[tokio::test]

@@ -31,8 +31,9 @@ const FOREIGN_TABLES: &str = "\
 
 /// Who reads whom, in the letters of [`sort`], and whether as a parent: the rewrite rules that make
 /// views; other rules, and materialized views, whose relation reads when it is written; functions
-/// with a body that PostgreSQL has parsed; and inheritance and partition parents, which read their
-/// children. Dependencies on what PostgreSQL itself brings are not recorded.
+/// with a body that PostgreSQL has parsed; inheritance and partition parents, which read their
+/// children; the functions of defaults, checks and triggers, which run when their table is written; and what
+/// policies read, whenever their table is. Dependencies on what PostgreSQL itself brings are not recorded.
 const EDGES: &str = "\
     SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, \
            CASE WHEN rule.ev_type OPERATOR(pg_catalog.=) '1' \
@@ -91,7 +92,63 @@ const EDGES: &str = "\
       JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.relnamespace \
       JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) i.inhrelid \
       JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) r.relnamespace \
-     WHERE w.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,f}'::pg_catalog.\"char\"[])";
+     WHERE w.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,f}'::pg_catalog.\"char\"[]) \
+     UNION ALL \
+    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, 'w', \
+           target.nspname::pg_catalog.text, f.proname::pg_catalog.text, 'f', false \
+      FROM pg_catalog.pg_depend d \
+      JOIN pg_catalog.pg_attrdef a ON a.oid OPERATOR(pg_catalog.=) d.objid \
+      JOIN pg_catalog.pg_class w ON w.oid OPERATOR(pg_catalog.=) a.adrelid \
+      JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.relnamespace \
+      JOIN pg_catalog.pg_proc f ON f.oid OPERATOR(pg_catalog.=) d.refobjid \
+      JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) f.pronamespace \
+     WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_attrdef'::pg_catalog.regclass \
+       AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass \
+     UNION ALL \
+    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, 'w', \
+           target.nspname::pg_catalog.text, f.proname::pg_catalog.text, 'f', false \
+      FROM pg_catalog.pg_depend d \
+      JOIN pg_catalog.pg_constraint c ON c.oid OPERATOR(pg_catalog.=) d.objid \
+      JOIN pg_catalog.pg_class w ON w.oid OPERATOR(pg_catalog.=) c.conrelid \
+      JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.relnamespace \
+      JOIN pg_catalog.pg_proc f ON f.oid OPERATOR(pg_catalog.=) d.refobjid \
+      JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) f.pronamespace \
+     WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass \
+       AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass \
+     UNION ALL \
+    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, 'w', \
+           target.nspname::pg_catalog.text, f.proname::pg_catalog.text, 'f', false \
+      FROM pg_catalog.pg_trigger t \
+      JOIN pg_catalog.pg_class w ON w.oid OPERATOR(pg_catalog.=) t.tgrelid \
+      JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.relnamespace \
+      JOIN pg_catalog.pg_proc f ON f.oid OPERATOR(pg_catalog.=) t.tgfoid \
+      JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) f.pronamespace \
+     WHERE NOT t.tgisinternal \
+     UNION ALL \
+    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, s.sort, \
+           target.nspname::pg_catalog.text, r.relname::pg_catalog.text, 'r', false \
+      FROM pg_catalog.pg_depend d \
+      JOIN pg_catalog.pg_policy p ON p.oid OPERATOR(pg_catalog.=) d.objid \
+      JOIN pg_catalog.pg_class w ON w.oid OPERATOR(pg_catalog.=) p.polrelid \
+      JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.relnamespace \
+      JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) d.refobjid \
+      JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) r.relnamespace \
+      CROSS JOIN (VALUES ('r'), ('w')) s (sort) \
+     WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_policy'::pg_catalog.regclass \
+       AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
+       AND w.oid OPERATOR(pg_catalog.<>) r.oid \
+     UNION ALL \
+    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, s.sort, \
+           target.nspname::pg_catalog.text, f.proname::pg_catalog.text, 'f', false \
+      FROM pg_catalog.pg_depend d \
+      JOIN pg_catalog.pg_policy p ON p.oid OPERATOR(pg_catalog.=) d.objid \
+      JOIN pg_catalog.pg_class w ON w.oid OPERATOR(pg_catalog.=) p.polrelid \
+      JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.relnamespace \
+      JOIN pg_catalog.pg_proc f ON f.oid OPERATOR(pg_catalog.=) d.refobjid \
+      JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) f.pronamespace \
+      CROSS JOIN (VALUES ('r'), ('w')) s (sort) \
+     WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_policy'::pg_catalog.regclass \
+       AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass";
 
 /// All functions of the database's own: the text of a body in a language that is read here (what it
 /// reads, PostgreSQL does not record), and the settings that the function brings along.
@@ -108,7 +165,7 @@ const ROUTINES: &str = "\
        AND n.nspname OPERATOR(pg_catalog.<>) 'information_schema'";
 
 /// All relations that bear a name that one leading to MaxCompute can have: a foreign table's, that
-/// of one with a rule (each view has one), or an inheritance or partition parent's. Other sessions'
+/// of one with a rule (each view has one) or a policy, or an inheritance or partition parent's. Other sessions'
 /// temporary relations are nobody's homonyms.
 const BEARERS: &str = "\
     SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text \
@@ -118,7 +175,8 @@ const BEARERS: &str = "\
        AND n.nspname OPERATOR(pg_catalog.!~) '^pg_(toast|temp_)' \
        AND c.relname OPERATOR(pg_catalog.=) ANY ( \
            SELECT b.relname FROM pg_catalog.pg_class b \
-            WHERE b.relkind OPERATOR(pg_catalog.=) 'f' OR b.relhasrules OR b.relhassubclass)";
+            WHERE b.relkind OPERATOR(pg_catalog.=) 'f' OR b.relhasrules OR b.relhassubclass \
+               OR b.relrowsecurity)";
 
 /// To be followed by the setting's name.
 const SETTING: &str = "\

@@ -350,7 +350,5 @@ pub(super) fn is_beside_relations(object: K) -> bool {
             | K::Publication
             | K::Subscription
             | K::Tablespace
-            | K::Policy
-            | K::Trigger
     )
 }
