@@ -323,13 +323,13 @@ impl Names {
         if name.is_empty() {
             return self.unnamed.clone();
         }
-        let pending = parsed(&mut self.pending, name);
-        let pending = pending.map(|statement| statement.decide(deciding));
-        let known = self.named.get_mut(name).map(|statement| {
+        let mut decide = |statement: &mut Statement| {
             let decision = statement.decide(deciding);
             self.needs_plan |= decision.protected.is_some() && statement.is_stale(self.fresh);
             decision
-        });
+        };
+        let pending = parsed(&mut self.pending, name).map(&mut decide);
+        let known = self.named.get_mut(name).map(&mut decide);
         match (pending, known) {
             (Some(pending), Some(known)) if pending.protected.is_none() => {
                 Some(if known.protected.is_some() {

@@ -496,7 +496,7 @@ fn is_system_name(name: &[u8]) -> bool {
 }
 
 /// Cuts a name as PostgreSQL cuts it, at a character's boundary.
-fn clip(name: &[u8]) -> &[u8] {
+pub(super) fn clip(name: &[u8]) -> &[u8] {
     let mut end = name.len();
     if end > MAX_IDENTIFIER {
         end = MAX_IDENTIFIER;

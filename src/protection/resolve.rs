@@ -92,6 +92,7 @@ impl<'r> Resolver<'r> {
         let made = analysis.made.iter().map(|made| SessionChange::Made {
             name: made.name.clone(),
             temporary: made.temporary,
+            until_commit: made.until_commit,
             leads: self.leads(made, analysis, names, own),
         });
         let called = analysis.calls.iter();
@@ -185,6 +186,11 @@ impl<'r> Resolver<'r> {
             self.relations.resolve(&anywhere, &NameContext::default())
         } else {
             self.relations.resolve(relation, names)
+        };
+        // A path may name the temporary schema where it is not the first.
+        let known = match (&relation.schema, temporary) {
+            (None, Some(leads)) => known.or_graver(standing(leads)),
+            _ => known,
         };
         known.or_graver(leads_to(relation, own))
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::names::NameContext;
 use super::reason::Reason;
+use super::relations::clip;
 use super::setting::Setting;
 use crate::sql::{
     Backslash, Change, ComputingResource, Encoding, Lexing, ROUTE_SETTINGS, RouteSetting, Value,
@@ -23,6 +24,16 @@ pub enum Leads {
     ToProtected(Arc<Reason>),
 }
 
+impl Leads {
+    fn weight(&self) -> u8 {
+        match self {
+            Self::Nowhere => 0,
+            Self::ToMaxCompute => 1,
+            Self::ToProtected(_) => 2,
+        }
+    }
+}
+
 /// What a statement changes for its session, once it has succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionChange {
@@ -34,6 +45,8 @@ pub enum SessionChange {
         name: WrittenName,
         /// A temporary relation: it hides others of its name.
         temporary: bool,
+        /// It is dropped at the end of its transaction.
+        until_commit: bool,
         /// Where it leads.
         leads: Leads,
     },
@@ -45,10 +58,21 @@ impl From<Change> for SessionChange {
     }
 }
 
+/// A temporary relation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Temporary {
+    name: String,
+    leads: Leads,
+    until_commit: bool,
+}
+
+/// The schema of a session's own relations and functions.
+const TEMPORARY: &str = "pg_temp";
+
 /// What a session has made and dropped since the catalogs were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Own {
-    temporary: Vec<(String, Leads)>,
+    temporary: Vec<Temporary>,
     made: Vec<(WrittenName, Leads)>,
     dropped: Vec<String>,
     replaced: Vec<WrittenName>,
@@ -77,7 +101,7 @@ impl Own {
     pub(super) fn adds_nothing(&self) -> bool {
         let nowhere = |leads: &Leads| *leads == Leads::Nowhere;
         self.made.iter().all(|(_, leads)| nowhere(leads))
-            && self.temporary.iter().all(|(_, leads)| nowhere(leads))
+            && self.temporary.iter().all(|one| nowhere(&one.leads))
     }
 
     /// The same with what others have made and dropped since the catalogs were read.
@@ -97,10 +121,11 @@ impl Own {
 
     /// Where the session's temporary relation of this name leads, if there is one.
     pub(super) fn temporary(&self, name: &[u8]) -> Option<&Leads> {
+        let name = clip(name);
         let mut found = self.temporary.iter();
         found
-            .find(|(known, _)| known.as_bytes() == name)
-            .map(|(_, leads)| leads)
+            .find(|one| one.name.as_bytes() == name)
+            .map(|one| &one.leads)
     }
 
     /// Where the relations and functions lead that the session has made and that this name may
@@ -395,7 +420,9 @@ impl SessionNames {
     pub fn catalogs_were_read(&mut self) {
         if !self.in_transaction() {
             let own = Arc::make_mut(&mut self.scope.own);
-            own.made.clear();
+            // They do not tell of these.
+            own.made
+                .retain(|((schema, _), _)| schema.as_deref() == Some(TEMPORARY));
             own.dropped.clear();
             own.replaced.clear();
             own.anything = false;
@@ -418,8 +445,15 @@ impl SessionNames {
                 SessionChange::Made {
                     name,
                     temporary,
+                    until_commit,
                     leads,
-                } => self.make(name, *temporary, leads),
+                } => {
+                    if *temporary {
+                        self.make_temporary(&name.1, *until_commit, leads);
+                    } else {
+                        self.make(name, leads);
+                    }
+                }
             }
         }
     }
@@ -462,12 +496,25 @@ impl SessionNames {
                 scope.user.set(user.clone(), *local);
                 scope.role.set(role, *local);
             }
-            Change::Dropped(name) => {
+            Change::Dropped {
+                name: (schema, name),
+                cascade,
+            } => {
                 let own = Arc::make_mut(&mut scope.own);
                 let before = own.temporary.len();
-                own.temporary.retain(|(known, _)| known != name);
+                if schema.as_deref().is_none_or(|schema| schema == TEMPORARY) {
+                    let name = clip(name.as_bytes());
+                    own.temporary.retain(|one| one.name.as_bytes() != name);
+                }
                 if own.temporary.len() == before {
                     remember(&mut own.dropped, name.clone());
+                }
+                if *cascade {
+                    // Those that are gone with it hide nothing any more.
+                    for one in std::mem::take(&mut own.temporary) {
+                        let name = (Some(TEMPORARY.to_owned()), one.name);
+                        remember(&mut own.made, (name, one.leads));
+                    }
                 }
             }
             Change::Replaced(name) => {
@@ -530,17 +577,28 @@ impl SessionNames {
         self.saved.iter().rposition(is_it)
     }
 
-    /// A relation or function of this name leads there from now on.
-    fn make(&mut self, name: &WrittenName, temporary: bool, leads: &Leads) {
-        if temporary {
-            let own = Arc::make_mut(&mut self.scope.own);
-            own.temporary.retain(|(known, _)| *known != name.1);
-            // A temporary relation that is not remembered hides no other, which errs on the safe
-            // side.
-            if own.temporary.len() < MAX_OWN {
-                own.temporary.push((name.1.clone(), leads.clone()));
+    /// A temporary relation of this name leads there from now on. One that was there may be so still
+    /// (IF NOT EXISTS).
+    fn make_temporary(&mut self, name: &str, until_commit: bool, leads: &Leads) {
+        let name = String::from_utf8_lossy(clip(name.as_bytes())).into_owned();
+        let own = Arc::make_mut(&mut self.scope.own);
+        if let Some(known) = own.temporary.iter_mut().find(|one| one.name == name) {
+            if known.leads.weight() < leads.weight() {
+                known.leads = leads.clone();
             }
-        } else if *leads != Leads::Nowhere {
+        } else if own.temporary.len() < MAX_OWN {
+            // One that is not remembered hides no other, which errs on the safe side.
+            own.temporary.push(Temporary {
+                name,
+                leads: leads.clone(),
+                until_commit,
+            });
+        }
+    }
+
+    /// A relation or function of this name leads there from now on.
+    fn make(&mut self, name: &WrittenName, leads: &Leads) {
+        if *leads != Leads::Nowhere {
             let made = &mut Arc::make_mut(&mut self.scope.own).made;
             remember(made, (name.clone(), leads.clone()));
         }
@@ -548,6 +606,10 @@ impl SessionNames {
 
     fn end_local(&mut self) {
         let scope = &mut self.scope;
+        if scope.own.temporary.iter().any(|one| one.until_commit) {
+            let own = Arc::make_mut(&mut scope.own);
+            own.temporary.retain(|one| !one.until_commit);
+        }
         scope.path.end_local();
         scope.user.end_local();
         scope.role.end_local();

@@ -191,12 +191,11 @@ impl<N: Network, L: Listen<Stream: Handed<N>>> Acceptor<L, N> {
             // The settings may have changed: accepting may have taken hours.
             let quota = self.shared.settings.load().limits.max_greetings;
             let greetings = &self.shared.admission.greetings;
-            match greetings.wait(peer.ip(), quota).await {
-                Ok(place) => self.hand_over(stream, peer, place).await,
-                Err(_) => {
-                    let most = quota.per_address.unwrap_or_default();
-                    self.refuse(stream, peer, Limit::GreetingsPerAddress, most);
-                }
+            if let Ok(place) = greetings.wait(peer.ip(), quota).await {
+                self.hand_over(stream, peer, place).await;
+            } else {
+                let most = quota.per_address.unwrap_or_default();
+                self.refuse(stream, peer, Limit::GreetingsPerAddress, most);
             }
         }
     }

@@ -47,6 +47,8 @@ pub(crate) struct Analysis<'a> {
 pub(crate) struct Made<'a> {
     pub(crate) name: WrittenName,
     pub(crate) temporary: bool,
+    /// It is dropped at the end of its transaction.
+    pub(crate) until_commit: bool,
     pub(crate) origin: MadeFrom<'a>,
 }
 

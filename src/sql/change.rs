@@ -122,8 +122,13 @@ pub enum Change {
         /// True if this holds only until the transaction ends.
         local: bool,
     },
-    /// A relation of this name was dropped. It may have hidden another of its name.
-    Dropped(String),
+    /// A relation was dropped. It may have hidden another of its name.
+    Dropped {
+        /// Its name.
+        name: WrittenName,
+        /// True if other relations, which depended on it, may have been dropped with it.
+        cascade: bool,
+    },
     /// A view of this name, which the text writes with its schema, was made, or made anew: it leads where
     /// the statement says, and no longer where the catalogs do.
     Replaced(WrittenName),

@@ -177,6 +177,15 @@ fn in_temporary_schema(statement: &Statement<'_, '_>, object: usize) -> bool {
     statement.kind(name + 1) == Some(Kind::Dot) && *statement.folded(name) == *b"pg_temp"
 }
 
+/// `ON COMMIT DROP`
+fn drops_on_commit(statement: &Statement<'_, '_>, object: usize) -> bool {
+    (object..statement.len()).any(|index| {
+        statement.is_word(index, "on")
+            && statement.keyword(index + 1) == K::Commit
+            && statement.keyword(index + 2) == K::Drop
+    })
+}
+
 /// The name that begins at `first`.
 fn name_at(statement: &Statement<'_, '_>, first: usize) -> Option<WrittenName> {
     let is_name = statement.is_name(first);
@@ -208,6 +217,7 @@ fn create<'a>(
                         .extend(name_at(statement, parent + 1).map(|name| Made {
                             name,
                             temporary: false,
+                            until_commit: false,
                             origin: MadeFrom::Project(project.clone()),
                         }));
                 }
@@ -228,9 +238,12 @@ fn create<'a>(
     {
         analysis.changes.push(Change::Replaced(name.clone()));
     }
+    // A function hides no relation.
+    let temporary = temporary && matches!(statement.keyword(object), K::Table | K::View);
     analysis.made.extend(name.map(|name| Made {
         name,
         temporary,
+        until_commit: temporary && drops_on_commit(statement, object),
         origin,
     }));
 }
@@ -249,6 +262,7 @@ fn alter<'a>(statement: &Statement<'_, 'a>, object: usize, analysis: &mut Analys
     match (statement.keyword(object), relation) {
         (K::Table | K::View, Some(relation)) => {
             let (schema, name) = relation.written();
+            let was_in = schema.clone();
             let other = statement.folded_text(action + 2);
             let made = if renames {
                 Some(((schema, other), MadeFrom::Like(relation)))
@@ -271,10 +285,14 @@ fn alter<'a>(statement: &Statement<'_, 'a>, object: usize, analysis: &mut Analys
             analysis.made.extend(made.map(|(name, origin)| Made {
                 name,
                 temporary: false,
+                until_commit: false,
                 origin,
             }));
             if renames || moves {
-                analysis.changes.push(Change::Dropped(name));
+                analysis.changes.push(Change::Dropped {
+                    name: (was_in, name),
+                    cascade: false,
+                });
             }
         }
         (K::Schema | K::Function | K::Procedure | K::Routine, _) => {
@@ -298,11 +316,13 @@ pub(super) fn drop<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mu
         analysis.changes.push(Change::Anything);
         return;
     }
+    let cascade = statement.is_word(statement.len() - 1, "cascade");
     let mut index = name_behind(statement, object);
     while statement.is_name(index) {
+        let name = name_at(statement, index);
+        let dropped = name.map(|name| Change::Dropped { name, cascade });
+        analysis.changes.extend(dropped);
         index = last_part(statement, index);
-        let name = statement.folded_text(index);
-        analysis.changes.push(Change::Dropped(name));
         if statement.kind(index + 1) != Some(Kind::Comma) {
             return;
         }
@@ -327,6 +347,7 @@ pub(super) fn import<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &
         analysis.made.push(Made {
             name: (schema.clone(), statement.folded_text(name)),
             temporary: false,
+            until_commit: false,
             origin: MadeFrom::Project(project.clone()),
         });
     }

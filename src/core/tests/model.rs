@@ -86,8 +86,9 @@ pub(super) struct Backend {
 #[derive(Debug, Clone)]
 struct Prepared {
     text: String,
-    /// The engine that its plan has chosen.
-    plan: Option<bool>,
+    /// The engine that its plan has chosen, and the search path with which it was made: with another one the
+    /// statement is planned anew (PostgreSQL, `RevalidateCachedQuery`).
+    plan: Option<(bool, &'static str)>,
 }
 
 impl Prepared {
@@ -418,12 +419,13 @@ impl Backend {
 
     /// A prepared statement's text, and the engine that its plan has chosen.
     fn plan_of(&mut self, name: &[u8]) -> Option<(String, Option<bool>)> {
-        let engine = self.plans_choose.then(|| self.engine());
+        let (engine, path) = (self.plans_choose.then(|| self.engine()), self.path);
         let statement = self.prepared.get_mut(name)?;
-        if statement.plan.is_none() {
-            statement.plan = engine;
+        if statement.plan.is_none_or(|(_, made_with)| made_with != path) {
+            statement.plan = engine.map(|engine| (engine, path));
         }
-        Some((statement.text.clone(), statement.plan))
+        let engine = statement.plan.map(|(engine, _)| engine);
+        Some((statement.text.clone(), engine))
     }
 
     fn run_planned(

@@ -17,7 +17,15 @@ fn made(name: &str, temporary: bool) -> SessionChange {
     SessionChange::Made {
         name: (None, name.to_owned()),
         temporary,
+        until_commit: false,
         leads: Leads::ToMaxCompute,
+    }
+}
+
+fn dropped(schema: Option<&str>, name: &str) -> Change {
+    Change::Dropped {
+        name: (schema.map(Into::into), name.into()),
+        cascade: false,
     }
 }
 
@@ -135,7 +143,7 @@ fn a_role_of_the_login_is_what_a_reset_comes_back_to() {
 fn what_a_session_made_is_forgotten_when_the_catalogs_tell() {
     let mut session = session();
     session.apply(&[made("t", true), made("v", false)]);
-    session.apply(&[stated(Change::Dropped("x".into()))]);
+    session.apply(&[stated(dropped(None, "x"))]);
     assert!(session.own().temporary(b"t").is_some() && session.own().is_open(b"x"));
     assert_eq!(session.own().made(Some(b"s"), b"v").count(), 1);
     session.apply(&[stated(Change::Begin)]);

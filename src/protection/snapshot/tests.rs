@@ -377,6 +377,81 @@ fn a_thousand_ctes_hide_what_they_hide() {
     }
 }
 
+/// What the last of these texts reads, in a session that has sent all of them.
+fn reads_protected(texts: &[&str]) -> bool {
+    let mut session = SessionNames::new(NameContext::new("app", "ext, public"));
+    let mut last = false;
+    for text in texts {
+        if *text == "(the catalogs are read)" {
+            session.catalogs_were_read();
+            continue;
+        }
+        let decision = SNAPSHOT.decide_in(text.as_bytes(), &session, Lexing::default());
+        last = decision.protected.is_some();
+        session.apply(&decision.changes);
+    }
+    last
+}
+
+#[test]
+fn temporary_relations_hide_what_they_hide_for_as_long_as_they_are_there() {
+    let read = "SELECT * FROM secret";
+    assert!(reads_protected(&[read]));
+    let made = "CREATE TEMP TABLE secret (a int)";
+    assert!(!reads_protected(&[made, read]));
+    assert!(!reads_protected(&[
+        made,
+        "DROP TABLE IF EXISTS other.secret",
+        read
+    ]));
+    assert!(reads_protected(&[made, "DROP TABLE secret", read]));
+    assert!(reads_protected(&[made, "DROP TABLE pg_temp.secret", read]));
+    let until_commit = "CREATE TEMP TABLE secret ON COMMIT DROP AS SELECT 1 AS a";
+    assert!(!reads_protected(&["BEGIN", until_commit, read]));
+    assert!(reads_protected(&["BEGIN", until_commit, "COMMIT", read]));
+    assert!(reads_protected(&[until_commit, read]));
+    let kept = "CREATE TEMP TABLE secret (a int) ON COMMIT DELETE ROWS";
+    assert!(!reads_protected(&["BEGIN", kept, "COMMIT", read]));
+    let view = "CREATE TEMP VIEW secret AS SELECT * FROM plain";
+    assert!(!reads_protected(&[view, "DROP TABLE plain", read]));
+    assert!(reads_protected(&[view, "DROP TABLE plain CASCADE", read]));
+}
+
+#[test]
+fn temporary_views_lead_where_they_lead() {
+    let view = "CREATE TEMP VIEW mine AS SELECT * FROM secret";
+    let read = "SELECT * FROM mine";
+    assert!(reads_protected(&[view, read]));
+    let again = "CREATE TEMP TABLE IF NOT EXISTS mine (a int)";
+    assert!(reads_protected(&[view, again, read]));
+    assert!(reads_protected(&[
+        view,
+        "SET search_path = public, pg_temp",
+        read
+    ]));
+    let function = "CREATE FUNCTION pg_temp.f() RETURNS bigint LANGUAGE sql \
+                    AS 'SELECT count(*) FROM ext.secret'";
+    let call = "SELECT pg_temp.f()";
+    assert!(reads_protected(&[
+        function,
+        "(the catalogs are read)",
+        call
+    ]));
+    // PostgreSQL cuts both.
+    let (long, longer) = ("m".repeat(64), "m".repeat(80));
+    let view = format!("CREATE TEMP VIEW {long} AS SELECT * FROM secret");
+    assert!(reads_protected(&[
+        &view,
+        &format!("SELECT * FROM {longer}")
+    ]));
+    let dropped = format!("DROP VIEW {longer}");
+    assert!(!reads_protected(&[
+        &view,
+        &dropped,
+        &format!("SELECT * FROM {long}")
+    ]));
+}
+
 /// A call of what sets something is looked for, and changes what its body may change.
 #[test]
 fn what_a_function_may_set_is_not_known_behind_its_call() {

@@ -401,6 +401,7 @@ impl Walk<'_, '_, '_> {
                     self.analysis.made.extend(target.map(|target| Made {
                         name: target.written(),
                         temporary: self.frame.into_temporary,
+                        until_commit: false,
                         origin: MadeFrom::Rows,
                     }));
                 } else {
