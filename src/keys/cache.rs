@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use keeping::Keeping;
 
 use super::entry::{Answer, Entry, Flight, Known, meaning};
-use super::{Clock, KeyProvider, KeyRecord, LookupError, Origin};
+use super::{Clock, Encryption, KeyProvider, KeyRecord, KmsKey, LookupError, Origin};
 use crate::catalog::project_key;
 use crate::config::Keys;
 use crate::facts::{Bus, Outcome, Stamp, What};
@@ -345,7 +345,8 @@ impl KeyCache {
                 ))),
                 Err(_) => Err(LookupError("the provider panicked".into())),
             };
-            cache.land(&key, id, outcome)
+            let in_part = outcome.is_ok() && provider.was_in_part(&key);
+            cache.land(&key, id, outcome, in_part)
         });
         let landing = async move {
             task.await
@@ -358,8 +359,18 @@ impl KeyCache {
         }
     }
 
-    /// Enters what a lookup found; returns what those who waited for it are told.
-    fn land(&self, key: &str, id: u64, outcome: Result<Option<KeyRecord>, LookupError>) -> Answer {
+    /// Enters what a lookup found; returns what those who waited for it are told. `in_part`: of the key it
+    /// has found no more than which it is.
+    fn land(
+        &self,
+        key: &str,
+        id: u64,
+        outcome: Result<Option<KeyRecord>, LookupError>,
+        in_part: bool,
+    ) -> Answer {
+        if in_part {
+            self.0.metrics.failures.inc();
+        }
         if let Err(error) = &outcome {
             self.0.metrics.failures.inc();
             tracing::warn!(project = key, %error, "key lookup failed");
@@ -368,7 +379,17 @@ impl KeyCache {
             Some(mut entry) if entry.flight.as_ref().is_some_and(|flight| flight.id == id) => {
                 let begun = entry.flight.take().map_or(Stamp(0), |flight| flight.begun);
                 let before = entry.known.as_ref().map(|known| Arc::clone(&known.record));
+                let outcome = outcome.map(|found| match &before {
+                    Some(before) if in_part => found.map(|found| completed(found, before)),
+                    _ => found,
+                });
                 self.enter(key, &mut entry, begun, outcome);
+                if in_part {
+                    let soon = self.0.clock.monotonic() + self.negative_ttl();
+                    if let Some(known) = &mut entry.known {
+                        known.refresh_at = known.refresh_at.min(soon);
+                    }
+                }
                 let settled = std::mem::replace(&mut entry.settled, true);
                 let after = entry.known.as_ref().map(|known| &known.record);
                 let changed = settled && meaning(before.as_ref()) != meaning(after);
@@ -528,6 +549,20 @@ impl KeyCache {
                 self.0.metrics.evictions.inc();
             }
         }
+    }
+}
+
+/// A record of a key that was not described, with what was known of the same key before.
+fn completed(found: KeyRecord, before: &KeyRecord) -> KeyRecord {
+    match (&found.encryption, &before.encryption) {
+        (Encryption::Kms(key), Encryption::Kms(known)) if key.id == known.id => KeyRecord {
+            encryption: Encryption::Kms(KmsKey {
+                algorithm: key.algorithm.clone(),
+                ..known.clone()
+            }),
+            ..found
+        },
+        _ => found,
     }
 }
 

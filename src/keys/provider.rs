@@ -21,6 +21,11 @@ pub trait KeyProvider: Send + Sync {
     /// # Errors
     /// [`LookupError`] when it should know but could not find out.
     fn lookup<'a>(&'a self, project: &'a str) -> LookupFuture<'a>;
+
+    /// True if the last answer about `project` lacks what becomes known by asking again soon.
+    fn was_in_part(&self, _project: &str) -> bool {
+        false
+    }
 }
 
 /// A lookup that did not succeed, in words for the log.
@@ -91,6 +96,11 @@ impl KeyProvider for Chain {
             }
             Ok(None)
         })
+    }
+
+    fn was_in_part(&self, project: &str) -> bool {
+        let mut providers = self.0.iter();
+        providers.any(|provider| provider.was_in_part(project))
     }
 }
 

@@ -123,6 +123,10 @@ impl KeyProvider for Together {
     fn lookup<'a>(&'a self, project: &'a str) -> LookupFuture<'a> {
         Box::pin(self.look_up(project))
     }
+
+    fn was_in_part(&self, project: &str) -> bool {
+        self.provider.was_in_part(project)
+    }
 }
 
 fn record(project: &str, encryption: Encryption, at: Stamp) -> KeyRecord {

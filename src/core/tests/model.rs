@@ -421,7 +421,10 @@ impl Backend {
     fn plan_of(&mut self, name: &[u8]) -> Option<(String, Option<bool>)> {
         let (engine, path) = (self.plans_choose.then(|| self.engine()), self.path);
         let statement = self.prepared.get_mut(name)?;
-        if statement.plan.is_none_or(|(_, made_with)| made_with != path) {
+        if statement
+            .plan
+            .is_none_or(|(_, made_with)| made_with != path)
+        {
             statement.plan = engine.map(|engine| (engine, path));
         }
         let engine = statement.plan.map(|(engine, _)| engine);

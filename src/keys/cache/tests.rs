@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
 
-use super::super::{Encryption, KmsKey, LookupFuture};
+use super::super::{Encryption, KeyState, KmsKey, LookupFuture};
 use super::*;
 
 mod clock;
@@ -44,6 +44,8 @@ struct Scripted {
     gate: Mutex<Option<Arc<Notify>>>,
     /// What its records say of when they were looked up: `None`, this moment.
     looked_up: Mutex<Option<SystemTime>>,
+    /// Its answers lack what it would know soon.
+    in_part: AtomicBool,
     clock: Arc<ManualClock>,
 }
 
@@ -88,6 +90,10 @@ impl KeyProvider for Scripted {
                 looked_up,
             }))
         })
+    }
+
+    fn was_in_part(&self, _: &str) -> bool {
+        self.in_part.load(Ordering::SeqCst)
     }
 }
 
@@ -306,6 +312,52 @@ async fn a_stale_record_is_served_while_the_provider_fails() {
     f.encryption("sales").await;
     assert!(!f.cache.list()[0].stale);
     assert_eq!(f.cache.list()[0].failure, None);
+}
+
+#[tokio::test]
+async fn what_was_known_of_a_key_stays_known_while_nobody_describes_it() {
+    let f = fixture(100);
+    let key = |id: &str, state| {
+        Some(Encryption::Kms(KmsKey {
+            id: Some(id.into()),
+            state,
+            ..KmsKey::default()
+        }))
+    };
+    let described = key("one", KeyState::Disabled);
+    f.provider.says("sales", described.clone());
+    assert_eq!(f.encryption("sales").await, described);
+    // KMS is away when the day is over.
+    f.provider.says("sales", key("one", KeyState::Unknown));
+    f.provider.in_part.store(true, Ordering::SeqCst);
+    f.clock.forward(25 * HOUR);
+    f.encryption("sales").await;
+    f.settle().await;
+    assert_eq!(f.encryption("sales").await, described);
+    assert_eq!(
+        (f.provider.lookups(), f.cache.metrics().failures.get()),
+        (2, 1)
+    );
+    // It is asked again soon, and not only once the next day is over.
+    let now = key("one", KeyState::Enabled);
+    f.provider.says("sales", now.clone());
+    f.provider.in_part.store(false, Ordering::SeqCst);
+    f.clock.forward(Duration::from_mins(1));
+    f.encryption("sales").await;
+    f.settle().await;
+    assert_eq!(f.encryption("sales").await, now);
+    f.clock.forward(HOUR);
+    f.encryption("sales").await;
+    f.settle().await;
+    assert_eq!(f.provider.lookups(), 3);
+    // Of another key nothing is known.
+    let other = key("two", KeyState::Unknown);
+    f.provider.says("sales", other.clone());
+    f.provider.in_part.store(true, Ordering::SeqCst);
+    f.clock.forward(25 * HOUR);
+    f.encryption("sales").await;
+    f.settle().await;
+    assert_eq!(f.encryption("sales").await, other);
 }
 
 #[tokio::test]

@@ -20,7 +20,8 @@ mod surroundings;
 mod temporary;
 pub mod timestamp;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use hyper::Method;
@@ -57,6 +58,8 @@ pub struct AlibabaCloud {
     cloud: Cloud,
     api: Api,
     listing: Mutex<Option<Listing>>,
+    /// Projects whose keys KMS did not describe when it was asked last, for a reason that passes.
+    in_part: std::sync::Mutex<HashSet<String>>,
 }
 
 struct Listing {
@@ -110,6 +113,7 @@ impl AlibabaCloud {
             api: Api::new(&cloud, surroundings),
             cloud,
             listing: Mutex::new(None),
+            in_part: std::sync::Mutex::default(),
         }
     }
 
@@ -239,7 +243,12 @@ impl AlibabaCloud {
         })
     }
 
+    fn in_part(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.in_part.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn record(&self, project: &str) -> Result<Option<KeyRecord>, CloudError> {
+        self.in_part().remove(project);
         let Some(encrypted) = self.project(project).await? else {
             return Ok(None);
         };
@@ -250,6 +259,9 @@ impl AlibabaCloud {
                 // account may not describe the key, which may be another account's.
                 let described = self.describe_key(&id).await.unwrap_or_else(|error| {
                     tracing::warn!(project, key = id, %error, "KMS does not describe the key");
+                    if !matches!(error, CloudError::Refused { .. }) {
+                        self.in_part().insert(project.to_owned());
+                    }
                     KmsKey {
                         id: Some(id),
                         ..KmsKey::default()
@@ -277,6 +289,10 @@ impl KeyProvider for AlibabaCloud {
             let record = self.record(project).await;
             record.map_err(|error| LookupError(error.to_string()))
         })
+    }
+
+    fn was_in_part(&self, project: &str) -> bool {
+        self.in_part().contains(project)
     }
 }
 

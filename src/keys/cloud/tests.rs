@@ -449,3 +449,25 @@ fn names_of_keys() {
         assert!(!is_kms_key(key), "{key}");
     }
 }
+
+/// Of a key that KMS does not describe, it counts why: whether it never will, or may soon.
+#[tokio::test]
+async fn a_key_that_is_not_described_for_now_is_one_that_may_be_soon() {
+    for (status, code, in_part) in [
+        (500, "InternalFailure", true),
+        (429, "Throttling.User", true),
+        (403, "Forbidden.NoPermission", false),
+        (404, "Forbidden.KeyNotFound", false),
+    ] {
+        let cloud = FakeCloud::start(move |seen, count| match seen.what() {
+            "DescribeKey" => complaint(status, code),
+            _ => play(seen, count),
+        })
+        .await;
+        let provider = cloud.by_environment();
+        let found = provider.lookup("sales").await.unwrap().unwrap();
+        assert!(found.is_encrypted());
+        assert_eq!(provider.was_in_part("sales"), in_part);
+        assert!(!provider.was_in_part("open"));
+    }
+}
