@@ -261,11 +261,14 @@ impl Advice<'_> {
     pub fn frame(&self, error: ErrorFields<'_>) -> Vec<u8> {
         let mut frame = Vec::new();
         // What is passed on as it is (a context, the query of a function) may have the path, too.
-        let passed = error.iter().map(|(code, value)| match code {
-            b'S' | b'V' | b'C' => (code, value.into()),
-            code if self.redact => (code, redact_bytes(value)),
-            code => (code, value.into()),
-        });
+        let told = |value| {
+            if self.redact {
+                redact_bytes(value)
+            } else {
+                Cow::Borrowed(value)
+            }
+        };
+        let passed = error.iter().map(|(code, value)| (code, told(value)));
         let passed: Vec<(u8, Cow<'_, [u8]>)> = passed.collect();
         let passed = passed.iter().map(|(code, value)| (*code, &**value));
         if self.untouched {

@@ -6,6 +6,7 @@
 pub(crate) mod ask;
 mod bounded;
 mod contents;
+mod edges;
 mod error;
 pub(crate) mod lineage;
 mod names;

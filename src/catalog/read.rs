@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::ask::{Ask, Row, Unanswered, elements, literal};
 use super::contents::{Contents, Sort};
+use super::edges;
 use super::error::ReadError;
 use super::lineage::{self, Edge, ForeignTable, Node, Routine};
 use super::roles;
@@ -28,127 +29,6 @@ const FOREIGN_TABLES: &str = "\
       JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.ftrelid \
       JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
      WHERE s.srvname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (";
-
-/// Who reads whom, in the letters of [`sort`], and whether as a parent: the rewrite rules that make
-/// views; other rules, and materialized views, whose relation reads when it is written; functions
-/// with a body that PostgreSQL has parsed; inheritance and partition parents, which read their
-/// children; the functions of defaults, checks and triggers, which run when their table is written; and what
-/// policies read, whenever their table is. Dependencies on what PostgreSQL itself brings are not recorded.
-const EDGES: &str = "\
-    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, \
-           CASE WHEN rule.ev_type OPERATOR(pg_catalog.=) '1' \
-                 AND w.relkind OPERATOR(pg_catalog.<>) 'm' THEN 'r' ELSE 'w' END, \
-           target.nspname::pg_catalog.text, r.relname::pg_catalog.text, 'r', false \
-      FROM pg_catalog.pg_depend d \
-      JOIN pg_catalog.pg_rewrite rule ON rule.oid OPERATOR(pg_catalog.=) d.objid \
-      JOIN pg_catalog.pg_class w ON w.oid OPERATOR(pg_catalog.=) rule.ev_class \
-      JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.relnamespace \
-      JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) d.refobjid \
-      JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) r.relnamespace \
-     WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass \
-       AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
-       AND w.oid OPERATOR(pg_catalog.<>) r.oid \
-       AND reader.nspname OPERATOR(pg_catalog.<>) 'pg_catalog' \
-       AND reader.nspname OPERATOR(pg_catalog.<>) 'information_schema' \
-     GROUP BY 1, 2, 3, 4, 5 \
-     UNION ALL \
-    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, \
-           CASE WHEN rule.ev_type OPERATOR(pg_catalog.=) '1' \
-                 AND w.relkind OPERATOR(pg_catalog.<>) 'm' THEN 'r' ELSE 'w' END, \
-           target.nspname::pg_catalog.text, f.proname::pg_catalog.text, 'f', false \
-      FROM pg_catalog.pg_depend d \
-      JOIN pg_catalog.pg_rewrite rule ON rule.oid OPERATOR(pg_catalog.=) d.objid \
-      JOIN pg_catalog.pg_class w ON w.oid OPERATOR(pg_catalog.=) rule.ev_class \
-      JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.relnamespace \
-      JOIN pg_catalog.pg_proc f ON f.oid OPERATOR(pg_catalog.=) d.refobjid \
-      JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) f.pronamespace \
-     WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass \
-       AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass \
-     UNION ALL \
-    SELECT reader.nspname::pg_catalog.text, w.proname::pg_catalog.text, 'f', \
-           target.nspname::pg_catalog.text, r.relname::pg_catalog.text, 'r', false \
-      FROM pg_catalog.pg_depend d \
-      JOIN pg_catalog.pg_proc w ON w.oid OPERATOR(pg_catalog.=) d.objid \
-      JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.pronamespace \
-      JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) d.refobjid \
-      JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) r.relnamespace \
-     WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass \
-       AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
-     UNION ALL \
-    SELECT reader.nspname::pg_catalog.text, w.proname::pg_catalog.text, 'f', \
-           target.nspname::pg_catalog.text, f.proname::pg_catalog.text, 'f', false \
-      FROM pg_catalog.pg_depend d \
-      JOIN pg_catalog.pg_proc w ON w.oid OPERATOR(pg_catalog.=) d.objid \
-      JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.pronamespace \
-      JOIN pg_catalog.pg_proc f ON f.oid OPERATOR(pg_catalog.=) d.refobjid \
-      JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) f.pronamespace \
-     WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass \
-       AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass \
-     UNION ALL \
-    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, 'r', \
-           target.nspname::pg_catalog.text, r.relname::pg_catalog.text, 'r', true \
-      FROM pg_catalog.pg_inherits i \
-      JOIN pg_catalog.pg_class w ON w.oid OPERATOR(pg_catalog.=) i.inhparent \
-      JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.relnamespace \
-      JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) i.inhrelid \
-      JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) r.relnamespace \
-     WHERE w.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,f}'::pg_catalog.\"char\"[]) \
-     UNION ALL \
-    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, 'w', \
-           target.nspname::pg_catalog.text, f.proname::pg_catalog.text, 'f', false \
-      FROM pg_catalog.pg_depend d \
-      JOIN pg_catalog.pg_attrdef a ON a.oid OPERATOR(pg_catalog.=) d.objid \
-      JOIN pg_catalog.pg_class w ON w.oid OPERATOR(pg_catalog.=) a.adrelid \
-      JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.relnamespace \
-      JOIN pg_catalog.pg_proc f ON f.oid OPERATOR(pg_catalog.=) d.refobjid \
-      JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) f.pronamespace \
-     WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_attrdef'::pg_catalog.regclass \
-       AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass \
-     UNION ALL \
-    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, 'w', \
-           target.nspname::pg_catalog.text, f.proname::pg_catalog.text, 'f', false \
-      FROM pg_catalog.pg_depend d \
-      JOIN pg_catalog.pg_constraint c ON c.oid OPERATOR(pg_catalog.=) d.objid \
-      JOIN pg_catalog.pg_class w ON w.oid OPERATOR(pg_catalog.=) c.conrelid \
-      JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.relnamespace \
-      JOIN pg_catalog.pg_proc f ON f.oid OPERATOR(pg_catalog.=) d.refobjid \
-      JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) f.pronamespace \
-     WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass \
-       AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass \
-     UNION ALL \
-    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, 'w', \
-           target.nspname::pg_catalog.text, f.proname::pg_catalog.text, 'f', false \
-      FROM pg_catalog.pg_trigger t \
-      JOIN pg_catalog.pg_class w ON w.oid OPERATOR(pg_catalog.=) t.tgrelid \
-      JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.relnamespace \
-      JOIN pg_catalog.pg_proc f ON f.oid OPERATOR(pg_catalog.=) t.tgfoid \
-      JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) f.pronamespace \
-     WHERE NOT t.tgisinternal \
-     UNION ALL \
-    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, s.sort, \
-           target.nspname::pg_catalog.text, r.relname::pg_catalog.text, 'r', false \
-      FROM pg_catalog.pg_depend d \
-      JOIN pg_catalog.pg_policy p ON p.oid OPERATOR(pg_catalog.=) d.objid \
-      JOIN pg_catalog.pg_class w ON w.oid OPERATOR(pg_catalog.=) p.polrelid \
-      JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.relnamespace \
-      JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) d.refobjid \
-      JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) r.relnamespace \
-      CROSS JOIN (VALUES ('r'), ('w')) s (sort) \
-     WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_policy'::pg_catalog.regclass \
-       AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
-       AND w.oid OPERATOR(pg_catalog.<>) r.oid \
-     UNION ALL \
-    SELECT reader.nspname::pg_catalog.text, w.relname::pg_catalog.text, s.sort, \
-           target.nspname::pg_catalog.text, f.proname::pg_catalog.text, 'f', false \
-      FROM pg_catalog.pg_depend d \
-      JOIN pg_catalog.pg_policy p ON p.oid OPERATOR(pg_catalog.=) d.objid \
-      JOIN pg_catalog.pg_class w ON w.oid OPERATOR(pg_catalog.=) p.polrelid \
-      JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.relnamespace \
-      JOIN pg_catalog.pg_proc f ON f.oid OPERATOR(pg_catalog.=) d.refobjid \
-      JOIN pg_catalog.pg_namespace target ON target.oid OPERATOR(pg_catalog.=) f.pronamespace \
-      CROSS JOIN (VALUES ('r'), ('w')) s (sort) \
-     WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_policy'::pg_catalog.regclass \
-       AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass";
 
 /// All functions of the database's own: the text of a body in a language that is read here (what it
 /// reads, PostgreSQL does not record), and the settings that the function brings along.
@@ -323,7 +203,7 @@ async fn foreign_tables(
 }
 
 async fn edges(asked: &mut impl Ask) -> Result<Vec<Edge>, ReadError> {
-    let rows = asked.ask(EDGES).await?;
+    let rows = asked.ask(&edges::question()).await?;
     let name = |row: &Row, first: usize| Node {
         schema: text(row, first),
         name: text(row, first + 1),

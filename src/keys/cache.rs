@@ -368,11 +368,10 @@ impl KeyCache {
         outcome: Result<Option<KeyRecord>, LookupError>,
         in_part: bool,
     ) -> Answer {
-        if in_part {
+        if in_part || outcome.is_err() {
             self.0.metrics.failures.inc();
         }
         if let Err(error) = &outcome {
-            self.0.metrics.failures.inc();
             tracing::warn!(project = key, %error, "key lookup failed");
         }
         let (answer, changed) = match self.0.entries.get_mut(key) {

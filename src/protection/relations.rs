@@ -331,24 +331,14 @@ impl Relations {
         function: &RelationName<'_>,
     ) -> impl Iterator<Item = (&[Change], bool)> {
         let functions = of_name(&self.setting, &function.name).iter();
-        let meant = functions.filter(|known| {
-            function
-                .schema
-                .as_deref()
-                .is_none_or(|schema| is(&known.schema, schema))
-        });
+        let meant = functions.filter(|known| may_be_in(&known.schema, function));
         meant.map(|known| (&*known.changes, known.route))
     }
 
     /// The functions that a call may mean, if none of them runs a text.
     fn run_no_text(&self, function: &RelationName<'_>) -> impl Iterator<Item = &RunsNoText> {
         let functions = of_name(&self.run_no_text, &function.name).iter();
-        functions.filter(|known| {
-            function
-                .schema
-                .as_deref()
-                .is_none_or(|schema| is(&known.schema, schema))
-        })
+        functions.filter(|known| may_be_in(&known.schema, function))
     }
 
     fn entries(&self, name: &[u8]) -> &[Entry] {
@@ -460,13 +450,16 @@ fn is(schema: &str, written: &[u8]) -> bool {
 /// The gravest of what a name may mean.
 fn gravest(by_name: &ByName<Entry>, name: &RelationName<'_>) -> Standing {
     let entries = of_name(by_name, &name.name).iter();
-    let meant = entries.filter(|entry| {
-        let schema = name.schema.as_deref();
-        schema.is_none_or(|schema| is(&entry.schema, schema))
-    });
+    let meant = entries.filter(|entry| may_be_in(&entry.schema, name));
     meant.fold(Standing::Plain, |gravest, entry| {
         gravest.or_graver(entry.standing.clone())
     })
+}
+
+/// True if a name may mean what is in this schema, whatever the search path says.
+fn may_be_in(known: &str, name: &RelationName<'_>) -> bool {
+    let schema = name.schema.as_deref();
+    schema.is_none_or(|schema| is(known, schema))
 }
 
 fn insert(names: &mut ByName<Entry>, schema: &str, name: &str, standing: Standing) {

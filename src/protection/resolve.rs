@@ -9,7 +9,7 @@ use super::reason::Reason;
 use super::relations::{Relations, Standing};
 use super::session::{Leads, Own, SessionChange, SessionNames};
 use crate::catalog::project_key;
-use crate::sql::{Analysis, Effects, Made, MadeFrom, Reading, RelationName, WrittenName};
+use crate::sql::{Analysis, Effects, Made, MadeFrom, Reading, RelationName, qualified};
 
 /// Resolves names by what is known of a database.
 #[derive(Clone, Copy)]
@@ -252,14 +252,6 @@ impl<'r> Resolver<'r> {
                 *standing = Standing::Foreign;
             }
         }
-    }
-}
-
-/// A name as people read it.
-fn qualified((schema, name): &WrittenName) -> String {
-    match schema {
-        Some(schema) => format!("{schema}.{name}"),
-        None => name.clone(),
     }
 }
 

@@ -461,11 +461,13 @@ impl Snapshot {
                 decision.effects |= Effects::READS_FOREIGN;
             }
         }
-        let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
-        let written =
-            |name: &RelationName<'_>| (name.schema.as_deref().map(text), text(&name.name));
         let opaque = |function: &&RelationName<'_>| self.relations.may_run_text(function);
-        for function in analysis.calls.iter().filter(opaque).map(written) {
+        for function in analysis
+            .calls
+            .iter()
+            .filter(opaque)
+            .map(RelationName::written)
+        {
             if !decision.opaque.contains(&function) {
                 decision.opaque.push(function);
             }
@@ -480,7 +482,7 @@ impl Snapshot {
                 Standing::Plain => continue,
             }
             decision.effects |= Effects::READS_FOREIGN;
-            let suspect = written(relation);
+            let suspect = relation.written();
             if !decision.suspects.contains(&suspect) {
                 decision.suspects.push(suspect);
             }

@@ -19,7 +19,7 @@ use crate::protection::{
     Beginning, Decision, Effects, Encoding, Lexing, NameContext, RouteHint, SessionNames, Snapshot,
     Source,
 };
-use crate::sql::{COMPUTING_RESOURCE, ComputingResource, ROUTE_SETTINGS};
+use crate::sql::{COMPUTING_RESOURCE, ComputingResource, ROUTE_SETTINGS, qualified};
 use crate::upstream::Upstream;
 use crate::wire::backend::ErrorFields;
 use crate::wire::compose;
@@ -111,8 +111,7 @@ impl About {
     fn new(project: Option<&str>, decision: Option<&Decision>) -> Self {
         let reason = decision.and_then(|decision| decision.protected.as_deref());
         let suspect = match decision.map(|decision| decision.suspects.as_slice()) {
-            Some([(Some(schema), name)]) => Some(format!("{schema}.{name}")),
-            Some([(None, name)]) => Some(name.clone()),
+            Some([name]) => Some(qualified(name)),
             _ => None,
         };
         Self {

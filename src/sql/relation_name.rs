@@ -22,6 +22,14 @@ pub(crate) struct RelationName<'a> {
 /// both folded.
 pub type WrittenName = (Option<String>, String);
 
+/// The name as people read it.
+pub(crate) fn qualified((schema, name): &WrittenName) -> String {
+    match schema {
+        Some(schema) => format!("{schema}.{name}"),
+        None => name.clone(),
+    }
+}
+
 impl RelationName<'_> {
     /// The same name, apart from its text.
     pub(super) fn into_owned<'b>(self) -> RelationName<'b> {

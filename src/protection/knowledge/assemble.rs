@@ -11,6 +11,7 @@ use crate::glob::Glob;
 use crate::keys::{KeyRecord, StaticProvider};
 use crate::protection::projects::Encrypted;
 use crate::protection::{Reason, Snapshot, SnapshotBuilder, Source};
+use crate::sql::qualified;
 
 /// All that a snapshot is made of. Equal ingredients make equal snapshots.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -64,13 +65,12 @@ impl Ingredients {
 
     /// Why each of the catalog's relations is protected, if it is, in the order of
     /// [`Contents::relations`].
-    pub(super) fn reasons(&self, database: &str) -> Vec<Option<Arc<Reason>>> {
+    fn reasons(&self, database: &str, encrypted: &Encrypted) -> Vec<Option<Arc<Reason>>> {
         let relations = self.relations();
         let patterns = self.patterns_here(database);
-        let encrypted = self.encrypted();
         let mut reasons: Vec<Option<Arc<Reason>>> = relations
             .iter()
-            .map(|relation| self.own_reason(relation, &patterns, &encrypted))
+            .map(|relation| self.own_reason(relation, &patterns, encrypted))
             .map(|reason| reason.map(Arc::new))
             .collect();
         // From these relations upward, breadth first, so that the chain in a reason is a shortest
@@ -108,7 +108,8 @@ impl Ingredients {
 
     /// The snapshot that these make.
     pub(super) fn snapshot(&self, database: &str, generation: u64) -> Snapshot {
-        let mut builder = Snapshot::builder(database).encrypted(self.encrypted());
+        let encrypted = self.encrypted();
+        let mut builder = Snapshot::builder(database);
         for pattern in &self.patterns {
             let reason = Reason {
                 relation: format!("{}.{}", pattern.schema, pattern.table),
@@ -136,7 +137,11 @@ impl Ingredients {
             for (schema, name) in &contents.homonyms {
                 builder = builder.homonym(schema, name);
             }
-            for (relation, reason) in contents.relations.iter().zip(self.reasons(database)) {
+            for (relation, reason) in contents
+                .relations
+                .iter()
+                .zip(self.reasons(database, &encrypted))
+            {
                 let (schema, name) = (&relation.schema, &relation.name);
                 builder = match (reason, relation.sort) {
                     (Some(reason), Sort::Relation) => builder.protect(schema, name, reason),
@@ -172,7 +177,7 @@ impl Ingredients {
                 }
             }
         }
-        builder.build(generation)
+        builder.encrypted(encrypted).build(generation)
     }
 
     fn encrypted(&self) -> Encrypted {
@@ -233,17 +238,15 @@ impl Ingredients {
 
 /// A lesson while nobody has read the catalogs: it can only be about the relations on which HQE failed.
 fn teach(mut builder: SnapshotBuilder, lesson: &Believed) -> SnapshotBuilder {
-    for (schema, name) in &lesson.relations {
+    for relation in &lesson.relations {
         let reason = Arc::new(Reason {
-            relation: match schema {
-                Some(schema) => format!("{schema}.{name}"),
-                None => name.clone(),
-            },
+            relation: qualified(relation),
             via: Vec::new(),
             project: Some(lesson.project.clone()),
             key: None,
             source: Source::Learned,
         });
+        let (schema, name) = relation;
         builder = if let Some(schema) = schema {
             builder.protect(schema, name, reason)
         } else {

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::facts::known::Heard;
 use crate::facts::{self, Bus, Outcome, Stamp, What, WordOf};
 use crate::protection::{Decision, Effects, Reason, Snapshot, Source};
-use crate::sql::WrittenName;
+use crate::sql::{WrittenName, qualified};
 
 /// Projects that one user's word may be about, in one database.
 const MAX_PER_USER: usize = 64;
@@ -166,14 +166,14 @@ impl UserLessons {
                     let mut suspects = decision.suspects.iter();
                     suspects
                         .find(|suspect| word.is_about(heard, suspect, snapshot))
-                        .map(written)
+                        .map(qualified)
                 };
                 let relation = relation.or_else(|| {
                     let mut called = decision.opaque.iter();
                     let failed = |call: &&WrittenName| {
                         heard.functions.iter().any(|known| may_be(known, call))
                     };
-                    called.find(failed).map(written)
+                    called.find(failed).map(qualified)
                 });
                 relation.map(|relation| Reason {
                     relation,
@@ -342,13 +342,6 @@ fn add<'a>(known: &mut Vec<WrittenName>, names: impl IntoIterator<Item = &'a Wri
         }
     }
     known.len() > before
-}
-
-fn written((schema, name): &WrittenName) -> String {
-    match schema {
-        Some(schema) => format!("{schema}.{name}"),
-        None => name.clone(),
-    }
 }
 
 /// A project that is believed, in one database, to be encrypted for what its users have heard.

@@ -27,13 +27,12 @@ const LOOKUPS_AT_A_TIME: usize = 16;
 /// Begins what is known of a database, with what the configuration says of it, and starts the
 /// background task that keeps it up to date from now on.
 pub(super) fn start(name: &str, common: Arc<Common>, runtime: &Handle) -> Arc<DatabaseKnowledge> {
-    let rules = common.rules.load();
+    let rules = common.rules.load_full();
     let first = Ingredients {
         patterns: rules.patterns.clone(),
         rules: rules.projects.clone(),
         ..Ingredients::default()
     };
-    drop(rules);
     let database = Arc::new(DatabaseKnowledge::new(name, common, &first));
     runtime.spawn(run(Arc::downgrade(&database), first));
     database

@@ -105,7 +105,7 @@ fn the_first_table_of_a_project_is_judged_by_what_is_known_of_the_project() {
         ("other", None),
     ] {
         let table = format!(
-            "CREATE FOREIGN TABLE t (a int) SERVER odps_server OPTIONS (project_name '{project}',              table_name 't'); SELECT * FROM t"
+            "CREATE FOREIGN TABLE t (a int) SERVER odps_server OPTIONS (project_name '{project}'); SELECT * FROM t"
         );
         assert_eq!(source(&table), wanted, "{table}");
         let import = format!(
