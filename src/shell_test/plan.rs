@@ -198,6 +198,12 @@ impl Plan {
         for client in clients.iter_mut().filter(|_| more) {
             client.server.talks = true;
         }
+        if seed % 16 == 10 || seed > SEEDS_OF_THE_TABLE && !seed.is_multiple_of(2) {
+            let mut random = Random::new(seed, 7);
+            for (number, client) in clients.iter_mut().enumerate() {
+                client.leaves_writes_behind(number, &mut random);
+            }
+        }
         let mut reload_at = Vec::new();
         for _ in 0..random.below(3) {
             reload_at.push(random.below(400));
@@ -257,6 +263,35 @@ impl ClientPlan {
         let mut steps = self.steps.iter();
         let may_run_again = steps.any(|step| step.sends(b"from e"));
         self.server.notices &= !may_run_again;
+    }
+
+    /// It may go while the server does the first of its pipelined writes, if it is one of those that
+    /// something befalls.
+    fn leaves_writes_behind(&mut self, client: usize, random: &mut Random) {
+        let speaks_sql = matches!(
+            self.begin,
+            Begin::Startup {
+                replication: false,
+                ..
+            }
+        );
+        if self.healthy || !speaks_sql || random.one_in(3) {
+            return;
+        }
+        self.steps.pop();
+        self.steps.push(Step::AwaitReady);
+        let messages = [0, 1].map(|n| {
+            let id = 1_000 * client + 900 + n;
+            query(&format!(
+                "insert into t values ({id}) /* pg_sleep_ms=3000 */"
+            ))
+        });
+        self.steps.push(Step::Send {
+            messages: messages.into(),
+            waits: true,
+        });
+        let ending = random.pick(&[Ending::Close, Ending::Reset, Ending::HalfClose]);
+        self.steps.push(Step::End(ending));
     }
 
     fn new(random: &mut Random, client: usize) -> Self {

@@ -39,6 +39,9 @@ pub(super) struct Record {
     cycles: Vec<(usize, usize)>,
     /// Answers of a second run that the client has from the first.
     had: Vec<Vec<u8>>,
+    /// A second run was cancelled: so many cycles of it end before the one that the client waits for,
+    /// whose answer the cancel is.
+    cancelled_before: Option<usize>,
     /// The last message was an own one of the extended protocol.
     own_cycle: bool,
     /// What the server has said for the client.
@@ -165,10 +168,23 @@ impl Record {
             let at = held.filter(|_| is_borrowed).unwrap_or(self.expected.len());
             self.expected.insert(at, said);
         } else if origin == Origin::Client {
-            if self.had.is_empty() {
-                self.expected.push(said);
-            } else if is_fatal(&said.bytes) || said.sort == Sort::Cancelled {
+            if is_fatal(&said.bytes) {
                 self.had.clear();
+                self.cancelled_before = None;
+                self.expected.push(said);
+            } else if let Some(cycles) = self.cancelled_before {
+                // What the rest of a failed transaction is answered is nobody's.
+                if said.bytes[0] == b'Z' {
+                    self.cancelled_before = cycles.checked_sub(1);
+                }
+                if self.cancelled_before.is_none() {
+                    self.expected.push(said);
+                }
+            } else if self.had.is_empty() {
+                self.expected.push(said);
+            } else if said.sort == Sort::Cancelled {
+                let had = std::mem::take(&mut self.had);
+                self.cancelled_before = Some(had.iter().filter(|had| had[0] == b'Z').count());
                 self.expected.push(said);
             } else if self.had[0] == said.bytes {
                 self.had.remove(0);
