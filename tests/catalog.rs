@@ -248,6 +248,38 @@ async fn functions_lead_on() {
 }
 
 #[tokio::test]
+async fn who_may_not_use_a_schema_does_not_search_it() {
+    let cluster = postgres::shared();
+    let client = database(
+        &cluster,
+        "barred",
+        "CREATE SCHEMA vault; CREATE SCHEMA open; CREATE SCHEMA alone;
+         CREATE FOREIGN TABLE vault.kept (id int) SERVER odps_server OPTIONS (project_name 'a');
+         CREATE TABLE open.kept (id int);
+         CREATE FOREIGN TABLE alone.one (id int) SERVER odps_server OPTIONS (project_name 'a');
+         GRANT USAGE ON SCHEMA open TO PUBLIC",
+    )
+    .await;
+    for sql in [
+        "CREATE ROLE barred_guest",
+        "CREATE ROLE barred_group",
+        "CREATE ROLE barred_member IN ROLE barred_group",
+        "GRANT USAGE ON SCHEMA vault TO barred_group",
+    ] {
+        client.batch_execute(sql).await.unwrap();
+    }
+    let contents = read(&cluster, "barred").await;
+    let mut barred: Vec<(&str, &str)> = contents
+        .barred
+        .iter()
+        .map(|(role, schema)| (&**role, &**schema))
+        .filter(|(role, _)| role.starts_with("barred"))
+        .collect();
+    barred.sort_unstable();
+    assert_eq!(barred, [("barred_guest", "vault")]);
+}
+
+#[tokio::test]
 async fn only_the_configured_servers_are_maxcomputes() {
     let cluster = postgres::shared();
     let _client = database(

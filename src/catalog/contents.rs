@@ -13,6 +13,9 @@ pub struct Contents {
     /// All other relations that bear the name of one in `relations`, as schema and name: an
     /// unqualified name may mean them instead.
     pub homonyms: Vec<(String, String)>,
+    /// Who may not use a schema in which one of several relations of a name is, as role and schema: to
+    /// that role's unqualified names the schema is not there.
+    pub barred: Vec<(String, String)>,
     /// The functions that run no text. Any other function may run what its arguments say.
     pub functions: Vec<Function>,
     /// The settings that choose the engine.

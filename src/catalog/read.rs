@@ -3,7 +3,7 @@
 //! search_path, can answer in the catalog's place. Joins on OIDs stay inside one statement:
 //! Hologres' front ends number differently.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::ask::{Ask, Row, Unanswered, elements, literal};
 use super::contents::{Contents, Sort};
@@ -57,6 +57,14 @@ const BEARERS: &str = "\
            SELECT b.relname FROM pg_catalog.pg_class b \
             WHERE b.relkind OPERATOR(pg_catalog.=) 'f' OR b.relhasrules OR b.relhassubclass \
                OR b.relrowsecurity)";
+
+/// Which roles may not use a schema; PostgreSQL leaves it out of their search path
+/// (`recomputeNamespacePath`). To be followed by an array of schemas, and `)`.
+const BARRED: &str = "\
+    SELECT r.rolname::pg_catalog.text, n.nspname::pg_catalog.text \
+      FROM pg_catalog.pg_namespace n, pg_catalog.pg_roles r \
+     WHERE NOT pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE') \
+       AND n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (";
 
 /// To be followed by the setting's name.
 const SETTING: &str = "\
@@ -147,7 +155,39 @@ pub(crate) async fn contents(
         .cloned()
         .collect();
     contents.homonyms = homonyms;
+    contents.barred = barred(asked, &contents).await?;
     Ok(contents)
+}
+
+/// Who may not use which schema, of those where that decides what a name means.
+async fn barred(
+    asked: &mut impl Ask,
+    contents: &Contents,
+) -> Result<Vec<(String, String)>, ReadError> {
+    let relations = contents.relations.iter();
+    let relations = relations.filter(|relation| relation.sort == Sort::Relation);
+    let relations = relations.map(|relation| (&relation.schema, &relation.name));
+    let homonyms = contents
+        .homonyms
+        .iter()
+        .map(|(schema, name)| (schema, name));
+    let mut of_name: HashMap<&String, Vec<&String>> = HashMap::new();
+    for (schema, name) in relations.chain(homonyms) {
+        of_name.entry(name).or_default().push(schema);
+    }
+    let several = of_name.into_values().filter(|schemas| schemas.len() > 1);
+    let schemas: BTreeSet<&String> = several.flatten().collect();
+    if schemas.is_empty() {
+        return Ok(Vec::new());
+    }
+    let schemas: Vec<String> = schemas.into_iter().map(|schema| literal(schema)).collect();
+    let schemas = schemas.join(", ");
+    let question = format!("{BARRED}ARRAY[{schemas}]::pg_catalog.text[])");
+    let rows = ask_if_allowed(asked, &question).await?;
+    Ok(rows
+        .iter()
+        .map(|row| (text(row, 0), text(row, 1)))
+        .collect())
 }
 
 /// The answer, or nothing if the server says that there is none for who asks: not everyone may see

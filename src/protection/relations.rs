@@ -87,6 +87,8 @@ pub(super) struct Relations {
     functions: ByName<Entry>,
     run_no_text: ByName<RunsNoText>,
     setting: ByName<Sets>,
+    /// The schemas that a role may not use.
+    barred: HashMap<Box<str>, Vec<Box<str>>, RandomState>,
     patterns: Vec<Pattern>,
     /// The gravest standing of what has a name beyond ASCII.
     not_ascii: Standing,
@@ -102,6 +104,7 @@ impl Relations {
             functions: HashMap::default(),
             run_no_text: HashMap::default(),
             setting: HashMap::default(),
+            barred: HashMap::default(),
             patterns: Vec::new(),
             not_ascii: Standing::Plain,
         }
@@ -165,6 +168,12 @@ impl Relations {
             changes,
             route,
         });
+    }
+
+    /// Notes that a role may not use a schema.
+    pub(super) fn insert_barred(&mut self, role: &str, schema: &str) {
+        let schemas = self.barred.entry(role.into()).or_default();
+        schemas.push(schema.into());
     }
 
     fn note_encoding(&mut self, name: &str, standing: &Standing) {
@@ -380,8 +389,12 @@ impl Relations {
         let entries = self.entries(name);
         let implicit = (!path.iter().any(|schema| schema == "pg_catalog")).then_some("pg_catalog");
         let schemas = implicit.into_iter().chain(path.iter().map(String::as_str));
+        let barred = self.barred.get(user).map_or(&[][..], Vec::as_slice);
         for schema in schemas {
             let schema = if schema == "$user" { user } else { schema };
+            if barred.iter().any(|barred| **barred == *schema) {
+                continue;
+            }
             // If any relation of this name is known, all of them are, so a schema for which none is
             // known has none. A name that is not known may exist in any schema where a pattern
             // matches.

@@ -147,7 +147,16 @@ fn classify_from<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: &mut
         }
         K::Analyze | K::Analyse | K::Vacuum => sample(statement, next, analysis),
         K::Refresh => refresh(statement, next, analysis),
-        K::Truncate | K::Grant | K::Revoke | K::Comment | K::Lock => analysis.add(writes),
+        K::Grant | K::Revoke => {
+            analysis.add(writes);
+            let tokens = next..statement.len();
+            let has = |word| tokens.clone().any(|index| statement.is_word(index, word));
+            // A schema is on the search path of those who may use it; so are members of a role.
+            if has("schema") || !has("on") {
+                analysis.add(Effects::CHANGES_CATALOG);
+            }
+        }
+        K::Truncate | K::Comment | K::Lock => analysis.add(writes),
         _ if statement.is_open(start) => query(statement, start, analysis),
         _ if READING_NO_RELATION
             .iter()

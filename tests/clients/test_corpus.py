@@ -32,6 +32,13 @@ CREATE VIEW desk.over AS SELECT id, name FROM desk.trade;
 CREATE FUNCTION lake.total() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM lake.trade';
 CREATE FUNCTION desk.total() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM desk.trade';
 CREATE FUNCTION desk.title(text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN upper($1); END';
+-- Not for everyone: to others these are not on the search path.
+CREATE SCHEMA vault; CREATE SCHEMA attic;
+CREATE FOREIGN TABLE vault.trade (id int, name text) SERVER odps_server
+    OPTIONS (project_name 'finance_byok', table_name 'salaries');
+CREATE VIEW vault.over AS SELECT id, name FROM lake.trade WHERE id < 6;
+CREATE TABLE attic.trade AS SELECT * FROM desk.trade;
+CREATE VIEW attic.over AS SELECT id, name FROM desk.trade;
 GRANT USAGE, CREATE ON SCHEMA lake, desk TO PUBLIC; GRANT SELECT ON ALL TABLES IN SCHEMA lake, desk TO PUBLIC;
 """
 
@@ -41,6 +48,8 @@ CONTEXTS = {
     "path there": (["SET search_path = lake"], []),
     "path elsewhere": (["SET search_path = desk, lake"], []),
     "path there first": (["SET search_path TO lake, desk"], []),
+    "path over a closed schema": (["SET search_path = vault, desk"], []),
+    "path there over a closed schema": (["SET search_path = attic, lake"], []),
     "path reset": (["SET search_path = lake", "RESET search_path"], []),
     "path by function": (["SELECT set_config('search_path', 'lake', false)"], []),
     "local path": (["BEGIN", "SET LOCAL search_path = lake"], ["COMMIT"]),

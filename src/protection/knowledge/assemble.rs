@@ -134,6 +134,9 @@ impl Ingredients {
                 let (schema, name) = (&relation.schema, &relation.name);
                 builder = builder.leads_to(schema, name, behind.map(String::as_str));
             }
+            for (role, schema) in &contents.barred {
+                builder = builder.barred(role, schema);
+            }
             for (schema, name) in &contents.homonyms {
                 builder = builder.homonym(schema, name);
             }

@@ -136,6 +136,13 @@ impl SnapshotBuilder {
         self
     }
 
+    /// Notes that a role may not use a schema, so that it is not on the role's search path.
+    #[must_use]
+    pub fn barred(mut self, role: &str, schema: &str) -> Self {
+        self.relations.insert_barred(role, schema);
+        self
+    }
+
     /// Adds a pattern for relations that the operator says are encrypted. A pattern for another
     /// database counts for three-part names only (Hologres' external databases).
     #[must_use]

@@ -518,6 +518,44 @@ fn what_a_session_makes_its_search_path() {
     }
 }
 
+/// To a role that may not use a schema, a bare name never means what is there.
+#[test]
+fn a_schema_that_the_role_may_not_use_is_not_on_its_path() {
+    let reason = SNAPSHOT.relations.any_protected().expect("one is");
+    let snapshot = Snapshot::builder("shop")
+        .protect("ext", "secret", reason)
+        .homonym("desk", "secret")
+        .barred("guest", "ext")
+        .barred("clerk", "desk")
+        .build(1);
+    let mut session = SessionNames::new(NameContext::new("guest", "ext, desk"));
+    let mut reads = |text: &str| {
+        let decision = snapshot.decide_in(text.as_bytes(), &session, Lexing::default());
+        session.apply(&decision.changes);
+        decision.protected.is_some()
+    };
+    assert!(!reads("SELECT * FROM secret"));
+    assert!(reads("SELECT * FROM ext.secret"));
+    assert!(!reads("SET ROLE owner"));
+    assert!(reads("SELECT * FROM secret"));
+    assert!(!reads("SET search_path = desk, ext"));
+    assert!(!reads("SELECT * FROM secret"));
+    assert!(!reads("SET ROLE clerk"));
+    assert!(reads("SELECT * FROM secret"));
+}
+
+#[test]
+fn who_may_use_a_schema_is_read_again_when_it_may_have_changed() {
+    let changes = |text: &str| {
+        let decision = SNAPSHOT.decide(text.as_bytes(), &NameContext::default());
+        decision.effects.intersects(Effects::CHANGES_CATALOG)
+    };
+    assert!(changes("GRANT USAGE ON SCHEMA ext TO guest"));
+    assert!(changes("REVOKE ALL ON SCHEMA ext FROM PUBLIC"));
+    assert!(changes("GRANT clerks TO guest"));
+    assert!(!changes("GRANT SELECT ON ext.plain TO guest"));
+}
+
 /// The snapshot after a session has committed this.
 fn after(ddl: &str) -> Snapshot {
     let mut session = SessionNames::new(NameContext::new("app", "ext, public"));
