@@ -107,7 +107,7 @@ fn session(per_statement: bool) -> Core {
         inspect: 256 << 10,
         relay_only: false,
         told: Told::None,
-        client_owns_route: false,
+        client_route: None,
     };
     Core::new(policy, at_login())
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 use std::time::SystemTime;
 
 use super::clients;
@@ -23,9 +24,12 @@ use crate::wire::compose;
 const DOCS: &str = "docs";
 
 /// What a client gets of a long text of Hologres': so many characters of its beginning, where the
-/// failure and the file are, and of its end, where the storage layer's own words are.
+/// failure and the file are, and of its end, where the storage layer's own words are; or, where the words
+/// that the error is known by stand elsewhere, so many from where these begin and to behind where they end.
 pub(super) const SAID_FIRST: usize = 200;
 pub(super) const SAID_LAST: usize = 100;
+/// Of the above, so many characters in front of the words, or behind them.
+const AROUND: usize = 40;
 /// What stands for the rest.
 pub(super) const CUT: &str = " … ";
 
@@ -133,7 +137,10 @@ fn advise_in<'r>(
         lines.push(words::fill(around.as_of.of(language), &values, language));
     }
     let said = said(error, hint.is_some(), context.redact);
-    let shortened = context.log_id.zip(shortened(&said));
+    let words = matched.patterns.iter();
+    let words = words.filter_map(|pattern| pattern.find_as_written(&said));
+    let words = words.reduce(|one, other| one.start.min(other.start)..one.end.max(other.end));
+    let shortened = context.log_id.zip(shortened(&said, words));
     lines.push(match &shortened {
         Some((id, short)) => {
             let values = [("id", *id), ("said", short)];
@@ -182,15 +189,47 @@ fn said(error: ErrorFields<'_>, with_hint: bool, redact: bool) -> String {
         .collect()
 }
 
-/// The beginning and the end of a text; `None`: it is short enough as it is.
-fn shortened(text: &str) -> Option<String> {
-    let length = text.chars().count();
+/// The parts of a text that tell most, around where the `words` stand that the error is known by;
+/// `None`: it is short enough as it is.
+fn shortened(text: &str, words: Option<Range<usize>>) -> Option<String> {
+    let characters: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+    let length = characters.len();
     if length <= SAID_FIRST + SAID_LAST + CUT.chars().count() {
         return None;
     }
-    let first: String = text.chars().take(SAID_FIRST).collect();
-    let last: String = text.chars().skip(length - SAID_LAST).collect();
-    Some([&first, CUT, &last].concat())
+    let nth = |byte: usize| characters.partition_point(|at| *at < byte);
+    let (begin, end) = words.map_or((0, length), |words| (nth(words.start), nth(words.end)));
+    let part = |first: usize, behind: usize| {
+        let to = characters.get(behind).copied().unwrap_or(text.len());
+        &text[characters[first]..to]
+    };
+    let mut said = String::new();
+    let first = if begin < SAID_FIRST - AROUND {
+        0
+    } else {
+        said.push_str(CUT);
+        begin - AROUND
+    };
+    let mut next = (first + SAID_FIRST).min(length);
+    said.push_str(part(first, next));
+    // From where the last part begins: behind the first, and with the end of the words in it.
+    let last = if end + AROUND >= length {
+        length
+    } else {
+        end + AROUND
+    };
+    let from = last.saturating_sub(SAID_LAST).max(next);
+    if from < last {
+        if from > next {
+            said.push_str(CUT);
+        }
+        said.push_str(part(from, last));
+        next = last;
+    }
+    if next < length {
+        said.push_str(CUT);
+    }
+    Some(said)
 }
 
 /// The statement of a rule; `None` if it names a key and none is known that can stand in a command, or

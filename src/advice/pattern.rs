@@ -3,7 +3,8 @@
 //!
 //! Hologres wraps its engines' errors in one another, escaping each anew and breaking lines
 //! anywhere, so letter case, white space and backslashes do not count. `…` stands for any text
-//! without a quotation mark: two names in quotes are never taken together for one error.
+//! without a quotation mark and without the pattern's own beginning: two names in quotes, or two
+//! errors of a kind, are never taken together for one.
 
 use std::ops::Range;
 
@@ -45,7 +46,9 @@ impl Pattern {
             for part in rest {
                 // If this part is not behind this beginning, it is not behind a later one either.
                 let found = end + starts(&text[end..], part).next()?;
-                if memchr::memchr2(b'"', b'\'', &text.as_bytes()[end..found]).is_some() {
+                let gap = &text[end..found];
+                // What begins once more in between is the nearer one.
+                if memchr::memchr2(b'"', b'\'', gap.as_bytes()).is_some() || gap.contains(first) {
                     continue 'beginnings;
                 }
                 end = found + part.len();
@@ -53,6 +56,19 @@ impl Pattern {
             return Some(start..end);
         }
         None
+    }
+
+    /// Where a text as it came holds it.
+    pub(super) fn find_as_written(&self, text: &str) -> Option<Range<usize>> {
+        let (mut squeezed, mut places) = (String::new(), Vec::new());
+        for (at, c) in kept(text) {
+            squeezed.push(c.to_ascii_lowercase());
+            places.resize(squeezed.len(), at);
+        }
+        let found = self.find(&squeezed)?;
+        let last = *places.get(found.end.checked_sub(1)?)?;
+        let behind = text[last..].chars().next().map_or(0, char::len_utf8);
+        Some(*places.get(found.start)?..last + behind)
     }
 }
 
@@ -69,22 +85,28 @@ fn starts(text: &str, part: &str) -> impl Iterator<Item = usize> {
 
 /// The text without white space, backslashes, and the letters of escaped white space.
 pub(super) fn squeeze(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let mut squeezed = String::with_capacity(text.len());
+    kept(&String::from_utf8_lossy(text))
+        .map(|(_, c)| c)
+        .collect()
+}
+
+/// What is left of a text when it is squeezed, and where that stood.
+fn kept(text: &str) -> impl Iterator<Item = (usize, char)> {
     let mut escaped = false;
-    for c in text.chars() {
-        match c {
-            '\\' => escaped = true,
-            'n' | 'r' | 't' if escaped => escaped = false,
-            c => {
-                escaped = false;
-                if !c.is_whitespace() {
-                    squeezed.push(c);
-                }
-            }
+    text.char_indices().filter(move |&(_, c)| match c {
+        '\\' => {
+            escaped = true;
+            false
         }
-    }
-    squeezed
+        'n' | 'r' | 't' if escaped => {
+            escaped = false;
+            false
+        }
+        c => {
+            escaped = false;
+            !c.is_whitespace()
+        }
+    })
 }
 
 #[cfg(test)]
@@ -111,6 +133,12 @@ mod tests {
             "a quote may be part of it"
         );
         assert!(!finds("b…a", "a b"));
+        let found = Pattern::parse("open…code: 9").unwrap();
+        let text = "openacode:2;openbcode:9";
+        assert_eq!(
+            found.find(text).map(|range| &text[range]),
+            Some("openbcode:9")
+        );
     }
 
     #[test]

@@ -308,13 +308,12 @@ fn project(path: &str) -> Option<String> {
 /// which no language of messages translates and nobody who writes SQL can choose. Where a gateway has
 /// left it out, the words RAISE and ASSERT tell, which are not translated either; they may stand
 /// anywhere in the context, since each language has its own order of words and a function's name may
-/// break the line.
+/// break the line. (A statement that the context quotes may have them, too.)
 fn made_by_user(error: ErrorFields<'_>) -> bool {
     let (routine, context) = (error.get(b'R'), error.get(b'W'));
     let says = |words: &str| memchr::memmem::find(context, words.as_bytes()).is_some();
     matches!(routine, b"exec_stmt_raise" | b"exec_stmt_assert")
-        || says("RAISE")
-        || says("ASSERT")
+        || routine.is_empty() && (says("RAISE") || says("ASSERT"))
         || memchr::memmem::find_iter(context, b"PL/")
             .any(|at| !context[at..].starts_with(b"PL/pgSQL"))
         || says("dblink")

@@ -56,6 +56,14 @@ impl Failure {
         }
     }
 
+    /// The same, where it was the operator who has named the database.
+    pub fn remedy_of_named(self) -> &'static str {
+        match self {
+            Self::NoDatabase => "check the database's name",
+            _ => self.remedy(),
+        }
+    }
+
     /// A short name for metrics' labels and logs.
     pub fn label(self) -> &'static str {
         match self {
@@ -119,7 +127,9 @@ impl ReadError {
 impl From<&Unreachable> for ReadError {
     fn from(error: &Unreachable) -> Self {
         let failure = match error {
-            Unreachable::Connect { .. } | Unreachable::Refused { .. } => Failure::Unreachable,
+            Unreachable::Connect { .. }
+            | Unreachable::NotHologres { .. }
+            | Unreachable::Refused { .. } => Failure::Unreachable,
             Unreachable::Timeout { .. } => Failure::Timeout,
             Unreachable::NoTls { .. } | Unreachable::Tls { .. } => Failure::Tls,
         };

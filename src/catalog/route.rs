@@ -32,6 +32,15 @@ pub(crate) fn route_setting(common_table: bool) -> (&'static str, &'static str) 
     }
 }
 
+/// True if a session whose setting of this name has this value reads encrypted data.
+pub(crate) fn reads_encrypted(name: &str, value: &str) -> bool {
+    if name == CATALOG_ROUTING {
+        value.to_ascii_lowercase().contains("odps:common_table")
+    } else {
+        boolean(value) == Some(false)
+    }
+}
+
 /// What `SHOW` answers for the settings that choose the engine, in a fresh session of this
 /// database.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -64,7 +73,7 @@ impl RouteSettings {
             || self
                 .catalog_routing
                 .as_deref()
-                .is_some_and(|routing| routing.to_ascii_lowercase().contains("odps:common_table"))
+                .is_some_and(|routing| reads_encrypted(CATALOG_ROUTING, routing))
     }
 }
 

@@ -47,6 +47,7 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: Args) -> ExitCode {
     let json = args.asking.json;
+    let mut is_answer = true;
     let outcome = if args.from_log {
         explain_log::explain(io::stdin().lock(), json)
             .map_err(|error| format!("cannot read the log: {error}"))
@@ -67,6 +68,7 @@ pub(super) fn run(args: Args) -> ExitCode {
                 .map_err(|_| "the statement is not UTF-8; give it as UTF-8")?;
             let user = args.user.as_deref();
             let explanation = asking::wait_for(explain(&settings, &database, user, &statement))??;
+            is_answer = !explanation.is_unknown();
             Ok(if json {
                 format!("{:#}\n", explanation.json())
             } else {
@@ -77,7 +79,11 @@ pub(super) fn run(args: Args) -> ExitCode {
     match outcome {
         Ok(answer) => {
             asking::print(&answer);
-            ExitCode::SUCCESS
+            if is_answer {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
         Err(why) => {
             eprintln!("osprey: {why}");
@@ -128,7 +134,7 @@ async fn explain(
         return Err(format!(
             "cannot read the catalogs of {}: {error}; {}",
             database.name(),
-            error.failure.remedy()
+            error.failure.remedy_of_named()
         ));
     }
     let user = user
@@ -230,13 +236,18 @@ mod tests {
         settings.upstream_mut().catalog.user = None;
         let said = explain(&settings, DATABASE, None, "SELECT * FROM sales_encrypted");
         let said = said.await.unwrap();
-        assert_eq!(said.json()["protected"], false);
+        assert!(said.is_unknown());
+        assert!(said.json()["protected"].is_null());
         assert_eq!(said.json()["catalogs_read"], false);
         assert!(
             said.text().contains("no catalog account"),
             "{}",
             said.text()
         );
+        let said = explain(&settings, DATABASE, None, "SELECT 1")
+            .await
+            .unwrap();
+        assert_eq!(said.json()["protected"], false, "it reads nothing");
     }
 
     #[tokio::test]

@@ -85,7 +85,7 @@ enum Command {
     /// With --error, says instead which rule an error of Hologres' matches and what it advises; that
     /// asks nobody and needs no configuration. With --from-log, says by user and application what
     /// Osprey would have done for sessions that it only observed, of a log in either format.
-    /// Exits with 0 whatever the answer, and with 1 if there is none.
+    /// Exits with 0 whatever the answer, and with 1 if there is none, or if it is that nothing is known.
     #[command(next_line_help = true)]
     Explain(explain::Args),
     /// Check a whole set-up: upstream, databases, projects, keys, roles; and say what mends it

@@ -16,7 +16,7 @@ use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 use super::{asking, settings};
 use crate::advice;
-use crate::catalog::{Contents, Service, Sort, project_key};
+use crate::catalog::{self, Contents, Service, Sort, project_key};
 use crate::config::{
     ConfiguredEncryption, Environment, Given, Key, Mode, ProjectRule, Secret, Settings, TlsMode,
     load,
@@ -201,7 +201,7 @@ async fn examine(
             out,
             "\nNothing was read: with --read one row of a table of each project is."
         )?;
-        writeln!(out, "{}", configuration(settings, &[]))?;
+        writeln!(out, "{}", configuration(settings, &[], &[]))?;
         return Ok(true);
     }
 
@@ -232,23 +232,26 @@ async fn examine(
     }
     direct.stop()?;
     let encrypted: Vec<String> = failing.iter().map(|(project, _)| project.clone()).collect();
-    let mut all_read = true;
+    let (mut cured, mut not_cured) = (Vec::new(), Vec::new());
     if !failing.is_empty() {
         let steering = Running::start(settings, Mode::Steer, &encrypted)?;
         writeln!(out, "\nThrough Osprey:")?;
         for (project, statement) in &failing {
             match steering.read(settings, database, statement).await {
-                Outcome::Rows(rows) => writeln!(out, "  {project}: {statement}: {rows} rows")?,
+                Outcome::Rows(rows) => {
+                    cured.push(project.as_str());
+                    writeln!(out, "  {project}: {statement}: {rows} rows")?;
+                }
                 Outcome::Encrypted(why) | Outcome::Failed(why) => {
-                    all_read = false;
+                    not_cured.push(project.as_str());
                     writeln!(out, "  {project}: {statement}: FAILS, too\n    {why}")?;
                 }
             }
         }
         steering.stop()?;
     }
-    writeln!(out, "{}", configuration(settings, &encrypted))?;
-    Ok(all_read)
+    writeln!(out, "{}", configuration(settings, &cured, &not_cured))?;
+    Ok(not_cured.is_empty())
 }
 
 async fn contents(settings: &Settings, database: &str) -> Result<Contents, Failure> {
@@ -260,7 +263,22 @@ async fn contents(settings: &Settings, database: &str) -> Result<Contents, Failu
     service
         .read(database)
         .await
-        .map_err(|error| Failure::Hologres(format!("{error}; {}", error.failure.remedy())))
+        .map_err(|error| Failure::Hologres(format!("{error}; {}", remedy(error.failure))))
+}
+
+/// What can be done about it, in this command's own words.
+fn remedy(failure: catalog::Failure) -> &'static str {
+    match failure {
+        catalog::Failure::Unreachable => "check --upstream, and that the instance runs",
+        catalog::Failure::Tls => "check --tls and --tls-ca",
+        catalog::Failure::Login => {
+            "check --user and its password (PGPASSWORD, or what was typed), and the instance's IP \
+             address whitelist"
+        }
+        catalog::Failure::NoDatabase => "check --database",
+        catalog::Failure::Permission => "let --user connect to the database and read pg_catalog",
+        other => other.remedy(),
+    }
 }
 
 /// The foreign tables of each project, quoted for SQL.
@@ -283,8 +301,9 @@ fn statement(table: &str) -> String {
     format!("SELECT * FROM {table} LIMIT 1")
 }
 
-/// The configuration file for what was found.
-fn configuration(settings: &Settings, encrypted: &[String]) -> String {
+/// The configuration file for what was found: which projects give rows through Osprey, and which fail
+/// on HQE and give none.
+fn configuration(settings: &Settings, encrypted: &[&str], not_cured: &[&str]) -> String {
     let upstream = settings.upstream();
     let text = |text: &str| toml::Value::from(text).to_string();
     let address = text(&upstream.addresses[0].to_string());
@@ -303,6 +322,8 @@ fn configuration(settings: &Settings, encrypted: &[String]) -> String {
         lines.push("\n[protect]".to_owned());
         lines.push(format!("projects = [{}]", projects.join(", ")));
     }
+    let comment = |project: &&str| format!("# {project} fails through Osprey, too: see above");
+    lines.extend(not_cured.iter().map(comment));
     lines.join("\n")
 }
 
@@ -472,6 +493,6 @@ mod tests {
         settings.upstream_mut().catalog.user = Some(USER.into());
         let outcome = examine(&settings, DATABASE, |_| true, &mut Vec::new()).await;
         let why = outcome.unwrap_err().to_string();
-        assert!(why.contains("check upstream.address"), "{why}");
+        assert!(why.contains("check --upstream"), "{why}");
     }
 }

@@ -15,6 +15,7 @@ use leads::{names, overlaps};
 use tls::{listen_tls, upstream_tls};
 
 use super::draft::{Pending, PendingUpstream};
+use super::key_records::{Found, look};
 use super::limits::Limits;
 use super::listener::{Listener, ProxyProtocol};
 use super::pem::certificates;
@@ -144,13 +145,21 @@ fn snapshot(settings: &Settings, notes: &mut Notes) {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    if path.is_dir() || !directory.is_dir() {
+    let shown = path.display();
+    if let Ok(Found::Else(why)) = look(path) {
+        notes.wrong(
+            "keys.snapshot",
+            format!(
+                "names {shown}, which {why}; name a file that is not there yet, or that Osprey has \
+                 written"
+            ),
+        );
+    } else if !directory.is_dir() {
         notes.warn(
             "keys.snapshot",
             format!(
-                "{} cannot be written; name a file in a directory that exists and that Osprey's \
-                 user may write to",
-                path.display()
+                "{shown} cannot be written; name a file in a directory that exists and that Osprey's \
+                 user may write to"
             ),
         );
     }

@@ -9,6 +9,7 @@
 //! `listener.rs`, `upstream.rs`, `limits.rs`, `console.rs`, `reload.rs`, `takeover.rs`, `replicas.rs` and
 //! `cloud.rs`.
 
+mod at_start;
 pub(crate) mod certificate;
 mod check;
 mod cloud;
@@ -18,6 +19,7 @@ mod file;
 mod files;
 mod given;
 mod include;
+mod key_records;
 mod limits;
 mod listener;
 mod load;
@@ -38,11 +40,13 @@ mod takeover;
 mod upstream;
 mod values;
 
+pub use at_start::waits_for_restart;
 pub use certificate::certificate_expiry;
 pub use cloud::{Cloud, CredentialSource, Endpoint};
 pub use console::{Console, ConsoleUser, Verifier};
 pub use files::Files;
 pub use given::{Environment, Given, Key, VARIABLES};
+pub(crate) use key_records::{Found, KEY_RECORDS, look};
 pub use limits::{Limits, Quota, Rate};
 pub use listener::{ListenTls, Listener, ProxyProtocol, Rule};
 pub use load::{Loaded, Reading, load, read};

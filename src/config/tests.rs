@@ -379,7 +379,31 @@ fn a_snapshot_file_needs_a_directory() {
     assert!(!warned(&format!("{directory}/keys.json")));
     assert!(!warned("keys.json"));
     assert!(warned(&format!("{directory}/none/keys.json")));
-    assert!(warned(&directory.to_string()));
+}
+
+/// Osprey writes there: what is not its own stays.
+#[test]
+fn a_snapshot_file_is_osprey_s_own_or_not_there_yet() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("keys.json");
+    let refused = |place: &std::path::Path| {
+        let (_directory, path) = file(&format!("[keys]\nsnapshot = '{}'\n", place.display()));
+        let loaded = load(Some(path), &Environment::default(), &[upstream_flag()]);
+        loaded.err().map(|problems| problems[0].to_string())
+    };
+    assert_eq!(refused(&place), None);
+    for own in ["", "{\n  \"format\": \"osprey key records\",\n  \"ver"] {
+        std::fs::write(&place, own).unwrap();
+        assert_eq!(refused(&place), None, "{own}");
+    }
+    std::fs::write(&place, "my notes").unwrap();
+    let told = refused(&place).expect("it is somebody's");
+    assert!(
+        told.contains("keys.snapshot") && told.contains("something else"),
+        "{told}"
+    );
+    let told = refused(directory.path()).expect("it is a directory");
+    assert!(told.contains("is a directory"), "{told}");
 }
 
 #[test]

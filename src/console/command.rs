@@ -103,7 +103,14 @@ async fn pause(world: &World, database: Option<&str>) -> Result<(), Error> {
 }
 
 fn resume(world: &World, database: Option<&str>) -> Result<(), Error> {
-    if world.shared.sessions.resume(database) {
+    let was_paused = world.shared.sessions.resume(database);
+    if let Some(name) = database.filter(|name| world.shared.sessions.is_paused(name)) {
+        let message = format!("database \"{name}\" stays paused, since all are");
+        return Err(
+            Error::new("55000", message).hint("RESUME without a name lets all databases go on.")
+        );
+    }
+    if was_paused {
         return Ok(());
     }
     let message = match database {

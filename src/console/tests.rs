@@ -79,8 +79,28 @@ fn limits_and_settings_are_those_in_force() {
         Value::Int(0),
     ];
     assert!(rows("limits").contains(&own));
-    let setting = vec![text("route"), text("kind"), text("\"sqe\"")];
+    let setting = vec![text("route"), text("kind"), text("\"sqe\""), Value::Null];
     assert!(rows("config").contains(&setting));
+
+    // What is read at a start alone is not in force before the next one.
+    let mut other = Settings::clone(&world.shared.settings.load());
+    other.observe.log = "debug".into();
+    other.console.socket = Some("/run/osprey/console".into());
+    other.listeners[0].addresses = vec!["127.0.0.1:7".parse().unwrap()];
+    world.shared.settings.store(Arc::new(other));
+    let config = rows("config");
+    let of = |section: &str, key: &str| {
+        let row = config
+            .iter()
+            .find(|row| row[..2] == [text(section), text(key)]);
+        row.map(|row| [row[2].clone(), row[3].clone()])
+    };
+    let log = [text("\"info\""), text("\"debug\"")];
+    assert_eq!(of("observe", "log"), Some(log));
+    let socket = [Value::Null, text("\"/run/osprey/console\"")];
+    assert_eq!(of("console", "socket"), Some(socket));
+    let addresses = [text("[\"127.0.0.1:0\"]"), text("[\"127.0.0.1:7\"]")];
+    assert_eq!(of("listen", "addresses"), Some(addresses));
 }
 
 /// The reference, as the code says it.

@@ -216,7 +216,7 @@ impl Core {
                 self.context.reported(body);
                 return self.retry.parameter(frame).into();
             }
-            tag::NOTICE => return self.answer(header, frame, out).into(),
+            tag::NOTICE => return self.retry.notice(frame).into(),
             _ => {}
         }
         if header.tag == tag::ERROR && ErrorFields::new(body).is_fatal() {
@@ -520,6 +520,7 @@ impl Core {
             &ErrorContext {
                 decision: decision.as_deref(),
                 client_owns_route: self.client_had_route(),
+                client_reads_encrypted: self.context.route_reads_encrypted(),
                 route_was_set: first.is_none() && self.front_is_steered(),
                 encoding: self.context.written_in(decision.as_deref()),
                 computing_resource: self.context.computing_resource(decision.as_deref()),

@@ -159,6 +159,11 @@ impl Context {
         self.names.has_route()
     }
 
+    /// True if by the client's own route encrypted data is read, as of all that was answered.
+    pub(super) fn route_reads_encrypted(&self) -> bool {
+        self.names.route_reads_encrypted()
+    }
+
     /// A statement has succeeded. `rolled_back`: the server has answered ROLLBACK to it.
     pub(super) fn succeeded(&mut self, decision: &Decision, rolled_back: bool) {
         if decision.changes.is_empty() {

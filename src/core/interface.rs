@@ -78,6 +78,8 @@ pub struct ErrorContext<'a> {
     pub decision: Option<&'a Decision>,
     /// The client set the route itself.
     pub client_owns_route: bool,
+    /// By what the client has set, encrypted data is read.
+    pub client_reads_encrypted: bool,
     /// Osprey had set the route for this statement.
     pub route_was_set: bool,
     /// The encoding in which it is written, and in which the client is told; `None`: that cannot be
@@ -131,8 +133,8 @@ pub struct Policy {
     pub told: Told,
     /// Relay only: replication, or Hologres' fixed front end.
     pub relay_only: bool,
-    /// The client set the route at startup.
-    pub client_owns_route: bool,
+    /// The client set the route at startup; true: to one by which encrypted data is read.
+    pub client_route: Option<bool>,
 }
 
 /// Of which statements something is told when they are sent.

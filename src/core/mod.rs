@@ -105,10 +105,10 @@ impl Core {
     /// A session that has just been told ReadyForQuery with status idle; `names`: how its names
     /// resolve.
     pub fn new(policy: Policy, names: SessionNames) -> Self {
-        let client_sets = policy.client_owns_route && !policy.enforce;
+        let client_route = policy.client_route.filter(|_| !policy.enforce);
         Self {
             relay_only: policy.relay_only,
-            route: Route::new(client_sets),
+            route: Route::new(client_route.is_some()),
             policy,
             unknown: Arc::new(Decision {
                 effects: Effects::WRITES
@@ -122,7 +122,7 @@ impl Core {
             ledger: Ledger::default(),
             cycle: Cycle::default(),
             copy: Copy::default(),
-            context: Context::new(names.with_route(client_sets)),
+            context: Context::new(names.with_route(client_route)),
             names: Names::default(),
             retry: Retry::default(),
             ended: None,

@@ -22,6 +22,7 @@
 use crate::advice::NotRetried;
 use crate::protection::{Decision, Effects, NameUse};
 use crate::wire::Header;
+use crate::wire::backend::tag;
 
 use super::interface::Cure;
 use super::ledger::Ledger;
@@ -43,8 +44,10 @@ pub(super) enum Verdict {
     SwallowCompared,
 }
 
-/// `duplicate_table`, `duplicate_object` and `unique_violation`.
-const EXISTS: [&[u8]; 3] = [b"42P07", b"42710", b"23505"];
+/// `duplicate_table` and `duplicate_object`.
+const EXISTS: [&[u8]; 2] = [b"42P07", b"42710"];
+/// `unique_violation`: of the catalogs, if a table is made. Of a table's rows, it is what it says.
+const UNIQUE: &[u8] = b"23505";
 
 /// A statement that does any of this is never run twice.
 pub(super) const CHANGES: Effects = Effects::WRITES
@@ -232,6 +235,7 @@ impl Retry {
         attempt.goes_on = cycle.goes_on;
         attempt.may_have_ended |= cycle.effects.intersects(Effects::ENDS);
         attempt.writes = cycle.effects.intersects(Effects::UNDONE_WHOLE);
+        attempt.makes = cycle.effects.intersects(Effects::CHANGES_CATALOG);
         if let Some(why) = cycle.unfit() {
             self.refuse(why);
         } else if cycle.effects.intersects(Effects::READS_FOREIGN) {
@@ -331,7 +335,7 @@ impl Retry {
         let attempt = self.attempt.as_mut()?;
         let found = attempt.writes
             && matches!(attempt.phase, Phase::Again(_))
-            && EXISTS.contains(&sqlstate);
+            && (EXISTS.contains(&sqlstate) || attempt.makes && sqlstate == UNIQUE);
         found.then(|| std::mem::take(&mut attempt.original))
     }
 
@@ -388,7 +392,11 @@ impl Retry {
             return Verdict::Forward;
         }
         match attempt.phase {
-            Phase::Held | Phase::Differs | Phase::Undoing => Verdict::Swallow,
+            Phase::Differs => {
+                attempt.done |= attempt.writes && header.tag == tag::COMMAND_COMPLETE;
+                Verdict::Swallow
+            }
+            Phase::Held | Phase::Undoing => Verdict::Swallow,
             Phase::First => {
                 if let Some(why) = attempt.hear(header, frame, answering) {
                     self.refuse(why);
@@ -415,6 +423,23 @@ impl Retry {
         } else {
             attempt.untold.note(frame);
             Verdict::Swallow
+        }
+    }
+
+    /// A NoticeResponse to what the client sent: no part of an answer, since it may be another one in each
+    /// run (`QueryID: …`). What the client has of the first run is not sent twice.
+    pub(super) fn notice(&mut self, frame: Option<&[u8]>) -> Verdict {
+        let Some(attempt) = self.attempt.as_mut().filter(|it| it.before == 0) else {
+            return Verdict::Forward;
+        };
+        match attempt.phase {
+            Phase::First => {
+                attempt.noticed.note(frame);
+                Verdict::Forward
+            }
+            Phase::Held | Phase::Differs | Phase::Undoing => Verdict::Swallow,
+            Phase::Again(_) if attempt.noticed.take(frame) => Verdict::Swallow,
+            Phase::Again(_) => Verdict::Forward,
         }
     }
 

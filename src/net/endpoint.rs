@@ -97,6 +97,12 @@ pub enum Unreachable {
         /// Host and port.
         address: String,
     },
+    /// What answered is no PostgreSQL server: neither `S` nor `N` nor an error.
+    #[error("what answers at {address} is not Hologres: it does not speak PostgreSQL's protocol")]
+    NotHologres {
+        /// Host and port.
+        address: String,
+    },
     /// The server answered with an error when it was asked for TLS.
     #[error("Hologres at {address} refused the connection: {reason}")]
     Refused {
@@ -130,6 +136,7 @@ impl Unreachable {
             Self::Connect { .. }
             | Self::Timeout { .. }
             | Self::NoTls { .. }
+            | Self::NotHologres { .. }
             | Self::Refused { .. } => {
                 "Osprey is up, its upstream is not. Check the Hologres instance and the upstream \
                  address in Osprey's configuration."
@@ -368,8 +375,13 @@ impl Endpoint {
                 });
             }
             [] => return Err(self.failed(io::ErrorKind::UnexpectedEof.into())),
-            _ => {
+            b"N" => {
                 return Err(Unreachable::NoTls {
+                    address: self.address(),
+                });
+            }
+            _ => {
+                return Err(Unreachable::NotHologres {
                     address: self.address(),
                 });
             }

@@ -113,8 +113,11 @@ impl Knowledge {
         Arc::clone(&known)
     }
 
-    /// All databases asked for, in no order.
+    /// All databases asked for, in no order, but those that have been dropped and that no session
+    /// uses: they are forgotten.
     pub fn databases(&self) -> Vec<Arc<DatabaseKnowledge>> {
+        self.databases
+            .retain(|_, database| Arc::strong_count(database) > 1 || !database.is_gone());
         self.databases
             .iter()
             .map(|entry| Arc::clone(&entry))

@@ -8,6 +8,7 @@ use super::names::NameContext;
 use super::reason::Reason;
 use super::relations::clip;
 use super::setting::Setting;
+use crate::catalog::route::reads_encrypted;
 use crate::sql::{
     Backslash, Change, ComputingResource, Encoding, Lexing, ROUTE_SETTINGS, RouteSetting, Value,
     WrittenName,
@@ -223,8 +224,8 @@ pub struct SessionNames {
     login_role: String,
     login_path: Option<Vec<String>>,
     login_lexing: Lexing,
-    /// The client chose the route at its login.
-    login_route: bool,
+    /// The client chose the route at its login, and whether by it encrypted data is read.
+    login_route: Option<bool>,
     /// The `hg_computing_resource` that the client chose at its login, if it chose one.
     login_resource: Option<ComputingResource>,
     scope: Scope,
@@ -244,7 +245,7 @@ impl SessionNames {
             login_role: NO_ROLE.to_owned(),
             login_path: login.search_path.clone(),
             login_lexing: Lexing::default(),
-            login_route: false,
+            login_route: None,
             login_resource: None,
             scope: Scope::default(),
             saved: Vec::new(),
@@ -262,7 +263,7 @@ impl SessionNames {
             login_role: NO_ROLE.to_owned(),
             login_path: None,
             login_lexing: Lexing::default(),
-            login_route: false,
+            login_route: None,
             login_resource: None,
             scope: Scope {
                 path: path.map_or(Value::Unknown, Value::Is).into(),
@@ -291,9 +292,10 @@ impl SessionNames {
         self
     }
 
-    /// The same session, whose client has, or has not, chosen the route at its login.
+    /// The same session, whose client has, or has not, chosen the route at its login; true: one by which
+    /// encrypted data is read.
     #[must_use]
-    pub fn with_route(mut self, chosen: bool) -> Self {
+    pub fn with_route(mut self, chosen: Option<bool>) -> Self {
         self.login_route = chosen;
         self
     }
@@ -317,8 +319,23 @@ impl SessionNames {
         let settings = [&self.scope.orc_via_holo, &self.scope.catalog_routing];
         settings.into_iter().any(|setting| match setting.now() {
             Value::Is(_) | Value::Unknown => true,
-            Value::Default => self.login_route,
+            Value::Default => self.login_route.is_some(),
         })
+    }
+
+    /// True if by the client's own values that are in force encrypted data is read.
+    pub fn route_reads_encrypted(&self) -> bool {
+        let settings = [
+            (ROUTE_SETTINGS[0], &self.scope.orc_via_holo),
+            (ROUTE_SETTINGS[2], &self.scope.catalog_routing),
+        ];
+        settings
+            .into_iter()
+            .any(|(name, setting)| match setting.now() {
+                Value::Is(value) => reads_encrypted(name, value),
+                Value::Unknown => false,
+                Value::Default => self.login_route == Some(true),
+            })
     }
 
     /// The value that the session has given the setting of this name, until it ends; `None`: it has not,

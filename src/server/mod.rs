@@ -107,6 +107,7 @@ impl Server {
         ));
         let shared = Arc::new(Shared {
             upstreams: ArcSwap::from_pointee(upstreams),
+            started: Arc::new(settings.clone()),
             settings: ArcSwap::from_pointee(settings),
             metrics,
             rewritten: Recent::default(),
@@ -380,7 +381,6 @@ pub fn run(
     let reloader = Arc::new(Reloader {
         shared: Arc::clone(&server.shared),
         sockets: server.sockets.clone(),
-        started: server.shared.settings.load_full(),
         runtime: server.background.handle().clone(),
         health: Arc::clone(&server.health),
         read: Arc::new(read_again),

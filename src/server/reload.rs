@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use crate::advice::Rules;
-use crate::config::{Files, Settings, show_duration};
+use crate::config::{Files, Settings, show_duration, waits_for_restart};
 use crate::net::TcpNetwork;
 use crate::net::tls::TlsError;
 use crate::observe::Health;
@@ -29,8 +29,6 @@ const HANGING_READINGS: usize = 4;
 pub(super) struct Reloader {
     pub(super) shared: Arc<Shared<TcpNetwork>>,
     pub(super) sockets: Vec<SocketAddr>,
-    /// What the process has started with.
-    pub(super) started: Arc<Settings>,
     pub(super) runtime: Handle,
     pub(super) health: Arc<Health>,
     pub(super) read: Arc<dyn Fn() -> Reread + Send + Sync>,
@@ -71,8 +69,16 @@ impl Reloader {
 
     async fn try_reload(self: Arc<Self>) -> Reload {
         let read = Arc::clone(&self.read);
+        let before = self.files();
         let reading = self.readings.read(move || -> (Read, Files) {
             let Reread { settings, files } = read();
+            // After a mistake, not all files that are named need be known; those of the reading before
+            // are still of interest, as they are now: this attempt is all that their change asked for.
+            let files = if settings.is_some() {
+                files
+            } else {
+                files.or(before.now())
+            };
             let read = settings.map(|settings| {
                 let files = TlsFiles::read(&settings);
                 files.map(|files| (settings, files))
@@ -80,7 +86,7 @@ impl Reloader {
             (read, files)
         });
         let read = reading.await.map(|(read, files)| {
-            self.remember(files, read.is_some());
+            *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files;
             read
         });
         match read {
@@ -119,16 +125,8 @@ impl Reloader {
         files.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// After a mistake, not all files that are named need be known; those of the reading before are
-    /// still of interest.
-    fn remember(&self, files: Files, are_all: bool) {
-        let mut last = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::take(&mut *last);
-        *last = if are_all { files } else { files.or(before) };
-    }
-
     fn apply(&self, settings: Settings, files: TlsFiles) {
-        for key in waits_for_restart(&self.started, &settings) {
+        for key in waits_for_restart(&self.shared.started, &settings) {
             tracing::warn!(key, "this change takes effect at the next start");
         }
         apply(&self.shared, &self.sockets, &self.runtime, settings, files);
@@ -216,51 +214,11 @@ impl Readings {
     }
 }
 
-/// The keys that differ and that a running process cannot change.
-fn waits_for_restart(before: &Settings, after: &Settings) -> Vec<&'static str> {
-    let addresses = |settings: &Settings| -> Vec<SocketAddr> {
-        let listeners = settings.listeners.iter();
-        listeners
-            .flat_map(|listener| listener.addresses.iter().copied())
-            .collect()
-    };
-    let (old, new) = (&before.observe, &after.observe);
-    [
-        ("listen.addresses", addresses(before) != addresses(after)),
-        (
-            "limits.workers",
-            before.limits.workers != after.limits.workers,
-        ),
-        ("observe.metrics", old.metrics != new.metrics),
-        (
-            "console.socket",
-            before.console.socket != after.console.socket
-                || before.console.socket_mode != after.console.socket_mode,
-        ),
-        (
-            "takeover.socket",
-            before.takeover.socket != after.takeover.socket,
-        ),
-        ("replicas", before.replicas != after.replicas),
-        ("observe.log", old.log != new.log),
-        ("observe.log_format", old.json_logs != new.json_logs),
-        ("observe.traces", old.traces != new.traces),
-        (
-            "observe.trace_share",
-            old.trace_percent != new.trace_percent,
-        ),
-    ]
-    .into_iter()
-    .filter_map(|(key, changed)| changed.then_some(key))
-    .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::config::Language;
 
     #[tokio::test(start_paused = true)]
     async fn a_reading_that_hangs_is_given_up_and_only_so_many_are_begun() {
@@ -285,22 +243,5 @@ mod tests {
         let failing = readings.read(|| panic!("a fault of Osprey's"));
         assert_eq!(failing.await, Err::<(), _>(Unread::Failed));
         assert_eq!(readings.read(|| 1).await, Ok(1));
-    }
-
-    #[test]
-    fn only_what_a_restart_changes_is_said_to_wait_for_one() {
-        let before = Settings::for_upstream("holo", 80);
-        let mut after = before.clone();
-        after.observe.language = Language::Chinese;
-        after.observe.redact_paths = true;
-        after.limits.max_logins.total = 7;
-        after.upstream_mut().addresses[0].port = 81;
-        assert!(waits_for_restart(&before, &after).is_empty());
-        after.observe.log = "debug".into();
-        after.limits.workers += 1;
-        assert_eq!(
-            waits_for_restart(&before, &after),
-            ["limits.workers", "observe.log"]
-        );
     }
 }

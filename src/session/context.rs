@@ -17,6 +17,8 @@ use super::world::Routes;
 
 /// What all sessions share.
 pub struct Shared<N> {
+    /// What the process has started with.
+    pub(crate) started: Arc<Settings>,
     /// The settings in force; a session keeps those it began with.
     pub settings: ArcSwap<Settings>,
     /// The upstreams and listeners that these settings make.

@@ -41,6 +41,11 @@ impl Pauses {
         self.all || self.databases.contains(database_name(startup_database))
     }
 
+    /// The databases that are paused by themselves.
+    pub(super) fn named(&self) -> impl Iterator<Item = &str> {
+        self.databases.iter().map(String::as_str)
+    }
+
     /// True if anything is paused.
     pub(super) fn is_any(&self) -> bool {
         self.all || !self.databases.is_empty()

@@ -196,6 +196,11 @@ impl Registry {
         self.pauses().cover(database)
     }
 
+    /// The databases that are paused by themselves, by name.
+    pub(crate) fn paused_databases(&self) -> Vec<String> {
+        self.pauses().named().map(str::to_owned).collect()
+    }
+
     /// True if anything is paused.
     pub(crate) fn is_any_paused(&self) -> bool {
         self.pauses().is_any()

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crate::advice::{self, AdviceContext, NotRetried, Setting};
-use crate::catalog::route::{is_common_table, route_setting};
+use crate::catalog::route::{is_common_table, reads_encrypted, route_setting};
 use crate::catalog::{HologresVersion, project_key};
 use crate::config::{
     self, Language, LogStatements, Mode, OriginalText, Override, Scope, Settings, show_duration,
@@ -424,8 +424,10 @@ impl World for SessionWorld {
                 reason: context
                     .decision
                     .and_then(|decision| decision.protected.as_deref()),
-                client_set_route: context.client_owns_route,
-                route_was_set: context.route_was_set || self.reads_encrypted,
+                client_set_route: context.client_owns_route && !context.client_reads_encrypted,
+                route_was_set: context.route_was_set
+                    || context.client_owns_route && context.client_reads_encrypted
+                    || self.reads_encrypted,
                 learned,
                 computing_resource: context.computing_resource,
                 version: snapshot.version(),
@@ -527,8 +529,12 @@ pub(super) fn policy(
         },
         inspect: settings.limits.inspect_bytes,
         relay_only: startup.is_replication() || startup.is_fixed_front_end(),
-        client_owns_route: ROUTE_SETTINGS
-            .iter()
-            .any(|name| startup.setting(name).is_some()),
+        client_route: {
+            let chosen = ROUTE_SETTINGS
+                .iter()
+                .filter_map(|name| Some((name, startup.setting(name)?)));
+            let reads = chosen.map(|(name, value)| reads_encrypted(name, &value));
+            reads.reduce(|one, other| one || other)
+        },
     }
 }

@@ -158,6 +158,7 @@ impl World {
             advice::NotRetried::ALL.iter().map(|why| why.label()),
         );
         let shared = Arc::new(Shared {
+            started: Arc::new(settings.clone()),
             settings: ArcSwap::from_pointee(settings.clone()),
             upstreams: ArcSwap::from_pointee(upstreams),
             metrics: Arc::new(metrics),

@@ -80,6 +80,14 @@ impl Explanation {
         }
     }
 
+    /// True if nobody can say whether it is protected: the catalogs have not been read, and it may read
+    /// anything.
+    pub fn is_unknown(&self) -> bool {
+        !self.read
+            && self.decision.protected.is_none()
+            && self.decision.effects.intersects(Effects::READS_FOREIGN)
+    }
+
     /// The statement that a session which has not had it yet would get in front.
     pub fn sent(&self) -> Option<String> {
         let wanted = match self.decision.hint {
@@ -152,7 +160,7 @@ impl Explanation {
                 "standard_conforming_strings": "on",
                 "client_encoding": "UTF8",
             },
-            "protected": self.decision.protected.is_some(),
+            "protected": (!self.is_unknown()).then_some(self.decision.protected.is_some()),
             "catalogs_read": self.read,
             "objection": self.objection,
             "reasons": reasons.collect::<Vec<_>>(),
@@ -161,7 +169,8 @@ impl Explanation {
                 .iter()
                 .map(|(project, error)| json!({"project": project, "error": error.to_string()}))
                 .collect::<Vec<_>>(),
-            "reads_foreign": self.decision.effects.intersects(Effects::READS_FOREIGN),
+            "reads_foreign": (!self.is_unknown())
+                .then_some(self.decision.effects.intersects(Effects::READS_FOREIGN)),
             "hint": self.decision.hint.map(hint),
             "reads_encrypted_already": self.already,
             "sends": self.sent(),
@@ -178,6 +187,8 @@ impl Explanation {
             self.reasons
                 .iter()
                 .for_each(|reason| told(reason, &mut lines));
+        } else if self.is_unknown() {
+            lines.push("protected: not known".to_owned());
         } else {
             lines.push("protected: no".to_owned());
             if self.decision.effects.intersects(Effects::READS_FOREIGN) {
@@ -188,9 +199,13 @@ impl Explanation {
                 );
             }
         }
+        let user = if self.names.user.is_empty() {
+            "not named"
+        } else {
+            &self.names.user
+        };
         lines.push(format!(
-            "session:   user {}, search_path {}, standard_conforming_strings on, client_encoding UTF8",
-            self.names.user,
+            "session:   user {user}, search_path {}, standard_conforming_strings on, client_encoding UTF8",
             self.path()
         ));
         if let Some(objection) = &self.objection {
@@ -225,6 +240,9 @@ impl Explanation {
             }
             None if self.already => {
                 format!("nothing: sessions of {} start with it", self.database)
+            }
+            None if self.is_unknown() => {
+                "not known: a session that has read the catalogs decides it".into()
             }
             None => "nothing".into(),
         };

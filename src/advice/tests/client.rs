@@ -291,7 +291,7 @@ fn every_combination_of_what_is_known_fits_a_box() {
                         "{}",
                         advice.message
                     );
-                    let said = advise::SAID_FIRST + length(advise::CUT) + advise::SAID_LAST;
+                    let said = advise::SAID_FIRST + 3 * length(advise::CUT) + advise::SAID_LAST;
                     assert!(length(&advice.detail) <= 300 + said, "{}", advice.detail);
                     assert_eq!(advice.whole.as_deref(), Some(long.as_str()));
                     assert!(

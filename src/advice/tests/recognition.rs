@@ -118,6 +118,19 @@ fn what_a_user_made_is_told_apart() {
     }
     let no_sqlstate = body(&[(b'M', AS_PUBLISHED)]);
     assert!(recognize(ErrorFields::new(&no_sqlstate)).is_none());
+    // A statement that the context quotes may have such words; the server says who raised it.
+    for (routine, believed) in [("execQuery", true), ("exec_stmt_raise", false), ("", false)] {
+        let context = "SQL statement \"SELECT count(*) FROM events WHERE what <> 'RAISE'\"\n\
+                       PL/pgSQL function f() line 1 at SQL statement";
+        let error = body(&[
+            (b'C', "XX000"),
+            (b'M', AS_PUBLISHED),
+            (b'W', context),
+            (b'R', routine),
+        ]);
+        let found = recognize(ErrorFields::new(&error)).is_some();
+        assert_eq!(found, believed, "{routine}");
+    }
     // Even with the right SQLSTATE, which RAISE … USING ERRCODE gives to anything.
     for context in [
         "PL/pgSQL function inline_code_block line 1 at RAISE",

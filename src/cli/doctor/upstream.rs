@@ -90,7 +90,7 @@ pub(super) async fn examine(
             }
             Err(error) => {
                 let found = format!("cannot be read: {error}");
-                let mend = error.failure.remedy();
+                let mend = error.failure.remedy_of_named();
                 let subject = format!("database {name}");
                 findings.push(Finding::broken("database-unreadable", subject, found, mend));
             }

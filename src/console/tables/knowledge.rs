@@ -15,9 +15,13 @@ use crate::upstream::Upstream;
 
 pub(super) static DATABASES: Table = Table {
     name: "databases",
-    about: "The databases that clients have opened, and what is known of each",
+    about: "The databases that clients have opened, and what is known of each; and those that PAUSE names",
     columns: &[
-        column("upstream", Text, "the Hologres instance"),
+        column(
+            "upstream",
+            Text,
+            "the Hologres instance; NULL: no client has opened the database, which PAUSE names",
+        ),
         column("database", Text, "its name, without `@warehouse`"),
         column("sessions", Int, "sessions in it, logins included"),
         column(
@@ -206,7 +210,19 @@ fn databases(view: &View) -> Vec<Row> {
             Value::text_or_null(failure.map(|failure| failure.to_string())),
         ]
     };
-    all_databases(view).into_iter().map(row).collect()
+    let known = all_databases(view);
+    let mut paused = view.shared.sessions.paused_databases();
+    paused.retain(|name| known.iter().all(|(_, database)| database.name() != *name));
+    let mut rows: Vec<Row> = known.into_iter().map(row).collect();
+    let only_paused = paused.into_iter().map(|name| {
+        let mut row = vec![Value::Null; DATABASES.columns.len()];
+        row[1] = Value::Text(name);
+        row[2] = Value::Int(0);
+        row[3] = Value::Bool(true);
+        row
+    });
+    rows.extend(only_paused);
+    rows
 }
 
 fn tables(view: &View) -> Vec<Row> {

@@ -4,8 +4,10 @@ use super::super::table::{Table, column};
 use super::super::value::Type::{Bool, Float, Int, Text};
 use super::super::value::{Row, Value};
 use super::super::world::View;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::config::{Settings, waits_for_restart};
 use crate::keys::cloud::timestamp;
 use crate::observe::{MeasuredLimit, Rewritten, Times, logs};
 
@@ -112,7 +114,17 @@ pub(super) static CONFIG: Table = Table {
     columns: &[
         column("section", Text, "the section of the configuration file"),
         column("key", Text, "the setting"),
-        column("value", Text, "its value, as the file would have it"),
+        column(
+            "value",
+            Text,
+            "its value, as the file would have it; NULL: it has none",
+        ),
+        column(
+            "next_start",
+            Text,
+            "the value that it has from the next start on, since it is read at a start alone; NULL: the \
+             same",
+        ),
     ],
     rows: config,
 };
@@ -236,20 +248,66 @@ fn stats(view: &View) -> Vec<Row> {
 }
 
 fn config(view: &View) -> Vec<Row> {
-    let text = view.shared.settings.load().to_string();
-    let mut section = String::new();
+    let (started, latest) = (&view.shared.started, view.shared.settings.load());
+    let waiting = waits_for_restart(started, &latest);
+    let waits = |section: &str, key: &str| {
+        // Each listener has its own addresses.
+        let section = if section == "listener" {
+            "listen"
+        } else {
+            section
+        };
+        waiting.contains(&section) || waiting.contains(&&*format!("{section}.{key}"))
+    };
+    let mut old = written(started);
+    old.retain(|(section, key, _), _| waits(section, key));
     let mut rows = Vec::new();
-    for line in text.lines() {
+    for (name, value) in written(&latest) {
+        let (section, key, _) = &name;
+        let (now, next) = if waits(section, key) {
+            let before = old.remove(&name);
+            let changed = before.as_ref() != Some(&value);
+            (before, changed.then_some(value))
+        } else {
+            (Some(value), None)
+        };
+        rows.push((name, now, next));
+    }
+    let gone = old
+        .into_iter()
+        .map(|(name, value)| (name, Some(value), Some("none".to_owned())));
+    rows.extend(gone);
+    let text = |value: Option<String>| Value::text_or_null(value);
+    rows.into_iter()
+        .map(|((section, key, _), now, next)| {
+            vec![
+                Value::Text(section),
+                Value::Text(key),
+                text(now),
+                text(next),
+            ]
+        })
+        .collect()
+}
+
+/// The settings as a file has them: by section, key, and which of several sections of one name it is.
+fn written(settings: &Settings) -> BTreeMap<(String, String, usize), String> {
+    let mut sections: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut section, mut nth) = (String::new(), 0);
+    let mut all = BTreeMap::new();
+    for line in settings.to_string().lines() {
         if line.starts_with('[') {
             line.trim_matches(['[', ']']).clone_into(&mut section);
+            let seen = sections.entry(section.clone()).or_default();
+            (nth, *seen) = (*seen, *seen + 1);
         } else if let Some((key, value)) = line.split_once(" = ")
             && !line.starts_with('#')
         {
-            let parts = [section.as_str(), key, value];
-            rows.push(parts.map(|part| Value::Text(part.to_owned())).into());
+            let name = (section.clone(), key.to_owned(), nth);
+            all.insert(name, value.to_owned());
         }
     }
-    rows
+    all
 }
 
 fn version(view: &View) -> Vec<Row> {

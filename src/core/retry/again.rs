@@ -16,6 +16,25 @@ use super::super::ledger::{Expect, Own};
 use super::super::route::State;
 use super::{Answering, Attempt, CHANGES, Heard, Phase, Sent, Verdict};
 
+/// What a client is told of a write that has taken effect in its second run, whose answer does not go on
+/// with what the client has of the first.
+const DONE: [(u8, &str); 6] = [
+    (b'S', "ERROR"),
+    (b'V', "ERROR"),
+    (b'C', "XX000"),
+    (
+        b'M',
+        "This statement has taken effect, and only its answer is lost. Do not run it again before you \
+         have looked at what it has written.",
+    ),
+    (
+        b'D',
+        "Hologres failed on encrypted data, Osprey ran the statement again on the engine that can read \
+         it, and the answer was another one than the client had the beginning of.",
+    ),
+    (b'R', "osprey"),
+];
+
 /// A cancel that the client asked for (or a timeout) is what it is told of.
 const QUERY_CANCELED: &[u8] = b"57014";
 
@@ -453,8 +472,16 @@ impl Core {
             code,
             told,
             untold,
+            done,
             ..
         } = *attempt;
+        if done {
+            error.clear();
+            compose::error(
+                &mut error,
+                DONE.map(|(field, text)| (field, text.as_bytes())),
+            );
+        }
         if !code.is_empty() {
             self.events.push_back(Event::ErrorRewritten {
                 code,

@@ -42,6 +42,35 @@ impl Heard {
     }
 }
 
+/// The notices of a run, as hashes.
+#[derive(Debug, Default)]
+pub(super) struct Notices(Vec<u64>);
+
+/// So many are remembered; the client may get what is beyond twice.
+const NOTICES: usize = 1_000;
+
+impl Notices {
+    fn hash(frame: &[u8]) -> u64 {
+        foldhash::fast::FixedState::default().hash_one(frame)
+    }
+
+    /// One went to the client.
+    pub(super) fn note(&mut self, frame: Option<&[u8]>) {
+        if let Some(frame) = frame.filter(|_| self.0.len() < NOTICES) {
+            self.0.push(Self::hash(frame));
+        }
+    }
+
+    /// True if the client has had this one; once for each time.
+    pub(super) fn take(&mut self, frame: Option<&[u8]>) -> bool {
+        let Some(hash) = frame.map(Self::hash) else {
+            return false;
+        };
+        let found = self.0.iter().position(|known| *known == hash);
+        found.map(|at| self.0.remove(at)).is_some()
+    }
+}
+
 /// An answer without what is another in each run: the OIDs of tables in a RowDescription. A temporary
 /// view that the first run has made is made anew by the second.
 pub(super) fn comparable(header: Header, frame: &[u8]) -> Cow<'_, [u8]> {
@@ -87,6 +116,8 @@ pub(super) struct Attempt {
     /// What the client has got of the first run.
     pub(super) heard: Heard,
     pub(super) heard_bytes: usize,
+    /// The notices that the client has got of the first run.
+    pub(super) noticed: Notices,
     /// ParseComplete among it: these statements outlive the transaction.
     pub(super) parsed: usize,
     /// The names that PREPARE statements of it give, in their order, and how many of those have
@@ -112,6 +143,10 @@ pub(super) struct Attempt {
     pub(super) cure: Cure,
     /// It writes, alone in its cycle.
     pub(super) writes: bool,
+    /// What it makes has a name of its own: a table, a materialized view.
+    pub(super) makes: bool,
+    /// The second run answers otherwise, and has taken effect.
+    pub(super) done: bool,
     /// The error of the first run as it came, if it writes.
     pub(super) original: Vec<u8>,
     /// In which the error of the first run left the session.
@@ -132,6 +167,7 @@ impl Attempt {
             unsynced: 0,
             heard: Heard::default(),
             heard_bytes: 0,
+            noticed: Notices::default(),
             parsed: 0,
             prepared: Vec::new(),
             prepared_heard: 0,
@@ -145,6 +181,8 @@ impl Attempt {
             code: "",
             cure: Cure::Route,
             writes: false,
+            makes: false,
+            done: false,
             original: Vec::new(),
             status: Status::Idle,
             phase: Phase::First,

@@ -39,6 +39,9 @@ pub(super) struct Backend {
     pub(super) refuse_discard: bool,
     /// A `take` that fails leaves behind what it makes.
     pub(super) leaves: bool,
+    /// What reads encrypted rows says a notice first, another one each time.
+    pub(super) chatty: bool,
+    said: u8,
     /// A setting was made with which HQE reads everything.
     cured: bool,
     left: bool,
@@ -130,6 +133,8 @@ impl Backend {
             plans_choose: false,
             refuse_discard: false,
             leaves: false,
+            chatty: false,
+            said: 0,
             cured: false,
             left: false,
             taken: 0,
@@ -451,6 +456,10 @@ impl Backend {
     fn run(&mut self, text: &str, simple: bool) -> Result<Outcome, Failure> {
         self.ran.push(text.to_owned());
         let text = own(text);
+        if self.chatty && (text.starts_with("enc") || text == "take") {
+            self.said += 1;
+            self.put(b'N', &[b'M', b'0' + self.said, 0, 0]);
+        }
         if text.starts_with("SELECT pg_catalog.set_config") {
             self.may_set()?;
             self.local = Some(false);

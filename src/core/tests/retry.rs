@@ -306,6 +306,37 @@ fn what_a_failed_write_has_left_behind_is_said_with_the_first_error() {
     assert_eq!(trio.backend.taken, 0);
 }
 
+/// A notice is another one in each run (`QueryID: …`), and no part of what is compared: a write must not
+/// be done and the client told that it failed.
+#[test]
+fn notices_do_not_keep_what_failed_from_being_run_again() {
+    for sent in [query("take"), [extended("take"), sync()].concat()] {
+        let mut trio = trio();
+        trio.backend.chatty = true;
+        let seen = trio.exchange(&sent);
+        let notices = seen.iter().filter(|answer| answer.starts_with('N'));
+        assert_eq!(notices.count(), 2, "{seen:?}");
+        assert_eq!(seen[seen.len() - 2..], ["C INSERT 0 1", "Z I"]);
+        assert_eq!((retried(&trio), trio.backend.taken), (1, 1));
+    }
+    let mut trio = trio();
+    trio.backend.chatty = true;
+    trio.exchange(&query("begin"));
+    trio.exchange(&query("plain"));
+    let seen = trio.exchange(&query("enc 2"));
+    assert!(seen.contains(&"D row 1".to_owned()), "{seen:?}");
+    // One that is the same in both runs comes once.
+    let mut trio = self::trio();
+    trio.exchange(&query("begin"));
+    trio.exchange(&query("warn"));
+    let seen = trio.exchange(&query("enc 2"));
+    assert!(seen.contains(&"D row 1".to_owned()), "{seen:?}");
+    assert!(
+        !seen.iter().any(|answer| answer.starts_with('N')),
+        "{seen:?}"
+    );
+}
+
 #[test]
 fn another_setting_cures_where_the_operator_lets_it() {
     for sent in [query("enc 2"), [extended("enc 2"), sync()].concat()] {

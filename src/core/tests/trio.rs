@@ -265,7 +265,7 @@ pub(super) fn policy() -> Policy {
         inspect: 1 << 16,
         relay_only: false,
         told: Told::None,
-        client_owns_route: false,
+        client_route: None,
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! It is written as a whole to a file beside it, readable for its owner alone, and moved into
 //! place. A file that cannot be used (corrupt, of another version, of another upstream or region) is
-//! set aside with a warning, never overwritten: the cache then starts empty.
+//! set aside with a warning: the cache then starts empty. What Osprey has not written is neither
+//! moved nor replaced ([`look`]), and nothing is kept while it stands there.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -15,12 +16,11 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::{Inner, KeyCache};
-use crate::config::Keys;
+use crate::config::{Found, KEY_RECORDS, Keys, look};
 use crate::facts::{Outcome, Stamp, What};
 use crate::keys::cloud::timestamp;
 use crate::keys::{Encryption, KeyRecord, KeyState, KmsKey, Origin};
 
-const FORMAT: &str = "osprey key records";
 const VERSION: u32 = 1;
 /// How long after a lookup the file is written: those that come together are written together.
 const DELAY: Duration = Duration::from_secs(1);
@@ -89,7 +89,11 @@ impl KeyCache {
                         "key records of before the restart are in use"
                     );
                 }
-                Err(why) => set_aside(path, &why),
+                Err(Unusable::Ours(why)) => set_aside(path, &why),
+                Err(Unusable::NotOurs(why)) => tracing::warn!(
+                    path = %path.display(),
+                    "keys.snapshot {why}: no key records are kept there"
+                ),
             }
         }
         // It is kept once, whatever the settings become later.
@@ -226,7 +230,7 @@ fn file(inner: &Inner, after: Option<SystemTime>) -> Option<File> {
     let mut records: Vec<Kept> = records.collect();
     records.sort_unstable_by(|a, b| a.project.cmp(&b.project));
     Some(File {
-        format: FORMAT.into(),
+        format: KEY_RECORDS.into(),
         version: VERSION,
         upstream,
         region: region(&inner.settings.load()),
@@ -239,7 +243,9 @@ fn region(settings: &Keys) -> Option<String> {
 }
 
 fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    may_go(path)?;
     let beside = with_suffix(path, "new");
+    may_go(&beside)?;
     // What an earlier process left there, with whatever permissions.
     match fs::remove_file(&beside) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -259,19 +265,40 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     outcome
 }
 
-fn load(path: &Path, upstream: &str, settings: &Keys) -> Result<Vec<KeyRecord>, String> {
-    let text = match fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(format!("cannot be read: {error}")),
+/// What stands in the place of key records is Osprey's own, or nothing is there.
+fn may_go(path: &Path) -> io::Result<()> {
+    match look(path)? {
+        Found::Nothing | Found::KeyRecords => Ok(()),
+        Found::Else(why) => Err(io::Error::new(
+            ErrorKind::AlreadyExists,
+            format!("{} {why}", path.display()),
+        )),
+    }
+}
+
+/// Why the file cannot be used.
+enum Unusable {
+    /// Osprey has written it.
+    Ours(String),
+    /// It is not known that Osprey has.
+    NotOurs(String),
+}
+
+fn load(path: &Path, upstream: &str, settings: &Keys) -> Result<Vec<KeyRecord>, Unusable> {
+    let text = match look(path) {
+        Ok(Found::Nothing) => return Ok(Vec::new()),
+        Ok(Found::Else(why)) => return Err(Unusable::NotOurs(why.into())),
+        Ok(Found::KeyRecords) => fs::read(path),
+        Err(error) => Err(error),
     };
-    read(&text, upstream, settings)
+    let text = text.map_err(|error| Unusable::NotOurs(format!("cannot be read: {error}")))?;
+    read(&text, upstream, settings).map_err(Unusable::Ours)
 }
 
 fn read(text: &[u8], upstream: &str, settings: &Keys) -> Result<Vec<KeyRecord>, String> {
     let file: File =
         serde_json::from_slice(text).map_err(|error| format!("is not whole: {error}"))?;
-    if file.format != FORMAT || file.version != VERSION {
+    if file.format != KEY_RECORDS || file.version != VERSION {
         return Err(format!("is of version {}, not {VERSION}", file.version));
     }
     if file.upstream != upstream || file.region != region(settings) {
@@ -286,7 +313,7 @@ fn read(text: &[u8], upstream: &str, settings: &Keys) -> Result<Vec<KeyRecord>, 
 
 fn set_aside(path: &Path, why: &str) {
     let aside = with_suffix(path, "set-aside");
-    let moved = fs::rename(path, &aside);
+    let moved = may_go(&aside).and_then(|()| fs::rename(path, &aside));
     tracing::warn!(
         path = %path.display(),
         aside = %aside.display(),

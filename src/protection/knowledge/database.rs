@@ -12,7 +12,7 @@ use super::assemble::Ingredients;
 use super::borrowing::Borrowing;
 use super::common::{CatalogReader, Common};
 use super::lessons::{Believed, Lessons, ToldLesson, UserLessons};
-use crate::catalog::{ReadError, RoleSetting, RouteSettings, project_key};
+use crate::catalog::{Failure, ReadError, RoleSetting, RouteSettings, project_key};
 use crate::facts::{Stamp, What};
 use crate::keys::Origin;
 use crate::observe::metrics::Counter;
@@ -317,6 +317,12 @@ impl DatabaseKnowledge {
         failure.clone()
     }
 
+    /// True if the server has no such database, or no longer.
+    pub(super) fn is_gone(&self) -> bool {
+        let failure = self.reading_failure();
+        failure.is_some_and(|error| error.failure == Failure::NoDatabase)
+    }
+
     /// The state of the readings for which sessions are borrowed.
     pub(super) fn borrowing(&self) -> MutexGuard<'_, Borrowing> {
         self.borrowing
@@ -326,6 +332,10 @@ impl DatabaseKnowledge {
 
     /// Notes that a reading of the catalogs has failed.
     pub(super) fn note_failure(&self, error: ReadError) {
+        if error.failure == Failure::NoDatabase {
+            // Nothing is missed.
+            *self.due.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 

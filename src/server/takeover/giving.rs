@@ -193,6 +193,7 @@ fn serve(stream: StdStream, shared: &Shared) -> io::Result<()> {
 fn refuse(link: &Link, why: &str) -> io::Result<()> {
     link.say(&Offer {
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: Some(std::process::id()),
         refused: Some(why.to_owned()),
         sockets: Vec::new(),
     })
@@ -211,6 +212,7 @@ fn give(link: &Link, version: String, shared: &Shared) -> io::Result<()> {
         let sockets = shared.sockets();
         link.say(&Offer {
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: Some(std::process::id()),
             refused: None,
             sockets: sockets.iter().map(|(offered, _)| offered.clone()).collect(),
         })?;

@@ -41,6 +41,10 @@ pub(crate) struct Hello {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Offer {
     pub(crate) version: String,
+    /// The process that gives. The kernel names the one that has opened the socket, which may have been
+    /// another one, long before.
+    #[serde(default)]
+    pub(crate) pid: Option<u32>,
     /// Why there is nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) refused: Option<String>,

@@ -40,7 +40,7 @@ impl Predecessor {
         let sockets = sockets.map(|offered| Ok((offered, link.take()?)));
         let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
         tracing::info!(
-            pid = link.peer_pid(),
+            pid = offer.pid,
             version = offer.version,
             sockets = sockets.len(),
             "taking over from another process"

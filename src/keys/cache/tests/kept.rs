@@ -131,6 +131,39 @@ async fn a_corrupt_or_foreign_file_is_set_aside() {
     }
 }
 
+/// Whatever stands there that Osprey has not written stays as it is, at the start and at each writing.
+#[tokio::test]
+async fn what_is_not_osprey_s_own_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let notes = directory.path().join("notes.txt");
+    let tree = directory.path().join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    std::fs::write(tree.join("kept"), "kept").unwrap();
+    for text in ["my notes", "{\"format\": \"another's\"}", "\0\0text"] {
+        std::fs::write(&notes, text).unwrap();
+        for path in [&notes, &tree] {
+            let fixture = kept(path, "holo:80", LATE);
+            assert_eq!(fixture.encryption("sales").await, Some(kms()));
+            fixture.cache.save().await;
+        }
+        assert_eq!(std::fs::read_to_string(&notes).unwrap(), text);
+    }
+    assert_eq!(std::fs::read_to_string(tree.join("kept")).unwrap(), "kept");
+    let left = std::fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(left, 2, "nothing is put beside it either");
+
+    // It may come to stand there later: where the settings name another file, or somebody puts one.
+    let path = directory.path().join("keys.json");
+    let fixture = kept(&path, "holo:80", LATE);
+    std::fs::write(&path, "my notes").unwrap();
+    assert_eq!(fixture.encryption("sales").await, Some(kms()));
+    fixture.cache.save().await;
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "my notes");
+    std::fs::remove_file(&path).unwrap();
+    fixture.cache.save().await;
+    assert!(std::fs::read_to_string(&path).unwrap().contains("sales"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_end_does_not_wait_for_the_next_time() {
     let directory = tempfile::tempdir().unwrap();
