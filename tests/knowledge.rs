@@ -334,6 +334,7 @@ fn contents() -> Contents {
         name: "orders".into(),
         sort: Sort::Relation,
         inherited: false,
+        policed: false,
         project: Some("sales".into()),
         reads: Vec::new(),
     };

@@ -160,7 +160,7 @@ pub(crate) fn run(data: &[u8]) {
         } else {
             Told::Protected
         },
-        client_owns_route: flags & 0x30 == 0x30,
+        client_route: (flags & 0x30 == 0x30).then_some(flags & 0x40 == 0),
     };
     let mut session = Session {
         world: Known {

@@ -16,6 +16,9 @@ pub struct Contents {
     /// Who may not use a schema in which one of several relations of a name is, as role and schema: to
     /// that role's unqualified names the schema is not there.
     pub barred: Vec<(String, String)>,
+    /// The roles to which no policy applies: superusers, and those with BYPASSRLS. Empty where no relation
+    /// is [`policed`](Relation::policed).
+    pub unpoliced: Vec<String>,
     /// The functions that run no text. Any other function may run what its arguments say.
     pub functions: Vec<Function>,
     /// The settings that choose the engine.
@@ -53,6 +56,9 @@ pub struct Relation {
     pub sort: Sort,
     /// True if it does so only through what inherits from it. `ONLY name` then does not.
     pub inherited: bool,
+    /// True if it does so only through its row-level policies, which some roles pass by
+    /// ([`Contents::unpoliced`]).
+    pub policed: bool,
     /// A foreign table's MaxCompute project (`project` or `project#schema`, as the table option
     /// says; compare by [`project_key`](super::project_key)). `None`: not a MaxCompute foreign table, or one without
     /// the option.

@@ -22,7 +22,7 @@ const FUNCTION: End = End {
     sort: "'f'",
 };
 
-/// Who reads whom, and whether as a parent; `r`: a relation that is read, `w`: one that is written, `f`: a
+/// Who reads whom, and whether as a parent (`i`) or by a policy (`p`); `r`: a relation that is read, `w`: one that is written, `f`: a
 /// function. The rewrite rules that make views; other rules, and materialized views, whose relation reads
 /// when it is written; functions with a body that PostgreSQL has parsed; inheritance and partition parents,
 /// which read their children; the functions of defaults, checks and triggers, which run when their table is
@@ -50,7 +50,7 @@ pub(super) fn question() -> String {
             "pg_catalog.pg_inherits i",
             (&RELATION, "i.inhparent", RELATION.sort),
             (&RELATION, "i.inhrelid"),
-            true,
+            "'i'",
             parents,
         ),
         dependency("pg_attrdef", OBJECT, written("o.adrelid"), &FUNCTION, ""),
@@ -65,7 +65,7 @@ pub(super) fn question() -> String {
             "pg_catalog.pg_trigger t",
             written("t.tgrelid"),
             (&FUNCTION, "t.tgfoid"),
-            false,
+            "''",
             "NOT t.tgisinternal",
         ),
         dependency(
@@ -111,21 +111,22 @@ fn dependency(
          AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.{}'::pg_catalog.regclass {and}",
         read.catalog
     );
-    edge(&from, reader, (read, "d.refobjid"), false, &condition)
+    let way = if class == "pg_policy" { "'p'" } else { "''" };
+    edge(&from, reader, (read, "d.refobjid"), way, &condition)
 }
 
 /// The edges from one kind of reader to one kind of what is read, `w` to `r`. A reader comes with its OID and
-/// its letter, what is read with its OID.
+/// its letter, what is read with its OID. `way`: how it reads, a letter as SQL spells it.
 fn edge(
     from: &str,
     (reader, reader_id, sort): (&End, &str, &str),
     (read, read_id): (&End, &str),
-    as_parent: bool,
+    way: &str,
     condition: &str,
 ) -> String {
     format!(
         "SELECT reader.nspname::pg_catalog.text, w.{}::pg_catalog.text, {sort}, \
-                target.nspname::pg_catalog.text, r.{}::pg_catalog.text, {}, {as_parent} \
+                target.nspname::pg_catalog.text, r.{}::pg_catalog.text, {}, {way} \
            FROM {from} \
            JOIN pg_catalog.{} w ON w.oid OPERATOR(pg_catalog.=) {reader_id} \
            JOIN pg_catalog.pg_namespace reader ON reader.oid OPERATOR(pg_catalog.=) w.{} \

@@ -30,6 +30,8 @@ pub(crate) struct Edge {
     pub(crate) read: Node,
     /// True if it reads the other as a parent reads what inherits from it.
     pub(crate) inherited: bool,
+    /// True if it reads the other by a row-level policy.
+    pub(crate) policed: bool,
 }
 
 /// A function and what its body says.
@@ -247,9 +249,9 @@ pub(crate) fn relations(
     routines: &[Routine],
     bearers: &[(String, String)],
 ) -> (Vec<Relation>, Vec<Function>) {
-    let mut readers: HashMap<&Node, Vec<(&Node, bool)>> = HashMap::new();
+    let mut readers: HashMap<&Node, Vec<(&Node, [bool; 2])>> = HashMap::new();
     for edge in edges {
-        let reader = (&edge.reader, edge.inherited);
+        let reader = (&edge.reader, [edge.inherited, edge.policed]);
         readers.entry(&edge.read).or_default().push(reader);
     }
     let functions = Functions::new(routines);
@@ -263,7 +265,13 @@ pub(crate) fn relations(
     let mut queue: VecDeque<Node> = VecDeque::new();
     for table in foreign {
         if !index.contains_key(&table.name) {
-            add(&mut index, &mut found, &table.name, table.project, false);
+            add(
+                &mut index,
+                &mut found,
+                &table.name,
+                table.project,
+                [false; 2],
+            );
             queue.push_back(table.name);
         }
     }
@@ -275,13 +283,14 @@ pub(crate) fn relations(
         let by_name = uses.get(read.name.as_str()).into_iter().flatten();
         let by_name = by_name
             .filter(|used| used.means(&read, bears))
-            .map(|used| (&used.routine.function, false));
-        for (reader, inherited) in by_edge.chain(by_name) {
+            .map(|used| (&used.routine.function, [false; 2]));
+        for (reader, [inherited, policed]) in by_edge.chain(by_name) {
             let from = index.get(reader).copied().unwrap_or_else(|| {
                 queue.push_back(reader.clone());
-                add(&mut index, &mut found, reader, None, true)
+                add(&mut index, &mut found, reader, None, [true; 2])
             });
             found[from].inherited &= inherited;
+            found[from].policed &= policed;
             if from != to && seen.insert((from, to)) {
                 found[from].reads.push(to);
             }
@@ -295,7 +304,7 @@ fn add(
     found: &mut Vec<Relation>,
     name: &Node,
     project: Option<String>,
-    inherited: bool,
+    [inherited, policed]: [bool; 2],
 ) -> usize {
     let at = found.len();
     index.insert(name.clone(), at);
@@ -305,6 +314,7 @@ fn add(
         name,
         sort,
         inherited,
+        policed,
         project,
         reads: Vec::new(),
     });
@@ -342,6 +352,7 @@ mod tests {
             reader,
             read,
             inherited: false,
+            policed: false,
         }
     }
 
@@ -527,6 +538,7 @@ mod tests {
     fn a_parent_reads_only_what_inherits_unless_it_reads_itself() {
         let inherits = |parent: &str, child: &str| Edge {
             inherited: true,
+            policed: false,
             ..edge(name(parent), name(child))
         };
         let edges = [

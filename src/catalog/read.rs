@@ -30,14 +30,17 @@ const FOREIGN_TABLES: &str = "\
       JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
      WHERE s.srvname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (";
 
-/// All functions of the database's own: the text of a body in a language that is read here (what it
+/// All functions of the database's own, and whether each is one in C that only computes (IMMUTABLE, which
+/// nobody but a superuser can say of one in C): the text of a body in a language that is read here (what it
 /// reads, PostgreSQL does not record), and the settings that the function brings along.
 const ROUTINES: &str = "\
     SELECT n.nspname::pg_catalog.text, p.proname::pg_catalog.text, \
            l.lanname::pg_catalog.text, \
            CASE WHEN l.lanname OPERATOR(pg_catalog.=) ANY ('{sql,plpgsql}'::pg_catalog.name[]) \
                 THEN p.prosrc END, \
-           p.proconfig::pg_catalog.text \
+           p.proconfig::pg_catalog.text, \
+           p.provolatile OPERATOR(pg_catalog.=) 'i' \
+           AND l.lanname OPERATOR(pg_catalog.=) ANY ('{c,internal}'::pg_catalog.name[]) \
       FROM pg_catalog.pg_proc p \
       JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace \
       JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang \
@@ -65,6 +68,11 @@ const BARRED: &str = "\
       FROM pg_catalog.pg_namespace n, pg_catalog.pg_roles r \
      WHERE NOT pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE') \
        AND n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (";
+
+/// The roles to which no policy applies.
+const UNPOLICED: &str = "\
+    SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles r \
+     WHERE r.rolsuper OR r.rolbypassrls";
 
 /// To be followed by the setting's name.
 const SETTING: &str = "\
@@ -156,6 +164,10 @@ pub(crate) async fn contents(
         .collect();
     contents.homonyms = homonyms;
     contents.barred = barred(asked, &contents).await?;
+    if contents.relations.iter().any(|relation| relation.policed) {
+        let rows = ask_if_allowed(asked, UNPOLICED).await?;
+        contents.unpoliced = rows.iter().map(|row| text(row, 0)).collect();
+    }
     Ok(contents)
 }
 
@@ -252,7 +264,8 @@ async fn edges(asked: &mut impl Ask) -> Result<Vec<Edge>, ReadError> {
     let edges = rows.iter().map(|row| Edge {
         reader: name(row, 0),
         read: name(row, 3),
-        inherited: text(row, 6) == "t",
+        inherited: text(row, 6) == "i",
+        policed: text(row, 6) == "p",
     });
     Ok(edges.collect())
 }
@@ -270,7 +283,9 @@ async fn routines(asked: &mut impl Ask) -> Result<Vec<Routine>, ReadError> {
     let routines = rows.iter().map(|row| {
         let source = text(row, 3);
         // A body that PostgreSQL has parsed has no text; what it reads is among the edges.
-        let body = if source.is_empty() {
+        let body = if text(row, 5) == "t" {
+            Some(sql::Body::computes())
+        } else if source.is_empty() {
             None
         } else {
             sql::read_body(&source, &text(row, 2))

@@ -320,7 +320,8 @@ impl Core {
             return;
         };
         if own == Own::Replan {
-            return self.replan_failed(&sqlstate, status == Status::Idle);
+            let cancelled = is_cancel(&message);
+            return self.replan_failed(&sqlstate, cancelled && status == Status::Idle);
         }
         if matches!(
             own,
@@ -331,9 +332,9 @@ impl Core {
         self.route.failed();
         self.ledger.unsteer();
         match sqlstate.as_str() {
-            // A cancel hit it, or a timeout. The statement that it was meant for is already in the
-            // pipe.
-            "57014" => self.events.push_back(Event::CancelAgain),
+            // A cancel hit it. The statement that it was meant for is already in the pipe.
+            "57014" if is_cancel(&message) => self.events.push_back(Event::CancelAgain),
+            "57014" => {}
             // It ran in a transaction that had failed by then.
             "25P02" => {}
             _ => {
@@ -353,11 +354,12 @@ impl Core {
         self.names.plans_are_stale();
     }
 
-    /// The server did not plan anew what it had planned.
-    fn replan_failed(&mut self, sqlstate: &str, outside: bool) {
+    /// The server did not plan anew what it had planned. `cancelled`: a cancel hit that, which was meant for
+    /// the client's statement behind it.
+    fn replan_failed(&mut self, sqlstate: &str, cancelled: bool) {
         self.not_replanned();
         match sqlstate {
-            "57014" if outside => self.events.push_back(Event::CancelAgain),
+            "57014" if cancelled => self.events.push_back(Event::CancelAgain),
             "57014" | "25P02" => {}
             _ => self.events.push_back(Event::Replanned(false)),
         }
@@ -625,6 +627,13 @@ fn needs_body(kind: u8) -> bool {
         kind,
         tag::ERROR | tag::READY_FOR_QUERY | tag::COMMAND_COMPLETE | tag::PARAMETER_STATUS
     )
+}
+
+/// True if `query_canceled` says that somebody asked for it, and not that time was up. (PostgreSQL says
+/// so in its own language; in another one it is taken for asked for, which ends a statement too many rather
+/// than one too few.)
+fn is_cancel(message: &str) -> bool {
+    !message.contains("timeout") && !message.contains("超时")
 }
 
 fn own_error(body: &[u8]) -> OwnError {

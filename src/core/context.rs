@@ -30,6 +30,10 @@ use super::remembered::{Generation, Remembered};
 /// anywhere.
 const MAX_STATES: usize = 4;
 
+/// So many of the messages in flight are followed; behind more of them, names may lead anywhere. The
+/// client waits before there are so many, where that is sure to come to an end.
+pub(super) const MAX_FOLLOWED: usize = 256;
+
 /// How names resolve and texts are read in one session.
 #[derive(Debug)]
 pub(super) struct Context {
@@ -350,8 +354,8 @@ impl<W: World> Deciding<'_, W> {
             return self.context.has_route();
         }
         let mut ahead = self.ahead();
-        for entry in self.ledger.iter() {
-            ahead.follow(entry);
+        for step in self.steps() {
+            ahead.step(step);
         }
         ahead.names.has_route()
     }
@@ -378,8 +382,8 @@ impl<W: World> Deciding<'_, W> {
             readings.add_all(self.undone().lexings());
         }
         let mut ahead = self.ahead();
-        for entry in self.ledger.iter() {
-            if ahead.follow(entry) {
+        for step in self.steps() {
+            if ahead.step(step) {
                 readings.add_all(ahead.names.lexings());
             }
         }
@@ -420,6 +424,13 @@ impl<W: World> Deciding<'_, W> {
         undone
     }
 
+    /// What is in flight, in its order, as far as it is followed.
+    fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+        let entries = self.ledger.iter().take(MAX_FOLLOWED).map(Step::Answered);
+        let is_all = self.ledger.len() <= MAX_FOLLOWED;
+        entries.chain((!is_all).then_some(Step::Lost))
+    }
+
     fn ahead(&self) -> Ahead {
         Ahead {
             names: self.context.names.clone(),
@@ -444,16 +455,11 @@ impl<W: World> Deciding<'_, W> {
         }
         let mut ahead = self.ahead();
         let mut states = 0;
-        let entries = self.ledger.iter().map(Step::Answered);
-        for step in entries.chain(self.around.iter().map(Step::Changed)) {
+        for step in self.steps().chain(self.around.iter().map(Step::Changed)) {
             if decided.protected.is_some() || states > MAX_STATES {
                 break;
             }
-            let leads_elsewhere = match step {
-                Step::Answered(entry) => ahead.follow(entry),
-                Step::Changed(change) => ahead.change(std::slice::from_ref(change)),
-            };
-            if !leads_elsewhere {
+            if !ahead.step(step) {
                 continue;
             }
             states += 1;
@@ -536,6 +542,8 @@ enum Step<'a> {
     Answered(&'a Expect),
     /// A change of the text that is being decided holds.
     Changed(&'a SessionChange),
+    /// More succeeds than is followed.
+    Lost,
 }
 
 /// A session's names, as they will be once what is in flight has succeeded.
@@ -546,6 +554,15 @@ struct Ahead {
 }
 
 impl Ahead {
+    /// True if names may lead elsewhere then.
+    fn step(&mut self, step: Step<'_>) -> bool {
+        match step {
+            Step::Answered(entry) => self.follow(entry),
+            Step::Changed(change) => self.change(std::slice::from_ref(change)),
+            Step::Lost => self.change(&[Change::Anything.into()]),
+        }
+    }
+
     /// The message that this entry waits for succeeds. True if names may lead elsewhere then.
     fn follow(&mut self, entry: &Expect) -> bool {
         let before = self.names.epoch();
@@ -560,6 +577,9 @@ impl Ahead {
 
     /// These changes hold. True if names may lead elsewhere then.
     fn change(&mut self, changes: &[SessionChange]) -> bool {
+        if changes.is_empty() {
+            return false;
+        }
         let before = self.names.epoch();
         begin_implicitly(&mut self.names, changes);
         self.names.apply(changes);

@@ -8,6 +8,7 @@ use crate::wire::frontend::{Target, query_text, tag};
 use crate::wire::{HEADER, Header};
 
 use super::Core;
+use super::context::MAX_FOLLOWED;
 use super::cycle::Sending;
 use super::interface::{End, Event, Outbox, Progress, StatementSent, Told, World};
 use super::ledger::{Expect, Sent};
@@ -89,7 +90,7 @@ impl Core {
                 at += step;
                 continue;
             }
-            if self.retry.holds_successors() || self.ledger.len() > MAX_IN_FLIGHT {
+            if self.retry.holds_successors() || self.is_full() {
                 blocked = true;
                 break;
             }
@@ -312,6 +313,18 @@ impl Core {
 
     /// Notes what the server will answer to a message, and what the message does to the session.
     /// Nothing is noted of what the server skips.
+    /// True if the client has to wait before more is sent: for the ledger is bounded; and what is decided
+    /// behind changes in flight follows all of them, so that there are few. The answers to a cycle that
+    /// has ended come by themselves; those to the present one may wait for more.
+    fn is_full(&self) -> bool {
+        let in_flight = self.ledger.len();
+        in_flight > MAX_IN_FLIGHT
+            || in_flight > MAX_FOLLOWED
+                && self.ledger.has_changes()
+                && self.ledger.cycles().is_some_and(|cycles| cycles > 0)
+                && !(self.ledger.has_copies() || self.copy.is_on())
+    }
+
     fn note(&mut self, look: Look<'_>, world: &impl World) {
         if self.cycle.is_skipping() {
             if let Look::Sync = look {

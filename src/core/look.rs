@@ -143,6 +143,8 @@ impl Core {
             tag::COPY_DATA => Look::CopyData,
             tag::COPY_DONE | tag::COPY_FAIL => Look::CopyEnd,
             tag::TERMINATE => Look::Terminate,
+            // It has no body; with one it fails, and the server skips to a Sync.
+            tag::FLUSH if header.frame > HEADER => Look::Malformed(header.tag),
             _ => Look::Other,
         }
     }

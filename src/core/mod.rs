@@ -210,6 +210,25 @@ impl Core {
         self.relay_only || !self.ledger.is_empty() || self.cycle.is_open() || self.copy.is_on()
     }
 
+    /// True if the server works on something, or may, as far as that can be told: a client that has not
+    /// ended its cycle may be thinking.
+    pub fn is_working(&self) -> bool {
+        self.relay_only || !self.ledger.is_empty() || self.copy.is_on()
+    }
+
+    /// True if what is being answered may have to be sent once more.
+    pub fn may_run_again(&self) -> bool {
+        self.retry.holds_successors()
+    }
+
+    /// The error of a first run, where nothing of the second has reached the client and nothing will.
+    pub fn take_held_error(&mut self) -> Option<Vec<u8>> {
+        if self.backend_mid_message() {
+            return None;
+        }
+        self.retry.take_held_error()
+    }
+
     /// True if the server can be made to end what it works on for a client that hears no more of it.
     /// A cancel request ends one statement, and what was sent behind it is run: a pipeline must not lose
     /// a part of its midst, as none does whose client is gone. So nothing may stand behind it, or all of

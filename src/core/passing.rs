@@ -208,7 +208,8 @@ impl Core {
                 tag::EXECUTE if cycle.bound.is_some() && body.first() == Some(&0) => {
                     cycle.executes += 1;
                 }
-                tag::DESCRIBE | tag::FLUSH => {}
+                tag::DESCRIBE => {}
+                tag::FLUSH if body.is_empty() => {}
                 tag::SYNC => return Some(cycle),
                 _ => return None,
             }

@@ -373,6 +373,20 @@ impl Retry {
         }
     }
 
+    /// The error of the first run, if that is all that the client can be told: nothing of a second run went
+    /// to it, and if it writes, none was begun.
+    pub(super) fn take_held_error(&mut self) -> Option<Vec<u8>> {
+        let told = |attempt: &Attempt| match attempt.phase {
+            Phase::First => false,
+            Phase::Held => true,
+            Phase::Again(_) | Phase::Differs | Phase::Undoing => {
+                !(attempt.writes || attempt.answered)
+            }
+        };
+        let attempt = self.attempt.take_if(|attempt| told(attempt))?;
+        Some(attempt.error)
+    }
+
     /// Nothing is kept from here on: the session is relayed.
     pub(super) fn stop(&mut self) {
         self.attempt = None;
@@ -403,7 +417,10 @@ impl Retry {
                 }
                 Verdict::Forward
             }
-            Phase::Again(_) if attempt.is_level() => Verdict::Forward,
+            Phase::Again(_) if attempt.is_level() => {
+                attempt.answered = true;
+                Verdict::Forward
+            }
             Phase::Again(seen) => {
                 attempt.compare(seen, &comparable(header, frame.unwrap_or_default()));
                 Verdict::SwallowCompared
@@ -416,13 +433,19 @@ impl Retry {
         let (Some(attempt), Some(frame)) = (&mut self.attempt, frame) else {
             return Verdict::Forward;
         };
-        if attempt.phase == Phase::First || attempt.is_level() {
+        if attempt.phase == Phase::First {
+            if !attempt.told.note(frame) {
+                self.refuse(NotRetried::TooLarge);
+            }
+            Verdict::Forward
+        } else if attempt.is_level() {
             attempt.told.note(frame);
             attempt.untold.forget(frame);
             Verdict::Forward
-        } else {
-            attempt.untold.note(frame);
+        } else if attempt.untold.note(frame) {
             Verdict::Swallow
+        } else {
+            Verdict::Forward
         }
     }
 

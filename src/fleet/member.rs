@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::counts::{Counts, Lookup, NotBelieved};
 use super::shared::Shared;
 use super::store::{Beside, Entry, LEASE, Names, Store, is_late};
-use crate::facts::{Bus, Encryption, Fact, Known, Outcome, Stamp, What};
+use crate::facts::{Bus, Encryption, Fact, Known, Outcome, SKEW, Stamp, What};
 
 /// The most things of which facts of others are taken in, within a day.
 const MAX_THINGS: usize = 16_384;
@@ -214,9 +214,9 @@ impl Member {
             .shared
             .seal
             .open("failure", &self.about_of(project), &asked.lease);
-        match failure {
-            Ok(why) => Asked::Failed(why.to_owned()),
-            Err(_) => Asked::Busy,
+        match failure.ok().and_then(|failure| still_so(failure, now)) {
+            Some(why) => Asked::Failed(why.to_owned()),
+            None => Asked::Busy,
         }
     }
 
@@ -438,14 +438,24 @@ impl Lease {
             member, project, ..
         } = &self;
         let why: String = why.chars().take(MAX_FAILURE).collect();
+        // Whoever writes it again later does not make it so again.
+        let until = member.now().plus(time);
         let about = member.about_of(project);
-        let record = member.shared.seal.close("failure", &about, &why);
+        let failure = format!("{} {why}", until.0);
+        let record = member.shared.seal.close("failure", &about, &failure);
         if let (Some(record), Some(store)) = (record, member.shared.store())
             && let Err(error) = store.fail(&member.names, project, &record, time).await
         {
             member.shared.note(&error);
         }
     }
+}
+
+/// Why a lookup has failed, if that still counts; in front of it stands until when.
+fn still_so(failure: &str, now: Stamp) -> Option<&str> {
+    let (until, why) = failure.split_once(' ')?;
+    let until = Stamp(until.parse().ok()?);
+    (now <= until.plus(SKEW)).then_some(why)
 }
 
 /// The two numbers of an entry's id.

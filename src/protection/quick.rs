@@ -21,7 +21,7 @@ const NOT_PLAINLY_READING: [&[u8]; 8] = [
 
 /// What makes any statement one that must be read in full: changes of settings by function, a name
 /// in escapes, a hint for us.
-const MUST_BE_READ: [&[u8]; 3] = [b"set_config", b"u&\"", b"osprey:"];
+const MUST_BE_READ: [&[u8]; 4] = [b"set_config", b"u&\"", b"osprey:", b"_to_xml"];
 
 /// The matcher over all names, and the shared answers.
 #[derive(Debug)]

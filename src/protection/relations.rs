@@ -1,6 +1,6 @@
 //! Which relation a name means, as PostgreSQL resolves it, and how that relation stands.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -47,6 +47,8 @@ struct Entry {
     standing: Standing,
     /// It stands so only through what inherits from it.
     inherited: bool,
+    /// It stands so only through its policies.
+    policed: bool,
 }
 
 /// A function of which every body is known, and none runs a text.
@@ -89,6 +91,8 @@ pub(super) struct Relations {
     setting: ByName<Sets>,
     /// The schemas that a role may not use.
     barred: HashMap<Box<str>, Vec<Box<str>>, RandomState>,
+    /// The roles to which no policy applies.
+    unpoliced: HashSet<Box<str>, RandomState>,
     patterns: Vec<Pattern>,
     /// The gravest standing of what has a name beyond ASCII.
     not_ascii: Standing,
@@ -105,6 +109,7 @@ impl Relations {
             run_no_text: HashMap::default(),
             setting: HashMap::default(),
             barred: HashMap::default(),
+            unpoliced: HashSet::default(),
             patterns: Vec::new(),
             not_ascii: Standing::Plain,
         }
@@ -140,6 +145,19 @@ impl Relations {
         for entry in entries.filter(|entry| *entry.schema == *schema) {
             entry.inherited = true;
         }
+    }
+
+    /// Notes that a relation which was added leads on only through its policies.
+    pub(super) fn set_policed(&mut self, schema: &str, name: &str) {
+        let entries = self.by_name.get_mut(name.as_bytes()).into_iter().flatten();
+        for entry in entries.filter(|entry| *entry.schema == *schema) {
+            entry.policed = true;
+        }
+    }
+
+    /// Notes that no policy applies to a role.
+    pub(super) fn insert_unpoliced(&mut self, role: &str) {
+        self.unpoliced.insert(role.into());
     }
 
     /// Notes that a function runs no text, and whether it does nothing but read.
@@ -266,14 +284,18 @@ impl Relations {
             // It cannot be told which relation is meant, so it is taken for the gravest.
             return self.not_ascii.clone();
         }
+        let reading = Reading {
+            only: relation.only,
+            unpoliced: self.unpoliced.contains(&*names.user),
+        };
         match (&relation.database, &relation.schema) {
             (Some(database), Some(schema)) if **database != *self.database.as_bytes() => {
                 self.external(database, schema, name)
             }
-            (_, Some(schema)) => self.qualified(schema, name, relation.only),
+            (_, Some(schema)) => self.qualified(schema, name, reading),
             (_, None) => match &names.search_path {
-                Some(path) => self.searched(path, &names.user, name, relation.only),
-                None => self.anywhere(name, relation.only),
+                Some(path) => self.searched(path, &names.user, name, reading),
+                None => self.anywhere(name, reading),
             },
         }
     }
@@ -368,7 +390,7 @@ impl Relations {
             })
     }
 
-    fn qualified(&self, schema: &[u8], name: &[u8], only: bool) -> Standing {
+    fn qualified(&self, schema: &[u8], name: &[u8], reading: Reading) -> Standing {
         if is_system_schema(schema) {
             return Standing::Plain;
         }
@@ -376,7 +398,7 @@ impl Relations {
             .entries(name)
             .iter()
             .find(|entry| is(&entry.schema, schema));
-        let standing = entry.map_or(&Standing::Plain, |entry| entry.standing(only));
+        let standing = entry.map_or(&Standing::Plain, |entry| entry.standing(reading));
         let schema = clip(schema);
         if let Standing::Protected(_) = standing {
             return standing.clone();
@@ -385,7 +407,7 @@ impl Relations {
             .unwrap_or_else(|| standing.clone())
     }
 
-    fn searched(&self, path: &[String], user: &str, name: &[u8], only: bool) -> Standing {
+    fn searched(&self, path: &[String], user: &str, name: &[u8], reading: Reading) -> Standing {
         let entries = self.entries(name);
         let implicit = (!path.iter().any(|schema| schema == "pg_catalog")).then_some("pg_catalog");
         let schemas = implicit.into_iter().chain(path.iter().map(String::as_str));
@@ -400,7 +422,7 @@ impl Relations {
             // matches.
             let known = entries.iter().any(|entry| *entry.schema == *schema);
             if known || (entries.is_empty() && !is_system_name(name)) {
-                match self.qualified(schema.as_bytes(), name, only) {
+                match self.qualified(schema.as_bytes(), name, reading) {
                     Standing::Plain if !known => {}
                     standing => return standing,
                 }
@@ -410,8 +432,11 @@ impl Relations {
     }
 
     /// The search path is not certain: any relation of that name may be meant.
-    fn anywhere(&self, name: &[u8], only: bool) -> Standing {
-        let mut standings = self.entries(name).iter().map(|entry| entry.standing(only));
+    fn anywhere(&self, name: &[u8], reading: Reading) -> Standing {
+        let mut standings = self
+            .entries(name)
+            .iter()
+            .map(|entry| entry.standing(reading));
         let protected = standings
             .clone()
             .find(|standing| matches!(standing, Standing::Protected(_)));
@@ -438,10 +463,19 @@ impl Relations {
     }
 }
 
+/// How a relation is read.
+#[derive(Clone, Copy)]
+struct Reading {
+    /// Without what inherits from it.
+    only: bool,
+    /// By a role to which no policy applies.
+    unpoliced: bool,
+}
+
 impl Entry {
-    /// How it stands, or how it does without what inherits from it.
-    fn standing(&self, only: bool) -> &Standing {
-        if only && self.inherited {
+    /// How it stands to who reads it so.
+    fn standing(&self, reading: Reading) -> &Standing {
+        if reading.only && self.inherited || reading.unpoliced && self.policed {
             &Standing::Plain
         } else {
             &self.standing
@@ -485,6 +519,7 @@ fn insert(names: &mut ByName<Entry>, schema: &str, name: &str, standing: Standin
             schema: schema.into(),
             standing,
             inherited: false,
+            policed: false,
         });
     }
 }

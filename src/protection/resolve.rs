@@ -9,7 +9,7 @@ use super::reason::Reason;
 use super::relations::{Relations, Standing};
 use super::session::{Leads, Own, SessionChange, SessionNames};
 use crate::catalog::project_key;
-use crate::sql::{Analysis, Effects, Made, MadeFrom, Reading, RelationName, qualified};
+use crate::sql::{Analysis, Change, Effects, Made, MadeFrom, Reading, RelationName, qualified};
 
 /// Resolves names by what is known of a database.
 #[derive(Clone, Copy)]
@@ -75,7 +75,7 @@ impl<'r> Resolver<'r> {
 
     /// Why what a statement stores for later is protected, if it is.
     pub(super) fn stored(self, analysis: &Analysis<'_>, own: &Own) -> Option<Arc<Reason>> {
-        let mut stored = analysis.stored.iter();
+        let mut stored = analysis.stored.iter().chain(&analysis.stored_reads);
         stored.find_map(|name| match self.resolve_mention(name, own) {
             Standing::Protected(reason) => Some(reason),
             Standing::Foreign | Standing::Plain => None,
@@ -89,16 +89,36 @@ impl<'r> Resolver<'r> {
         names: &NameContext,
         own: &Own,
     ) -> Vec<SessionChange> {
+        // By a rename, what is temporary stays so.
+        let was_temporary = |made: &Made<'_>| match &made.origin {
+            MadeFrom::Like(other) => made.first && own.temporary(&other.name).is_some(),
+            _ => false,
+        };
         let made = analysis.made.iter().map(|made| SessionChange::Made {
             name: made.name.clone(),
-            temporary: made.temporary,
+            temporary: made.temporary || was_temporary(made),
             until_commit: made.until_commit,
+            stored: matches!(made.origin, MadeFrom::Stored),
+            first: made.first
+                && match &made.origin {
+                    MadeFrom::Like(other) => own.first(names, &other.name).is_some(),
+                    _ => true,
+                },
             leads: self.leads(made, analysis, names, own),
         });
+        let unknown = |function| self.relations.may_run_text(function);
+        let is_own = |call: &RelationName<'_>| {
+            let mut made = own.made(call.schema.as_deref(), &call.name);
+            made.next().is_some()
+        };
+        // What a body does that the session has made itself is not looked at.
+        let anything = analysis.calls_procedure && analysis.calls.iter().any(unknown)
+            || analysis.calls.iter().any(is_own);
+        let anything = anything.then_some(&Change::Anything);
         let called = analysis.calls.iter();
         let called = called.flat_map(|function| self.relations.sets(function));
         let called = called.flat_map(|(changes, _)| changes);
-        let stated = analysis.changes.iter().chain(called);
+        let stated = analysis.changes.iter().chain(anything).chain(called);
         let stated = stated.cloned().map(SessionChange::Stated);
         stated.chain(made).collect()
     }
@@ -173,6 +193,11 @@ impl<'r> Resolver<'r> {
             (Some(schema), Some(leads)) if **schema == *b"pg_temp" => return standing(leads),
             _ => {}
         }
+        if relation.schema.is_none()
+            && let Some(leads) = own.first(names, &relation.name)
+        {
+            return standing(leads);
+        }
         let known = if own.is_replaced(relation.schema.as_deref(), &relation.name) {
             Standing::Plain
         } else if own.is_open(&relation.name) {
@@ -217,10 +242,13 @@ impl<'r> Resolver<'r> {
                 read.or_graver(self.relations.resolve_write(relation))
             }
             MadeFrom::Stored => {
+                let reads = analysis.stored_reads.iter();
+                let reads = reads.map(|name| self.resolve(name, names, own));
                 let stored = analysis.stored.iter();
                 let stored = stored.map(|name| self.resolve_mention(name, own));
                 let read = self.standings(analysis, names, own).into_iter();
                 stored
+                    .chain(reads)
                     .chain(read.map(|(_, standing)| standing))
                     .fold(Standing::Plain, Standing::or_graver)
             }

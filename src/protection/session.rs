@@ -48,6 +48,10 @@ pub enum SessionChange {
         temporary: bool,
         /// It is dropped at the end of its transaction.
         until_commit: bool,
+        /// It is defined by what it reads, and is gone with that.
+        stored: bool,
+        /// It is the first of its name on the search path of now.
+        first: bool,
         /// Where it leads.
         leads: Leads,
     },
@@ -65,6 +69,8 @@ struct Temporary {
     name: String,
     leads: Leads,
     until_commit: bool,
+    /// It is a view, which is gone with what it reads.
+    stored: bool,
 }
 
 /// The schema of a session's own relations and functions.
@@ -74,6 +80,8 @@ const TEMPORARY: &str = "pg_temp";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Own {
     temporary: Vec<Temporary>,
+    /// What is the first of its name by a search path.
+    first: Vec<(NameContext, String, Leads)>,
     made: Vec<(WrittenName, Leads)>,
     dropped: Vec<String>,
     replaced: Vec<WrittenName>,
@@ -86,6 +94,7 @@ impl Own {
     /// True if every name leads where the catalogs say.
     pub(super) fn is_empty(&self) -> bool {
         self.temporary.is_empty()
+            && self.first.is_empty()
             && self.made.is_empty()
             && self.dropped.is_empty()
             && self.replaced.is_empty()
@@ -120,6 +129,21 @@ impl Own {
         all
     }
 
+    /// Temporary relations of which this is so hide nothing any more, and may be there all the same.
+    fn may_be_gone(&mut self, gone: impl Fn(&Temporary) -> bool) {
+        let (gone, stay) = std::mem::take(&mut self.temporary)
+            .into_iter()
+            .partition(gone);
+        self.temporary = stay;
+        let gone: Vec<Temporary> = gone;
+        for one in gone {
+            if one.leads != Leads::Nowhere {
+                let name = (Some(TEMPORARY.to_owned()), one.name);
+                remember(&mut self.made, (name, one.leads));
+            }
+        }
+    }
+
     /// Where the session's temporary relation of this name leads, if there is one.
     pub(super) fn temporary(&self, name: &[u8]) -> Option<&Leads> {
         let name = clip(name);
@@ -127,6 +151,16 @@ impl Own {
         found
             .find(|one| one.name.as_bytes() == name)
             .map(|one| &one.leads)
+    }
+
+    /// Where the relation leads that a bare name means by this path, if the session has made it.
+    pub(super) fn first(&self, names: &NameContext, name: &[u8]) -> Option<&Leads> {
+        let name = clip(name);
+        let mut found = self.first.iter();
+        names.search_path.as_ref()?;
+        found
+            .find(|(by, known, _)| known.as_bytes() == name && by == names)
+            .map(|(_, _, leads)| leads)
     }
 
     /// Where the relations and functions lead that the session has made and that this name may
@@ -440,6 +474,7 @@ impl SessionNames {
             // They do not tell of these.
             own.made
                 .retain(|((schema, _), _)| schema.as_deref() == Some(TEMPORARY));
+            own.first.clear();
             own.dropped.clear();
             own.replaced.clear();
             own.anything = false;
@@ -463,10 +498,25 @@ impl SessionNames {
                     name,
                     temporary,
                     until_commit,
+                    stored,
+                    first,
                     leads,
                 } => {
+                    if *first {
+                        let by = self.now.clone();
+                        let own = Arc::make_mut(&mut self.scope.own);
+                        let cut = clip(name.1.as_bytes());
+                        let name = String::from_utf8_lossy(cut).into_owned();
+                        own.first.retain(|(_, known, _)| *known != name);
+                        remember(&mut own.first, (by, name, leads.clone()));
+                    }
                     if *temporary {
-                        self.make_temporary(&name.1, *until_commit, leads);
+                        self.make_temporary(Temporary {
+                            name: String::from_utf8_lossy(clip(name.1.as_bytes())).into_owned(),
+                            leads: leads.clone(),
+                            until_commit: *until_commit,
+                            stored: *stored,
+                        });
                     } else {
                         self.make(name, leads);
                     }
@@ -518,6 +568,8 @@ impl SessionNames {
                 cascade,
             } => {
                 let own = Arc::make_mut(&mut scope.own);
+                own.first
+                    .retain(|(_, known, _)| known.as_bytes() != clip(name.as_bytes()));
                 let before = own.temporary.len();
                 if schema.as_deref().is_none_or(|schema| schema == TEMPORARY) {
                     let name = clip(name.as_bytes());
@@ -527,11 +579,7 @@ impl SessionNames {
                     remember(&mut own.dropped, name.clone());
                 }
                 if *cascade {
-                    // Those that are gone with it hide nothing any more.
-                    for one in std::mem::take(&mut own.temporary) {
-                        let name = (Some(TEMPORARY.to_owned()), one.name);
-                        remember(&mut own.made, (name, one.leads));
-                    }
+                    own.may_be_gone(|one| one.stored);
                 }
             }
             Change::Replaced(name) => {
@@ -540,11 +588,17 @@ impl SessionNames {
             Change::Relations => Arc::make_mut(&mut scope.own).others = true,
             Change::Anything => {
                 let own = Arc::make_mut(&mut scope.own);
-                own.temporary.clear();
+                own.may_be_gone(|_| true);
+                own.first.clear();
                 own.anything = true;
                 scope.path.set(Value::Unknown, false);
                 scope.backslash.set(Value::Unknown, false);
                 scope.encoding.set(Value::Unknown, false);
+            }
+            Change::MayDrop => {
+                let own = Arc::make_mut(&mut scope.own);
+                own.may_be_gone(|_| true);
+                own.first.clear();
             }
             Change::DiscardTemporary => Arc::make_mut(&mut scope.own).temporary.clear(),
             Change::DiscardAll => *scope = Scope::default(),
@@ -582,7 +636,12 @@ impl SessionNames {
                     self.saved.truncate(at + 1);
                 } else if self.forgotten {
                     self.saved.truncate(1);
-                    self.scope = Scope::unknown();
+                    let mut unknown = Scope::unknown();
+                    let own = Arc::make_mut(&mut unknown.own);
+                    own.made.clone_from(&self.scope.own.made);
+                    own.temporary.clone_from(&self.scope.own.temporary);
+                    own.may_be_gone(|_| true);
+                    self.scope = unknown;
                 }
             }
         }
@@ -596,20 +655,15 @@ impl SessionNames {
 
     /// A temporary relation of this name leads there from now on. One that was there may be so still
     /// (IF NOT EXISTS).
-    fn make_temporary(&mut self, name: &str, until_commit: bool, leads: &Leads) {
-        let name = String::from_utf8_lossy(clip(name.as_bytes())).into_owned();
+    fn make_temporary(&mut self, new: Temporary) {
         let own = Arc::make_mut(&mut self.scope.own);
-        if let Some(known) = own.temporary.iter_mut().find(|one| one.name == name) {
-            if known.leads.weight() < leads.weight() {
-                known.leads = leads.clone();
+        if let Some(known) = own.temporary.iter_mut().find(|one| one.name == new.name) {
+            if known.leads.weight() < new.leads.weight() {
+                known.leads = new.leads;
             }
         } else if own.temporary.len() < MAX_OWN {
             // One that is not remembered hides no other, which errs on the safe side.
-            own.temporary.push(Temporary {
-                name,
-                leads: leads.clone(),
-                until_commit,
-            });
+            own.temporary.push(new);
         }
     }
 

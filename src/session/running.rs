@@ -298,6 +298,7 @@ impl<T: Transport> Running<T> {
 
     fn wants_to_shut_server(&self) -> bool {
         !self.is_server_shut()
+            && !self.core.may_run_again()
             && self.front.ended() == Some(Close::Fin)
             && self.front.is_finished(&self.out.to_server)
     }
@@ -333,6 +334,12 @@ impl<T: Transport> Running<T> {
         }
         let client_is_gone =
             self.has_left() || self.front.ended().is_some() || self.back.is_broken();
+        if self.back.ended().is_some()
+            && let Some(error) = self.core.take_held_error()
+        {
+            // The server is gone before it could run it again.
+            self.out.to_client.own(error.into());
+        }
         if self.back.ended().is_some() && self.back.is_finished(&self.out.to_client) {
             let reason = if client_is_gone {
                 CloseReason::Client

@@ -50,7 +50,10 @@ pub(super) struct Record {
     came: usize,
     /// The rest of what has come: less than a frame.
     partial: Vec<u8>,
-    /// SQLSTATE of the FATAL of Osprey's own that came last.
+    /// The error of a first run was kept from the client: it comes if the server ends before the second.
+    withheld: bool,
+    /// SQLSTATE of the FATAL of Osprey's own that came last; or of the error of a first run, where the
+    /// server was gone before the second.
     pub(super) fatal: Option<String>,
     /// A FATAL has come, of the server's or of Osprey's.
     pub(super) told: bool,
@@ -148,6 +151,7 @@ impl Record {
             }
         }
         self.arrived = sent + 1;
+        self.withheld = true;
         self.again += 1;
         Ok(())
     }
@@ -259,7 +263,8 @@ impl Record {
         });
         if !is_next {
             let sqlstate = String::from_utf8_lossy(fields.sqlstate()).into_owned();
-            if frame[0] == b'E' && fields.is_fatal() && may_say(&sqlstate) {
+            let is_withheld = self.withheld && sqlstate == "XX000" && !fields.is_fatal();
+            if frame[0] == b'E' && (is_withheld || fields.is_fatal() && may_say(&sqlstate)) {
                 self.fatal = Some(sqlstate);
                 return Ok(());
             }

@@ -17,6 +17,8 @@ pub(crate) struct Analysis<'a> {
     pub(crate) made: Vec<Made<'a>>,
     /// The functions that the statement calls, other than PostgreSQL's and Hologres' own.
     pub(crate) calls: Vec<RelationName<'a>>,
+    /// True if it calls a procedure: one of which no body is known may change anything for the session.
+    pub(crate) calls_procedure: bool,
     /// The functions that are called, without a schema, by a name that one of PostgreSQL's or
     /// Hologres' own functions has. By the types of its arguments such a call may mean another
     /// function of that name.
@@ -37,6 +39,9 @@ pub(crate) struct Analysis<'a> {
     /// What the view, rule or function that the statement defines will read or call once it is
     /// used.
     pub(crate) stored: Vec<RelationName<'a>>,
+    /// The relations that the view reads which the statement defines: what they are is settled as it is
+    /// made.
+    pub(crate) stored_reads: Vec<RelationName<'a>>,
     /// Every identifier in the statement's strings. They count like `mentions` if a function that
     /// is called runs the text of its arguments.
     pub(crate) in_strings: Vec<RelationName<'a>>,
@@ -49,6 +54,9 @@ pub(crate) struct Made<'a> {
     pub(crate) temporary: bool,
     /// It is dropped at the end of its transaction.
     pub(crate) until_commit: bool,
+    /// It is the first of its name on the search path: made without a schema, it is where the path
+    /// begins. One that has its name from another one ([`MadeFrom::Like`]) is so if that was.
+    pub(crate) first: bool,
     pub(crate) origin: MadeFrom<'a>,
 }
 

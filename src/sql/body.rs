@@ -38,6 +38,16 @@ pub(crate) struct Body {
     pub(crate) sets_route: bool,
 }
 
+impl Body {
+    /// That of a function which computes of its arguments alone.
+    pub(crate) fn computes() -> Self {
+        Self {
+            only_reads: true,
+            ..Self::default()
+        }
+    }
+}
+
 /// Of what a text may do, what may leave the session with another route.
 const OTHER_ROUTE: Effects = Effects::SETS_ROUTE
     .union(Effects::RESETS_ROUTE)
@@ -65,6 +75,10 @@ pub(crate) fn read(text: &str, language: &str) -> Option<Body> {
             sets.push(change);
         }
     }
+    let may_drop = Change::MayDrop;
+    if drops(text.as_bytes()) && !sets.contains(&may_drop) {
+        sets.push(may_drop);
+    }
     Some(Body {
         sets,
         sets_route: analysis.runs_text || analysis.effects.intersects(OTHER_ROUTE),
@@ -78,8 +92,16 @@ pub(crate) fn read(text: &str, language: &str) -> Option<Body> {
     })
 }
 
+/// True if a body may drop or rename a relation, also in the texts that it runs.
+fn drops(text: &[u8]) -> bool {
+    const WORDS: [&[u8]; 3] = [b"drop", b"alter", b"discard"];
+    let text = text.to_ascii_lowercase();
+    let has = |word: &&[u8]| memchr::memmem::find(&text, word).is_some();
+    WORDS.iter().any(has)
+}
+
 /// Adds what a body may do; `None`: its language is not read.
-fn add<'a>(
+pub(super) fn add<'a>(
     text: &'a [u8],
     language: &str,
     backslash: Backslash,

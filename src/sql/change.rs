@@ -138,6 +138,8 @@ pub enum Change {
     /// From here on any name may lead anywhere, and texts may be read in any way: a schema was renamed
     /// or dropped, or it is not known what was done.
     Anything,
+    /// Relations of the session's own may have been dropped or renamed, whose names the text does not say.
+    MayDrop,
     /// The session drops its temporary relations: `DISCARD TEMP`.
     DiscardTemporary,
     /// The session is as it was at login: `DISCARD ALL`.
@@ -184,6 +186,7 @@ impl Change {
                 local,
             }],
             Self::Anything | Self::DiscardAll => vec![path(false), role(false)],
+            Self::Dropped { .. } | Self::DiscardTemporary | Self::MayDrop => vec![Self::MayDrop],
             _ => Vec::new(),
         }
     }

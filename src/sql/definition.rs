@@ -57,7 +57,10 @@ pub(super) fn define<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: 
     match statement.keyword(object) {
         K::Function | K::Procedure | K::Routine | K::Rule | K::Do => {
             analysis.add(Effects::CALLS_UNKNOWN);
-            return mention_all(statement, true, &mut analysis.stored);
+            if !read_body(statement, object, analysis) {
+                mention_all(statement, true, &mut analysis.stored);
+            }
+            return;
         }
         _ => {}
     }
@@ -67,14 +70,58 @@ pub(super) fn define<'a>(statement: &Statement<'_, 'a>, start: usize, analysis: 
     let mut stored = Analysis::default();
     read_query(statement, object, &mut stored);
     analysis.names.append(&mut stored.names);
+    analysis.stored_reads.append(&mut stored.reads);
+    for names in [stored.calls, stored.mentions, stored.in_strings] {
+        analysis.stored.extend(names);
+    }
+}
+
+/// Reads the body of a function that is made; false: it is none, or not in a language that is read.
+fn read_body<'a>(
+    statement: &Statement<'_, 'a>,
+    object: usize,
+    analysis: &mut Analysis<'a>,
+) -> bool {
+    let is_body = |index: &usize| {
+        statement.keyword(index - 1) == K::As
+            && matches!(
+                statement.kind(*index),
+                Some(Kind::String | Kind::DollarString)
+            )
+    };
+    let tokens = object + 1..statement.len();
+    let language = tokens
+        .clone()
+        .find(|index| statement.is_word(*index, "language"))
+        .map(|index| statement.folded_text(index + 1));
+    let (Some(body), Some(language)) = (tokens.clone().find(is_body), language) else {
+        return false;
+    };
+    let text = string_body(statement.bytes(body));
+    // A second string names a symbol; in one between quotes, quotes are doubled.
+    let is_plain = statement.kind(body) == Some(Kind::DollarString)
+        || memchr::memchr2(b'\'', b'\\', text).is_none();
+    let mut stored = Analysis::default();
+    if statement.broken
+        || !is_plain
+        || super::body::add(text, &language, statement.backslash, &mut stored).is_none()
+    {
+        return false;
+    }
+    // Its arguments are strings of whoever calls it.
+    if stored.runs_text || !stored.calls.is_empty() {
+        analysis.stored.append(&mut stored.in_strings);
+    }
     for names in [
         stored.reads,
+        stored.writes,
         stored.calls,
+        stored.own_calls,
         stored.mentions,
-        stored.in_strings,
     ] {
         analysis.stored.extend(names);
     }
+    true
 }
 
 /// True if the text of a CREATE or ALTER names every relation that leads elsewhere by it.
@@ -218,6 +265,7 @@ fn create<'a>(
                             name,
                             temporary: false,
                             until_commit: false,
+                            first: false,
                             origin: MadeFrom::Project(project.clone()),
                         }));
                 }
@@ -232,15 +280,20 @@ fn create<'a>(
         _ => return,
     }
     let name = name_at(statement, name);
+    let is_new = statement.keyword(object + 1) != K::If;
+    let hides = matches!(statement.keyword(object), K::Table | K::View);
     if let Some(name @ (Some(_), _)) = &name
-        && statement.keyword(object) == K::View
+        && is_new
+        && hides
         && !temporary
     {
+        // Of a table: if one was there before, this one could not be made.
         analysis.changes.push(Change::Replaced(name.clone()));
     }
     // A function hides no relation.
     let temporary = temporary && matches!(statement.keyword(object), K::Table | K::View);
     analysis.made.extend(name.map(|name| Made {
+        first: is_new && hides && !temporary && name.0.is_none(),
         name,
         temporary,
         until_commit: temporary && drops_on_commit(statement, object),
@@ -283,6 +336,7 @@ fn alter<'a>(statement: &Statement<'_, 'a>, object: usize, analysis: &mut Analys
                 None
             };
             analysis.made.extend(made.map(|(name, origin)| Made {
+                first: renames && name.0.is_none(),
                 name,
                 temporary: false,
                 until_commit: false,
@@ -295,6 +349,8 @@ fn alter<'a>(statement: &Statement<'_, 'a>, object: usize, analysis: &mut Analys
                 });
             }
         }
+        (K::Function | K::Procedure | K::Routine, _)
+            if (first..statement.len()).any(|index| statement.is_word(index, "owner")) => {}
         (K::Schema | K::Function | K::Procedure | K::Routine, _) => {
             analysis.changes.push(Change::Anything);
         }
@@ -312,11 +368,27 @@ pub(super) fn drop<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mu
     let object = (next..statement.len())
         .find(|index| !is_modifier(statement, *index))
         .unwrap_or(statement.len());
-    if !matches!(statement.keyword(object), K::Table | K::View) {
-        analysis.changes.push(Change::Anything);
-        return;
-    }
     let cascade = statement.is_word(statement.len() - 1, "cascade");
+    match statement.keyword(object) {
+        K::Table | K::View => {}
+        // Names mean what they meant, but for views that are gone with it.
+        K::Function | K::Procedure | K::Routine | K::Trigger | K::Policy | K::Rule => {
+            if cascade {
+                analysis.changes.push(Change::MayDrop);
+            }
+            return;
+        }
+        _ if ["role", "user", "group", "aggregate"]
+            .iter()
+            .any(|word| statement.is_word(object, word)) =>
+        {
+            return;
+        }
+        _ => {
+            analysis.changes.push(Change::Anything);
+            return;
+        }
+    }
     let mut index = name_behind(statement, object);
     while statement.is_name(index) {
         let name = name_at(statement, index);
@@ -348,6 +420,7 @@ pub(super) fn import<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &
             name: (schema.clone(), statement.folded_text(name)),
             temporary: false,
             until_commit: false,
+            first: false,
             origin: MadeFrom::Project(project.clone()),
         });
     }

@@ -12,6 +12,9 @@ use super::token::{Script, Statement};
 /// How deep strings inside strings are read: a DO body, the text that it runs, a text in that.
 const MAX_QUOTING: usize = 3;
 
+/// A string of more bytes is no name: PostgreSQL cuts one at 63, but not where it is quoted by a function.
+const LONGEST_NAME: usize = 256;
+
 /// Adds every identifier of the statement, and with `in_strings` those in its strings.
 pub(super) fn mention_all<'a>(
     statement: &Statement<'_, 'a>,
@@ -60,6 +63,7 @@ pub(super) fn mention_strings<'a>(
     for _ in 0..MAX_QUOTING {
         let mut inner = Vec::new();
         for text in texts {
+            let (before, whole) = (mentions.len(), text.clone());
             match text {
                 Cow::Borrowed(text) => {
                     inner.extend(mention_text(text, statement.backslash, mentions));
@@ -71,6 +75,16 @@ pub(super) fn mention_strings<'a>(
                     inner.extend(strings.into_iter().map(owned));
                     mentions.extend(names.into_iter().map(RelationName::into_owned));
                 }
+            }
+            // `format('… %I', 'Mixed Case')`, `quote_ident('order')`.
+            let is_it = |name: &RelationName<'_>| name.schema.is_none() && name.name == whole;
+            if whole.len() <= LONGEST_NAME && !mentions[before..].iter().any(is_it) {
+                mentions.push(RelationName {
+                    database: None,
+                    schema: None,
+                    only: false,
+                    name: whole,
+                });
             }
         }
         texts = inner;

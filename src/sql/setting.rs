@@ -263,7 +263,7 @@ pub(super) fn set_config(statement: &Statement<'_, '_>, open: usize, analysis: &
                 None if gives_null(statement, open) => Value::Default,
                 None => Value::Unknown,
             };
-            followed(name, value, statement.keyword(open + 5) == Keyword::True)
+            followed(name, value, is_local(statement, open) == Some(true))
         }
         Some(name)
             if alone && !change_of(name, Effects::default()).intersects(Effects::CHANGES_NAMES) =>
@@ -289,7 +289,7 @@ fn gives_null(statement: &Statement<'_, '_>, open: usize) -> bool {
 /// The search path that `SELECT set_config('search_path', 'a, b', false)` sets, if that is all that the
 /// statement does: with a FROM it may be called more than once, or not at all.
 fn path_of_set_config(statement: &Statement<'_, '_>, open: usize) -> Change {
-    let local = statement.keyword(open + 5) == Keyword::True;
+    let local = is_local(statement, open) == Some(true);
     let value = statement
         .plain_string(open + 3)
         .and_then(|value| std::str::from_utf8(value).ok());
@@ -303,12 +303,30 @@ fn path_of_set_config(statement: &Statement<'_, '_>, open: usize) -> Change {
     Change::SearchPath { path, local }
 }
 
-/// True if the statement is `SELECT set_config(…, …, true)`, or `false`, and no more.
+/// True if the statement is `SELECT set_config(…, …, true) [[AS] label]`, or `false`, and no more.
 fn set_config_is_whole(statement: &Statement<'_, '_>, open: usize) -> bool {
+    let behind = open + 7;
+    let label = behind + usize::from(statement.keyword(behind) == Keyword::As);
+    let is_end =
+        statement.len() == behind || statement.is_name(label) && statement.len() == label + 1;
     statement.keyword(0) == Keyword::Select
         && open <= 4
         && statement.kind(open + 4) == Some(Kind::Comma)
-        && matches!(statement.keyword(open + 5), Keyword::True | Keyword::False)
-        && statement.after(open) == open + 7
-        && statement.len() == open + 7
+        && is_local(statement, open).is_some()
+        && statement.after(open) == behind
+        && is_end
+}
+
+/// The third argument of `set_config(`, if it is one value.
+fn is_local(statement: &Statement<'_, '_>, open: usize) -> Option<bool> {
+    match statement.keyword(open + 5) {
+        Keyword::True => return Some(true),
+        Keyword::False => return Some(false),
+        _ => {}
+    }
+    match &*statement.plain_string(open + 5)?.to_ascii_lowercase() {
+        b"t" | b"true" | b"on" | b"yes" | b"1" => Some(true),
+        b"f" | b"false" | b"off" | b"no" | b"0" => Some(false),
+        _ => None,
+    }
 }

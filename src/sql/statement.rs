@@ -10,7 +10,7 @@ use super::mention::{mention_all, mention_strings};
 use super::plpgsql;
 use super::query::{execute, leaves_empty, query, query_in};
 use super::quoting::string_body;
-use super::relation_name::{last_part, relation_name};
+use super::relation_name::{RelationName, last_part, relation_name};
 use super::relations::walk;
 use super::setting;
 use super::token::Statement;
@@ -252,7 +252,11 @@ fn copy<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analysis<
             query(statement, condition + 1, analysis);
         }
     } else {
-        analysis.reads.extend(relation_name(statement, name, last));
+        // Of a parent its own rows alone.
+        let read = relation_name(statement, name, last);
+        analysis
+            .reads
+            .extend(read.map(|read| RelationName { only: true, ..read }));
         copy_to(statement, direction + 1, analysis);
     }
 }
@@ -286,10 +290,14 @@ const ANYTHING: Effects = Effects::WRITES
 
 /// True if a body may have DDL in it, also in the texts that it runs.
 fn may_define(body: &[u8]) -> bool {
-    const WORDS: [&[u8]; 4] = [b"create", b"alter", b"drop", b"import"];
+    has_any(body, &[b"create", b"alter", b"drop", b"import"])
+}
+
+/// True if any of these words may stand in a body.
+fn has_any(body: &[u8], words: &[&[u8]]) -> bool {
     let body = body.to_ascii_lowercase();
     let has = |word: &&[u8]| memchr::memmem::find(&body, word).is_some();
-    WORDS.iter().any(has)
+    words.iter().any(has)
 }
 
 /// `DO [LANGUAGE name] body [LANGUAGE name]`. A body between dollars is read as PL/pgSQL is; one in
@@ -312,9 +320,11 @@ fn do_block<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analy
     match body {
         Some(body) if plpgsql && !statement.broken => {
             analysis.add(ANYTHING);
-            analysis.changes.push(Change::Anything);
             let text = string_body(statement.bytes(body));
-            plpgsql::read_do(text, statement.backslash, analysis);
+            let changes = plpgsql::read_do(text, statement.backslash, analysis);
+            if changes || may_define(text) || has_any(text, &[b"discard", b"call"]) {
+                analysis.changes.push(Change::Anything);
+            }
         }
         _ => unreadable(statement, ANYTHING, analysis),
     }
@@ -329,7 +339,8 @@ fn call<'a>(statement: &Statement<'_, 'a>, name: usize, analysis: &mut Analysis<
         return;
     }
     analysis.add(ANYTHING.union(Effects::CHANGES_CATALOG));
-    analysis.changes.push(Change::Anything);
+    // Hologres' own takes rows from a query, and leaves the session as it is.
+    analysis.calls_procedure = !statement.is_word(last, "hg_insert_overwrite");
     analysis.calls.extend(relation_name(statement, name, last));
     mention_strings(statement, &mut analysis.in_strings);
     walk(statement, last + 1..statement.len(), analysis);

@@ -1,8 +1,9 @@
 //! What a client sends before authentication: StartupMessage, SSLRequest, GSSENCRequest and
 //! CancelRequest. These frames have no type byte.
 
-/// Longest startup packet accepted, as in PostgreSQL (`MAX_STARTUP_PACKET_LENGTH`).
-pub const MAX_STARTUP: usize = 10_000;
+/// Longest startup packet accepted, as in PostgreSQL: 10,000 bytes (`MAX_STARTUP_PACKET_LENGTH`) behind
+/// its length.
+pub const MAX_STARTUP: usize = 10_004;
 /// Longest authentication message accepted, as in PostgreSQL (`PG_MAX_AUTH_TOKEN_LENGTH`).
 pub const MAX_AUTHENTICATION: usize = 65_535;
 

@@ -38,3 +38,11 @@ create foreign table mart.child() inherits (mart.parent) server odps_server opti
 create foreign table ods.订单(id int8, name text) server odps_server options(project_name 'byok_prj', table_name 'orders'); create foreign table ods.功能表(id int8) server odps_server options(project_name 'byok_prj', table_name 'menu'); create foreign table ods.갂(id int8) server odps_server options(project_name 'byok_prj', table_name 'gakk');
 create table mart.客户(id int8, name text); create table mart.丄(id int8); create view mart.订单表 as select * from ods.订单;
 create view mart.over_trade as select id from ods.trade;
+
+-- roads that a role, or the way of reading, may pass by
+create table mart.guarded(id int8, city text); alter table mart.guarded enable row level security;
+create policy own on mart.guarded using (id in (select id from ods.trade));
+create role guest login; grant usage on schema mart to guest;
+create foreign table ods."Mixed Case"(id int8) server odps_server options(project_name 'byok_prj', table_name 'mixed');
+create function calc.clears() returns void language plpgsql as $$ begin drop table if exists pg_temp.trade; end $$;
+create function calc.counts() returns bigint language plpgsql as $$ begin return count(*) from mart.shop; end $$;

@@ -145,6 +145,8 @@ pub(super) struct Attempt {
     pub(super) writes: bool,
     /// What it makes has a name of its own: a table, a materialized view.
     pub(super) makes: bool,
+    /// Answers of the second run went to the client.
+    pub(super) answered: bool,
     /// The second run answers otherwise, and has taken effect.
     pub(super) done: bool,
     /// The error of the first run as it came, if it writes.
@@ -182,6 +184,7 @@ impl Attempt {
             cure: Cure::Route,
             writes: false,
             makes: false,
+            answered: false,
             done: false,
             original: Vec::new(),
             status: Status::Idle,

@@ -13,12 +13,19 @@ fn name(frame: &[u8]) -> &[u8] {
     split_cstr(body).map_or(body, |(name, _)| name)
 }
 
+/// PostgreSQL reports some fifteen.
+const MOST: usize = 100;
+
 impl Parameters {
-    pub(super) fn note(&mut self, frame: &[u8]) {
+    /// False: they are more than any server reports, and this one is not kept.
+    pub(super) fn note(&mut self, frame: &[u8]) -> bool {
+        let has_room = self.0.len() < MOST;
         match self.0.iter_mut().find(|known| name(known) == name(frame)) {
             Some(known) => frame.clone_into(known),
-            None => self.0.push(frame.to_vec()),
+            None if has_room => self.0.push(frame.to_vec()),
+            None => return false,
         }
+        true
     }
 
     pub(super) fn forget(&mut self, frame: &[u8]) {

@@ -624,3 +624,21 @@ fn what_is_put_back_is_what_the_client_had_set() {
         assert_eq!(trio.exchange(&query("show"))[1], shown, "{set}");
     }
 }
+
+/// What changes names is followed for each statement behind it, so that the client waits before there is
+/// too much of it in flight; within one cycle, whose answers may wait for its end, it does not.
+#[test]
+fn a_deep_pipeline_of_changes_waits_and_comes_through() {
+    const DEEP: usize = 1_000;
+    let mut trio = trio();
+    let sent: Vec<u8> = (0..DEEP).flat_map(|_| query("path ext")).collect();
+    let seen = trio.exchange(&[sent, query("mine")].concat());
+    assert_eq!(seen.len(), 2 * DEEP + 4, "{:?}", seen.last());
+    assert_eq!(seen[2 * DEEP..], ["T", "D row 0", "C SELECT 1", "Z I"]);
+
+    let mut trio = self::trio();
+    let sent: Vec<u8> = (0..DEEP).flat_map(|_| extended("path ext")).collect();
+    let seen = trio.exchange(&[sent, extended("mine"), sync()].concat());
+    assert_eq!(seen.last().map(String::as_str), Some("Z I"));
+    assert!(seen.contains(&"D row 0".to_owned()), "{:?}", seen.last());
+}

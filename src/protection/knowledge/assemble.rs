@@ -134,6 +134,9 @@ impl Ingredients {
                 let (schema, name) = (&relation.schema, &relation.name);
                 builder = builder.leads_to(schema, name, behind.map(String::as_str));
             }
+            for role in &contents.unpoliced {
+                builder = builder.unpoliced(role);
+            }
             for (role, schema) in &contents.barred {
                 builder = builder.barred(role, schema);
             }
@@ -158,6 +161,9 @@ impl Ingredients {
                 };
                 if relation.inherited && relation.sort == Sort::Relation {
                     builder = builder.inherited(schema, name);
+                }
+                if relation.policed && relation.sort == Sort::Relation {
+                    builder = builder.policed(schema, name);
                 }
             }
             for function in &contents.functions {

@@ -18,6 +18,8 @@ fn made(name: &str, temporary: bool) -> SessionChange {
         name: (None, name.to_owned()),
         temporary,
         until_commit: false,
+        stored: false,
+        first: false,
         leads: Leads::ToMaxCompute,
     }
 }

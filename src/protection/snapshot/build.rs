@@ -96,6 +96,20 @@ impl SnapshotBuilder {
         self
     }
 
+    /// Notes of a relation that was added that it leads where it does only through its policies.
+    #[must_use]
+    pub fn policed(mut self, schema: &str, name: &str) -> Self {
+        self.relations.set_policed(schema, name);
+        self
+    }
+
+    /// Notes that no policy applies to a role.
+    #[must_use]
+    pub fn unpoliced(mut self, role: &str) -> Self {
+        self.relations.insert_unpoliced(role);
+        self
+    }
+
     /// Notes that a function may run a text of its own making. It may be one whose calls are to be known
     /// again.
     #[must_use]

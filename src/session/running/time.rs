@@ -18,9 +18,9 @@ impl<T: Transport> Running<T> {
         };
         if self.core.is_relay_only() || self.is_holding() {
             Doing::Other
-        } else if self.core.is_busy() {
+        } else if self.core.is_working() {
             Doing::Statement
-        } else if !arrived() {
+        } else if self.core.is_busy() || !arrived() {
             Doing::Other
         } else if self.core.is_quiet() {
             Doing::Idle

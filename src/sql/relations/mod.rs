@@ -400,6 +400,7 @@ impl Walk<'_, '_, '_> {
                     let target = target.filter(|_| !is_change(statement.keyword(0)));
                     self.analysis.made.extend(target.map(|target| Made {
                         name: target.written(),
+                        first: !self.frame.into_temporary && target.schema.is_none(),
                         temporary: self.frame.into_temporary,
                         until_commit: false,
                         origin: MadeFrom::Rows,

@@ -13,6 +13,7 @@ fn foreign(name: &str, project: &str) -> Relation {
         name: name.into(),
         sort: Sort::Relation,
         inherited: false,
+        policed: false,
         project: Some(project.into()),
         reads: Vec::new(),
     }
@@ -24,6 +25,7 @@ fn view(name: &str, reads: &[usize]) -> Relation {
         name: name.into(),
         sort: Sort::Relation,
         inherited: false,
+        policed: false,
         project: None,
         reads: reads.to_vec(),
     }
