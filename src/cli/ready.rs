@@ -11,23 +11,39 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// More than any answer of /readyz.
 const LONGEST: u64 = 4096;
 
+/// The variable that says where, as for `serve`.
+const VARIABLE: &str = "OSPREY_METRICS";
+
 /// The flags.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where that Osprey serves /readyz, as observe.metrics has it
-    #[arg(
-        long,
-        value_name = "ADDR:PORT",
-        env = "OSPREY_METRICS",
-        hide_env_values = true,
-        default_value = "127.0.0.1:9464"
-    )]
-    pub(super) metrics: SocketAddr,
+    /// Where that Osprey serves /readyz, as observe.metrics has it [default: 127.0.0.1:9464]
+    ///
+    /// Without it, the variable `OSPREY_METRICS` says where, as it does for `serve`.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(super) metrics: Option<SocketAddr>,
+}
+
+/// Where an Osprey of this environment serves it. As for `serve`, an empty variable is none.
+fn configured() -> Result<SocketAddr, String> {
+    match std::env::var(VARIABLE).ok().filter(|text| !text.is_empty()) {
+        None => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
+        Some(text) if text == "off" => Err(format!("{VARIABLE} is \"off\": nothing is served")),
+        Some(text) => text
+            .parse()
+            .map_err(|_| format!("{VARIABLE} is {text:?}, which is no ADDR:PORT")),
+    }
 }
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> ExitCode {
-    let address = reachable(args.metrics);
+    let address = match args.metrics.map_or_else(configured, Ok) {
+        Ok(address) => reachable(address),
+        Err(why) => {
+            eprintln!("osprey: not ready: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
     match ask(address, PATIENCE) {
         Ok((true, said)) => {
             // Nobody there to be told changes nothing about the answer.

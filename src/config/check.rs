@@ -5,6 +5,7 @@ mod addresses;
 mod leads;
 mod tls;
 
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -55,6 +56,7 @@ pub(super) fn check(settings: &Settings, pending: &Pending, notes: &mut Notes) {
     snapshot(settings, notes);
     reload(settings, notes);
     takeover(settings, notes);
+    sockets(settings, notes);
     replicas(settings, notes);
 }
 
@@ -136,15 +138,43 @@ fn takeover(settings: &Settings, notes: &mut Notes) {
     }
 }
 
+/// Where the console and the next process are to connect. systemd may make the directory at the start.
+fn sockets(settings: &Settings, notes: &mut Notes) {
+    let named = [
+        ("console.socket", &settings.console.socket),
+        ("takeover.socket", &settings.takeover.socket),
+    ];
+    for (key, path) in named {
+        let Some(path) = path else { continue };
+        let shown = path.display();
+        let is_other = std::fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket());
+        if is_other {
+            notes.wrong(
+                key,
+                format!("names {shown}, which is no socket; name one that is not there yet"),
+            );
+        } else if !directory_of(path).is_dir() {
+            notes.warn(
+                key,
+                format!("{shown} cannot be made: its directory does not exist yet"),
+            );
+        }
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
 /// The file itself need not exist yet.
 fn snapshot(settings: &Settings, notes: &mut Notes) {
     let Some(path) = &settings.keys.snapshot else {
         return;
     };
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let directory = directory_of(path);
     let shown = path.display();
     if let Ok(Found::Else(why)) = look(path) {
         notes.wrong(

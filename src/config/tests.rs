@@ -381,6 +381,25 @@ fn a_snapshot_file_needs_a_directory() {
     assert!(warned(&format!("{directory}/none/keys.json")));
 }
 
+#[test]
+fn a_socket_needs_a_directory_and_a_place_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    std::fs::write(at("file"), "").unwrap();
+    let said = |place: &str| {
+        let (_directory, path) = file(&format!("[takeover]\nsocket = '{place}'\n"));
+        let loaded = load(Some(path), &Environment::default(), &[upstream_flag()]);
+        let problems = loaded.map_or_else(|problems| problems, |loaded| loaded.warnings);
+        let texts = problems.iter().map(Problem::to_string);
+        texts
+            .filter(|text| text.contains("takeover.socket"))
+            .collect::<Vec<_>>()
+    };
+    assert!(said(&at("none")).is_empty());
+    assert!(said(&at("none/socket"))[0].contains("does not exist yet"));
+    assert!(said(&at("file"))[0].contains("is no socket"));
+}
+
 /// Osprey writes there: what is not its own stays.
 #[test]
 fn a_snapshot_file_is_osprey_s_own_or_not_there_yet() {

@@ -334,9 +334,8 @@ impl Core {
         match sqlstate.as_str() {
             // A cancel hit it. The statement that it was meant for is already in the pipe.
             "57014" if is_cancel(&message) => self.events.push_back(Event::CancelAgain),
-            "57014" => {}
-            // It ran in a transaction that had failed by then.
-            "25P02" => {}
+            // Its time was up; or it ran in a transaction that had failed by then.
+            "57014" | "25P02" => {}
             _ => {
                 self.route.refused();
                 self.events.push_back(Event::SetFailed {

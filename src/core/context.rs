@@ -537,6 +537,7 @@ fn either(one: &Decision, other: &Decision) -> Arc<Decision> {
 }
 
 /// What leads from one state of a session to the next.
+#[derive(Clone, Copy)]
 enum Step<'a> {
     /// The message that this entry waits for succeeds.
     Answered(&'a Expect),

@@ -216,7 +216,13 @@ impl Core {
         // What was sent before in this cycle needs the route as it is.
         match place.filter(|place| !overtakes(place)) {
             Some(place) => {
-                let replans = stale && self.may_replan(place, world);
+                let several = decision.effects.intersects(Effects::MULTIPLE);
+                let in_front = match place {
+                    Place::Query => !several,
+                    Place::Cycle(anchor) => anchor.offset == at,
+                    Place::Inline => true,
+                };
+                let replans = stale && self.may_replan(place, in_front, world);
                 if replans {
                     self.inject(Own::Replan, target, place, out);
                 }
@@ -275,11 +281,13 @@ impl Core {
 
     /// True if the server can be asked here to plan anew what it has planned: if it chooses the engine as
     /// it plans, a SET comes too late for that. Where a refusal would cost the client its transaction,
-    /// only if there will be none.
-    fn may_replan(&self, place: Place, world: &impl World) -> bool {
+    /// only if there will be none. DISCARD takes a snapshot, which a SET does not: within a transaction only
+    /// directly in front of the read, which takes it then (`in_front`), and not of something before that
+    /// (`LOCK TABLE …; SELECT …`, `SET TRANSACTION …`), for which it would come too early.
+    fn may_replan(&self, place: Place, in_front: bool, world: &impl World) -> bool {
         let alone = matches!(place, Place::Query | Place::Cycle(_))
             && self.cycle.sending(&self.ledger) == Sending::Idle;
-        alone || world.replans() == Some(true)
+        alone || in_front && world.replans() == Some(true)
     }
 
     /// In front of the Bind of a statement that reads encrypted data and was planned where the route was

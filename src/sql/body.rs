@@ -101,7 +101,7 @@ fn drops(text: &[u8]) -> bool {
 }
 
 /// Adds what a body may do; `None`: its language is not read.
-pub(super) fn add<'a>(
+fn add<'a>(
     text: &'a [u8],
     language: &str,
     backslash: Backslash,

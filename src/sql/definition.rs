@@ -6,11 +6,12 @@ use super::change::Change;
 use super::effects::Effects;
 use super::keyword::Keyword as K;
 use super::lexer::Kind;
-use super::mention::mention_all;
+use super::mention::{mention_all, mention_strings};
+use super::plpgsql;
 use super::query::{execute, leaves_empty, query};
 use super::quoting::string_body;
 use super::relation_name::{WrittenName, last_part, relation_name};
-use super::token::Statement;
+use super::token::{Script, Statement};
 
 /// Reads CREATE or ALTER, which begins at `start`. All that the statement itself reads is a query
 /// behind AS. The query of a view, and what rules and functions do, is stored with the object and
@@ -101,12 +102,24 @@ fn read_body<'a>(
     // A second string names a symbol; in one between quotes, quotes are doubled.
     let is_plain = statement.kind(body) == Some(Kind::DollarString)
         || memchr::memchr2(b'\'', b'\\', text).is_none();
-    let mut stored = Analysis::default();
-    if statement.broken
-        || !is_plain
-        || super::body::add(text, &language, statement.backslash, &mut stored).is_none()
-    {
+    if statement.broken || !is_plain {
         return false;
+    }
+    let mut stored = Analysis::default();
+    match language.as_str() {
+        "plpgsql" => plpgsql::read(text, statement.backslash, &mut stored),
+        "sql" => {
+            for inner in Script::read(text, statement.backslash).statements() {
+                mention_strings(&inner, &mut stored.in_strings);
+                let is_query = matches!(inner.keyword(0), K::Select | K::With | K::Values);
+                if is_query && !inner.broken {
+                    query(&inner, 0, &mut stored);
+                } else {
+                    mention_all(&inner, false, &mut stored.mentions);
+                }
+            }
+        }
+        _ => return false,
     }
     // Its arguments are strings of whoever calls it.
     if stored.runs_text || !stored.calls.is_empty() {

@@ -87,11 +87,12 @@ RICH = {
                 "catalog": {"refresh": "1h"},
                 "protect": {"project": [{"name": "enc_*", "encryption": "kms"}]},
             },
-            {"name": "etl", "addresses": ["etl:80", "etl2:80"], "max_sessions": 1000000},
+            {"name": "etl", "addresses": ["etl:8080", "[fd00::1]:80"], "max_sessions": 1000000},
         ],
         "route": {"retry_writes": False},
         "catalog": {"user": 'svc "osprey" \\ <&>'},
-        "observe": {"metrics": "0.0.0.0:9999"},
+        "observe": {"metrics": "0.0.0.0:9999", "traces": "http://otel:4318/"},
+        "replicas": {"redis": ["redis:6380", "redis2"]},
         "limits": {"pre_drain_delay": "1500ms", "drain_timeout": "5m", "max_sessions": 10000000},
     },
     "catalogPassword": {"secret": "catalog"},
@@ -351,6 +352,8 @@ def test_other_values_reach_the_objects(helm):
     assert (service["type"], service["ports"][0]["port"]) == ("LoadBalancer", 80)
     assert service["loadBalancerSourceRanges"] == ["10.0.0.0/8"]
     assert rich["NetworkPolicy"]["spec"]["ingress"][0]["from"] == RICH["networkPolicy"]["clients"]
+    egress = rich["NetworkPolicy"]["spec"]["egress"][-1]["ports"]
+    assert [port["port"] for port in egress] == [80, 443, 8080, 6380, 6379, 4318]
     assert "replicas" not in rich["Deployment"]["spec"]
     assert rich["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == "blue-osprey"
     assert rich["ServiceMonitor"]["metadata"]["labels"]["release"] == "prometheus"

@@ -1,12 +1,15 @@
 """With nothing known, neither from catalogs nor from the configuration: the first query ever to touch an
 encrypted table returns rows, and the next session needs no failure."""
 
+import socket
+
 import psycopg
 import psycopg2
 import pytest
 
 import conftest
 import harness
+import rawpg
 import tasks
 
 # Whether the engine is chosen as a statement runs, or as it is planned.
@@ -171,3 +174,55 @@ def test_a_function_that_hides_what_it_reads_fails_once(cluster, database):
                 for _ in range(2):
                     assert connection.execute("SELECT hides() + 1").fetchone() == (21,)
                 assert osprey.metric("osprey_injections_total") > 0
+
+
+def answers(endpoint, *messages):
+    """What comes for these messages, sent by a client that then closes its sending half."""
+    with rawpg.Client(endpoint.host, endpoint.port) as client:
+        client.start_up(user="app_trust", database=endpoint.dbname)
+        client.until_ready()
+        client.send(b"".join(messages))
+        client.socket.shutdown(socket.SHUT_WR)
+        received, _ = rawpg.read_to_the_end(client.socket)
+    return [kind for kind, _ in rawpg.split(received)]
+
+
+def test_a_client_that_sends_no_more_hears_of_the_second_run(unknowing, database):
+    endpoint = unknowing.endpoint(database)
+    read = "SELECT count(*) FROM salaries"
+    assert answers(endpoint, rawpg.query(read)) == [b"T", b"D", b"C", b"Z"]
+    extended = [rawpg.parse("", read), rawpg.bind("", ""), rawpg.execute(""), rawpg.SYNC]
+    assert answers(endpoint, *extended) == [b"1", b"2", b"D", b"C", b"Z"]
+    begun = answers(endpoint, rawpg.query("BEGIN"), rawpg.query(read))
+    assert begun == [b"C", b"Z", b"T", b"D", b"C", b"Z"]
+    copied = answers(endpoint, rawpg.query("COPY (SELECT id FROM salaries WHERE id < 3) TO STDOUT"))
+    assert copied[0] == b"H" and copied[-3:] == [b"c", b"C", b"Z"]
+
+
+NOTICING = """
+CREATE TABLE noticed (id int);
+CREATE FUNCTION says_which() RETURNS trigger LANGUAGE plpgsql
+    AS $$ BEGIN RAISE NOTICE 'QueryID: %', clock_timestamp(); RETURN NULL; END $$;
+CREATE TRIGGER says_which BEFORE INSERT ON noticed FOR EACH STATEMENT EXECUTE PROCEDURE says_which();
+GRANT ALL ON noticed TO PUBLIC;
+"""
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+def test_what_a_server_notes_of_each_run_is_no_answer(cluster, database, tmp_path, prepare):
+    """Hologres notes the id of each query (hg_experimental_display_query_id): it is another one in each run."""
+    conftest.need_osprey()
+    with cluster.admin(database) as admin:
+        admin.execute(NOTICING)
+    config = tmp_path / "osprey.toml"
+    config.write_text(harness.FORGETS)
+    osprey = harness.Osprey(cluster.port, config=config)
+    with osprey, osprey.endpoint(database).connect() as connection:
+        # The first session of a database reads the catalogs.
+        assert connection.execute("SELECT count(*) FROM people").fetchone() == (100,)
+        notices = []
+        connection.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+        insert = "INSERT INTO noticed SELECT id FROM salaries WHERE id <= 20"
+        assert connection.execute(insert, prepare=prepare).rowcount == 20
+        assert len(set(notices)) == 2, notices
+        assert connection.execute("SELECT count(*) FROM noticed").fetchone() == (20,)

@@ -1,6 +1,8 @@
 """Limits that are off unless they are set: sessions of a user and on a database, how many begin a second,
 networks, and how long a session may rest and a statement take. Each names its setting, and is counted."""
 
+import time
+
 import psycopg
 import pytest
 
@@ -185,3 +187,23 @@ def test_statement(hurried, database):
             connection.execute("SET statement_timeout = '100ms'; SELECT pg_sleep(60)")
         assert "Osprey" not in str(error.value)
         assert osprey.metric("osprey_statement_timeouts_total") == 2
+
+
+def test_a_client_that_thinks_within_a_cycle_has_its_time(hurried, database):
+    """Behind a Flush the server does nothing: only what it works counts, each statement by itself."""
+    osprey = hurried('statement_timeout = "1s"')
+    endpoint = osprey.endpoint(database)
+    with rawpg.Client(endpoint.host, endpoint.port) as client:
+        client.start_up(user="app_trust", database=database)
+        client.until_ready()
+        for nap, thought in [(0, 2.5)] + [(0.7, 0.3)] * 5:
+            statement = rawpg.parse("", f"SELECT pg_sleep({nap})") + rawpg.bind("", "") + rawpg.execute("")
+            client.send(statement + rawpg.message(b"H"))
+            kind = None
+            while kind not in (b"C", b"E"):
+                kind, body = client.receive()
+            assert kind == b"C", body
+            time.sleep(thought)
+        client.send(rawpg.SYNC)
+        client.until_ready()
+    assert osprey.metric("osprey_statement_timeouts_total") == 0

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import random
+import threading
 import time
 
 import psycopg
@@ -84,3 +85,24 @@ def test_long_statement(endpoint):
                 connection.execute(statement)
         else:
             assert connection.execute(statement).fetchone() == (1000,)
+
+
+def test_a_deep_pipeline_of_changes_keeps_nobody_waiting(cluster, osprey, database):
+    """Each statement is decided behind what is in flight, of which there may be little."""
+    depth = 4_000
+    cycle = b"".join(
+        rawpg.parse("", text) + rawpg.bind("", "") + rawpg.execute("") + rawpg.SYNC
+        for text in ("BEGIN", "SELECT 1", "COMMIT")
+    )
+    endpoint = osprey.endpoint(database)
+    with rawpg.Client(endpoint.host, endpoint.port) as client:
+        client.start_up(user="app_trust", database=database)
+        client.until_ready()
+        sending = threading.Thread(target=client.send, args=(cycle * depth,))
+        sending.start()
+        cycles = 0
+        while cycles < 3 * depth:
+            kind, _ = client.receive()
+            cycles += kind == b"Z"
+        sending.join()
+    assert cycles == 3 * depth

@@ -244,3 +244,18 @@ def test_server_shuts_down(extension):
             stopped.join()
     assert [rawpg.kinds(messages) for messages in seen[0]] == ["E", "TE"]
     assert seen[0] == seen[1]
+
+
+def test_a_flush_with_a_body_fails_as_it_does_directly(cluster, osprey, database):
+    """The server refuses it and skips to a Sync: what is behind is answered to whom it belongs."""
+
+    def answered(endpoint):
+        with rawpg.Client(endpoint.host, endpoint.port) as client:
+            client.start_up(user="app_trust", database=endpoint.dbname)
+            client.until_ready()
+            read = rawpg.query("SELECT count(*) FROM salaries")
+            client.send(rawpg.message(b"H", b"xx") + read + rawpg.SYNC + rawpg.query("SELECT 2"))
+            return [rawpg.kinds(client.until_ready()) for _ in range(2)]
+
+    direct = answered(cluster.endpoint(database))
+    assert answered(osprey.endpoint(database)) == direct

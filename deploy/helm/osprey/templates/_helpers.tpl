@@ -52,6 +52,43 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- include "osprey.port" (((.Values.config.observe | default dict).metrics) | default "0.0.0.0:9464") -}}
 {{- end -}}
 
+{{/* The port of HOST:PORT or of a URL, or another one where none is written: (list ADDRESS DEFAULT). */}}
+{{- define "osprey.portOr" -}}
+{{- $address := first . -}}
+{{- $scheme := regexFind "^[a-z]+://" $address -}}
+{{- $host := regexReplaceAll "/.*$" (trimPrefix $scheme $address) "" -}}
+{{- $port := regexReplaceAll "^(\\[[^\\]]*\\]|[^:\\[]*):([0-9]+)$" $host "${2}" -}}
+{{- if ne $port $host -}}{{ $port }}
+{{- else if eq $scheme "https://" -}}443
+{{- else -}}{{ last . }}
+{{- end -}}
+{{- end -}}
+
+{{/* The ports that Osprey connects to, by config: those of Hologres, the Redis and the traces. A list in JSON, with
+those that networkPolicy.upstreamPorts names besides. */}}
+{{- define "osprey.egressPorts" -}}
+{{- $ports := list -}}
+{{- range .Values.networkPolicy.upstreamPorts -}}
+{{- $ports = append $ports (int .) -}}
+{{- end -}}
+{{- $upstreams := .Values.config.upstream | default list -}}
+{{- if kindIs "map" $upstreams -}}
+{{- $upstreams = list $upstreams -}}
+{{- end -}}
+{{- range $upstreams -}}
+{{- range concat (.addresses | default list) (ternary (list .address) list (not (empty .address))) -}}
+{{- $ports = append $ports (include "osprey.portOr" (list . 80) | int) -}}
+{{- end -}}
+{{- end -}}
+{{- range ((.Values.config.replicas | default dict).redis) | default list -}}
+{{- $ports = append $ports (include "osprey.portOr" (list . 6379) | int) -}}
+{{- end -}}
+{{- with (.Values.config.observe | default dict).traces -}}
+{{- $ports = append $ports (include "osprey.portOr" (list . 80) | int) -}}
+{{- end -}}
+{{- $ports | uniq | toJson -}}
+{{- end -}}
+
 {{/* A duration of osprey.toml in whole seconds, rounded up. */}}
 {{- define "osprey.seconds" -}}
 {{- $number := regexFind "^[0-9]+" . | int64 -}}
