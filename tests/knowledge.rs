@@ -162,11 +162,17 @@ async fn a_failing_reading_makes_ready_and_keeps_what_was_known() {
     assert_eq!(absent.counts().readings.get(), 0);
     let measure = knowledge.measure("default");
     assert_eq!(measure.databases.len(), 2);
+    // Of a database that is not there nothing is missed.
     for read in measure.databases {
-        let overdue = read.overdue.unwrap();
-        assert_eq!(read.name == "renamed", overdue.is_zero(), "{overdue:?}");
+        assert_eq!(read.overdue, Some(Duration::ZERO), "{}", read.name);
     }
     assert_eq!(measure.key_records, 1);
+    // Nobody uses it: it is forgotten.
+    drop(absent);
+    until("it to be forgotten", || {
+        knowledge.measure("default").databases.len() == 1
+    })
+    .await;
 }
 
 #[tokio::test]

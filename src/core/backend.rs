@@ -555,6 +555,7 @@ impl Core {
     pub(super) fn failed(&mut self, out: &mut Outbox) {
         self.route.pipeline_failed();
         self.context.failed();
+        self.names.failed();
         self.retry.cures_not();
         if self.copy.over() {
             self.give_up("a Sync within a COPY that failed", out);
@@ -573,6 +574,9 @@ impl Core {
     pub(super) fn cycle_ended(&mut self, status: Status, world: &impl World) {
         self.route.cycle_ended(status == Status::Idle);
         self.context.answered(status);
+        if self.ledger.is_empty() && !self.cycle.is_open() {
+            self.names.rest();
+        }
         if status != Status::Idle {
             return;
         }

@@ -385,7 +385,8 @@ impl Core {
                 let named = match target {
                     Some(Target::Statement(name)) => {
                         self.retry.note_new(name);
-                        self.names.close(name)
+                        let perhaps = self.ledger.is_unsynced();
+                        self.names.close(name, perhaps)
                     }
                     Some(Target::Portal(name)) => {
                         self.names.close_portal(name);

@@ -6,9 +6,9 @@
 //!
 //! | message | prepared statements | portals |
 //! |---|---|---|
-//! | Parse | named: pending until ParseComplete; unnamed: replaced at once | |
+//! | Parse | named: pending until ParseComplete; unnamed: replaced at once, unless it may be skipped: then the one before may be there still | |
 //! | Bind | | replaced at once: if it fails, what is executed by that name fails, too |
-//! | Close | named: pending until CloseComplete | dropped at once |
+//! | Close | named: pending until CloseComplete; unnamed: as for Parse | dropped at once |
 //! | Query | the unnamed one is dropped, if the Query is certain to be read | the same |
 //! | PREPARE, DEALLOCATE, DECLARE, CLOSE | as their CommandComplete says | the same |
 //! | the end of a transaction | stay | the unnamed one is dropped; cursors WITH HOLD stay |
@@ -117,6 +117,14 @@ struct Last {
     decision: Arc<Decision>,
 }
 
+/// The one of the two that reads encrypted data, if one does.
+fn either_of(one: Option<Arc<Decision>>, other: Arc<Decision>) -> Arc<Decision> {
+    match one {
+        Some(one) if one.protected.is_some() || other.protected.is_none() => one,
+        _ => other,
+    }
+}
+
 /// The names of one session.
 #[derive(Debug, Default)]
 pub(super) struct Names {
@@ -124,6 +132,11 @@ pub(super) struct Names {
     named: Kept<Statement>,
     last: Option<Box<Last>>,
     unnamed: Option<Arc<Decision>>,
+    /// What the unnamed statement was before a Parse or Close that the server may skip, for an error in
+    /// front of it; until nothing is in flight.
+    unnamed_before: Option<Arc<Decision>>,
+    /// Something of that was answered by an error: it may be there for good.
+    unnamed_stays: bool,
     pending: VecDeque<Pending>,
     /// What the pending statements take.
     pending_bytes: usize,
@@ -153,6 +166,7 @@ impl Names {
     ) -> bool {
         let Parse { name, text, types } = parse;
         if name.is_empty() {
+            self.drop_unnamed(deciding.ledger.is_unsynced());
             self.parse_unnamed(Arc::clone(decision));
             return false;
         }
@@ -174,7 +188,42 @@ impl Names {
 
     /// True if there may be an unnamed statement.
     pub(super) fn has_unnamed(&self) -> bool {
-        self.unnamed.is_some()
+        self.unnamed.is_some() || self.unnamed_before.is_some()
+    }
+
+    /// The unnamed statement goes. `perhaps`: the server may skip what takes it away.
+    fn drop_unnamed(&mut self, perhaps: bool) {
+        let old = self.unnamed.take();
+        if !perhaps {
+            self.unnamed_before = None;
+        } else if let Some(old) = old {
+            let before = self.unnamed_before.take();
+            self.unnamed_before = Some(either_of(before, old));
+        }
+    }
+
+    /// An error came: what was sent behind it in its cycle is skipped.
+    #[inline]
+    pub(super) fn failed(&mut self) {
+        self.unnamed_stays |= self.unnamed_before.is_some();
+    }
+
+    /// Nothing is in flight: which unnamed statement there is, is as certain as it will be.
+    #[inline]
+    pub(super) fn rest(&mut self) {
+        if self.unnamed_before.is_some() {
+            self.settle_unnamed();
+        }
+    }
+
+    #[cold]
+    fn settle_unnamed(&mut self) {
+        let before = self.unnamed_before.take();
+        if std::mem::take(&mut self.unnamed_stays)
+            && let Some(before) = before
+        {
+            self.unnamed = Some(either_of(self.unnamed.take(), before));
+        }
     }
 
     /// A Parse of the unnamed statement was sent.
@@ -257,10 +306,11 @@ impl Names {
         Some(out)
     }
 
-    /// A Close of a statement was sent. True if it matters when it succeeds.
-    pub(super) fn close(&mut self, name: &[u8]) -> bool {
+    /// A Close of a statement was sent. `perhaps`: the server may skip it. True if it matters when it
+    /// succeeds.
+    pub(super) fn close(&mut self, name: &[u8], perhaps: bool) -> bool {
         if name.is_empty() {
-            self.unnamed = None;
+            self.drop_unnamed(perhaps);
             return false;
         }
         let known = self.named.contains(name) || parsed(&mut self.pending, name).is_some();
@@ -321,7 +371,10 @@ impl Names {
         deciding: &Deciding<'_, impl World>,
     ) -> Option<Arc<Decision>> {
         if name.is_empty() {
-            return self.unnamed.clone();
+            return match (&self.unnamed, &self.unnamed_before) {
+                (unnamed, Some(before)) => Some(either_of(unnamed.clone(), Arc::clone(before))),
+                (unnamed, None) => unnamed.clone(),
+            };
         }
         let mut decide = |statement: &mut Statement| {
             let decision = statement.decide(deciding);
@@ -427,6 +480,7 @@ impl Names {
     pub(super) fn simple_query(&mut self, certain: bool) {
         if certain {
             self.unnamed = None;
+            self.unnamed_before = None;
             self.unnamed_portal = None;
         }
     }

@@ -94,16 +94,19 @@ impl<'r> Resolver<'r> {
             MadeFrom::Like(other) => made.first && own.temporary(&other.name).is_some(),
             _ => false,
         };
+        let is_first = |made: &Made<'_>| {
+            made.first
+                && match &made.origin {
+                    MadeFrom::Like(other) => own.first(names, &other.name).is_some(),
+                    _ => true,
+                }
+        };
         let made = analysis.made.iter().map(|made| SessionChange::Made {
             name: made.name.clone(),
             temporary: made.temporary || was_temporary(made),
             until_commit: made.until_commit,
             stored: matches!(made.origin, MadeFrom::Stored),
-            first: made.first
-                && match &made.origin {
-                    MadeFrom::Like(other) => own.first(names, &other.name).is_some(),
-                    _ => true,
-                },
+            first: is_first(made).then(|| Box::new(names.clone())),
             leads: self.leads(made, analysis, names, own),
         });
         let unknown = |function| self.relations.may_run_text(function);

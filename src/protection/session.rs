@@ -50,8 +50,8 @@ pub enum SessionChange {
         until_commit: bool,
         /// It is defined by what it reads, and is gone with that.
         stored: bool,
-        /// It is the first of its name on the search path of now.
-        first: bool,
+        /// By these names it is the first of its own on the search path.
+        first: Option<Box<NameContext>>,
         /// Where it leads.
         leads: Leads,
     },
@@ -502,13 +502,12 @@ impl SessionNames {
                     first,
                     leads,
                 } => {
-                    if *first {
-                        let by = self.now.clone();
+                    if let Some(by) = first {
                         let own = Arc::make_mut(&mut self.scope.own);
                         let cut = clip(name.1.as_bytes());
                         let name = String::from_utf8_lossy(cut).into_owned();
                         own.first.retain(|(_, known, _)| *known != name);
-                        remember(&mut own.first, (by, name, leads.clone()));
+                        remember(&mut own.first, (*by.clone(), name, leads.clone()));
                     }
                     if *temporary {
                         self.make_temporary(Temporary {

@@ -91,8 +91,7 @@ RICH = {
         ],
         "route": {"retry_writes": False},
         "catalog": {"user": 'svc "osprey" \\ <&>'},
-        "observe": {"metrics": "0.0.0.0:9999", "traces": "http://otel:4318/"},
-        "replicas": {"redis": ["redis:6380", "redis2"]},
+        "observe": {"metrics": "0.0.0.0:9999"},
         "limits": {"pre_drain_delay": "1500ms", "drain_timeout": "5m", "max_sessions": 10000000},
     },
     "catalogPassword": {"secret": "catalog"},
@@ -352,8 +351,6 @@ def test_other_values_reach_the_objects(helm):
     assert (service["type"], service["ports"][0]["port"]) == ("LoadBalancer", 80)
     assert service["loadBalancerSourceRanges"] == ["10.0.0.0/8"]
     assert rich["NetworkPolicy"]["spec"]["ingress"][0]["from"] == RICH["networkPolicy"]["clients"]
-    egress = rich["NetworkPolicy"]["spec"]["egress"][-1]["ports"]
-    assert [port["port"] for port in egress] == [80, 443, 8080, 6380, 6379, 4318]
     assert "replicas" not in rich["Deployment"]["spec"]
     assert rich["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == "blue-osprey"
     assert rich["ServiceMonitor"]["metadata"]["labels"]["release"] == "prometheus"
@@ -365,6 +362,17 @@ def test_other_values_reach_the_objects(helm):
     assert len(set(checksum)) == 2
     # The least has none of what is not asked for.
     assert not {"HorizontalPodAutoscaler", "ServiceMonitor", "PrometheusRule"} & set(helm(UPSTREAM))
+
+
+def test_osprey_reaches_what_its_configuration_names(helm):
+    config = {
+        "upstream": RICH["config"]["upstream"],
+        "observe": {"traces": "http://otel:4318/"},
+        "replicas": {"redis": ["redis:6380", "redis2"]},
+    }
+    for values, ports in ((UPSTREAM, [80, 443]), ({"config": config}, [80, 443, 8080, 6380, 6379, 4318])):
+        egress = helm(values)["NetworkPolicy"]["spec"]["egress"][-1]["ports"]
+        assert [port["port"] for port in egress] == ports
 
 
 def test_kubernetes_knows_every_field(helm, tmp_path):

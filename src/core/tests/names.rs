@@ -307,3 +307,28 @@ fn a_text_sent_before_is_decided_anew_only_if_something_has_changed() {
     assert_eq!(times_decided(&mut trio, &query("plain")), 1);
     assert_eq!(times_decided(&mut trio, &query("plain")), 1);
 }
+
+/// A Parse or Close of the unnamed statement behind an error is skipped: it is there as before.
+#[test]
+fn what_is_skipped_leaves_the_unnamed_statement_as_it_was() {
+    let run = |portal: &str| [bind("", portal), execute("", 0), sync()].concat();
+    let mut trio = trio();
+    trio.exchange(&[parse("", "plain"), sync()].concat());
+    trio.exchange(&[parse("n", "selekt"), close('S', ""), sync()].concat());
+    // A SET as a Query would destroy it.
+    trio.exchange(&[parse("e", "enc"), run("e")].concat());
+    assert_eq!(sets(&trio), 1);
+    assert_eq!(
+        trio.exchange(&run("")),
+        ["2", "D plain", "C SELECT 1", "Z I"]
+    );
+
+    let mut trio = self::trio();
+    trio.exchange(&[parse("", "enc"), sync()].concat());
+    trio.exchange(&[parse("n", "selekt"), parse("", "plain"), sync()].concat());
+    assert_eq!(
+        trio.exchange(&run("")),
+        ["2", "D row 0", "C SELECT 1", "Z I"]
+    );
+    assert_eq!(sets(&trio), 1);
+}

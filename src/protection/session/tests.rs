@@ -19,7 +19,7 @@ fn made(name: &str, temporary: bool) -> SessionChange {
         temporary,
         until_commit: false,
         stored: false,
-        first: false,
+        first: None,
         leads: Leads::ToMaxCompute,
     }
 }
