@@ -117,7 +117,7 @@ def test_configurations_are_ones_that_osprey_takes(text, tmp_path):
         secret.chmod(0o600)
         text = text.replace(path, str(secret))
     # systemd makes the directory of sockets.
-    text = re.sub(r'(socket +=  *")/run/osprey/', rf"\1{tmp_path}/", text)
+    text = re.sub(r'(socket = ")/run/osprey', rf"\g<1>{tmp_path}", text)
     config = tmp_path / "osprey.toml"
     config.write_text(text)
     command = [harness.osprey_binary(), "check-config", "--config", config]
