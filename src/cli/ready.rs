@@ -6,6 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::config::Observe;
+
 /// How long connecting and the answer may take together.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// More than any answer of /readyz.
@@ -27,7 +29,9 @@ pub(super) struct Args {
 /// Where an Osprey of this environment serves it. As for `serve`, an empty variable is none.
 fn configured() -> Result<SocketAddr, String> {
     match std::env::var(VARIABLE).ok().filter(|text| !text.is_empty()) {
-        None => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
+        None => Observe::default()
+            .metrics
+            .ok_or_else(|| "nothing is served by default".to_owned()),
         Some(text) if text == "off" => Err(format!("{VARIABLE} is \"off\": nothing is served")),
         Some(text) => text
             .parse()

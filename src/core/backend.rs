@@ -574,13 +574,14 @@ impl Core {
     pub(super) fn cycle_ended(&mut self, status: Status, world: &impl World) {
         self.route.cycle_ended(status == Status::Idle);
         self.context.answered(status);
-        if self.ledger.is_empty() && !self.cycle.is_open() {
+        let quiet = self.ledger.is_empty() && !self.cycle.is_open();
+        if quiet {
             self.names.rest();
         }
         if status != Status::Idle {
             return;
         }
-        if self.ledger.is_empty() && !self.cycle.is_open() {
+        if quiet {
             // Otherwise portals of a later cycle are among those that are known.
             self.names.transaction_over();
         }

@@ -216,13 +216,7 @@ impl Core {
         // What was sent before in this cycle needs the route as it is.
         match place.filter(|place| !overtakes(place)) {
             Some(place) => {
-                let several = decision.effects.intersects(Effects::MULTIPLE);
-                let in_front = match place {
-                    Place::Query => !several,
-                    Place::Cycle(anchor) => anchor.offset == at,
-                    Place::Inline => true,
-                };
-                let replans = stale && self.may_replan(place, in_front, world);
+                let replans = stale && self.may_replan(place, decision, at, world);
                 if replans {
                     self.inject(Own::Replan, target, place, out);
                 }
@@ -282,9 +276,14 @@ impl Core {
     /// True if the server can be asked here to plan anew what it has planned: if it chooses the engine as
     /// it plans, a SET comes too late for that. Where a refusal would cost the client its transaction,
     /// only if there will be none. DISCARD takes a snapshot, which a SET does not: within a transaction only
-    /// directly in front of the read, which takes it then (`in_front`), and not of something before that
+    /// directly in front of the read, whose message is `at`, and not of something before that
     /// (`LOCK TABLE …; SELECT …`, `SET TRANSACTION …`), for which it would come too early.
-    fn may_replan(&self, place: Place, in_front: bool, world: &impl World) -> bool {
+    fn may_replan(&self, place: Place, decision: &Decision, at: usize, world: &impl World) -> bool {
+        let in_front = match place {
+            Place::Query => !decision.effects.intersects(Effects::MULTIPLE),
+            Place::Cycle(anchor) => anchor.offset == at,
+            Place::Inline => true,
+        };
         let alone = matches!(place, Place::Query | Place::Cycle(_))
             && self.cycle.sending(&self.ledger) == Sending::Idle;
         alone || in_front && world.replans() == Some(true)

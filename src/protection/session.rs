@@ -129,8 +129,10 @@ impl Own {
         all
     }
 
-    /// Temporary relations of which this is so hide nothing any more, and may be there all the same.
+    /// Temporary relations of which this is so hide nothing any more, and may be there all the same; and
+    /// nothing else is certain to be the first of its name.
     fn may_be_gone(&mut self, gone: impl Fn(&Temporary) -> bool) {
+        self.first.clear();
         let (gone, stay) = std::mem::take(&mut self.temporary)
             .into_iter()
             .partition(gone);
@@ -588,17 +590,12 @@ impl SessionNames {
             Change::Anything => {
                 let own = Arc::make_mut(&mut scope.own);
                 own.may_be_gone(|_| true);
-                own.first.clear();
                 own.anything = true;
                 scope.path.set(Value::Unknown, false);
                 scope.backslash.set(Value::Unknown, false);
                 scope.encoding.set(Value::Unknown, false);
             }
-            Change::MayDrop => {
-                let own = Arc::make_mut(&mut scope.own);
-                own.may_be_gone(|_| true);
-                own.first.clear();
-            }
+            Change::MayDrop => Arc::make_mut(&mut scope.own).may_be_gone(|_| true),
             Change::DiscardTemporary => Arc::make_mut(&mut scope.own).temporary.clear(),
             Change::DiscardAll => *scope = Scope::default(),
             Change::Begin if self.saved.is_empty() => self.saved.push((None, scope.clone())),

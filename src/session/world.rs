@@ -412,6 +412,7 @@ impl World for SessionWorld {
         let cure = fault.cure(switched_on);
         let learned =
             fault.is_of_encryption() && self.learn(fault.project.as_deref(), context, &snapshot);
+        let client_reads = context.client_owns_route && context.client_reads_encrypted;
         let log_id = self.errors.ids.as_ref().map(|begin| {
             self.errors.given.set(self.errors.given.get() + 1);
             format!("{begin}-{}", self.errors.given.get())
@@ -424,10 +425,8 @@ impl World for SessionWorld {
                 reason: context
                     .decision
                     .and_then(|decision| decision.protected.as_deref()),
-                client_set_route: context.client_owns_route && !context.client_reads_encrypted,
-                route_was_set: context.route_was_set
-                    || context.client_owns_route && context.client_reads_encrypted
-                    || self.reads_encrypted,
+                client_set_route: context.client_owns_route && !client_reads,
+                route_was_set: context.route_was_set || client_reads || self.reads_encrypted,
                 learned,
                 computing_resource: context.computing_resource,
                 version: snapshot.version(),

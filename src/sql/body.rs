@@ -4,6 +4,7 @@
 use super::analysis::Analysis;
 use super::change::Change;
 use super::effects::Effects;
+use super::keyword::may_hold;
 use super::lexing::{Backslash, may_escape_quotes};
 use super::mention::mention_strings;
 use super::plpgsql;
@@ -75,9 +76,10 @@ pub(crate) fn read(text: &str, language: &str) -> Option<Body> {
             sets.push(change);
         }
     }
-    let may_drop = Change::MayDrop;
-    if drops(text.as_bytes()) && !sets.contains(&may_drop) {
-        sets.push(may_drop);
+    // Also in the texts that it runs.
+    let drops = may_hold(text.as_bytes(), &[b"drop", b"alter", b"discard"]);
+    if drops && !sets.contains(&Change::MayDrop) {
+        sets.push(Change::MayDrop);
     }
     Some(Body {
         sets,
@@ -90,14 +92,6 @@ pub(crate) fn read(text: &str, language: &str) -> Option<Body> {
         runs_text: analysis.runs_text,
         only_reads,
     })
-}
-
-/// True if a body may drop or rename a relation, also in the texts that it runs.
-fn drops(text: &[u8]) -> bool {
-    const WORDS: [&[u8]; 3] = [b"drop", b"alter", b"discard"];
-    let text = text.to_ascii_lowercase();
-    let has = |word: &&[u8]| memchr::memmem::find(&text, word).is_some();
-    WORDS.iter().any(has)
 }
 
 /// Adds what a body may do; `None`: its language is not read.

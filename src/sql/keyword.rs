@@ -122,6 +122,14 @@ pub(super) const READING_NO_RELATION: [&str; 9] = [
     "unlisten",
 ];
 
+/// True if one of these words, in lower case, may stand in a text, in whatever letters and also within its
+/// strings.
+pub(super) fn may_hold(text: &[u8], words: &[&[u8]]) -> bool {
+    let text = text.to_ascii_lowercase();
+    let holds = |word: &&[u8]| memchr::memmem::find(&text, word).is_some();
+    words.iter().any(holds)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

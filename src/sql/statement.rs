@@ -4,7 +4,7 @@ use super::analysis::Analysis;
 use super::change::Change;
 use super::definition::{define, drop, import};
 use super::effects::{Effects, NameUse};
-use super::keyword::{Keyword as K, READING_NO_RELATION};
+use super::keyword::{Keyword as K, READING_NO_RELATION, may_hold};
 use super::lexer::Kind;
 use super::mention::{mention_all, mention_strings};
 use super::plpgsql;
@@ -290,14 +290,7 @@ const ANYTHING: Effects = Effects::WRITES
 
 /// True if a body may have DDL in it, also in the texts that it runs.
 fn may_define(body: &[u8]) -> bool {
-    has_any(body, &[b"create", b"alter", b"drop", b"import"])
-}
-
-/// True if any of these words may stand in a body.
-fn has_any(body: &[u8], words: &[&[u8]]) -> bool {
-    let body = body.to_ascii_lowercase();
-    let has = |word: &&[u8]| memchr::memmem::find(&body, word).is_some();
-    words.iter().any(has)
+    may_hold(body, &[b"create", b"alter", b"drop", b"import"])
 }
 
 /// `DO [LANGUAGE name] body [LANGUAGE name]`. A body between dollars is read as PL/pgSQL is; one in
@@ -322,7 +315,7 @@ fn do_block<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analy
             analysis.add(ANYTHING);
             let text = string_body(statement.bytes(body));
             let changes = plpgsql::read_do(text, statement.backslash, analysis);
-            if changes || may_define(text) || has_any(text, &[b"discard", b"call"]) {
+            if changes || may_define(text) || may_hold(text, &[b"discard", b"call"]) {
                 analysis.changes.push(Change::Anything);
             }
         }
