@@ -311,8 +311,6 @@ impl Core {
         self.end_attempt(sent);
     }
 
-    /// Notes what the server will answer to a message, and what the message does to the session.
-    /// Nothing is noted of what the server skips.
     /// True if the client has to wait before more is sent: for the ledger is bounded; and what is decided
     /// behind changes in flight follows all of them, so that there are few. The answers to a cycle that
     /// has ended come by themselves; those to the present one may wait for more.
@@ -325,6 +323,8 @@ impl Core {
                 && !(self.ledger.has_copies() || self.copy.is_on())
     }
 
+    /// Notes what the server will answer to a message, and what the message does to the session.
+    /// Nothing is noted of what the server skips.
     fn note(&mut self, look: Look<'_>, world: &impl World) {
         if self.cycle.is_skipping() {
             if let Look::Sync = look {

@@ -99,11 +99,14 @@ enum Pending {
     Close(Box<[u8]>),
 }
 
-/// The last statement of this name whose Parse is in flight.
-fn parsed<'p>(pending: &'p mut VecDeque<Pending>, name: &[u8]) -> Option<&'p mut Statement> {
-    let mut last_first = pending.iter_mut().rev();
-    last_first.find_map(|pending| match pending {
-        Pending::Parse(parsed, statement) if **parsed == *significant(name) => Some(statement),
+/// The statements of this name whose Parses are in flight, the first one first.
+fn parsed<'p>(
+    pending: &'p mut VecDeque<Pending>,
+    name: &[u8],
+) -> impl DoubleEndedIterator<Item = &'p mut Statement> {
+    let name = significant(name);
+    pending.iter_mut().filter_map(move |pending| match pending {
+        Pending::Parse(parsed, statement) if **parsed == *name => Some(statement),
         _ => None,
     })
 }
@@ -258,7 +261,7 @@ impl Names {
     /// here what is planned: should it turn out to be protected, [`Names::take_needs_plan`] says so. What is
     /// without a name stays as it is up to its next Parse.
     pub(super) fn planned(&mut self, name: &[u8], steered: bool) -> bool {
-        let pending = parsed(&mut self.pending, name);
+        let pending = parsed(&mut self.pending, name).next_back();
         let Some(statement) = pending.or_else(|| self.named.get_mut(name)) else {
             return name.is_empty();
         };
@@ -313,7 +316,7 @@ impl Names {
             self.drop_unnamed(perhaps);
             return false;
         }
-        let known = self.named.contains(name) || parsed(&mut self.pending, name).is_some();
+        let known = self.named.contains(name) || parsed(&mut self.pending, name).next().is_some();
         if known {
             self.pending
                 .push_back(Pending::Close(significant(name).into()));
@@ -381,19 +384,17 @@ impl Names {
             self.needs_plan |= decision.protected.is_some() && statement.is_stale(self.fresh);
             decision
         };
-        let pending = parsed(&mut self.pending, name).map(&mut decide);
-        let known = self.named.get_mut(name).map(&mut decide);
-        match (pending, known) {
-            (Some(pending), Some(known)) if pending.protected.is_none() => {
-                Some(if known.protected.is_some() {
-                    known
-                } else {
-                    pending
-                })
-            }
-            (Some(pending), _) => Some(pending),
-            (None, known) => known,
+        let mut found = self.named.get_mut(name).map(&mut decide);
+        // Of several the server may take any: the ones before may have failed, and the last one for that they did
+        // not.
+        for statement in parsed(&mut self.pending, name) {
+            let decision = decide(statement);
+            found = Some(match found {
+                Some(older) => either_of(Some(decision), older),
+                None => decision,
+            });
         }
+        found
     }
 
     /// The same of the name with which this begins, and that a zero ends, where no Parse is on its way and

@@ -1,8 +1,9 @@
 //! Which decision a name carries, by which search path names resolve, and how texts are read.
 
 use super::route::{sets, trio};
-use super::trio::Trio;
 use super::trio::msg::{bind, close, copy_data, copy_done, execute, extended, parse, query, sync};
+use super::trio::{Trio, known, policy};
+use crate::core::Policy;
 use crate::protection::Backslash;
 
 #[test]
@@ -55,6 +56,23 @@ fn a_decision_belongs_to_the_parse_that_succeeded() {
     trio.exchange(&[close('S', "s"), parse("s", "enc"), sync()].concat());
     let seen = trio.exchange(&[bind("", "s"), execute("", 0), sync()].concat());
     assert_eq!(seen, ["2", "D row 0", "C SELECT 1", "Z I"]);
+}
+
+#[test]
+fn of_several_parses_of_a_name_on_their_way_any_may_be_the_one_that_succeeds() {
+    let policy = Policy {
+        per_statement: true,
+        ..policy()
+    };
+    let mut trio = Trio::new(policy, known());
+    // The second Parse fails, since the name is taken, and takes what is behind it up to the Sync with it.
+    let taken = [parse("b", "enc"), parse("b", "open")].concat();
+    let skipped = [query("enc"), extended("open"), sync()].concat();
+    let seen = trio.exchange(&[taken, skipped, query("execute b")].concat());
+    assert_eq!(
+        seen,
+        ["1", "E 42P05", "Z I", "T", "D row 0", "C SELECT 1", "Z I"]
+    );
 }
 
 #[test]
