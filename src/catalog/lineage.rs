@@ -299,6 +299,18 @@ pub(crate) fn relations(
     (found, functions.known())
 }
 
+/// Who reads whom, what is read first, each once and in order.
+pub(crate) fn readers(edges: Vec<Edge>) -> Vec<[(String, String); 2]> {
+    let name = |node: Node| (node.schema, node.name);
+    let pairs = edges
+        .into_iter()
+        .map(|edge| [name(edge.read), name(edge.reader)]);
+    let mut readers: Vec<_> = pairs.filter(|[read, reader]| read != reader).collect();
+    readers.sort_unstable();
+    readers.dedup();
+    readers
+}
+
 fn add(
     index: &mut HashMap<Node, usize>,
     found: &mut Vec<Relation>,
@@ -385,6 +397,16 @@ mod tests {
         let found = relations(vec![foreign("f", "p"), foreign("g", "q")], &edges, &[], &[]).0;
         assert_eq!(names(&found), ["f", "g", "v"]);
         assert_eq!(found[2].reads, [0, 1]);
+    }
+
+    #[test]
+    fn who_reads_whom_is_told_once_and_of_all() {
+        let pairs = [("v", "plain"), ("w", "v"), ("v", "plain"), ("v", "v")];
+        let name = |name: &str| ("public".to_owned(), name.to_owned());
+        assert_eq!(
+            readers(edges(&pairs)),
+            [[name("plain"), name("v")], [name("v"), name("w")]]
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::names::NameContext;
 use super::reason::Reason;
 use crate::config::TablePattern;
 use crate::glob::Glob;
-use crate::sql::{Change, RelationName};
+use crate::sql::{Change, RelationName, WrittenName};
 
 /// PostgreSQL cuts identifiers to this many bytes (NAMEDATALEN - 1).
 const MAX_IDENTIFIER: usize = 63;
@@ -66,6 +66,16 @@ struct Sets {
     route: bool,
 }
 
+/// Who reads a relation or function.
+#[derive(Debug)]
+struct Reader {
+    schema: Box<str>,
+    reader: WrittenName,
+}
+
+/// So many relations above one are told of.
+const MAX_ABOVE: usize = 256;
+
 type ByName<T> = HashMap<Box<[u8]>, Vec<T>, RandomState>;
 
 #[derive(Debug)]
@@ -89,6 +99,8 @@ pub(super) struct Relations {
     functions: ByName<Entry>,
     run_no_text: ByName<RunsNoText>,
     setting: ByName<Sets>,
+    /// By the name of what is read.
+    readers: ByName<Reader>,
     /// The schemas that a role may not use.
     barred: HashMap<Box<str>, Vec<Box<str>>, RandomState>,
     /// The roles to which no policy applies.
@@ -108,6 +120,7 @@ impl Relations {
             functions: HashMap::default(),
             run_no_text: HashMap::default(),
             setting: HashMap::default(),
+            readers: HashMap::default(),
             barred: HashMap::default(),
             unpoliced: HashSet::default(),
             patterns: Vec::new(),
@@ -186,6 +199,42 @@ impl Relations {
             changes,
             route,
         });
+    }
+
+    /// Notes that a relation or function reads another one directly.
+    pub(super) fn insert_reader(&mut self, read: &(String, String), reader: &(String, String)) {
+        let (schema, name) = read;
+        let readers = self.readers.entry(name.as_bytes().into()).or_default();
+        readers.push(Reader {
+            schema: schema.as_str().into(),
+            reader: (Some(reader.0.clone()), reader.1.clone()),
+        });
+    }
+
+    /// All that reads what is so called, directly or through others; `None`: too much to name it.
+    pub(super) fn above(&self, name: &WrittenName) -> Option<Vec<WrittenName>> {
+        let mut above: Vec<WrittenName> = Vec::new();
+        let mut next = Some(name.clone());
+        let mut looked_at = 0;
+        while let Some((schema, name)) = next {
+            let readers = of_name(&self.readers, name.as_bytes()).iter();
+            let its = readers.filter(|reader| {
+                schema
+                    .as_ref()
+                    .is_none_or(|schema| *reader.schema == **schema)
+            });
+            for Reader { reader, .. } in its {
+                if !above.contains(reader) {
+                    above.push(reader.clone());
+                }
+            }
+            if above.len() > MAX_ABOVE {
+                return None;
+            }
+            next = above.get(looked_at).cloned();
+            looked_at += 1;
+        }
+        Some(above)
     }
 
     /// Notes that a role may not use a schema.

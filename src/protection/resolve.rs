@@ -9,7 +9,9 @@ use super::reason::Reason;
 use super::relations::{Relations, Standing};
 use super::session::{Leads, Own, SessionChange, SessionNames};
 use crate::catalog::project_key;
-use crate::sql::{Analysis, Change, Effects, Made, MadeFrom, Reading, RelationName, qualified};
+use crate::sql::{
+    Analysis, Change, Effects, Made, MadeFrom, Reading, RelationName, WrittenName, qualified,
+};
 
 /// Resolves names by what is known of a database.
 #[derive(Clone, Copy)]
@@ -101,13 +103,23 @@ impl<'r> Resolver<'r> {
                     _ => true,
                 }
         };
-        let made = analysis.made.iter().map(|made| SessionChange::Made {
-            name: made.name.clone(),
-            temporary: made.temporary || was_temporary(made),
-            until_commit: made.until_commit,
-            stored: matches!(made.origin, MadeFrom::Stored),
-            first: is_first(made).then(|| Box::new(names.clone())),
-            leads: self.leads(made, analysis, names, own),
+        let made = analysis.made.iter().flat_map(|made| {
+            let leads = self.leads(made, analysis, names, own);
+            let temporary = made.temporary || was_temporary(made);
+            let above = if temporary || leads == Leads::Nowhere {
+                Vec::new()
+            } else {
+                self.above(&made.name, &leads)
+            };
+            let made = SessionChange::Made {
+                name: made.name.clone(),
+                temporary,
+                until_commit: made.until_commit,
+                stored: matches!(made.origin, MadeFrom::Stored),
+                first: is_first(made).then(|| Box::new(names.clone())),
+                leads,
+            };
+            std::iter::once(made).chain(above)
         });
         let unknown = |function| self.relations.may_run_text(function);
         let is_own = |call: &RelationName<'_>| {
@@ -124,6 +136,22 @@ impl<'r> Resolver<'r> {
         let stated = analysis.changes.iter().chain(anything).chain(called);
         let stated = stated.cloned().map(SessionChange::Stated);
         stated.chain(made).collect()
+    }
+
+    /// What stands above a relation or function that is made anew leads where that does.
+    fn above(self, name: &WrittenName, leads: &Leads) -> Vec<SessionChange> {
+        let Some(above) = self.relations.above(name) else {
+            return vec![Change::Relations.into()];
+        };
+        let leads_there = |name| SessionChange::Made {
+            name,
+            temporary: false,
+            until_commit: false,
+            stored: false,
+            first: None,
+            leads: leads.clone(),
+        };
+        above.into_iter().map(leads_there).collect()
     }
 
     /// How each relation that a statement names stands.

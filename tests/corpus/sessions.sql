@@ -46,3 +46,8 @@ create role guest login; grant usage on schema mart to guest;
 create foreign table ods."Mixed Case"(id int8) server odps_server options(project_name 'byok_prj', table_name 'mixed');
 create function calc.clears() returns void language plpgsql as $$ begin drop table if exists pg_temp.trade; end $$;
 create function calc.counts() returns bigint language plpgsql as $$ begin return count(*) from mart.shop; end $$;
+
+-- what stands above others
+create view mart.below as select id, shop from mart.result; create view mart.above as select id from mart.below; create view mart.topmost as select count(*) from mart.above;
+create view mart.over_calendar as select day from ods.calendar; create view mart.over_shop as select shop from mart.shop;
+create view mart.counted as select calc.counts() as n;

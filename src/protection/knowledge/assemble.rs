@@ -143,6 +143,9 @@ impl Ingredients {
             for (schema, name) in &contents.homonyms {
                 builder = builder.homonym(schema, name);
             }
+            for [read, reader] in &contents.readers {
+                builder = builder.reader(read, reader);
+            }
             for (relation, reason) in contents
                 .relations
                 .iter()

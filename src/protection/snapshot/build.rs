@@ -150,6 +150,14 @@ impl SnapshotBuilder {
         self
     }
 
+    /// Notes that a relation or function reads another one directly, each named by schema and name, wherever
+    /// that leads.
+    #[must_use]
+    pub fn reader(mut self, read: &(String, String), reader: &(String, String)) -> Self {
+        self.relations.insert_reader(read, reader);
+        self
+    }
+
     /// Notes that a role may not use a schema, so that it is not on the role's search path.
     #[must_use]
     pub fn barred(mut self, role: &str, schema: &str) -> Self {
