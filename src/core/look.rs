@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::protection::{Decision, SessionChange};
-use crate::sql::Change;
+use crate::sql::{Change, Effects, call_with};
 use crate::wire::backend::Status;
 use crate::wire::frontend::{Bind, Parse, Target, execute_portal, query_text, tag};
 use crate::wire::{HEADER, Header};
@@ -69,10 +69,11 @@ impl Core {
             // The names come first; what follows them may be a gigabyte.
             tag::BIND => {
                 let body = &rest[HEADER..rest.len().min(header.frame)];
-                if Bind::read(body).is_some() {
-                    return 0;
+                match Bind::read(body) {
+                    Some(bind) if !self.names.may_run_values(bind.statement) => return 0,
+                    Some(_) => HEADER + self.policy.inspect,
+                    None => (rest.len().max(64) * 2).min(HEADER + self.policy.inspect),
                 }
-                (rest.len().max(64) * 2).min(HEADER + self.policy.inspect)
             }
             tag::QUERY | tag::PARSE | tag::DESCRIBE | tag::CLOSE | tag::EXECUTE => {
                 HEADER + self.policy.inspect
@@ -125,6 +126,7 @@ impl Core {
                         Some(decision) => self.effective(decision, world),
                         None => Arc::clone(&self.unknown),
                     };
+                    let decision = self.with_values(decision, bind, world);
                     Look::Bind(bind, decision)
                 }
                 None => Look::Malformed(header.tag),
@@ -147,6 +149,38 @@ impl Core {
             tag::FLUSH if header.frame > HEADER => Look::Malformed(header.tag),
             _ => Look::Other,
         }
+    }
+
+    /// A decision together with what the values of a Bind do that the statement may run as a text
+    /// (`CALL hg_insert_overwrite($1, $2)`): the same as if they stood in it.
+    fn with_values(
+        &self,
+        decision: Arc<Decision>,
+        bind: Bind<'_>,
+        world: &impl World,
+    ) -> Arc<Decision> {
+        let Some(function) = decision.opaque.first() else {
+            return decision;
+        };
+        let mut values = bind.values().filter(|value| !value.is_empty()).peekable();
+        if decision.protected.is_some()
+            || values.peek().is_none()
+            || !self.names.may_run_values(bind.statement)
+        {
+            return decision;
+        }
+        let called = self
+            .deciding(world)
+            .decide(&call_with(function, values), true);
+        let reads = called.effects.intersects(Effects::READS_FOREIGN);
+        if called.protected.is_none() && !reads {
+            return decision;
+        }
+        let mut decision = (*decision).clone();
+        decision.protected.clone_from(&called.protected);
+        decision.effects |= called.effects.intersection(Effects::READS_FOREIGN);
+        decision.suspect(&called);
+        Arc::new(decision)
     }
 
     /// What the text of a Query does.

@@ -397,6 +397,21 @@ impl Names {
         found
     }
 
+    /// True if a statement of this name may run the values of its parameters as a text.
+    pub(super) fn may_run_values(&self, name: &[u8]) -> bool {
+        let may = |decision: &Arc<Decision>| !decision.opaque.is_empty();
+        if name.is_empty() {
+            let mut unnamed = self.unnamed.iter().chain(&self.unnamed_before);
+            return unnamed.any(may);
+        }
+        let pending = self.pending.iter().filter_map(|pending| match pending {
+            Pending::Parse(parsed, statement) if **parsed == *significant(name) => Some(statement),
+            _ => None,
+        });
+        let mut all = self.named.get(name).into_iter().chain(pending);
+        all.any(|statement| may(&statement.decision))
+    }
+
     /// The same of the name with which this begins, and that a zero ends, where no Parse is on its way and
     /// it is certain how names resolve.
     #[inline]

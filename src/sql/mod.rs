@@ -44,6 +44,6 @@ pub use lexing::{Backslash, Lexing, may_be_read_otherwise};
 pub(crate) use lexing::{is_digits, is_plain};
 pub(crate) use reading::{Reading, UNSEEN, analyze, analyze_prefix};
 pub use relation_name::WrittenName;
-pub(crate) use relation_name::{RelationName, qualified};
+pub(crate) use relation_name::{RelationName, call_with, qualified};
 pub(crate) use setting::{COMPUTING_RESOURCE, ROUTE_SETTINGS, search_path};
 pub use shown::{trace_parent, without_literals};

@@ -30,6 +30,31 @@ pub(crate) fn qualified((schema, name): &WrittenName) -> String {
     }
 }
 
+/// The text of a statement that calls this function with these strings.
+pub(crate) fn call_with<'v>(
+    (schema, name): &WrittenName,
+    values: impl Iterator<Item = &'v [u8]>,
+) -> Vec<u8> {
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let mut text = b"SELECT ".to_vec();
+    if let Some(schema) = schema {
+        text.extend_from_slice(quoted(schema).as_bytes());
+        text.push(b'.');
+    }
+    text.extend_from_slice(quoted(name).as_bytes());
+    let mut before = b'(';
+    for value in values {
+        text.extend_from_slice(&[before, b'\'']);
+        for byte in value {
+            text.extend(std::iter::repeat_n(*byte, 1 + usize::from(*byte == b'\'')));
+        }
+        text.push(b'\'');
+        before = b',';
+    }
+    text.push(b')');
+    text
+}
+
 impl RelationName<'_> {
     /// The same name, apart from its text.
     pub(super) fn into_owned<'b>(self) -> RelationName<'b> {

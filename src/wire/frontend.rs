@@ -71,22 +71,52 @@ impl<'a> Parse<'a> {
     }
 }
 
-/// The names of a Bind; its parameters are never looked into.
+/// A Bind; its parameters may be cut where only the head of the message is in hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bind<'a> {
     /// The portal to make; empty: the unnamed one.
     pub portal: &'a [u8],
     /// The prepared statement.
     pub statement: &'a [u8],
+    /// What follows: the formats of its parameters, the parameters, and the formats of what it yields.
+    rest: &'a [u8],
 }
 
 impl<'a> Bind<'a> {
     /// Reads the body of a Bind; `None` if the names do not end within `body`.
     pub fn read(body: &'a [u8]) -> Option<Self> {
         let (portal, rest) = split_cstr(body)?;
-        let (statement, _) = split_cstr(rest)?;
-        Some(Self { portal, statement })
+        let (statement, rest) = split_cstr(rest)?;
+        Some(Self {
+            portal,
+            statement,
+            rest,
+        })
     }
+
+    /// The values of its parameters that are not NULL, whatever their formats; the last one may be cut.
+    pub fn values(&self) -> impl Iterator<Item = &'a [u8]> {
+        let mut rest = count(self.rest).map_or(&[][..], |(formats, rest)| {
+            rest.get(2 * formats..).unwrap_or_default()
+        });
+        let left = count(rest).map_or(0, |(values, behind)| {
+            rest = behind;
+            values
+        });
+        (0..left).map_while(move |_| {
+            let (length, behind) = rest.split_first_chunk()?;
+            let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
+            let (value, behind) = behind.split_at(length.min(behind.len()));
+            rest = behind;
+            Some(value)
+        })
+    }
+}
+
+/// A count of two bytes, and what is behind it.
+fn count(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (count, rest) = bytes.split_first_chunk()?;
+    Some((usize::from(u16::from_be_bytes(*count)), rest))
 }
 
 /// The portal of an Execute.
@@ -152,10 +182,22 @@ mod tests {
             Bind::read(b"p\0s\0\0\0"),
             Some(Bind {
                 portal: b"p",
-                statement: b"s"
+                statement: b"s",
+                rest: b"\0\0"
             })
         );
         assert_eq!(Bind::read(b"p\0s"), None);
+        let values = |rest: &'static [u8]| {
+            let body = [b"p\0s\0", rest].concat();
+            let bind = Bind::read(&body).unwrap();
+            bind.values().map(<[u8]>::to_vec).collect::<Vec<_>>()
+        };
+        let three = b"\0\x01\0\0\0\x03\0\0\0\x02ab\xff\xff\xff\xff\0\0\0\x01c\0\0";
+        assert_eq!(values(three), [&b"ab"[..], b"", b"c"]);
+        assert_eq!(values(&three[..11]), [b"a"]);
+        for cut in [&b""[..], b"\0", b"\0\x02\0", b"\0\0\0\x09", b"\0\0\0\x01\0"] {
+            assert_eq!(values(cut), [b""; 0]);
+        }
         assert_eq!(Target::read(b"Ss\0"), Some(Target::Statement(b"s")));
         assert_eq!(Target::read(b"P\0"), Some(Target::Portal(b"")));
         assert_eq!(Target::read(b"X\0"), None);

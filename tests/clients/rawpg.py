@@ -33,8 +33,10 @@ def parse(name, statement):
     return message(b"P", name.encode() + b"\0" + encoded(statement) + b"\0" + b"\0\0")
 
 
-def bind(portal, name):
-    return message(b"B", portal.encode() + b"\0" + name.encode() + b"\0" + bytes(6))
+def bind(portal, name, *values):
+    names = portal.encode() + b"\0" + name.encode() + b"\0"
+    texts = b"".join(struct.pack("!i", len(value.encode())) + value.encode() for value in values)
+    return message(b"B", names + bytes(2) + struct.pack("!h", len(values)) + texts + bytes(2))
 
 
 def describe_portal(portal):

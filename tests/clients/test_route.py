@@ -1,6 +1,7 @@
 """Which route is set, for how long, and who is the master: by the server's own counts."""
 
 import subprocess
+import time
 
 import psycopg
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import conftest
 import harness
 import tasks
+from rawpg import SYNC, Client, bind, execute, parse
 
 ENCRYPTED = "SELECT count(*) FROM salaries"
 OPEN = "SELECT count(*) FROM items"
@@ -54,6 +56,29 @@ def test_scope_statement(started, cluster):
                 assert send(ENCRYPTED).fetchone() == (1000,)
     assert cluster.scans(endpoint.dbname)["HQE"] == (6, 0)
     assert cluster.scans(endpoint.dbname)["SQE"] == (12, 0)
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["at once", "in pieces"])
+def test_text_in_parameters(cluster, database, started, cut):
+    """A text that is run may come as the value of a parameter, at whatever length of the message."""
+    with cluster.endpoint(database).connect() as connection:
+        connection.execute(
+            """CREATE OR REPLACE PROCEDURE hg_insert_overwrite(target text, query text) LANGUAGE plpgsql AS
+                   $$ BEGIN EXECUTE 'CREATE TEMP TABLE ' || target || ' AS ' || query; END $$"""
+        )
+    endpoint = started()
+    texts = (OPEN, ENCRYPTED + " /*" + 3_000 * "x" + "*/")
+    with Client.logged_in(endpoint) as client:
+        for at, text in enumerate(texts):
+            call = parse("", "CALL hg_insert_overwrite($1, $2)") + bind("", "", f"t{at}", text)
+            call += execute("") + SYNC
+            for piece in (call[:70], call[70:900], call[900:]) if cut else (call,):
+                client.send(piece)
+                time.sleep(0.05 if cut else 0)
+            assert not [payload for kind, payload in client.until_ready() if kind == b"E"]
+            assert cluster.setting_changes(endpoint.dbname) == at
+    assert cluster.scans(endpoint.dbname)["HQE"] == (1, 0)
+    assert cluster.scans(endpoint.dbname)["SQE"] == (1, 0)
 
 
 def test_common_table(started, cluster):
