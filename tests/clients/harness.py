@@ -354,14 +354,29 @@ class Cluster:
         )
 
     def create_database(self, name, script=HERE / "schema.sql"):
-        """A new database with the tests' tables; one of that name is dropped."""
+        """A new database with the tests' tables; one of that name is dropped.
+
+        It has its name once its tables are there: an Osprey that reads the catalogs of one before it would else
+        see it empty, and take it for that up to its next reading.
+        """
         quoted = '"' + name.replace('"', '""') + '"'
-        with self.admin("postgres") as connection:
-            self.drop_database(name)
-            connection.execute(f"CREATE DATABASE {quoted}")
+        making = "in the making"
+        self.drop_database(making)
+        self.query("postgres", f'CREATE DATABASE "{making}"')
         if script is not None:
-            with self.admin(name) as connection:
+            with self.admin(making) as connection:
                 connection.execute(script.read_text())
+        self.drop_database(name)
+
+        def renamed():
+            # The session that has made the tables may take a moment to go.
+            try:
+                self.query("postgres", f'ALTER DATABASE "{making}" RENAME TO {quoted}')
+            except psycopg.errors.ObjectInUse:
+                return False
+            return True
+
+        wait_for(renamed, f"{name} to be made")
         return name
 
     def drop_database(self, name):
