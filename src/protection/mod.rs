@@ -5,6 +5,7 @@ mod decision;
 pub mod knowledge;
 mod memo;
 mod names;
+mod own;
 mod projects;
 mod quick;
 mod reason;
@@ -17,8 +18,9 @@ mod snapshot;
 
 pub use decision::Decision;
 pub use names::NameContext;
+pub use own::Leads;
 pub use reason::{Reason, Source};
-pub use session::{Leads, SessionChange, SessionNames};
+pub use session::{SessionChange, SessionNames};
 pub use snapshot::{Beginning, Snapshot, SnapshotBuilder};
 
 /// The words of a statement's text in which a [`Decision`] is told.

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use super::names::NameContext;
+use super::own::{Leads, Own};
 use super::projects::Encrypted;
 use super::reason::Reason;
 use super::relations::{Relations, Standing};
-use super::session::{Leads, Own, SessionChange, SessionNames};
+use super::session::{SessionChange, SessionNames};
 use crate::catalog::project_key;
 use crate::sql::{
     Analysis, Change, Effects, Made, MadeFrom, Reading, RelationName, WrittenName, qualified,

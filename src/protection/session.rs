@@ -5,35 +5,13 @@
 use std::sync::Arc;
 
 use super::names::NameContext;
-use super::reason::Reason;
-use super::relations::clip;
+use super::own::{Leads, Own};
 use super::setting::Setting;
 use crate::catalog::route::reads_encrypted;
 use crate::sql::{
     Backslash, Change, ComputingResource, Encoding, Lexing, ROUTE_SETTINGS, RouteSetting, Value,
     WrittenName,
 };
-
-/// Where a relation or function leads that a session has made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Leads {
-    /// Not to MaxCompute.
-    Nowhere,
-    /// To MaxCompute data that is not known to be encrypted.
-    ToMaxCompute,
-    /// To encrypted data.
-    ToProtected(Arc<Reason>),
-}
-
-impl Leads {
-    fn weight(&self) -> u8 {
-        match self {
-            Self::Nowhere => 0,
-            Self::ToMaxCompute => 1,
-            Self::ToProtected(_) => 2,
-        }
-    }
-}
 
 /// What a statement changes for its session, once it has succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,155 +41,8 @@ impl From<Change> for SessionChange {
     }
 }
 
-/// A temporary relation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Temporary {
-    name: String,
-    leads: Leads,
-    until_commit: bool,
-    /// It is a view, which is gone with what it reads.
-    stored: bool,
-}
-
-/// The schema of a session's own relations and functions.
-const TEMPORARY: &str = "pg_temp";
-
-/// What a session has made and dropped since the catalogs were read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Own {
-    temporary: Vec<Temporary>,
-    /// What is the first of its name by a search path.
-    first: Vec<(NameContext, String, Leads)>,
-    made: Vec<(WrittenName, Leads)>,
-    dropped: Vec<String>,
-    replaced: Vec<WrittenName>,
-    anything: bool,
-    /// Relations that are not named here may have been made, or lead elsewhere.
-    others: bool,
-}
-
-impl Own {
-    /// True if every name leads where the catalogs say.
-    pub(super) fn is_empty(&self) -> bool {
-        self.temporary.is_empty()
-            && self.first.is_empty()
-            && self.made.is_empty()
-            && self.dropped.is_empty()
-            && self.replaced.is_empty()
-            && !(self.anything || self.others)
-    }
-
-    /// False if a relation may lead elsewhere than the catalogs say that is not named here.
-    pub(super) fn names_all(&self) -> bool {
-        let are_all = self.made.len() < MAX_OWN && self.dropped.len() < MAX_OWN;
-        are_all && !(self.anything || self.others)
-    }
-
-    /// True if every name that leads to MaxCompute does so by the catalogs, too.
-    pub(super) fn adds_nothing(&self) -> bool {
-        let nowhere = |leads: &Leads| *leads == Leads::Nowhere;
-        self.made.iter().all(|(_, leads)| nowhere(leads))
-            && self.temporary.iter().all(|one| nowhere(&one.leads))
-    }
-
-    /// The same with what others have made and dropped since the catalogs were read.
-    pub(super) fn with(&self, others: &Self) -> Self {
-        let mut all = self.clone();
-        for made in &others.made {
-            remember(&mut all.made, made.clone());
-        }
-        for dropped in &others.dropped {
-            remember(&mut all.dropped, dropped.clone());
-        }
-        for replaced in &others.replaced {
-            remember(&mut all.replaced, replaced.clone());
-        }
-        all
-    }
-
-    /// Temporary relations of which this is so hide nothing any more, and may be there all the same; and
-    /// nothing else is certain to be the first of its name.
-    fn may_be_gone(&mut self, gone: impl Fn(&Temporary) -> bool) {
-        self.first.clear();
-        let (gone, stay) = std::mem::take(&mut self.temporary)
-            .into_iter()
-            .partition(gone);
-        self.temporary = stay;
-        let gone: Vec<Temporary> = gone;
-        for one in gone {
-            if one.leads != Leads::Nowhere {
-                let name = (Some(TEMPORARY.to_owned()), one.name);
-                remember(&mut self.made, (name, one.leads));
-            }
-        }
-    }
-
-    /// Where the session's temporary relation of this name leads, if there is one.
-    pub(super) fn temporary(&self, name: &[u8]) -> Option<&Leads> {
-        let name = clip(name);
-        let mut found = self.temporary.iter();
-        found
-            .find(|one| one.name.as_bytes() == name)
-            .map(|one| &one.leads)
-    }
-
-    /// Where the relation leads that a bare name means by this path, if the session has made it.
-    pub(super) fn first(&self, names: &NameContext, name: &[u8]) -> Option<&Leads> {
-        let name = clip(name);
-        let mut found = self.first.iter();
-        names.search_path.as_ref()?;
-        found
-            .find(|(by, known, _)| known.as_bytes() == name && by == names)
-            .map(|(_, _, leads)| leads)
-    }
-
-    /// Where the relations and functions lead that the session has made and that this name may
-    /// mean.
-    pub(super) fn made(&self, schema: Option<&[u8]>, name: &[u8]) -> impl Iterator<Item = &Leads> {
-        let meant = self.made.iter().filter(move |((its_schema, its_name), _)| {
-            its_name.as_bytes() == name
-                && schema.is_none_or(|schema| {
-                    its_schema
-                        .as_deref()
-                        .is_none_or(|its_schema| its_schema.as_bytes() == schema)
-                })
-        });
-        meant.map(|(_, leads)| leads)
-    }
-
-    /// True if a name may mean any relation that bears it, whatever the search path says.
-    pub(super) fn is_open(&self, name: &[u8]) -> bool {
-        self.anything || self.dropped.iter().any(|known| known.as_bytes() == name)
-    }
-
-    /// True if what the catalogs say of this relation holds no longer.
-    pub(super) fn is_replaced(&self, schema: Option<&[u8]>, name: &[u8]) -> bool {
-        let is_it = |(its_schema, its_name): &WrittenName| {
-            its_name.as_bytes() == name && its_schema.as_deref().map(str::as_bytes) == schema
-        };
-        schema.is_some() && self.replaced.iter().any(is_it)
-    }
-
-    /// True if a schema that is written in front of a name may not be the one that the catalogs
-    /// know.
-    pub(super) fn any_schema(&self) -> bool {
-        self.anything
-    }
-}
-
-/// So many names are remembered; by then the catalogs have told of the first of them.
-const MAX_OWN: usize = 1_000;
-
 /// So many savepoints are remembered. What holds behind a ROLLBACK TO an older one is not known.
 const MAX_SAVED: usize = 256;
-
-fn remember<T: PartialEq>(known: &mut Vec<T>, new: T) {
-    known.retain(|old| *old != new);
-    if known.len() == MAX_OWN {
-        known.remove(0);
-    }
-    known.push(new);
-}
 
 /// The value of `role` by which the present role is the session's user.
 const NO_ROLE: &str = "none";
@@ -234,10 +65,6 @@ struct Scope {
 impl Scope {
     /// Of which nothing is known.
     fn unknown() -> Self {
-        let own = Own {
-            anything: true,
-            ..Own::default()
-        };
         Self {
             path: Value::Unknown.into(),
             user: Value::Unknown.into(),
@@ -247,7 +74,7 @@ impl Scope {
             orc_via_holo: Value::Unknown.into(),
             catalog_routing: Value::Unknown.into(),
             computing_resource: Value::Unknown.into(),
-            own: Arc::new(own),
+            own: Arc::new(Own::unknown()),
         }
     }
 }
@@ -472,15 +299,7 @@ impl SessionNames {
     /// say it.
     pub fn catalogs_were_read(&mut self) {
         if !self.in_transaction() {
-            let own = Arc::make_mut(&mut self.scope.own);
-            // They do not tell of these.
-            own.made
-                .retain(|((schema, _), _)| schema.as_deref() == Some(TEMPORARY));
-            own.first.clear();
-            own.dropped.clear();
-            own.replaced.clear();
-            own.anything = false;
-            own.others = false;
+            Arc::make_mut(&mut self.scope.own).catalogs_were_read();
             self.epoch = self.epoch.wrapping_add(1);
         }
     }
@@ -504,22 +323,14 @@ impl SessionNames {
                     first,
                     leads,
                 } => {
+                    let own = Arc::make_mut(&mut self.scope.own);
                     if let Some(by) = first {
-                        let own = Arc::make_mut(&mut self.scope.own);
-                        let cut = clip(name.1.as_bytes());
-                        let name = String::from_utf8_lossy(cut).into_owned();
-                        own.first.retain(|(_, known, _)| *known != name);
-                        remember(&mut own.first, (*by.clone(), name, leads.clone()));
+                        own.make_first(by, &name.1, leads);
                     }
                     if *temporary {
-                        self.make_temporary(Temporary {
-                            name: String::from_utf8_lossy(clip(name.1.as_bytes())).into_owned(),
-                            leads: leads.clone(),
-                            until_commit: *until_commit,
-                            stored: *stored,
-                        });
-                    } else {
-                        self.make(name, leads);
+                        own.make_temporary(&name.1, leads, *until_commit, *stored);
+                    } else if *leads != Leads::Nowhere {
+                        own.make(name, leads);
                     }
                 }
             }
@@ -568,35 +379,20 @@ impl SessionNames {
                 name: (schema, name),
                 cascade,
             } => {
-                let own = Arc::make_mut(&mut scope.own);
-                own.first
-                    .retain(|(_, known, _)| known.as_bytes() != clip(name.as_bytes()));
-                let before = own.temporary.len();
-                if schema.as_deref().is_none_or(|schema| schema == TEMPORARY) {
-                    let name = clip(name.as_bytes());
-                    own.temporary.retain(|one| one.name.as_bytes() != name);
-                }
-                if own.temporary.len() == before {
-                    remember(&mut own.dropped, name.clone());
-                }
-                if *cascade {
-                    own.may_be_gone(|one| one.stored);
-                }
+                Arc::make_mut(&mut scope.own).drop(schema.as_deref(), name, *cascade);
             }
             Change::Replaced(name) => {
-                remember(&mut Arc::make_mut(&mut scope.own).replaced, name.clone());
+                Arc::make_mut(&mut scope.own).replace(name);
             }
-            Change::Relations => Arc::make_mut(&mut scope.own).others = true,
+            Change::Relations => Arc::make_mut(&mut scope.own).others_changed(),
             Change::Anything => {
-                let own = Arc::make_mut(&mut scope.own);
-                own.may_be_gone(|_| true);
-                own.anything = true;
+                Arc::make_mut(&mut scope.own).anything_changed();
                 scope.path.set(Value::Unknown, false);
                 scope.backslash.set(Value::Unknown, false);
                 scope.encoding.set(Value::Unknown, false);
             }
-            Change::MayDrop => Arc::make_mut(&mut scope.own).may_be_gone(|_| true),
-            Change::DiscardTemporary => Arc::make_mut(&mut scope.own).temporary.clear(),
+            Change::MayDrop => Arc::make_mut(&mut scope.own).all_may_be_gone(),
+            Change::DiscardTemporary => Arc::make_mut(&mut scope.own).discard_temporary(),
             Change::DiscardAll => *scope = Scope::default(),
             Change::Begin if self.saved.is_empty() => self.saved.push((None, scope.clone())),
             Change::Begin => {}
@@ -633,10 +429,7 @@ impl SessionNames {
                 } else if self.forgotten {
                     self.saved.truncate(1);
                     let mut unknown = Scope::unknown();
-                    let own = Arc::make_mut(&mut unknown.own);
-                    own.made.clone_from(&self.scope.own.made);
-                    own.temporary.clone_from(&self.scope.own.temporary);
-                    own.may_be_gone(|_| true);
+                    unknown.own = Arc::new(self.scope.own.perhaps());
                     self.scope = unknown;
                 }
             }
@@ -649,33 +442,10 @@ impl SessionNames {
         self.saved.iter().rposition(is_it)
     }
 
-    /// A temporary relation of this name leads there from now on. One that was there may be so still
-    /// (IF NOT EXISTS).
-    fn make_temporary(&mut self, new: Temporary) {
-        let own = Arc::make_mut(&mut self.scope.own);
-        if let Some(known) = own.temporary.iter_mut().find(|one| one.name == new.name) {
-            if known.leads.weight() < new.leads.weight() {
-                known.leads = new.leads;
-            }
-        } else if own.temporary.len() < MAX_OWN {
-            // One that is not remembered hides no other, which errs on the safe side.
-            own.temporary.push(new);
-        }
-    }
-
-    /// A relation or function of this name leads there from now on.
-    fn make(&mut self, name: &WrittenName, leads: &Leads) {
-        if *leads != Leads::Nowhere {
-            let made = &mut Arc::make_mut(&mut self.scope.own).made;
-            remember(made, (name.clone(), leads.clone()));
-        }
-    }
-
     fn end_local(&mut self) {
         let scope = &mut self.scope;
-        if scope.own.temporary.iter().any(|one| one.until_commit) {
-            let own = Arc::make_mut(&mut scope.own);
-            own.temporary.retain(|one| !one.until_commit);
+        if scope.own.ends_with_transaction() {
+            Arc::make_mut(&mut scope.own).end_transaction();
         }
         scope.path.end_local();
         scope.user.end_local();

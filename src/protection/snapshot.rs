@@ -14,12 +14,13 @@ use std::sync::{Arc, LazyLock, Weak};
 use super::decision::Decision;
 use super::memo::{Hasher, MAX_TEXT, Memo, QUICK_BYTES, READ_BYTES};
 use super::names::NameContext;
+use super::own::Own;
 use super::projects::{Encrypted, Projects};
 use super::quick::Quick;
 use super::reason::Reason;
 use super::relations::{Relations, Standing};
 use super::resolve::Resolver;
-use super::session::{Own, SessionNames};
+use super::session::SessionNames;
 use crate::catalog::{HologresVersion, RouteSettings};
 use crate::sql::{self, Analysis, Backslash, Effects, Lexing, Reading, RelationName, WrittenName};
 
