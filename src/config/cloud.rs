@@ -23,6 +23,20 @@ pub struct Cloud {
     pub timeout: Duration,
 }
 
+impl Cloud {
+    /// True if the other one's answers are about the same projects and keys.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let asked = |cloud: &Self| {
+            (
+                cloud.region.clone(),
+                cloud.maxcompute_endpoint.clone(),
+                cloud.kms_endpoint.clone(),
+            )
+        };
+        asked(self) == asked(other)
+    }
+}
+
 /// Where the access key comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CredentialSource {

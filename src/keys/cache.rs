@@ -270,11 +270,35 @@ impl KeyCache {
         self.changed();
     }
 
-    /// Takes other settings and another provider; all that was known is looked up again.
+    /// Takes other settings and another provider. All that was known is looked up again before it is
+    /// used, and serves for want of an answer; what the configuration itself has said counts no more, nor
+    /// what another cloud has.
     pub fn reconfigure(&self, settings: Keys, provider: Arc<dyn KeyProvider>) {
+        let before = self.0.settings.load_full();
+        let same_cloud = match (&before.cloud, &settings.cloud) {
+            (Some(before), Some(now)) => before.is_same(now),
+            (None, None) => true,
+            _ => false,
+        };
         self.0.settings.store(Arc::new(settings));
         self.0.provider.store(Arc::new(provider));
-        self.0.entries.clear();
+        let now = self.0.clock.monotonic();
+        self.0.entries.retain(|_, entry| {
+            // Who waits for it gets its answer, and nobody else does.
+            entry.flight = None;
+            entry.failure = None;
+            entry.retry_at = Duration::ZERO;
+            let Some(known) = &mut entry.known else {
+                return false;
+            };
+            known.refresh_at = now;
+            known.expires_at = now;
+            match known.record.origin {
+                Origin::Configured => false,
+                Origin::Cloud => same_cloud,
+                Origin::Learned => true,
+            }
+        });
         self.changed();
     }
 

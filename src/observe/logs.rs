@@ -3,6 +3,7 @@
 
 mod queue;
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
@@ -11,8 +12,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::filter::{LevelFilter, ParseError};
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::reload;
 
@@ -92,7 +94,9 @@ pub fn init(settings: &Observe) -> Result<(), Error> {
         let refilter = move |filter: EnvFilter| handle.reload(filter);
         (lines.try_init(), Box::new(refilter))
     } else {
-        let lines = lines.with_ansi(colours).with_filter_reloading();
+        let fields = debug_fn(write_field).delimited(" ");
+        let lines = lines.fmt_fields(fields).with_ansi(colours);
+        let lines = lines.with_filter_reloading();
         let handle = lines.reload_handle();
         let refilter = move |filter: EnvFilter| handle.reload(filter);
         (lines.try_init(), Box::new(refilter))
@@ -109,6 +113,37 @@ pub fn init(settings: &Observe) -> Result<(), Error> {
     Ok(())
 }
 
+/// Writes one field of an event. Names and reasons come from whoever connects: a line end or an escape
+/// character in one of them begins no line, and does nothing to a terminal.
+fn write_field(
+    writer: &mut Writer<'_>,
+    field: &tracing::field::Field,
+    value: &dyn std::fmt::Debug,
+) -> std::fmt::Result {
+    if field.name() != "message" {
+        write!(writer, "{}=", field.name())?;
+    }
+    write!(OneLine(writer), "{value:?}")
+}
+
+/// Writes control characters as Rust spells them.
+struct OneLine<W>(W);
+
+impl<W: std::fmt::Write> std::fmt::Write for OneLine<W> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        for piece in text.split_inclusive(char::is_control) {
+            match piece.char_indices().next_back() {
+                Some((at, last)) if last.is_control() => {
+                    self.0.write_str(&piece[..at])?;
+                    write!(self.0, "{}", last.escape_default())?;
+                }
+                _ => self.0.write_str(piece)?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Leaves out what the TLS library says of every handshake, unless it is asked for by name.
 fn without_the_libraries(filter: EnvFilter, text: &str) -> EnvFilter {
     let talkative = filter.max_level_hint() > Some(LevelFilter::INFO);
@@ -123,7 +158,13 @@ fn without_the_libraries(filter: EnvFilter, text: &str) -> EnvFilter {
 pub fn say(level: tracing::Level, text: &str, fields: &[(&str, &str)]) {
     match LOG.get() {
         Some(log) if log.json => log.queue.push(&json(level, text, fields)),
-        Some(log) => log.queue.push(format!("osprey: {text}\n").as_bytes()),
+        Some(log) => {
+            let mut line = String::from("osprey: ");
+            // Fails only where the text cannot grow.
+            let _ = OneLine(&mut line).write_str(text);
+            line.push('\n');
+            log.queue.push(line.as_bytes());
+        }
         // Nobody there to be told is no reason to fail.
         None => drop(writeln!(std::io::stderr(), "osprey: {text}")),
     }
@@ -197,7 +238,19 @@ fn panicked(panic: &PanicHookInfo<'_>) {
 mod tests {
     use tracing_subscriber::EnvFilter;
 
-    use super::{json, without_the_libraries};
+    use super::{OneLine, json, without_the_libraries};
+
+    #[test]
+    fn what_a_client_sends_begins_no_line() {
+        use std::fmt::Write as _;
+        let mut line = String::new();
+        let user = "evil\n2026 ERROR osprey: \u{1b}[31mred\u{9b}\r\t表";
+        write!(OneLine(&mut line), "{user}, {user:?}").unwrap();
+        assert_eq!(
+            line,
+            r#"evil\n2026 ERROR osprey: \u{1b}[31mred\u{9b}\r\t表, "evil\n2026 ERROR osprey: \u{1b}[31mred\u{9b}\r\t表""#
+        );
+    }
 
     #[test]
     fn the_tls_library_is_quiet_unless_it_is_asked_for() {

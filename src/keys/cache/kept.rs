@@ -89,7 +89,17 @@ impl KeyCache {
                         "key records of before the restart are in use"
                     );
                 }
-                Err(Unusable::Ours(why)) => set_aside(path, &why),
+                Err(Unusable::Ours(why)) => {
+                    // It may be the other way round, since the address is the one of before again.
+                    let before = load(&aside(path), &upstream, &settings);
+                    set_aside(path, &why);
+                    let before = before.unwrap_or_default();
+                    if !before.is_empty() {
+                        let records = self.restore(before);
+                        tracing::info!(records, "key records that were set aside are in use again");
+                        self.changed();
+                    }
+                }
                 Err(Unusable::NotOurs(why)) => tracing::warn!(
                     path = %path.display(),
                     "keys.snapshot {why}: no key records are kept there"
@@ -301,7 +311,7 @@ fn read(text: &[u8], upstream: &str, settings: &Keys) -> Result<Vec<KeyRecord>, 
     if file.format != KEY_RECORDS || file.version != VERSION {
         return Err(format!("is of version {}, not {VERSION}", file.version));
     }
-    if file.upstream != upstream || file.region != region(settings) {
+    if !is_same(&file.upstream, upstream) || file.region != region(settings) {
         let region = file.region.as_deref().unwrap_or("none");
         return Err(format!("is about {} (region {region})", file.upstream));
     }
@@ -311,8 +321,19 @@ fn read(text: &[u8], upstream: &str, settings: &Keys) -> Result<Vec<KeyRecord>, 
         .collect()
 }
 
+/// True if these are addresses of one instance: they have one in common.
+fn is_same(one: &str, other: &str) -> bool {
+    let mut addresses = one.split(", ");
+    addresses.any(|address| other.split(", ").any(|other| other == address))
+}
+
+/// Where a file stands that was set aside.
+fn aside(path: &Path) -> PathBuf {
+    with_suffix(path, "set-aside")
+}
+
 fn set_aside(path: &Path, why: &str) {
-    let aside = with_suffix(path, "set-aside");
+    let aside = aside(path);
     let moved = may_go(&aside).and_then(|()| fs::rename(path, &aside));
     tracing::warn!(
         path = %path.display(),

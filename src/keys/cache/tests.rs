@@ -487,9 +487,37 @@ async fn another_configuration_is_looked_up_anew() {
         snapshot: None,
         cloud: None,
     };
-    f.cache.reconfigure(settings, other);
+    f.cache.reconfigure(settings.clone(), other.clone());
     assert_eq!(f.encryption("sales").await, Some(Encryption::DefaultKey));
     assert_eq!(f.cache.negative_ttl(), HOUR);
+
+    // What was known serves for want of an answer.
+    other.fails(Some("away"));
+    f.cache.reconfigure(settings.clone(), other.clone());
+    assert_eq!(f.encryption("sales").await, Some(Encryption::DefaultKey));
+    assert!(f.cache.list()[0].stale && f.cache.list()[0].failure.is_some());
+
+    // What the configuration has said does not, nor what another cloud has.
+    let cloud = |region: &str| Keys {
+        cloud: Some(crate::config::Cloud {
+            region: region.into(),
+            credentials: crate::config::CredentialSource::Environment,
+            maxcompute_endpoint: None,
+            kms_endpoint: None,
+            sts_endpoint: None,
+            ram_endpoint: None,
+            timeout: HOUR,
+        }),
+        ..settings.clone()
+    };
+    f.cache.reconfigure(cloud("r1"), other.clone());
+    assert_eq!(f.cache.records(), 0);
+    other.fails(None);
+    f.encryption("sales").await;
+    f.cache.reconfigure(cloud("r1"), other.clone());
+    assert_eq!(f.cache.records(), 1);
+    f.cache.reconfigure(cloud("r2"), other);
+    assert_eq!(f.cache.records(), 0);
 }
 
 #[tokio::test]

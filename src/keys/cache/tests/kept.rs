@@ -131,6 +131,22 @@ async fn a_corrupt_or_foreign_file_is_set_aside() {
     }
 }
 
+#[tokio::test]
+async fn records_outlive_an_address_that_goes_and_comes_back_and_one_more_address() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.json");
+    let keeps = async |upstream: &str, project: &str, records: usize| {
+        let fixture = kept(&path, upstream, LATE);
+        assert_eq!(fixture.cache.records(), records, "{upstream}");
+        fixture.encryption(project).await;
+        written(&path, |text| text.contains(project)).await;
+    };
+    keeps("holo:80", "sales", 0).await;
+    keeps("other:80", "hr", 0).await;
+    keeps("holo:80", "hr", 1).await;
+    keeps("holo:80, second:80", "hr", 2).await;
+}
+
 /// Whatever stands there that Osprey has not written stays as it is, at the start and at each writing.
 #[tokio::test]
 async fn what_is_not_osprey_s_own_is_left_alone() {
