@@ -79,8 +79,8 @@ pub struct Upstreams {
 impl Upstreams {
     /// What `settings` and their `files` say, for sockets bound to the addresses `sockets`. What
     /// `before` had is kept where it is the same (see [`Upstream`]); a socket whose address is
-    /// configured no more, which only a restart can close, has what the one listener says that there
-    /// is, if that has no socket; else it keeps its own. What is found about
+    /// configured no more, which only a restart can close, has what the listener says that was moved
+    /// elsewhere, as far as that can be told; else it keeps its own. What is found about
     /// them is told to other replicas by `fleet`, if there are any.
     pub fn new(
         settings: &Settings,
@@ -123,15 +123,27 @@ impl Upstreams {
             .map(|(listener, tls)| Arc::new(Listener::new(listener, tls, &upstreams)))
             .collect();
         let assigned = assign(sockets, settings);
-        let is_free = |listener: usize| !assigned.contains(&Some(listener));
+        let was = |socket: usize| before.and_then(|before| before.listeners.get(socket));
+        // Those that sockets had of which no address is configured any more, and those that have no socket:
+        // of as many, the one has been moved to where the other is.
+        let mut gone: Vec<&Arc<Listener>> = Vec::new();
+        for socket in (0..assigned.len()).filter(|socket| assigned[*socket].is_none()) {
+            gone.extend(was(socket).filter(|was| !gone.iter().any(|gone| Arc::ptr_eq(gone, was))));
+        }
+        let free = (0..configured.len()).filter(|listener| !assigned.contains(&Some(*listener)));
+        let free: Vec<_> = free.collect();
+        let moved = |was: &Arc<Listener>| {
+            let at = gone.iter().position(|gone| Arc::ptr_eq(gone, was))?;
+            (gone.len() == free.len()).then(|| Arc::clone(&configured[free[at]]))
+        };
         let listeners = assigned
             .iter()
             .enumerate()
-            .filter_map(|(socket, listener)| match (listener, &*configured) {
-                (Some(listener), _) => Some(Arc::clone(&configured[*listener])),
-                // It has only been moved.
-                (None, [only]) if is_free(0) => Some(Arc::clone(only)),
-                (None, _) => before.map(|before| before.listeners[socket].led_anew(&upstreams)),
+            .filter_map(|(socket, listener)| match listener {
+                Some(listener) => Some(Arc::clone(&configured[*listener])),
+                None => {
+                    was(socket).map(|was| moved(was).unwrap_or_else(|| was.led_anew(&upstreams)))
+                }
             })
             .collect();
         Self {

@@ -154,6 +154,12 @@ async fn a_socket_whose_listener_was_moved_has_what_that_says_now() {
     let before = of_sockets(&two, &both, None);
     let after = of_sockets(&moved, &both, Some(&before));
     assert_eq!([leads(&after, 0), leads(&after, 1)], ["one", "two"]);
+    // Of two one is moved: its own socket has what it says now, and not the other's.
+    let mut one_moved = two.clone();
+    one_moved.listeners[1].addresses = vec!["127.0.0.1:7001".parse().unwrap()];
+    one_moved.listeners[1].upstream = Some("one".into());
+    let after = of_sockets(&one_moved, &both, Some(&before));
+    assert_eq!([leads(&after, 0), leads(&after, 1)], ["one", "one"]);
 }
 
 #[test]
