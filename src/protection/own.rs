@@ -177,6 +177,12 @@ impl Own {
 
     /// A relation or function of this name leads there from now on.
     pub(super) fn make(&mut self, name: &WrittenName, leads: &Leads) {
+        // What is the first of its name may be this one.
+        let cut = cut(&name.1);
+        let same = self.first.iter_mut().filter(|(_, known, _)| *known == cut);
+        for (_, _, known) in same.filter(|(.., known)| known.weight() < leads.weight()) {
+            known.clone_from(leads);
+        }
         remember(&mut self.made, (name.clone(), leads.clone()));
     }
 

@@ -10,7 +10,7 @@ use super::mention::{mention_all, mention_strings};
 use super::plpgsql;
 use super::query::{execute, leaves_empty, query};
 use super::quoting::string_body;
-use super::relation_name::{WrittenName, last_part, relation_name};
+use super::relation_name::{RelationName, WrittenName, last_part, relation_name};
 use super::token::{Script, Statement};
 
 /// Reads CREATE or ALTER, which begins at `start`. All that the statement itself reads is a query
@@ -322,54 +322,92 @@ fn alter<'a>(statement: &Statement<'_, 'a>, object: usize, analysis: &mut Analys
         .is_name(first)
         .then(|| relation_name(statement, first, last))
         .flatten();
-    let action = last + 1;
-    let renames = statement.is_word(action, "rename") && statement.keyword(action + 1) == K::To;
-    let moves = statement.keyword(action) == K::Set && statement.keyword(action + 1) == K::Schema;
+    let mut action = last + 1;
     match (statement.keyword(object), relation) {
         (K::Table | K::View, Some(relation)) => {
-            let (schema, name) = relation.written();
-            let was_in = schema.clone();
-            let other = statement.folded_text(action + 2);
-            let made = if renames {
-                Some(((schema, other), MadeFrom::Like(relation)))
-            } else if moves {
-                Some(((Some(other), name.clone()), MadeFrom::Like(relation)))
-            } else if statement.is_word(action, "attach") {
-                let child = last_part(statement, action + 2);
-                let child = relation_name(statement, action + 2, child);
-                child.map(|child| ((schema, name.clone()), MadeFrom::Like(child)))
-            } else if statement.is_word(action, "inherit") {
-                name_at(statement, action + 1).map(|parent| (parent, MadeFrom::Like(relation)))
-            } else if statement.is_word(action, "options") {
-                Some((
-                    (schema, name.clone()),
-                    MadeFrom::Project(project(statement)),
-                ))
-            } else {
-                None
-            };
-            analysis.made.extend(made.map(|(name, origin)| Made {
-                first: renames && name.0.is_none(),
-                name,
-                temporary: false,
-                until_commit: false,
-                origin,
-            }));
-            if renames || moves {
-                analysis.changes.push(Change::Dropped {
-                    name: (was_in, name),
-                    cascade: false,
-                });
+            while action < statement.len() {
+                alter_relation(statement, action, &relation, analysis);
+                action = next_action(statement, action);
             }
         }
         (K::Function | K::Procedure | K::Routine, _)
-            if (first..statement.len()).any(|index| statement.is_word(index, "owner")) => {}
+            if !(first..statement.len()).any(|index| {
+                let moves = ["rename", "reset"];
+                moves.iter().any(|word| statement.is_word(index, word))
+                    || statement.keyword(index) == K::Set
+            }) => {}
+        (K::Schema, _) if !statement.is_word(action, "rename") => {}
         (K::Schema | K::Function | K::Procedure | K::Routine, _) => {
             analysis.changes.push(Change::Anything);
         }
         _ => {}
     }
 }
+
+/// Where the next of the actions begins that an ALTER has, which commas part.
+fn next_action(statement: &Statement<'_, '_>, mut index: usize) -> usize {
+    while index < statement.len() {
+        if statement.kind(index) == Some(Kind::Comma) {
+            return index + 1;
+        }
+        index = if statement.is_open(index) {
+            statement.after(index)
+        } else {
+            index + 1
+        };
+    }
+    index
+}
+
+/// What one action of an ALTER of a relation makes lead elsewhere.
+fn alter_relation<'a>(
+    statement: &Statement<'_, 'a>,
+    action: usize,
+    relation: &RelationName<'a>,
+    analysis: &mut Analysis<'a>,
+) {
+    let renames = statement.is_word(action, "rename") && statement.keyword(action + 1) == K::To;
+    let moves = statement.keyword(action) == K::Set && statement.keyword(action + 1) == K::Schema;
+    let (schema, name) = relation.written();
+    let was_in = schema.clone();
+    let other = statement.folded_text(action + 2);
+    let made = if renames {
+        Some(((schema, other), MadeFrom::Like(relation.clone())))
+    } else if moves {
+        Some((
+            (Some(other), name.clone()),
+            MadeFrom::Like(relation.clone()),
+        ))
+    } else if statement.is_word(action, "attach") {
+        let child = last_part(statement, action + 2);
+        let child = relation_name(statement, action + 2, child);
+        child.map(|child| ((schema, name.clone()), MadeFrom::Like(child)))
+    } else if statement.is_word(action, "inherit") {
+        let parent = name_at(statement, action + 1);
+        parent.map(|parent| (parent, MadeFrom::Like(relation.clone())))
+    } else if statement.is_word(action, "options") {
+        let project = MadeFrom::Project(project(statement));
+        Some(((schema, name.clone()), project))
+    } else {
+        None
+    };
+    analysis.made.extend(made.map(|(name, origin)| Made {
+        first: renames && name.0.is_none(),
+        name,
+        temporary: false,
+        until_commit: false,
+        origin,
+    }));
+    if renames || moves {
+        analysis.changes.push(Change::Dropped {
+            name: (was_in, name),
+            cascade: false,
+        });
+    }
+}
+
+/// What takes relations with it though it does not say CASCADE.
+const KEEP_NOTHING: [&str; 2] = ["extension", "owned"];
 
 /// Reads `DROP …`; `next` is the token behind the DROP.
 pub(super) fn drop<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analysis<'a>) {
@@ -397,6 +435,14 @@ pub(super) fn drop<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mu
         {
             return;
         }
+        // A schema that is not empty stays, and so does what another object depends on.
+        _ if !cascade
+            && !KEEP_NOTHING
+                .iter()
+                .any(|word| statement.is_word(object, word)) =>
+        {
+            return;
+        }
         _ => {
             analysis.changes.push(Change::Anything);
             return;
@@ -415,8 +461,8 @@ pub(super) fn drop<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mu
     }
 }
 
-/// Reads `IMPORT FOREIGN SCHEMA project LIMIT TO (name, …) FROM SERVER server INTO schema`; `next`
-/// is the token behind the IMPORT.
+/// Reads `IMPORT FOREIGN SCHEMA project LIMIT TO (name, …) FROM SERVER server INTO schema [OPTIONS
+/// (prefix 'p', suffix 's')]`; `next` is the token behind the IMPORT.
 pub(super) fn import<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analysis<'a>) {
     let project = statement
         .is_name(next + 2)
@@ -427,10 +473,13 @@ pub(super) fn import<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &
         analysis.changes.push(Change::Relations);
         return;
     };
+    let [prefix, suffix] =
+        ["prefix", "suffix"].map(|name| option(statement, name).unwrap_or_default());
     let names = limit + 2..statement.after(limit + 2);
     for name in names.filter(|index| statement.is_name(*index)) {
+        let name = statement.folded_text(name);
         analysis.made.push(Made {
-            name: (schema.clone(), statement.folded_text(name)),
+            name: (schema.clone(), format!("{prefix}{name}{suffix}")),
             temporary: false,
             until_commit: false,
             first: false,
@@ -441,8 +490,24 @@ pub(super) fn import<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &
 
 /// The `project_name` among the options of a foreign table.
 fn project(statement: &Statement<'_, '_>) -> Option<String> {
-    let option = (0..statement.len()).find(|index| statement.is_word(*index, "project_name"))?;
-    let value = string_body(statement.bytes(option + 1));
+    option(statement, "project_name")
+}
+
+/// The value of an option (`OPTIONS (name 'value')`): a name of which a string is the next word.
+fn option(statement: &Statement<'_, '_>, name: &str) -> Option<String> {
+    let is_string = |index| {
+        matches!(
+            statement.kind(index),
+            Some(Kind::String | Kind::EscapeString)
+        )
+    };
+    let mut all = 0..statement.len();
+    let at = all.find(|index| {
+        statement.is_name(*index)
+            && *statement.folded(*index) == *name.as_bytes()
+            && is_string(index + 1)
+    })?;
+    let value = string_body(statement.bytes(at + 1));
     String::from_utf8(value.to_vec()).ok()
 }
 

@@ -83,6 +83,13 @@ const KEYWORDS: &str = "\
     varying when where window with within xmlattributes xmlconcat xmlelement xmlexists xmlforest \
     xmlnamespaces xmlparse xmlpi xmlroot xmlserialize xmltable year zone";
 
+/// Functions of `information_schema`, which say of an index or a column what the catalogs have (pgjdbc's
+/// `getPrimaryKeys` calls one of them).
+const INFORMATION_SCHEMA: &str = "\
+    _pg_char_max_length _pg_char_octet_length _pg_datetime_precision _pg_expandarray \
+    _pg_index_position _pg_interval_type _pg_keysequal _pg_numeric_precision \
+    _pg_numeric_precision_radix _pg_numeric_scale _pg_truetypid _pg_truetypmod";
+
 /// Types that may be written as functions are.
 const TYPES: &str = "bytea inet json jsonb regtype roaringbitmap uuid";
 
@@ -162,7 +169,13 @@ static NAMES: LazyLock<HashMap<&'static [u8], Known, RandomState>> = LazyLock::n
     for (_, list) in HOLOGRES_NOT_TWICE {
         say(list, Known::NotTwice);
     }
-    for list in [HARMLESS_THOUGH_VOLATILE, LATER, KEYWORDS, TYPES] {
+    for list in [
+        HARMLESS_THOUGH_VOLATILE,
+        LATER,
+        INFORMATION_SCHEMA,
+        KEYWORDS,
+        TYPES,
+    ] {
         say(list, Known::Harmless);
     }
     say(NOT_TWICE_THOUGH_STABLE, Known::NotTwice);
@@ -196,7 +209,8 @@ pub(crate) fn known_word(word: &[u8]) -> Option<Known> {
 
 /// True if functions of this schema are the ones that [`known`] means.
 pub(crate) fn is_schema_of_known(schema: &[u8]) -> bool {
-    schema == b"pg_catalog" || schema == HOLOGRES_SCHEMA
+    let all: [&[u8]; 3] = [b"pg_catalog", b"information_schema", HOLOGRES_SCHEMA];
+    all.contains(&schema)
 }
 
 /// True if the function reads relations that nothing in its call names.
