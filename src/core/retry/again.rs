@@ -59,10 +59,11 @@ impl Core {
         }
     }
 
-    /// True if running something again is allowed and would help.
+    /// True if running something again is allowed and would help. In statement scope the route that is set
+    /// now may be put back in front of what is sent.
     pub(in super::super) fn may_attempt(&self, world: &impl World) -> bool {
         self.policy.retry_buffer.is_some()
-            && self.route.state() != State::Set
+            && (self.route.state() != State::Set || self.policy.per_statement)
             && self.route_is_ours(world)
             && world.may_need_retry()
     }
@@ -84,7 +85,8 @@ impl Core {
             is_undone: self.policy.retry_writes && !goes_on && self.cycle.runs_one(),
             may_be_skipped: self.cycle.is_unsynced(),
             goes_on,
-            set,
+            // In statement scope it may be put back by what comes behind.
+            set: set && !(goes_on && self.policy.per_statement),
             steered: set && self.ledger.is_steered(),
         }
     }

@@ -32,6 +32,50 @@ fn a_simple_query_is_run_again() {
 }
 
 #[test]
+fn in_statement_scope_what_was_steered_before_takes_no_second_run_away() {
+    let statement_scope = Policy {
+        per_statement: true,
+        retry_buffer: Some(1 << 16),
+        ..policy()
+    };
+    let rows = ["T", "D row 0", "C SELECT 1", "Z I"];
+    let in_block = ["T", "D row 0", "C SELECT 1", "Z T"];
+    let mut trio = Trio::new(statement_scope, unknown());
+    for runs in 1..=3 {
+        assert_eq!(trio.exchange(&query("enc")), rows);
+        assert_eq!(retried(&trio), runs);
+        trio.exchange(&query("plain"));
+    }
+    trio.exchange(&query("begin"));
+    assert_eq!(trio.exchange(&query("enc")), in_block);
+    assert_eq!(trio.exchange(&query("commit")), ["C COMMIT", "Z I"]);
+    assert_eq!(
+        trio.exchange(&[extended("enc"), sync()].concat())[2..],
+        ["D row 0", "C SELECT 1", "Z I"]
+    );
+}
+
+#[test]
+fn in_statement_scope_a_transaction_that_was_steered_is_run_again_as_a_whole() {
+    let statement_scope = Policy {
+        per_statement: true,
+        retry_buffer: Some(1 << 16),
+        ..policy()
+    };
+    // What was known to be encrypted is not known any more.
+    let mut trio = Trio::new(statement_scope, known());
+    trio.exchange(&query("begin"));
+    trio.exchange(&query("enc"));
+    trio.world.known = false;
+    assert_eq!(
+        trio.exchange(&query("enc 2")),
+        ["T", "D row 0", "D row 1", "C SELECT 2", "Z T"]
+    );
+    assert_eq!(retried(&trio), 1);
+    assert_eq!(trio.exchange(&query("commit")), ["C COMMIT", "Z I"]);
+}
+
+#[test]
 fn a_sync_that_a_copy_eats_is_no_cycle_in_front_of_it() {
     let mut trio = trio();
     let data = [copy_data("x"), sync(), copy_data("y"), copy_done()].concat();
