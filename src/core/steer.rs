@@ -75,11 +75,16 @@ impl Core {
     }
 
     /// True if a route of the client's own is, or may be, in force for the statement that is being
-    /// answered.
+    /// answered, or a comment in it has asked for the engine that it ran on.
     pub(super) fn client_had_route(&self) -> bool {
         let sent = self.ledger.front().and_then(Expect::sent);
         let sets = |sent: &Sent| sent.decision.effects.intersects(Effects::SETS_ROUTE);
-        !self.policy.enforce && (self.context.has_route() || sent.is_some_and(sets))
+        let asks = |sent: &Sent| {
+            let hint = sent.decision.hint;
+            matches!(hint, Some(RouteHint::Hqe | RouteHint::Off)) && !sent.steered
+        };
+        sent.is_some_and(asks)
+            || !self.policy.enforce && (self.context.has_route() || sent.is_some_and(sets))
     }
 
     /// True if it is not certain yet whether the client's own is in force for what reads MaxCompute: a
