@@ -174,7 +174,7 @@ impl Core {
             look,
             Look::Parse(..)
                 | Look::Bind(..)
-                | Look::Execute(_)
+                | Look::Execute(..)
                 | Look::Describe(_)
                 | Look::Close(_)
                 | Look::Malformed(_)
@@ -189,7 +189,7 @@ impl Core {
         }
         match &look {
             Look::Query(decision, _) if self.policy.observe => self.would_steer(decision, world),
-            Look::Execute(portal) if self.policy.observe => {
+            Look::Execute(_, portal) if self.policy.observe => {
                 self.would_steer(&portal.decision, world);
             }
             _ if self.policy.observe => {}
@@ -207,7 +207,7 @@ impl Core {
                 self.steer(decision, false, false, at, world, out);
                 self.parse_again_in_front(bind.statement, decision, at, world, out);
             }
-            Look::Execute(portal) => {
+            Look::Execute(_, portal) => {
                 self.steer(&portal.decision, false, false, at, world, out);
             }
             _ => {}
@@ -355,7 +355,7 @@ impl Core {
                 });
             }
             Look::Bind(bind, decision) => {
-                self.retry.note_use(bind.statement);
+                self.retry.note_bind(bind.portal, bind.statement);
                 self.cycle.add(decision.effects);
                 let sent = self.sent(decision);
                 if may_need_route(&sent.decision) {
@@ -366,7 +366,8 @@ impl Core {
                 self.names.bind(bind.portal, sent.clone());
                 self.ledger.push(Expect::Bind(sent));
             }
-            Look::Execute(portal) => {
+            Look::Execute(name, portal) => {
+                self.retry.note_execute(name);
                 self.tally.executes += 1;
                 let steered = portal.steered && self.steers(&portal.decision);
                 let decision = portal.decision;

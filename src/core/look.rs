@@ -22,7 +22,8 @@ pub(super) enum Look<'a> {
     /// False: only the head of the text is in hand.
     Parse(Parse<'a>, bool, Arc<Decision>),
     Bind(Bind<'a>, Arc<Decision>),
-    Execute(Sent),
+    /// The portal's name, and what it runs.
+    Execute(&'a [u8], Sent),
     Describe(Option<Target<'a>>),
     Close(Option<Target<'a>>),
     /// A message that the server will refuse: it is forwarded, and its refusal explains it.
@@ -42,7 +43,7 @@ impl Look<'_> {
             Self::Query(decision, _) | Self::Parse(_, _, decision) | Self::Bind(_, decision) => {
                 Some(decision)
             }
-            Self::Execute(portal) => Some(&portal.decision),
+            Self::Execute(_, portal) => Some(&portal.decision),
             _ => None,
         }
     }
@@ -132,9 +133,9 @@ impl Core {
                 None => Look::Malformed(header.tag),
             },
             tag::EXECUTE => match execute_portal(body) {
-                Some(portal) => {
-                    let sent = self.names.portal(portal);
-                    Look::Execute(sent.unwrap_or_else(|| self.unseen()))
+                Some(name) => {
+                    let sent = self.names.portal(name);
+                    Look::Execute(name, sent.unwrap_or_else(|| self.unseen()))
                 }
                 None => Look::Malformed(header.tag),
             },

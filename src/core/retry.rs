@@ -188,7 +188,29 @@ impl Retry {
         }
     }
 
-    /// A prepared statement is bound or described.
+    /// A portal is made of a prepared statement.
+    pub(super) fn note_bind(&mut self, portal: &[u8], statement: &[u8]) {
+        self.note_use(statement);
+        if let Some(attempt) = &mut self.attempt
+            && !portal.is_empty()
+        {
+            let portal = String::from_utf8_lossy(portal).into_owned();
+            attempt.cursors.push(portal);
+        }
+    }
+
+    /// A portal is run: one from before, as a cursor WITH HOLD may be, stands elsewhere in a second run.
+    pub(super) fn note_execute(&mut self, portal: &[u8]) {
+        let Some(attempt) = &self.attempt else {
+            return;
+        };
+        let is_it = |made: &String| made.as_bytes() == portal;
+        if !portal.is_empty() && !attempt.cursors.iter().any(is_it) {
+            self.refuse(NotRetried::InTransaction);
+        }
+    }
+
+    /// A prepared statement is described.
     pub(super) fn note_use(&mut self, name: &[u8]) {
         if let Some(attempt) = &mut self.attempt {
             attempt.statements.uses(name);

@@ -68,8 +68,11 @@ pub(crate) fn read(text: &str, language: &str) -> Option<Body> {
     }
     let names = |names: &[RelationName<'_>]| names.iter().map(RelationName::written).collect();
     // What a session has prepared under a name is not the body's to say.
-    let only_reads =
-        !analysis.runs_text && analysis.effects.is_empty() && analysis.names.is_empty();
+    // PL/pgSQL moves cursors that stay where they are when it fails.
+    let moves = language == "plpgsql" && may_hold(text.as_bytes(), &[b"fetch", b"move"]);
+    let only_reads = !(analysis.runs_text || moves)
+        && analysis.effects.is_empty()
+        && analysis.names.is_empty();
     let mut sets: Vec<Change> = Vec::new();
     for change in analysis.changes.iter().flat_map(Change::perhaps) {
         if !sets.contains(&change) {
@@ -203,6 +206,8 @@ mod tests {
             "notify x",
             "set a = b",
             "perform nextval('s')",
+            "fetch c into a",
+            "move next from c",
         ] {
             assert!(
                 !plpgsql(&format!("begin {change}; end")).only_reads,

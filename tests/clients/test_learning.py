@@ -199,6 +199,28 @@ def test_a_client_that_sends_no_more_hears_of_the_second_run(unknowing, database
     assert copied[0] == b"H" and copied[-3:] == [b"c", b"C", b"Z"]
 
 
+def test_a_cursor_from_before_is_moved_once(unknowing, database):
+    """A cursor WITH HOLD stands elsewhere when a cycle that has read from it is run a second time."""
+    endpoint = unknowing.endpoint(database)
+    with rawpg.Client(endpoint.host, endpoint.port) as client:
+        client.start_up(user="app_trust", database=endpoint.dbname)
+        client.until_ready()
+        rows = []
+        for message in (
+            rawpg.query("DECLARE h CURSOR WITH HOLD FOR SELECT 0 FROM people LIMIT 7"),
+            rawpg.execute("h", 2)
+            + rawpg.parse("", "SELECT count(*) FROM salaries")
+            + rawpg.bind("", "")
+            + rawpg.execute("")
+            + rawpg.SYNC,
+            rawpg.execute("h") + rawpg.SYNC,
+        ):
+            client.send(message)
+            rows.append([kind for kind, _ in client.until_ready()].count(b"D"))
+    # The read behind it has failed: it is not run again.
+    assert rows == [0, 2, 5]
+
+
 NOTICING = """
 CREATE TABLE noticed (id int);
 CREATE FUNCTION says_which() RETURNS trigger LANGUAGE plpgsql

@@ -132,7 +132,7 @@ pub(super) struct Attempt {
     /// failed.
     pub(super) told: Parameters,
     pub(super) untold: Parameters,
-    /// Cursors declared within it.
+    /// Cursors declared, and portals bound, within it.
     pub(super) cursors: Vec<String>,
     /// The prepared statements that it names.
     pub(super) statements: Statements,
