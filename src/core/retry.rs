@@ -427,6 +427,9 @@ impl Retry {
         if attempt.before > 0 {
             return Verdict::Forward;
         }
+        if attempt.phase != Phase::First && header.tag == tag::COMMAND_COMPLETE {
+            attempt.completed_again(frame);
+        }
         match attempt.phase {
             Phase::Differs => {
                 attempt.done |= attempt.writes && header.tag == tag::COMMAND_COMPLETE;

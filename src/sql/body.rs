@@ -70,9 +70,8 @@ pub(crate) fn read(text: &str, language: &str) -> Option<Body> {
     // What a session has prepared under a name is not the body's to say.
     // PL/pgSQL moves cursors that stay where they are when it fails.
     let moves = language == "plpgsql" && may_hold(text.as_bytes(), &[b"fetch", b"move"]);
-    let only_reads = !(analysis.runs_text || moves)
-        && analysis.effects.is_empty()
-        && analysis.names.is_empty();
+    let only_reads =
+        !(analysis.runs_text || moves) && analysis.effects.is_empty() && analysis.names.is_empty();
     let mut sets: Vec<Change> = Vec::new();
     for change in analysis.changes.iter().flat_map(Change::perhaps) {
         if !sets.contains(&change) {

@@ -221,6 +221,15 @@ def test_a_cursor_from_before_is_moved_once(unknowing, database):
     assert rows == [0, 2, 5]
 
 
+def test_what_a_second_run_leaves_in_the_session_is_not_kept_from_the_client(unknowing, database):
+    """A second run that answers otherwise has set what it sets: the client is not told that nothing was done."""
+    with unknowing.endpoint(database).connect() as connection:
+        send = psycopg.ClientCursor(connection).execute
+        with pytest.raises(psycopg.Error, match="has taken effect"):
+            send("SET statement_timeout = '77s'; SELECT clock_timestamp(); SELECT count(*) FROM salaries")
+        assert send("SHOW statement_timeout").fetchone() == ("77s",)
+
+
 NOTICING = """
 CREATE TABLE noticed (id int);
 CREATE FUNCTION says_which() RETURNS trigger LANGUAGE plpgsql

@@ -204,6 +204,7 @@ impl Core {
     /// `None`: it is looked at like any other.
     pub(in super::super) fn error_again(&mut self, body: &[u8], out: &mut Outbox) -> Option<Fate> {
         let attempt = self.retry.attempt.as_mut()?;
+        attempt.leaves = false;
         match attempt.phase {
             Phase::First => return None,
             Phase::Again(_) if attempt.is_level() => return None,
@@ -378,13 +379,16 @@ impl Core {
             let (frame, behind) = rest.split_at(header.frame.min(rest.len()));
             rest = behind;
             if header.tag == frontend::tag::PARSE
-                && parsed > 0
                 && let Some(parse) = frontend::Parse::read(&frame[HEADER..])
             {
                 // A prepared statement outlives the failure of its transaction.
-                parsed -= 1;
-                compose::close_statement(&mut sent, parse.name);
-                self.ledger.push(Expect::OwnClose);
+                if parsed > 0 {
+                    parsed -= 1;
+                    compose::close_statement(&mut sent, parse.name);
+                    self.ledger.push(Expect::OwnClose);
+                } else if !parse.name.is_empty() {
+                    attempt.parsed_beyond.push(parse.name.into());
+                }
             }
             sent.extend_from_slice(frame);
             self.note_again(header, frame, world);
@@ -447,13 +451,24 @@ impl Core {
         let Some(attempt) = &mut self.retry.attempt else {
             return Fate::Forward;
         };
-        let way_back = match (attempt.status, self.cycle.status()) {
+        let status = self.cycle.status();
+        attempt.done |= attempt.leaves && status == Status::Idle;
+        let mut close = Vec::new();
+        for name in &attempt.parsed_beyond {
+            compose::close_statement(&mut close, name);
+        }
+        let way_back = match (attempt.status, status) {
             (Status::Idle, Status::Transaction | Status::Failed) => Own::Rollback,
             (Status::Failed, Status::Transaction) => Own::Fail,
             (Status::Failed, Status::Idle) => Own::BeginAndFail,
-            _ => return self.deliver_first(ready),
+            _ if close.is_empty() => return self.deliver_first(ready),
+            _ => Own::Close,
         };
         attempt.phase = Phase::Undoing;
+        if !close.is_empty() {
+            // They belong to the cycle of what follows.
+            out.to_server.own(close.into());
+        }
         self.send_own(way_back, out);
         Fate::Drop
     }

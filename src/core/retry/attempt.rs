@@ -90,6 +90,9 @@ pub(super) fn comparable(header: Header, frame: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(frame)
 }
 
+/// The commands that leave something behind in the session, as their CommandComplete names them.
+const LEAVES: [&[u8]; 4] = [b"SET", b"RESET", b"PREPARE", b"DECLARE CURSOR"];
+
 /// Bytes of a column in a RowDescription behind its name.
 const COLUMN_BEHIND_NAME: usize = 18;
 
@@ -149,6 +152,11 @@ pub(super) struct Attempt {
     pub(super) answered: bool,
     /// The second run answers otherwise, and has taken effect.
     pub(super) done: bool,
+    /// The named statements that the second run parses, and that the client does not know of: the first run
+    /// had failed by then.
+    pub(super) parsed_beyond: Vec<Box<[u8]>>,
+    /// The second run has changed the session (SET, PREPARE, DECLARE), and nothing of it has failed.
+    pub(super) leaves: bool,
     /// The error of the first run as it came, if it writes.
     pub(super) original: Vec<u8>,
     /// In which the error of the first run left the session.
@@ -186,6 +194,8 @@ impl Attempt {
             makes: false,
             answered: false,
             done: false,
+            parsed_beyond: Vec::new(),
+            leaves: false,
             original: Vec::new(),
             status: Status::Idle,
             phase: Phase::First,
@@ -195,6 +205,12 @@ impl Attempt {
     /// All that the client has of the first run has come again.
     pub(super) fn is_level(&self) -> bool {
         matches!(self.phase, Phase::Again(seen) if seen == self.heard)
+    }
+
+    /// A command of the second run is complete.
+    pub(super) fn completed_again(&mut self, frame: Option<&[u8]>) {
+        let command = frame.map(|frame| command_tag(&frame[HEADER..]));
+        self.leaves |= command.is_some_and(|command| LEAVES.contains(&command));
     }
 
     /// One more answer of the second run came.

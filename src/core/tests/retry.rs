@@ -564,6 +564,26 @@ fn a_cursor_from_before_the_transaction_has_moved() {
 }
 
 #[test]
+fn what_a_second_run_that_differs_has_parsed_is_closed_again() {
+    let mut trio = trio();
+    let first = [
+        extended("moody"),
+        extended("enc"),
+        parse("keep", "plain"),
+        sync(),
+    ]
+    .concat();
+    let seen = trio.exchange(&first);
+    assert_eq!(seen[seen.len() - 2..], ["E XX000", "Z I"]);
+    assert_eq!(trio.last_refusal(), Some(NotRetried::AnsweredDifferently));
+    // The client has not heard of it.
+    assert_eq!(
+        trio.exchange(&[parse("keep", "plain"), sync()].concat()),
+        ["1", "Z I"]
+    );
+}
+
+#[test]
 fn if_the_second_run_differs_the_error_comes_in_the_state_that_it_left() {
     for again in ["rollback", "commit"] {
         let mut trio = trio();
