@@ -23,7 +23,7 @@ use crate::sql::{Change, ComputingResource, may_be_read_otherwise};
 use crate::wire::backend::{Status, parameter_status};
 
 use super::interface::World;
-use super::ledger::{Expect, Ledger};
+use super::ledger::{Expect, Ledger, ends_transaction, moves_names};
 use super::remembered::{Generation, Remembered};
 
 /// In so many states, at most, is one statement decided; behind more of them, names may lead
@@ -121,19 +121,9 @@ impl Context {
 
     /// False if these changes leave names where they lead, whatever becomes of them.
     fn may_matter(&self, changes: &[SessionChange]) -> bool {
-        !changes.iter().all(|change| match change {
-            SessionChange::Stated(
-                Change::Begin
-                | Change::Savepoint(_)
-                | Change::Release(_)
-                | Change::Route { .. }
-                | Change::ComputingResource { .. },
-            ) => true,
-            SessionChange::Stated(Change::Commit | Change::Rollback | Change::RollbackTo(_)) => {
-                !self.names.in_transaction()
-            }
-            _ => false,
-        })
+        let in_transaction = self.names.in_transaction();
+        let matters = |change| moves_names(change) || in_transaction && ends_transaction(change);
+        changes.iter().any(matters)
     }
 
     /// These changes hold.
@@ -336,9 +326,10 @@ impl<W: World> Deciding<'_, W> {
 
     /// True unless what is in flight, or the text around the statement, may change how names resolve.
     pub(super) fn is_settled(&self) -> bool {
-        let changes = self.ledger.has_changes()
-            && in_flight(self.ledger).any(|changes| self.context.may_matter(changes));
-        !changes && !self.may_be_undone() && !self.context.may_matter(self.around)
+        let in_transaction = self.context.names.in_transaction();
+        !self.ledger.moves_names(in_transaction)
+            && !self.may_be_undone()
+            && !self.context.may_matter(self.around)
     }
 
     /// True while a cycle that has changed something outside a transaction block is not answered in
@@ -595,13 +586,6 @@ impl Ahead {
         }
         self.names.epoch() != before
     }
-}
-
-/// The changes of each statement in flight that has some.
-fn in_flight(ledger: &Ledger) -> impl Iterator<Item = &[SessionChange]> {
-    let changes = ledger.iter().filter_map(Expect::runs);
-    let changes = changes.map(|sent| sent.decision.changes.as_slice());
-    changes.filter(|changes| !changes.is_empty())
 }
 
 /// What changes something outside a transaction block begins a transaction of its own, which ends

@@ -7,7 +7,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::protection::{Decision, Effects};
+use crate::protection::{Decision, Effects, SessionChange};
+use crate::sql::Change;
 
 /// What Osprey sent on its own account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +168,10 @@ pub(super) struct Ledger {
     named: u32,
     /// As many entries run a statement that changes how names resolve.
     changing: u32,
+    /// As many entries run one by which a name may lead elsewhere.
+    moving: u32,
+    /// As many entries run one that ends a transaction, or goes back in it.
+    ending: u32,
     /// A statement that begins a transaction is among the entries, or was answered within the cycle
     /// that is being answered, whose ReadyForQuery has not come yet.
     may_begin: bool,
@@ -201,6 +206,37 @@ fn has_changes(decision: &Decision) -> bool {
     !decision.changes.is_empty()
 }
 
+fn moves(decision: &Decision) -> bool {
+    decision.changes.iter().any(moves_names)
+}
+
+fn ends(decision: &Decision) -> bool {
+    decision.changes.iter().any(ends_transaction)
+}
+
+/// True if a name may lead elsewhere once this change holds.
+pub(super) fn moves_names(change: &SessionChange) -> bool {
+    let stays = matches!(
+        change,
+        SessionChange::Stated(
+            Change::Begin
+                | Change::Savepoint(_)
+                | Change::Release(_)
+                | Change::Route { .. }
+                | Change::ComputingResource { .. }
+        )
+    );
+    !(stays || ends_transaction(change))
+}
+
+/// True if by this change what the transaction has changed may hold no longer.
+pub(super) fn ends_transaction(change: &SessionChange) -> bool {
+    matches!(
+        change,
+        SessionChange::Stated(Change::Commit | Change::Rollback | Change::RollbackTo(_))
+    )
+}
+
 fn begins(decision: &Decision) -> bool {
     decision.effects.intersects(Effects::BEGINS)
 }
@@ -217,7 +253,11 @@ impl Ledger {
         if let Some(Sent { decision, .. }) = entry.runs() {
             self.copies += u32::from(enters_copy(decision));
             self.named += u32::from(has_names(decision));
-            self.changing += u32::from(has_changes(decision));
+            if has_changes(decision) {
+                self.changing += 1;
+                self.moving += u32::from(moves(decision));
+                self.ending += u32::from(ends(decision));
+            }
             self.may_begin |= begins(decision);
         }
         self.entries.push_back(entry);
@@ -384,6 +424,12 @@ impl Ledger {
         self.changing > 0
     }
 
+    /// True if by a statement in flight names may lead elsewhere; `in_transaction`: one is open in front
+    /// of all that is in flight.
+    pub(super) fn moves_names(&self, in_transaction: bool) -> bool {
+        self.moving > 0 || in_transaction && self.ending > 0
+    }
+
     /// True if a transaction may begin by what is not answered yet.
     pub(super) fn may_begin(&self) -> bool {
         self.may_begin
@@ -403,7 +449,11 @@ impl Ledger {
             if let Some(Sent { decision, .. }) = entry.runs() {
                 self.copies -= u32::from(enters_copy(decision));
                 self.named -= u32::from(has_names(decision));
-                self.changing -= u32::from(has_changes(decision));
+                if has_changes(decision) {
+                    self.changing -= 1;
+                    self.moving -= u32::from(moves(decision));
+                    self.ending -= u32::from(ends(decision));
+                }
             }
         }
         self.query_failed = false;
@@ -507,6 +557,8 @@ impl Ledger {
             (self.copies == count(enters_copy), "copies"),
             (self.named == count(has_names), "named"),
             (self.changing == count(has_changes), "changing"),
+            (self.moving == count(moves), "moving"),
+            (self.ending == count(ends), "ending"),
             (self.may_begin || count(begins) == 0, "may_begin"),
             (self.unsynced || !unsynced, "unsynced"),
             (self.ambiguous || !ambiguous, "ambiguous"),

@@ -2,7 +2,7 @@
 //! has made that the catalogs do not say yet. It is a value that is followed through transactions and savepoints;
 //! each [`SessionChange`] comes from a statement that has succeeded.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::names::NameContext;
 use super::own::{Leads, Own};
@@ -62,7 +62,23 @@ struct Scope {
     own: Arc<Own>,
 }
 
+/// That of a session that has changed nothing.
+static FRESH: LazyLock<Arc<Scope>> = LazyLock::new(Arc::default);
+
 impl Scope {
+    /// True if something of it ends with the transaction.
+    fn ends_with_transaction(&self) -> bool {
+        self.path.is_local()
+            || self.user.is_local()
+            || self.role.is_local()
+            || self.backslash.is_local()
+            || self.encoding.is_local()
+            || self.orc_via_holo.is_local()
+            || self.catalog_routing.is_local()
+            || self.computing_resource.is_local()
+            || self.own.ends_with_transaction()
+    }
+
     /// Of which nothing is known.
     fn unknown() -> Self {
         Self {
@@ -91,9 +107,10 @@ pub struct SessionNames {
     login_route: Option<bool>,
     /// The `hg_computing_resource` that the client chose at its login, if it chose one.
     login_resource: Option<ComputingResource>,
-    scope: Scope,
+    /// Shared by all in which nothing has changed since: savepoints are many, and changes few.
+    scope: Arc<Scope>,
     /// What holds again after ROLLBACK, and after ROLLBACK TO each savepoint.
-    saved: Vec<(Option<String>, Scope)>,
+    saved: Vec<(Option<String>, Arc<Scope>)>,
     /// The transaction has savepoints that are not among them: older ones.
     forgotten: bool,
     now: NameContext,
@@ -110,7 +127,7 @@ impl SessionNames {
             login_lexing: Lexing::default(),
             login_route: None,
             login_resource: None,
-            scope: Scope::default(),
+            scope: Arc::clone(&FRESH),
             saved: Vec::new(),
             forgotten: false,
             now: login,
@@ -128,11 +145,11 @@ impl SessionNames {
             login_lexing: Lexing::default(),
             login_route: None,
             login_resource: None,
-            scope: Scope {
+            scope: Arc::new(Scope {
                 path: path.map_or(Value::Unknown, Value::Is).into(),
                 user: Value::Is(now.user.clone()).into(),
                 ..Scope::default()
-            },
+            }),
             saved: Vec::new(),
             forgotten: false,
             now,
@@ -222,7 +239,7 @@ impl SessionNames {
             backslash,
             encoding,
             ..
-        } = &self.scope;
+        } = &*self.scope;
         let backslashes = match backslash.now().or(Some(&self.login_lexing.backslash)) {
             Some(known) => vec![*known],
             None => vec![Backslash::Plain, Backslash::Escapes],
@@ -252,8 +269,9 @@ impl SessionNames {
     /// Texts are read so now: the server says it, whatever the session's statements have said.
     pub fn lexing_was_reported(&mut self, lexing: Lexing) {
         if !self.lexing_is(lexing) {
-            self.scope.backslash.correct(lexing.backslash);
-            self.scope.encoding.correct(lexing.encoding);
+            let scope = Arc::make_mut(&mut self.scope);
+            scope.backslash.correct(lexing.backslash);
+            scope.encoding.correct(lexing.encoding);
         }
     }
 
@@ -270,7 +288,8 @@ impl SessionNames {
     /// The same session, after others have made and dropped this.
     #[must_use]
     pub(super) fn after(mut self, others: &Own) -> Self {
-        self.scope.own = Arc::new(self.scope.own.with(others));
+        let own = Arc::new(self.scope.own.with(others));
+        Arc::make_mut(&mut self.scope).own = own;
         self
     }
 
@@ -282,7 +301,7 @@ impl SessionNames {
     /// Takes in the changes of a text that has succeeded, in their order. What is local to a
     /// transaction is over at once if no transaction is open.
     pub fn apply(&mut self, changes: &[SessionChange]) {
-        let before = self.scope.clone();
+        let before = Arc::clone(&self.scope);
         self.follow_all(changes);
         if !self.in_transaction() {
             self.end_local();
@@ -299,14 +318,15 @@ impl SessionNames {
     /// say it.
     pub fn catalogs_were_read(&mut self) {
         if !self.in_transaction() {
-            Arc::make_mut(&mut self.scope.own).catalogs_were_read();
+            let scope = Arc::make_mut(&mut self.scope);
+            Arc::make_mut(&mut scope.own).catalogs_were_read();
             self.epoch = self.epoch.wrapping_add(1);
         }
     }
 
     /// Takes in the changes of one statement, within a text that has more.
     pub(super) fn change(&mut self, changes: &[SessionChange]) {
-        let before = self.scope.clone();
+        let before = Arc::clone(&self.scope);
         self.follow_all(changes);
         self.resolve_unless(&before);
     }
@@ -323,7 +343,8 @@ impl SessionNames {
                     first,
                     leads,
                 } => {
-                    let own = Arc::make_mut(&mut self.scope.own);
+                    let scope = Arc::make_mut(&mut self.scope);
+                    let own = Arc::make_mut(&mut scope.own);
                     if let Some(by) = first {
                         own.make_first(by, &name.1, leads);
                     }
@@ -337,15 +358,65 @@ impl SessionNames {
         }
     }
 
-    fn resolve_unless(&mut self, before: &Scope) {
-        if self.scope != *before {
+    fn resolve_unless(&mut self, before: &Arc<Scope>) {
+        if !Arc::ptr_eq(&self.scope, before) && self.scope != *before {
             self.epoch = self.epoch.wrapping_add(1);
             self.resolve();
         }
     }
 
     fn follow(&mut self, change: &Change) {
-        let scope = &mut self.scope;
+        match change {
+            Change::DiscardAll => self.scope = Arc::clone(&FRESH),
+            Change::Begin if self.saved.is_empty() => {
+                self.saved.push((None, Arc::clone(&self.scope)));
+            }
+            Change::Begin => {}
+            Change::Commit => {
+                self.saved.clear();
+                self.forgotten = false;
+                self.end_local();
+            }
+            Change::Rollback => {
+                self.forgotten = false;
+                if let Some((_, before)) = self.saved.drain(..).next() {
+                    self.scope = before;
+                }
+            }
+            Change::Savepoint(name) => {
+                if self.saved.len() == MAX_SAVED {
+                    // The first is what ROLLBACK comes back to.
+                    self.saved.remove(1);
+                    self.forgotten = true;
+                }
+                self.saved
+                    .push((Some(name.clone()), Arc::clone(&self.scope)));
+            }
+            Change::Release(name) => {
+                if let Some(at) = self.saved_as(name) {
+                    self.saved.truncate(at);
+                } else if self.forgotten {
+                    self.saved.truncate(1);
+                }
+            }
+            Change::RollbackTo(name) => {
+                if let Some(at) = self.saved_as(name) {
+                    self.scope = Arc::clone(&self.saved[at].1);
+                    self.saved.truncate(at + 1);
+                } else if self.forgotten {
+                    self.saved.truncate(1);
+                    let mut unknown = Scope::unknown();
+                    unknown.own = Arc::new(self.scope.own.perhaps());
+                    self.scope = Arc::new(unknown);
+                }
+            }
+            _ => self.follow_in_scope(change),
+        }
+    }
+
+    /// Follows what changes settings and relations.
+    fn follow_in_scope(&mut self, change: &Change) {
+        let scope = Arc::make_mut(&mut self.scope);
         match change {
             Change::SearchPath { path, local } => scope.path.set(path.clone(), *local),
             Change::Role { role, local } => scope.role.set(role.clone(), *local),
@@ -393,57 +464,27 @@ impl SessionNames {
             }
             Change::MayDrop => Arc::make_mut(&mut scope.own).all_may_be_gone(),
             Change::DiscardTemporary => Arc::make_mut(&mut scope.own).discard_temporary(),
-            Change::DiscardAll => *scope = Scope::default(),
-            Change::Begin if self.saved.is_empty() => self.saved.push((None, scope.clone())),
-            Change::Begin => {}
-            Change::Commit => {
-                self.saved.clear();
-                self.forgotten = false;
-                self.end_local();
-            }
-            Change::Rollback => {
-                self.forgotten = false;
-                if let Some((_, before)) = self.saved.drain(..).next() {
-                    self.scope = before;
-                }
-            }
-            Change::Savepoint(name) => {
-                if self.saved.len() == MAX_SAVED {
-                    // The first is what ROLLBACK comes back to.
-                    self.saved.remove(1);
-                    self.forgotten = true;
-                }
-                self.saved.push((Some(name.clone()), scope.clone()));
-            }
-            Change::Release(name) => {
-                if let Some(at) = self.saved_as(name) {
-                    self.saved.truncate(at);
-                } else if self.forgotten {
-                    self.saved.truncate(1);
-                }
-            }
-            Change::RollbackTo(name) => {
-                if let Some(at) = self.saved_as(name) {
-                    self.scope = self.saved[at].1.clone();
-                    self.saved.truncate(at + 1);
-                } else if self.forgotten {
-                    self.saved.truncate(1);
-                    let mut unknown = Scope::unknown();
-                    unknown.own = Arc::new(self.scope.own.perhaps());
-                    self.scope = unknown;
-                }
-            }
+            Change::DiscardAll
+            | Change::Begin
+            | Change::Commit
+            | Change::Rollback
+            | Change::Savepoint(_)
+            | Change::Release(_)
+            | Change::RollbackTo(_) => {}
         }
     }
 
     /// Where the innermost savepoint of this name stands among what is saved.
     fn saved_as(&self, name: &str) -> Option<usize> {
-        let is_it = |(saved, _): &(Option<String>, Scope)| saved.as_deref() == Some(name);
+        let is_it = |(saved, _): &(Option<String>, Arc<Scope>)| saved.as_deref() == Some(name);
         self.saved.iter().rposition(is_it)
     }
 
     fn end_local(&mut self) {
-        let scope = &mut self.scope;
+        if !self.scope.ends_with_transaction() {
+            return;
+        }
+        let scope = Arc::make_mut(&mut self.scope);
         if scope.own.ends_with_transaction() {
             Arc::make_mut(&mut scope.own).end_transaction();
         }

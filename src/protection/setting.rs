@@ -40,6 +40,11 @@ impl<T> Setting<T> {
         *self.local.as_mut().unwrap_or(&mut self.session) = Value::Is(now);
     }
 
+    /// True if it has a value that ends with the transaction.
+    pub(super) fn is_local(&self) -> bool {
+        self.local.is_some()
+    }
+
     /// The transaction ends.
     pub(super) fn end_local(&mut self) {
         self.local = None;
