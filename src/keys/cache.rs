@@ -221,6 +221,23 @@ impl KeyCache {
         lessons.count() < (self.0.settings.load().capacity / 4).max(1)
     }
 
+    /// Looks a project up in the background that has a record, unless that was done within `negative_ttl`:
+    /// what it says of the key was just met, and may be mended by now.
+    pub fn look_again(&self, project: &str) {
+        let key = project_key(project);
+        let Some(mut entry) = self.0.entries.get_mut(&key) else {
+            return;
+        };
+        let now = self.0.clock.monotonic();
+        let is_old = |known: &Known| now >= known.since + self.negative_ttl();
+        if entry.flight.is_none()
+            && now >= entry.retry_at
+            && entry.known.as_ref().is_some_and(is_old)
+        {
+            entry.flight = Some(self.start(&key));
+        }
+    }
+
     /// What is known of `project` at this moment; nothing is looked up for it.
     pub fn peek(&self, project: &str) -> Option<Arc<KeyRecord>> {
         let entry = self.0.entries.get(&project_key(project))?;

@@ -116,12 +116,12 @@ impl HandedOver {
 
     /// Serves the sessions until they have ended, at the longest for `takeover.drain_after` or until
     /// `shutdown`; then it drains.
-    pub(super) async fn end(
+    pub(super) async fn end<F: Future<Output = ()>>(
         self,
         shared: &Arc<Shared<TcpNetwork>>,
         health: &Health,
         shutdown: impl Future<Output = ()>,
-        hurry: impl Future<Output = ()>,
+        hurry: impl Fn() -> F,
     ) {
         let time_is_over = async {
             match shared.settings.load().takeover.drain_after {
@@ -136,7 +136,7 @@ impl HandedOver {
         };
         health.draining();
         if is_over {
-            drain(shared, hurry).await;
+            drain(shared, hurry()).await;
         }
         let records = told(shared, Some(self.since));
         let reported = match self.reporting {

@@ -167,14 +167,15 @@ impl Server {
     ///
     /// See [`Error`].
     pub fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
-        self.run_until(shutdown, std::future::pending())
+        self.run_until(shutdown, std::future::pending::<()>)
     }
 
-    /// [`Server::run`], in which `hurry` ends what is left of the drain.
-    fn run_until(
+    /// [`Server::run`], in which what `hurry` gives ends what is left of the delay in front of the drain, or
+    /// of the drain itself, whichever it was asked for.
+    fn run_until<F: Future<Output = ()>>(
         self,
         shutdown: impl Future<Output = ()>,
-        hurry: impl Future<Output = ()>,
+        hurry: impl Fn() -> F,
     ) -> Result<(), Error> {
         let Self {
             opened,
@@ -244,7 +245,6 @@ impl Server {
             }
             let watching = watchdog.map(|watchdog| tokio::spawn(watchdog.watch()));
             let mut shutdown = std::pin::pin!(shutdown);
-            let hurry = hurry.shared();
             let successor = tokio::select! {
                 () = &mut shutdown => None,
                 successor = next(&mut giving) => Some(successor),
@@ -252,9 +252,9 @@ impl Server {
             let Some(successor) = successor else {
                 drop(giving);
                 health.draining();
-                ending::wait_for_balancers(&shared, hurry.clone()).await;
+                ending::wait_for_balancers(&shared, hurry()).await;
                 listening.stop();
-                ending::drain(&shared, hurry).await;
+                ending::drain(&shared, hurry()).await;
                 ending::save(&shared).await;
                 return Ok(());
             };
@@ -407,7 +407,7 @@ pub fn run(
         reload: Box::new(move || by_console().boxed()),
         drain: Box::new(move || ending.begin()),
     });
-    server.run_until(endings.have_come(1), endings.have_come(2))
+    server.run_until(endings.have_come(1), || endings.next())
 }
 
 /// The parts of a server that the simulation of the shell runs without sockets, threads and signals.

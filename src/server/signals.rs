@@ -1,4 +1,4 @@
-//! The signals: SIGTERM and SIGINT end the process, a second one in a hurry; SIGHUP has it read its
+//! The signals: SIGTERM and SIGINT end the process, a further one ends what it waits for then; SIGHUP has it read its
 //! configuration again; SIGUSR2 has it start the process that takes over.
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,7 +43,7 @@ impl Endings {
                 if *counting.borrow() == 1 {
                     tracing::info!(signal = name, "shutting down");
                 } else {
-                    tracing::info!(signal = name, "shutting down now");
+                    tracing::info!(signal = name, "not waiting any longer");
                 }
             }
         });
@@ -53,6 +53,11 @@ impl Endings {
     /// What ends the process by a command.
     pub(super) fn by_command(&self) -> Ending {
         Ending(self.count.clone())
+    }
+
+    /// Resolves once a further one has come.
+    pub(super) fn next(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.have_come(*self.count.borrow() + 1)
     }
 
     /// Resolves once `count` of them have come.

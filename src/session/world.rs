@@ -13,11 +13,12 @@ use crate::config::{
     self, Language, LogStatements, Mode, OriginalText, Override, Scope, Settings, show_duration,
 };
 use crate::core::{Advised, Commands, Cure, ErrorContext, Policy, Told, World};
+use crate::keys::{self, KeyState};
 use crate::net::time::timeout;
 use crate::protection::knowledge::{BorrowedReading, DatabaseKnowledge, UserLessons};
 use crate::protection::{
-    Beginning, Decision, Effects, Encoding, Lexing, NameContext, RouteHint, SessionNames, Snapshot,
-    Source,
+    Beginning, Decision, Effects, Encoding, Lexing, NameContext, Reason, RouteHint, SessionNames,
+    Snapshot, Source,
 };
 use crate::sql::{COMPUTING_RESOURCE, ComputingResource, ROUTE_SETTINGS, qualified};
 use crate::upstream::Upstream;
@@ -413,6 +414,21 @@ impl World for SessionWorld {
         let learned =
             fault.is_of_encryption() && self.learn(fault.project.as_deref(), context, &snapshot);
         let client_reads = context.client_owns_route && context.client_reads_encrypted;
+        // Where the path names another project, the one that the statement is known by did not fail.
+        let is_of = |reason: &&Reason| match (&fault.project, &reason.project) {
+            (Some(failed), Some(known)) => project_key(failed) == project_key(known),
+            _ => true,
+        };
+        let reason = context
+            .decision
+            .and_then(|decision| decision.protected.as_deref())
+            .filter(is_of);
+        if let Some(record) = reason.and_then(|reason| reason.key.as_deref())
+            && let keys::Encryption::Kms(key) = &record.encryption
+            && !matches!(key.state, KeyState::Enabled | KeyState::Unknown)
+        {
+            self.upstream.knowledge().keys().look_again(&record.project);
+        }
         let log_id = self.errors.ids.as_ref().map(|begin| {
             self.errors.given.set(self.errors.given.get() + 1);
             format!("{begin}-{}", self.errors.given.get())
@@ -422,9 +438,7 @@ impl World for SessionWorld {
             error,
             &AdviceContext {
                 database: snapshot.database(),
-                reason: context
-                    .decision
-                    .and_then(|decision| decision.protected.as_deref()),
+                reason,
                 client_set_route: context.client_owns_route && !client_reads,
                 route_was_set: context.route_was_set || client_reads || self.reads_encrypted,
                 learned,

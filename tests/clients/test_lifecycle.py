@@ -46,6 +46,10 @@ def test_readiness_goes_down_first_and_a_second_signal_hurries(cluster, database
             # A load balancer has not noticed yet.
             with endpoint.connect() as connection:
                 assert connection.execute("SELECT 1").fetchone() == (1,)
+            # The delay is over by this, and the drain is not.
+            osprey.process.send_signal(signal.SIGTERM)
+            osprey.says("draining")
+            assert busy.execute("SELECT 2").fetchone() == (2,)
             osprey.process.send_signal(signal.SIGTERM)
             assert osprey.process.wait(20) == 0
             with pytest.raises(psycopg.OperationalError):

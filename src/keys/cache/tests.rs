@@ -521,6 +521,24 @@ async fn another_configuration_is_looked_up_anew() {
 }
 
 #[tokio::test]
+async fn a_record_that_was_met_is_looked_up_again_but_not_again_and_again() {
+    let f = fixture(100);
+    f.cache.look_again("sales");
+    f.encryption("sales").await;
+    f.cache.look_again("sales");
+    f.settle().await;
+    assert_eq!(f.provider.lookups(), 1, "it is fresh");
+    f.provider.says("sales", Some(Encryption::DefaultKey));
+    f.clock.forward(Duration::from_mins(2));
+    for _ in 0..3 {
+        f.cache.look_again("sales");
+    }
+    f.settle().await;
+    assert_eq!(f.provider.lookups(), 2);
+    assert_eq!(f.encryption("sales").await, Some(Encryption::DefaultKey));
+}
+
+#[tokio::test]
 async fn names_that_are_made_up_push_out_no_record() {
     let f = fixture(160);
     for project in 0..150 {
