@@ -68,7 +68,14 @@ impl Sources {
             for error in &errors {
                 // The message alone: the error's Display quotes the line.
                 let at = source.begin + error.span().map_or(0, |span| span.start);
-                let text = format!("not TOML: {}", error.message());
+                let key = error.span().and_then(|span| source.text.get(span));
+                let text = match (error.message(), key) {
+                    // Of this mistake alone it is certain that no secret is quoted.
+                    ("duplicate key", Some(key)) => {
+                        format!("not TOML: {key} stands here for the second time")
+                    }
+                    (message, _) => format!("not TOML: {message}"),
+                };
                 notes.wrong_at(self.place(at), "", text);
                 is_right = false;
             }

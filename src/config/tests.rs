@@ -197,6 +197,18 @@ fn broken_toml_is_shown_by_line_without_quoting_it() {
     let problems = problems("[catalog]\nuser = 'bi'\npassword = \"hunter2\n[keys]\n");
     assert!(problems[0].starts_with(":3: not TOML: "), "{problems:?}");
     assert!(!problems.concat().contains("hunter2"), "{problems:?}");
+    for (text, problem) in [
+        (
+            "[limits]\nworkers = 1\nworkers = 2\n",
+            ":3: not TOML: workers stands here for the second time",
+        ),
+        (
+            "[limits]\n[keys]\n[limits]\n",
+            ":3: not TOML: limits stands here for the second time",
+        ),
+    ] {
+        assert_eq!(self::problems(text)[0], problem);
+    }
 }
 
 #[test]
