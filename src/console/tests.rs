@@ -79,6 +79,16 @@ fn limits_and_settings_are_those_in_force() {
         Value::Int(0),
     ];
     assert!(rows("limits").contains(&own));
+    let mut shared = Settings::clone(&world.shared.settings.load());
+    shared.limits.max_sessions_per_user = Some(3);
+    world.shared.settings.store(Arc::new(shared));
+    let of_users = vec![
+        text("limits.max_sessions_per_user"),
+        Value::Int(3),
+        Value::Null,
+        Value::Int(0),
+    ];
+    assert!(rows("limits").contains(&of_users));
     let setting = vec![text("route"), text("kind"), text("\"sqe\""), Value::Null];
     assert!(rows("config").contains(&setting));
 

@@ -468,7 +468,7 @@ pub(super) const FAMILIES: &[Family] = &[
     gauge(
         "osprey_limit_places_taken",
         &["limit"],
-        "What is open of it.",
+        "What is open of it; of a limit for each user or database, by whoever has the most.",
         |_, k| limits(k, |limit| limit.taken),
     ),
     counter(

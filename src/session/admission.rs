@@ -79,6 +79,21 @@ impl Admission {
         };
         let cancels = "limits.max_cancels".to_owned();
         all.push(without_quota(cancels, limits.max_cancels, &self.cancels));
+        for (name, most, shares) in [
+            ("user", limits.max_sessions_per_user, &self.by_user),
+            (
+                "database",
+                limits.max_sessions_per_database,
+                &self.by_database,
+            ),
+        ] {
+            all.extend(most.map(|most| MeasuredLimit {
+                setting: format!("limits.max_sessions_per_{name}"),
+                most,
+                per_address: None,
+                taken: shares.largest(),
+            }));
+        }
         all.extend(upstreams.filter_map(|(name, most)| {
             let setting = format!("upstream.{name}.max_sessions");
             Some(without_quota(setting, most?, &self.of_upstream(name)))
@@ -259,6 +274,12 @@ impl Shares {
     /// How many are taken of this one.
     pub(crate) fn taken(&self, share: &Share) -> usize {
         self.0.get(share).map_or(0, |taken| *taken)
+    }
+
+    /// How many whoever has the most of them has.
+    fn largest(&self) -> usize {
+        let taken = self.0.iter().map(|taken| *taken);
+        taken.max().unwrap_or(0)
     }
 
     /// Takes one of at most `most`, given back when it is dropped.

@@ -72,7 +72,11 @@ pub(super) static LIMITS: Table = Table {
             Int,
             "how many of one client address; NULL: as many as together",
         ),
-        column("taken", Int, "how many there are"),
+        column(
+            "taken",
+            Int,
+            "how many there are; of a limit for each user or database, how many whoever has the most has",
+        ),
     ],
     rows: limits,
 };
