@@ -211,6 +211,9 @@ impl Core {
         let own = self.ledger.front().is_some_and(Expect::is_own);
         match header.tag {
             tag::NOTIFICATION => return Fate::Forward,
+            // What the server notes of our statement (`QueryID: …`) is not the client's; a warning may be
+            // about the server.
+            tag::NOTICE if own && ErrorFields::new(body).is_mere_notice() => return Fate::Drop,
             tag::NOTICE if own => return Fate::Forward,
             tag::PARAMETER_STATUS => {
                 self.context.reported(body);
@@ -629,7 +632,11 @@ impl Core {
 fn needs_body(kind: u8) -> bool {
     matches!(
         kind,
-        tag::ERROR | tag::READY_FOR_QUERY | tag::COMMAND_COMPLETE | tag::PARAMETER_STATUS
+        tag::ERROR
+            | tag::NOTICE
+            | tag::READY_FOR_QUERY
+            | tag::COMMAND_COMPLETE
+            | tag::PARAMETER_STATUS
     )
 }
 

@@ -324,6 +324,8 @@ impl<N: Network> Borrowed<'_, N> {
                     answer.error = Some(Unanswered::said(&text(fields.sqlstate()), &message));
                 }
             }
+            // It is about a question of ours.
+            tag::NOTICE if ErrorFields::new(body).is_mere_notice() => {}
             tag::NOTICE | tag::NOTIFICATION | tag::PARAMETER_STATUS => {
                 if tag == tag::PARAMETER_STATUS
                     && let Some((parameter, value)) = parameter_status(body)

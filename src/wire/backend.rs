@@ -176,6 +176,11 @@ impl<'a> ErrorFields<'a> {
         };
         severity == b"FATAL" || severity == b"PANIC"
     }
+
+    /// True of a NoticeResponse that is less than a warning (PostgreSQL, *Error Codes*: class 00).
+    pub fn is_mere_notice(self) -> bool {
+        self.sqlstate() == b"00000"
+    }
 }
 
 #[cfg(test)]

@@ -390,3 +390,22 @@ def test_not_if_it_is_switched_off(cluster, database, tmp_path):
         assert count(osprey.endpoint(database)) == 1000
         assert osprey.scrape()[RETRIES] == 1
         assert readings(osprey, database) == (0, 0)
+
+
+def test_what_the_server_notes_of_osprey_s_own_is_not_told(cluster, database):
+    """Neither of the questions that are asked on the client's session, nor of the SET in front of a read."""
+    conftest.need_osprey()
+
+    def notices(endpoint, options=""):
+        heard = []
+        with endpoint.connect(options=f"-c client_min_messages=debug5 {options}") as connection:
+            connection.add_notice_handler(lambda notice: heard.append(notice.message_primary))
+            for _ in range(2):
+                connection.execute("SELECT count(*) FROM salaries")
+        return len(heard)
+
+    with harness.Osprey(cluster.port, ["--encrypted-project", "finance_byok"]) as osprey:
+        reads_catalogs = notices(osprey.endpoint(database))
+        knows_them = notices(osprey.endpoint(database))
+    direct = notices(cluster.endpoint(database), f"-c {harness.ORC}=off")
+    assert reads_catalogs == knows_them == direct > 0
