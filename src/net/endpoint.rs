@@ -289,12 +289,16 @@ impl Endpoint {
     ) -> Result<Connected<N::Transport>, Unreachable> {
         let mut attempts = FuturesUnordered::new();
         let mut failure = None;
+        let mut silent: Option<(String, String)> = None;
         let mut next = Instant::now();
         loop {
             if attempts.is_empty() || Instant::now() >= next {
                 match candidates.pop_front() {
                     Some(destination) => {
-                        attempts.push(self.attempt(network, destination, security));
+                        let configured =
+                            format!("{}:{}", destination.host, destination.address.port());
+                        let attempt = self.attempt(network, destination, security);
+                        attempts.push(async move { (configured, attempt.await) });
                         next = Instant::now() + STAGGER;
                     }
                     None if attempts.is_empty() => {
@@ -306,8 +310,18 @@ impl Endpoint {
             }
             tokio::select! {
                 biased;
-                Some(outcome) = attempts.next() => match outcome {
+                Some((configured, outcome)) = attempts.next() => match outcome {
                     Ok(connected) => {
+                        // A host may well have an address that nobody listens at; the operator's own
+                        // addresses are there to be used. The one that answers is tried first from now on.
+                        if let Some((silent, error)) = silent.filter(|(silent, _)| *silent != configured) {
+                            tracing::warn!(
+                                address = silent,
+                                error,
+                                in_use = %connected.destination.address,
+                                "an address of the upstream does not answer, and another one is in use"
+                            );
+                        }
                         let mut answered = self
                             .answered
                             .lock()
@@ -316,6 +330,7 @@ impl Endpoint {
                         return Ok(connected);
                     }
                     Err(error) => {
+                        silent.get_or_insert_with(|| (configured, error.to_string()));
                         failure.get_or_insert(error);
                         // This address has failed, so the next one is tried at once.
                         next = Instant::now();

@@ -230,3 +230,16 @@ def test_drivers_see_nothing_of_it(cluster, tmp_path):
                 with pytest.raises(psycopg.errors.QueryCanceled):
                     connection.execute("SET statement_timeout = '100ms'")
                     connection.execute("SELECT pg_sleep(5)")
+
+
+def test_lost_redundancy_is_said_once(cluster, database, tmp_path):
+    with socket.socket() as gone:
+        gone.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{gone.getsockname()[1]}"
+        with in_front_of(tmp_path, [nobody, f"127.0.0.1:{cluster.port}"]) as osprey:
+            for _ in range(3):
+                with osprey.endpoint(database).connect() as connection:
+                    assert connection.execute("SELECT 1").fetchone() == (1,)
+            words = f'an address of the upstream does not answer, and another one is in use address="{nobody}"'
+            osprey.says(words)
+            assert osprey.log().count(words) == 1
