@@ -457,7 +457,7 @@ fn catalog(
 
 /// `[limits]`
 fn limits(reader: &mut Reader<'_>, section: &mut Section<'_>, target: &mut Limits) {
-    reader.count_or_auto(section, "workers", &mut target.workers);
+    reader.threads_or_auto(section, "workers", &mut target.workers);
     for (total, per_address, quota) in [
         (
             "max_sessions",

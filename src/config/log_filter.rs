@@ -26,6 +26,7 @@ const MODULES: &[&str] = &[
     "osprey::keys::cloud",
     "osprey::keys::cloud::api",
     "osprey::keys::cloud::renewal",
+    "osprey::net::endpoint",
     "osprey::net::event_loop::timers",
     "osprey::net::tcp",
     "osprey::observe::http",

@@ -92,6 +92,9 @@ impl<'t> Section<'t> {
     }
 }
 
+/// More threads than this serve nobody better, and may be more than the system starts.
+const MAX_THREADS: usize = 1024;
+
 /// Reads values out of sections and notes what is wrong with them.
 pub(super) struct Reader<'r> {
     sources: &'r Sources,
@@ -471,8 +474,8 @@ impl Reader<'_> {
         }
     }
 
-    /// A whole number above 0; `"auto"` leaves `target` as it is.
-    pub(super) fn count_or_auto(
+    /// A number of threads, from 1 to [`MAX_THREADS`]; `"auto"` leaves `target` as it is.
+    pub(super) fn threads_or_auto(
         &mut self,
         section: &mut Section<'_>,
         key: &'static str,
@@ -482,7 +485,12 @@ impl Reader<'_> {
             && value.get_ref().as_str() != Some("auto")
             && let Some(count) = self.whole(&full, value, "a whole number above 0, or \"auto\"")
         {
-            *target = count;
+            if count <= MAX_THREADS {
+                *target = count;
+            } else {
+                let wrong = format!("must be at most {MAX_THREADS}; \"auto\" is one for each core");
+                self.wrong(&full, value.span().start, wrong);
+            }
         }
     }
 

@@ -203,6 +203,10 @@ fn broken_toml_is_shown_by_line_without_quoting_it() {
             ":3: not TOML: workers stands here for the second time",
         ),
         (
+            "[limits]\nworkers = 100000\n",
+            ":2: limits.workers: must be at most 1024; \"auto\" is one for each core",
+        ),
+        (
             "[limits]\n[keys]\n[limits]\n",
             ":3: not TOML: limits stands here for the second time",
         ),
