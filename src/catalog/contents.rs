@@ -13,9 +13,8 @@ pub struct Contents {
     /// All other relations that bear the name of one in `relations`, as schema and name: an
     /// unqualified name may mean them instead.
     pub homonyms: Vec<(String, String)>,
-    /// Who reads whom directly, of all relations and functions and not only of those that lead to
-    /// MaxCompute: what is below may be made anew so that it does, and all above it do then. The reader comes
-    /// second; each is a schema and a name.
+    /// Who reads whom directly, beside what `relations` say: what is below may be made anew so that it leads
+    /// to MaxCompute, and all above it do then. The reader comes second; each is a schema and a name.
     pub readers: Vec<[(String, String); 2]>,
     /// Who may not use a schema in which one of several relations of a name is, as role and schema: to
     /// that role's unqualified names the schema is not there.

@@ -299,13 +299,21 @@ pub(crate) fn relations(
     (found, functions.known())
 }
 
-/// Who reads whom, what is read first, each once and in order.
-pub(crate) fn readers(edges: Vec<Edge>) -> Vec<[(String, String); 2]> {
+/// Who reads whom, what is read first, each once and in order; without what leads to MaxCompute, which says
+/// itself what it reads.
+pub(crate) fn readers(edges: Vec<Edge>, leading: &[Relation]) -> Vec<[(String, String); 2]> {
+    let leading: HashSet<(&str, &str)> = leading
+        .iter()
+        .map(|relation| (relation.schema.as_str(), relation.name.as_str()))
+        .collect();
+    let leads = |node: &Node| leading.contains(&(node.schema.as_str(), node.name.as_str()));
     let name = |node: Node| (node.schema, node.name);
-    let pairs = edges
+    let mut readers: Vec<_> = edges
         .into_iter()
-        .map(|edge| [name(edge.read), name(edge.reader)]);
-    let mut readers: Vec<_> = pairs.filter(|[read, reader]| read != reader).collect();
+        .filter(|edge| !(leads(&edge.read) && leads(&edge.reader)))
+        .map(|edge| [name(edge.read), name(edge.reader)])
+        .filter(|[read, reader]| read != reader)
+        .collect();
     readers.sort_unstable();
     readers.dedup();
     readers
@@ -403,10 +411,10 @@ mod tests {
     fn who_reads_whom_is_told_once_and_of_all() {
         let pairs = [("v", "plain"), ("w", "v"), ("v", "plain"), ("v", "v")];
         let name = |name: &str| ("public".to_owned(), name.to_owned());
-        assert_eq!(
-            readers(edges(&pairs)),
-            [[name("plain"), name("v")], [name("v"), name("w")]]
-        );
+        let of_all = [[name("plain"), name("v")], [name("v"), name("w")]];
+        assert_eq!(readers(edges(&pairs), &[]), of_all);
+        let (leading, _) = relations(vec![foreign("v", "p")], &edges(&pairs), &[], &[]);
+        assert_eq!(readers(edges(&pairs), &leading), of_all[..1]);
     }
 
     #[test]

@@ -163,7 +163,7 @@ pub(crate) async fn contents(
         .cloned()
         .collect();
     contents.homonyms = homonyms;
-    contents.readers = lineage::readers(edges);
+    contents.readers = lineage::readers(edges, &contents.relations);
     contents.barred = barred(asked, &contents).await?;
     if contents.relations.iter().any(|relation| relation.policed) {
         let rows = ask_if_allowed(asked, UNPOLICED).await?;

@@ -99,6 +99,16 @@ enum Pending {
     Close(Box<[u8]>),
 }
 
+impl Pending {
+    /// The statement, if this is a Parse of that name.
+    fn parsed(&self, name: &[u8]) -> Option<&Statement> {
+        match self {
+            Self::Parse(parsed, statement) if **parsed == *significant(name) => Some(statement),
+            _ => None,
+        }
+    }
+}
+
 /// The statements of this name whose Parses are in flight, the first one first.
 fn parsed<'p>(
     pending: &'p mut VecDeque<Pending>,
@@ -316,7 +326,8 @@ impl Names {
             self.drop_unnamed(perhaps);
             return false;
         }
-        let known = self.named.contains(name) || parsed(&mut self.pending, name).next().is_some();
+        let is_pending = |pending: &Pending| pending.parsed(name).is_some();
+        let known = self.named.contains(name) || self.pending.iter().any(is_pending);
         if known {
             self.pending
                 .push_back(Pending::Close(significant(name).into()));
@@ -404,10 +415,8 @@ impl Names {
             let mut unnamed = self.unnamed.iter().chain(&self.unnamed_before);
             return unnamed.any(may);
         }
-        let pending = self.pending.iter().filter_map(|pending| match pending {
-            Pending::Parse(parsed, statement) if **parsed == *significant(name) => Some(statement),
-            _ => None,
-        });
+        let pending = self.pending.iter();
+        let pending = pending.filter_map(|pending| pending.parsed(name));
         let mut all = self.named.get(name).into_iter().chain(pending);
         all.any(|statement| may(&statement.decision))
     }

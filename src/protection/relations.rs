@@ -202,12 +202,12 @@ impl Relations {
     }
 
     /// Notes that a relation or function reads another one directly.
-    pub(super) fn insert_reader(&mut self, read: &(String, String), reader: &(String, String)) {
+    pub(super) fn insert_reader(&mut self, read: (&str, &str), reader: (&str, &str)) {
         let (schema, name) = read;
         let readers = self.readers.entry(name.as_bytes().into()).or_default();
         readers.push(Reader {
-            schema: schema.as_str().into(),
-            reader: (Some(reader.0.clone()), reader.1.clone()),
+            schema: schema.into(),
+            reader: (Some(reader.0.to_owned()), reader.1.to_owned()),
         });
     }
 

@@ -80,6 +80,7 @@ impl KeyCache {
     /// from now on for as long as the cache lives. `upstream` is what it must be about.
     pub fn keep(&self, upstream: String) {
         let settings = self.0.settings.load_full();
+        let mut landings = self.0.landings.subscribe();
         if let Some(path) = &settings.snapshot {
             match load(path, &upstream, &settings) {
                 Ok(records) => {
@@ -108,7 +109,6 @@ impl KeyCache {
         }
         // It is kept once, whatever the settings become later.
         let _ = self.0.keeping.upstream.set(upstream);
-        let mut landings = self.0.landings.subscribe();
         let cache = Arc::downgrade(&self.0);
         self.0.runtime.spawn(async move {
             while landings.changed().await.is_ok() {

@@ -144,7 +144,13 @@ impl Ingredients {
                 builder = builder.homonym(schema, name);
             }
             for [read, reader] in &contents.readers {
-                builder = builder.reader(read, reader);
+                builder = builder.reader((&read.0, &read.1), (&reader.0, &reader.1));
+            }
+            for reader in &contents.relations {
+                for read in reader.reads.iter().map(|read| &contents.relations[*read]) {
+                    builder =
+                        builder.reader((&read.schema, &read.name), (&reader.schema, &reader.name));
+                }
             }
             for (relation, reason) in contents
                 .relations

@@ -153,7 +153,7 @@ impl SnapshotBuilder {
     /// Notes that a relation or function reads another one directly, each named by schema and name, wherever
     /// that leads.
     #[must_use]
-    pub fn reader(mut self, read: &(String, String), reader: &(String, String)) -> Self {
+    pub fn reader(mut self, read: (&str, &str), reader: (&str, &str)) -> Self {
         self.relations.insert_reader(read, reader);
         self
     }
