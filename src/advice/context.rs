@@ -35,13 +35,15 @@ pub enum NotRetried {
     RouteWasSet,
     /// The route could not be set.
     RouteNotSet,
+    /// What stands in front of it in its own text undoes the setting of the route.
+    RouteUndone,
     /// Nothing in it was known to lead to MaxCompute.
     NotKnown,
 }
 
 impl NotRetried {
     /// Every reason.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::SwitchedOff,
         Self::InTransaction,
         Self::RowsSent,
@@ -56,6 +58,7 @@ impl NotRetried {
         Self::ClientSetRoute,
         Self::RouteWasSet,
         Self::RouteNotSet,
+        Self::RouteUndone,
         Self::NotKnown,
     ];
 
@@ -76,6 +79,7 @@ impl NotRetried {
             Self::ClientSetRoute => "client_set_route",
             Self::RouteWasSet => "route_was_set",
             Self::RouteNotSet => "route_not_set",
+            Self::RouteUndone => "route_undone",
             Self::NotKnown => "not_known",
         }
     }

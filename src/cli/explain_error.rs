@@ -65,12 +65,35 @@ pub(super) fn explain(text: &str, own_rules: Option<&Path>, json: bool) -> Resul
     let fault = rules.recognize(error);
     let resembling = rules.resembling(error);
     let sqlstate = told.sqlstate.as_deref();
+    // What a user hands on of an error box may hold Osprey's code alone; and what was known at the time may
+    // have made it another one than the words do.
+    let told_as = rules.iter().find(|rule| text.contains(rule.code()));
+    let told_as = told_as.filter(|told| {
+        let fault = fault.as_ref();
+        fault.is_none_or(|fault| fault.rule().code() != told.code())
+    });
+    if let Some(rule) = told_as.filter(|_| !json) {
+        let mut answer = format!("told as:   {}\n", named(rule));
+        answer += &format!("cure:      {}\n", cure(rule.cure()).1);
+        answer += &format!("see:       docs/errors.md, {}\n", rule.code());
+        if let Some(fault) = &fault {
+            answer += "\nWithout what was known then, its words are:\n";
+            answer += &matched(rules, fault, error, sqlstate);
+        }
+        return Ok(answer);
+    }
     Ok(match (&fault, resembling, json) {
         (Some(fault), _, false) => matched(rules, fault, error, sqlstate),
-        (Some(fault), _, true) => format!("{:#}\n", matched_json(rules, fault, error)),
+        (Some(fault), _, true) => {
+            let mut answer = matched_json(rules, fault, error);
+            answer["told_as"] = json!(told_as.map(Rule::code));
+            format!("{answer:#}\n")
+        }
         (None, resembling, true) => {
             let resembles = resembling.map(Rule::code);
-            format!("{:#}\n", json!({"rule": null, "resembles": resembles}))
+            let told_as = told_as.map(Rule::code);
+            let answer = json!({"rule": null, "resembles": resembles, "told_as": told_as});
+            format!("{answer:#}\n")
         }
         (None, Some(rule), false) => format!(
             "rule:      none\n  it has the words of {}, but it is not believed (SQLSTATE {}), or \
@@ -326,6 +349,18 @@ mod tests {
             }
         }
         assert!(explained(PANGU).contains("not in the text; taken for XX000"));
+    }
+
+    #[test]
+    fn osprey_s_own_code_is_known_by_itself() {
+        let box_of_a_tool = "[Error] Query failed. Osprey OSP-1003, see docs";
+        let said = explained(box_of_a_tool);
+        assert!(said.starts_with("told as:   OSP-1003: "), "{said}");
+        let said = explained(&format!(
+            "ERROR: cannot read it\nDETAIL: Osprey OSP-1003. Hologres said: {PANGU}"
+        ));
+        assert!(said.starts_with("told as:   OSP-1003: "), "{said}");
+        assert!(said.contains("rule:      OSP-1001: "), "{said}");
     }
 
     #[test]

@@ -164,7 +164,18 @@ impl KeyCache {
                 .clone()
         };
         self.bound();
-        landing.await
+        let answer = landing.await;
+        let now = self.0.clock.monotonic();
+        if let Ok(Some(_)) = &answer
+            && self
+                .0
+                .entries
+                .get(&key)
+                .is_some_and(|entry| entry.stale(now))
+        {
+            self.0.metrics.stale.inc();
+        }
+        answer
     }
 
     /// Learns that HQE failed on `project`'s data, so that it is encrypted, with a key that nobody
@@ -425,6 +436,9 @@ impl KeyCache {
                 });
                 self.enter(key, &mut entry, begun, outcome);
                 if in_part {
+                    entry.failure = Some(LookupError(
+                        "KMS did not describe the key: what was known of it stays".into(),
+                    ));
                     let soon = self.0.clock.monotonic() + self.negative_ttl();
                     if let Some(known) = &mut entry.known {
                         known.refresh_at = known.refresh_at.min(soon);

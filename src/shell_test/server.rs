@@ -441,7 +441,8 @@ impl ServerConnection {
         }
         if self.plan.notices && random.one_in(8) {
             let (tag, body) = random.pick(&[
-                (b'N', &b"SNOTICE\0VNOTICE\0C00000\0Mlook\0\0"[..]),
+                // As of a server that goes: less than a warning belongs to a statement.
+                (b'N', &b"SWARNING\0VWARNING\0C57P02\0Mlook\0\0"[..]),
                 (b'S', &b"application_name\0x\0"[..]),
                 (b'A', &b"\0\0\0\x01channel\0payload\0"[..]),
             ]);

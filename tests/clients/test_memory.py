@@ -30,7 +30,9 @@ MEGABYTES = int(os.environ.get("OSPREY_MEGABYTES", "64"))
 # Just below the limit of a field, which is PostgreSQL's limit of an allocation.
 SIZE = min(MEGABYTES << 20, (1 << 30) - 64)
 STATEMENT = min(MEGABYTES, 100) << 20
-LIMIT = 1 << 20
+# Much less than what passes. It counts the pages of the program itself that are touched for the first time, too,
+# which are some hundreds of KiB.
+LIMIT = 3 << 19
 # To read the 256 KiB of a text that are looked at takes more, for the moment, the more so the
 # shorter its tokens are.
 READING = 6 << 20

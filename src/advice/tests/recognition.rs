@@ -289,7 +289,7 @@ fn bounded_work_on_bad_input() {
         .collect();
     assert!(recognize(ErrorFields::new(&body(&many))).is_some());
     assert!(
-        start.elapsed() < Duration::from_secs(5),
+        start.elapsed() < Duration::from_mins(1),
         "{:?}",
         start.elapsed()
     );

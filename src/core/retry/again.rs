@@ -3,7 +3,7 @@
 //! cycles), and the way back, if that answers differently than the first.
 
 use crate::advice::NotRetried;
-use crate::protection::Effects;
+use crate::protection::{Decision, Effects};
 use crate::wire::backend::{ErrorFields, Status, tag};
 use crate::wire::{HEADER, Header, compose, frontend};
 
@@ -116,6 +116,9 @@ impl Core {
         if self.front_is_steered() {
             return Some(NotRetried::RouteWasSet);
         }
+        if !self.retry.is_on() && self.front_undoes_route() {
+            return Some(NotRetried::RouteUndone);
+        }
         if self.retry.is_on() {
             // A message of which only a part was sent can be followed by nothing but its rest.
             let cut = self.from_client.is_mid_message();
@@ -159,7 +162,25 @@ impl Core {
     /// being answered.
     pub(in super::super) fn front_is_steered(&self) -> bool {
         let sent = self.ledger.front().and_then(Expect::sent);
-        sent.is_some_and(|sent| sent.steered)
+        sent.is_some_and(|sent| sent.steered) && !self.front_undoes_route()
+    }
+
+    /// True if the text that is being answered reads encrypted data, and may do so behind something that
+    /// undoes the setting of the route (`ROLLBACK; SELECT …`, `RESET ALL; SELECT …`).
+    fn front_undoes_route(&self) -> bool {
+        let resets = Effects::RESETS_ROUTE.union(Effects::RESETS_ALL);
+        // What is set outside a transaction outlives it.
+        let undoes_route = match self.cycle.began_in() {
+            Sending::Idle => resets,
+            _ => resets.union(Effects::ENDS),
+        };
+        let undoes = |decision: &Decision| {
+            decision.protected.is_some()
+                && decision.effects.intersects(Effects::MULTIPLE)
+                && decision.effects.intersects(undoes_route)
+        };
+        let sent = self.ledger.front().and_then(Expect::sent);
+        sent.is_some_and(|sent| undoes(&sent.decision))
     }
 
     /// What becomes of an answer to the client's cycle while it may be, or was, run again.

@@ -564,6 +564,25 @@ fn a_cursor_from_before_the_transaction_has_moved() {
 }
 
 #[test]
+fn a_text_that_undoes_the_route_in_front_of_its_read_is_told_so() {
+    let retries = Policy {
+        retry_buffer: Some(1 << 16),
+        ..policy()
+    };
+    let mut trio = Trio::new(retries, known());
+    trio.exchange(&query("begin"));
+    trio.exchange(&query("enc"));
+    let seen = trio.exchange(&query("rollback; enc"));
+    assert_eq!(seen, ["C ROLLBACK", "E XX000", "Z I"]);
+    assert_eq!(trio.last_refusal(), Some(NotRetried::RouteUndone));
+    // As a statement of its own it is steered again.
+    assert_eq!(
+        trio.exchange(&query("enc")),
+        ["T", "D row 0", "C SELECT 1", "Z I"]
+    );
+}
+
+#[test]
 fn what_a_second_run_that_differs_has_parsed_is_closed_again() {
     let mut trio = trio();
     let first = [

@@ -296,7 +296,7 @@ fn hostile_texts_are_read_in_linear_time() {
         snapshot.decide(text.as_bytes(), &names);
         snapshot.decide(unit.repeat((256 << 10) / unit.len()).as_bytes(), &names);
         // Quadratic work on 256 KiB takes minutes, linear work well under a second.
-        assert!(start.elapsed().as_secs() < 10, "{unit}");
+        assert!(start.elapsed().as_secs() < 60, "{unit}");
     }
 }
 
