@@ -73,14 +73,17 @@ pub(super) fn explain(text: &str, own_rules: Option<&Path>, json: bool) -> Resul
         fault.is_none_or(|fault| fault.rule().code() != told.code())
     });
     if let Some(rule) = told_as.filter(|_| !json) {
-        let mut answer = format!("told as:   {}\n", named(rule));
-        answer += &format!("cure:      {}\n", cure(rule.cure()).1);
-        answer += &format!("see:       docs/errors.md, {}\n", rule.code());
-        if let Some(fault) = &fault {
-            answer += "\nWithout what was known then, its words are:\n";
-            answer += &matched(rules, fault, error, sqlstate);
-        }
-        return Ok(answer);
+        let by_its_words = fault.as_ref().map(|fault| {
+            let matched = matched(rules, fault, error, sqlstate);
+            format!("\nWithout what was known then, its words are:\n{matched}")
+        });
+        return Ok(format!(
+            "told as:   {}\ncure:      {}\nsee:       docs/errors.md, {}\n{}",
+            named(rule),
+            cure(rule.cure()).1,
+            rule.code(),
+            by_its_words.unwrap_or_default()
+        ));
     }
     Ok(match (&fault, resembling, json) {
         (Some(fault), _, false) => matched(rules, fault, error, sqlstate),
