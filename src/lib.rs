@@ -44,6 +44,8 @@ pub mod session;
 mod shell_test;
 #[cfg(feature = "demo")]
 pub mod simulator;
+#[cfg(test)]
+mod spent;
 pub mod sql;
 pub mod traces;
 pub mod upstream;

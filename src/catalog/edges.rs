@@ -22,12 +22,12 @@ const FUNCTION: End = End {
     sort: "'f'",
 };
 
-/// Who reads whom, and whether as a parent (`i`) or by a policy (`p`); `r`: a relation that is read, `w`:
-/// one that is written, `f`: a function. The rewrite rules that make views; other rules, and materialized views, whose relation reads
-/// when it is written; functions with a body that PostgreSQL has parsed; inheritance and partition parents,
-/// which read their children; the functions of defaults, checks and triggers, which run when their table is
-/// written; and what policies read, whenever their table is. Dependencies on what PostgreSQL itself brings
-/// are not recorded.
+/// Who reads whom, and whether as a parent (`i`) or by a policy (`p`); `r`: a relation that is read, `w`: one
+/// that is written, `f`: a function. The rewrite rules that make views; other rules, and materialized views,
+/// whose relation reads when it is written; functions with a body that PostgreSQL has parsed; inheritance and
+/// partition parents, which read their children; the functions of defaults, checks and triggers, which run
+/// when their table is written; and what policies read, whenever their table is. Dependencies on what
+/// PostgreSQL itself brings are not recorded.
 pub(super) fn question() -> String {
     let of_rule = "CASE WHEN o.ev_type OPERATOR(pg_catalog.=) '1' \
                     AND w.relkind OPERATOR(pg_catalog.<>) 'm' THEN 'r' ELSE 'w' END";

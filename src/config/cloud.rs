@@ -26,14 +26,9 @@ pub struct Cloud {
 impl Cloud {
     /// True if the other one's answers are about the same projects and keys.
     pub fn is_same(&self, other: &Self) -> bool {
-        let asked = |cloud: &Self| {
-            (
-                cloud.region.clone(),
-                cloud.maxcompute_endpoint.clone(),
-                cloud.kms_endpoint.clone(),
-            )
-        };
-        asked(self) == asked(other)
+        self.region == other.region
+            && self.maxcompute_endpoint == other.maxcompute_endpoint
+            && self.kms_endpoint == other.kms_endpoint
     }
 }
 

@@ -72,23 +72,12 @@ fn limits_and_settings_are_those_in_force() {
         (table.rows)(&world)
     };
     let text = |text: &str| Value::Text(text.to_owned());
-    let own = vec![
-        text("upstream.default.max_sessions"),
-        Value::Int(5),
-        Value::Null,
-        Value::Int(0),
-    ];
-    assert!(rows("limits").contains(&own));
+    let limit = |setting, most| vec![text(setting), Value::Int(most), Value::Null, Value::Int(0)];
+    assert!(rows("limits").contains(&limit("upstream.default.max_sessions", 5)));
     let mut shared = Settings::clone(&world.shared.settings.load());
     shared.limits.max_sessions_per_user = Some(3);
     world.shared.settings.store(Arc::new(shared));
-    let of_users = vec![
-        text("limits.max_sessions_per_user"),
-        Value::Int(3),
-        Value::Null,
-        Value::Int(0),
-    ];
-    assert!(rows("limits").contains(&of_users));
+    assert!(rows("limits").contains(&limit("limits.max_sessions_per_user", 3)));
     let setting = vec![text("route"), text("kind"), text("\"sqe\""), Value::Null];
     assert!(rows("config").contains(&setting));
 

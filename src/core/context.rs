@@ -23,7 +23,7 @@ use crate::sql::{Change, ComputingResource, may_be_read_otherwise};
 use crate::wire::backend::{Status, parameter_status};
 
 use super::interface::World;
-use super::ledger::{Expect, Ledger, ends_transaction, moves_names};
+use super::ledger::{Expect, Ledger};
 use super::remembered::{Generation, Remembered};
 
 /// In so many states, at most, is one statement decided; behind more of them, names may lead
@@ -122,8 +122,8 @@ impl Context {
     /// False if these changes leave names where they lead, whatever becomes of them.
     fn may_matter(&self, changes: &[SessionChange]) -> bool {
         let in_transaction = self.names.in_transaction();
-        let matters = |change| moves_names(change) || in_transaction && ends_transaction(change);
-        changes.iter().any(matters)
+        let mut changes = changes.iter();
+        changes.any(|change| change.moves_names() || in_transaction && change.ends_transaction())
     }
 
     /// These changes hold.

@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::protection::{Decision, Effects, SessionChange};
-use crate::sql::Change;
 
 /// What Osprey sent on its own account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,34 +206,11 @@ fn has_changes(decision: &Decision) -> bool {
 }
 
 fn moves(decision: &Decision) -> bool {
-    decision.changes.iter().any(moves_names)
+    decision.changes.iter().any(SessionChange::moves_names)
 }
 
 fn ends(decision: &Decision) -> bool {
-    decision.changes.iter().any(ends_transaction)
-}
-
-/// True if a name may lead elsewhere once this change holds.
-pub(super) fn moves_names(change: &SessionChange) -> bool {
-    let stays = matches!(
-        change,
-        SessionChange::Stated(
-            Change::Begin
-                | Change::Savepoint(_)
-                | Change::Release(_)
-                | Change::Route { .. }
-                | Change::ComputingResource { .. }
-        )
-    );
-    !(stays || ends_transaction(change))
-}
-
-/// True if by this change what the transaction has changed may hold no longer.
-pub(super) fn ends_transaction(change: &SessionChange) -> bool {
-    matches!(
-        change,
-        SessionChange::Stated(Change::Commit | Change::Rollback | Change::RollbackTo(_))
-    )
+    decision.changes.iter().any(SessionChange::ends_transaction)
 }
 
 fn begins(decision: &Decision) -> bool {

@@ -289,14 +289,14 @@ impl Endpoint {
     ) -> Result<Connected<N::Transport>, Unreachable> {
         let mut attempts = FuturesUnordered::new();
         let mut failure = None;
-        let mut silent: Option<(String, String)> = None;
+        let mut silent: Option<((Arc<str>, u16), String)> = None;
         let mut next = Instant::now();
         loop {
             if attempts.is_empty() || Instant::now() >= next {
                 match candidates.pop_front() {
                     Some(destination) => {
-                        let configured =
-                            format!("{}:{}", destination.host, destination.address.port());
+                        let host = Arc::clone(&destination.host);
+                        let configured = (host, destination.address.port());
                         let attempt = self.attempt(network, destination, security);
                         attempts.push(async move { (configured, attempt.await) });
                         next = Instant::now() + STAGGER;
@@ -314,9 +314,9 @@ impl Endpoint {
                     Ok(connected) => {
                         // A host may well have an address that nobody listens at; the operator's own
                         // addresses are there to be used. The one that answers is tried first from now on.
-                        if let Some((silent, error)) = silent.filter(|(silent, _)| *silent != configured) {
+                        if let Some(((host, port), error)) = silent.filter(|(silent, _)| *silent != configured) {
                             tracing::warn!(
-                                address = silent,
+                                address = format!("{host}:{port}"),
                                 error,
                                 in_use = %connected.destination.address,
                                 "an address of the upstream does not answer, and another one is in use"

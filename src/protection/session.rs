@@ -41,6 +41,31 @@ impl From<Change> for SessionChange {
     }
 }
 
+impl SessionChange {
+    /// True if a name may lead elsewhere once this holds.
+    pub fn moves_names(&self) -> bool {
+        let stays = matches!(
+            self,
+            Self::Stated(
+                Change::Begin
+                    | Change::Savepoint(_)
+                    | Change::Release(_)
+                    | Change::Route { .. }
+                    | Change::ComputingResource { .. }
+            )
+        );
+        !(stays || self.ends_transaction())
+    }
+
+    /// True if by this what the transaction has changed may hold no longer.
+    pub fn ends_transaction(&self) -> bool {
+        matches!(
+            self,
+            Self::Stated(Change::Commit | Change::Rollback | Change::RollbackTo(_))
+        )
+    }
+}
+
 /// So many savepoints are remembered. What holds behind a ROLLBACK TO an older one is not known.
 const MAX_SAVED: usize = 256;
 

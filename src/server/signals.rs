@@ -1,5 +1,5 @@
-//! The signals: SIGTERM and SIGINT end the process, a further one ends what it waits for then; SIGHUP has it read its
-//! configuration again; SIGUSR2 has it start the process that takes over.
+//! The signals: SIGTERM and SIGINT end the process, a further one ends what it waits for then; SIGHUP has it
+//! read its configuration again; SIGUSR2 has it start the process that takes over.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;

@@ -368,15 +368,8 @@ class Cluster:
                 connection.execute(script.read_text())
         self.drop_database(name)
 
-        def renamed():
-            # The session that has made the tables may take a moment to go.
-            try:
-                self.query("postgres", f'ALTER DATABASE "{making}" RENAME TO {quoted}')
-            except psycopg.errors.ObjectInUse:
-                return False
-            return True
-
-        wait_for(renamed, f"{name} to be made")
+        # The session that has made the tables may take a moment to go.
+        self._once_unused(f"{name} to be made", f'ALTER DATABASE "{making}" RENAME TO {quoted}')
         return name
 
     def drop_database(self, name):
@@ -386,20 +379,29 @@ class Cluster:
             self.query("postgres", f"DROP DATABASE IF EXISTS {quoted} WITH (FORCE)")
             return
 
-        def dropped():
+        def end_sessions():
             # What WITH (FORCE) does in later versions. Who was told to go may take a moment.
             self.query(
                 "postgres",
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
                 name,
             )
+
+        statement = f"DROP DATABASE IF EXISTS {quoted}"
+        self._once_unused(f"{name} to be dropped", statement, before=end_sessions)
+
+    def _once_unused(self, what, statement, before=lambda: None):
+        """Runs a statement that nobody who is connected to its database must be in the way of."""
+
+        def done():
+            before()
             try:
-                self.query("postgres", f"DROP DATABASE IF EXISTS {quoted}")
+                self.query("postgres", statement)
             except psycopg.errors.ObjectInUse:
                 return False
             return True
 
-        wait_for(dropped, f"{name} to be dropped")
+        wait_for(done, what)
 
     def query(self, dbname, statement, *values):
         """One statement as superuser; its rows."""

@@ -8,12 +8,22 @@ use super::trio::{Trio, known, policy, unknown};
 use crate::advice::NotRetried;
 use crate::core::{Cure, Event, Policy};
 
-fn trio() -> Trio {
-    let retry = Policy {
+fn retries() -> Policy {
+    Policy {
         retry_buffer: Some(1 << 16),
         ..policy()
-    };
-    Trio::new(retry, unknown())
+    }
+}
+
+fn in_statement_scope() -> Policy {
+    Policy {
+        per_statement: true,
+        ..retries()
+    }
+}
+
+fn trio() -> Trio {
+    Trio::new(retries(), unknown())
 }
 
 fn retried(trio: &Trio) -> usize {
@@ -33,14 +43,9 @@ fn a_simple_query_is_run_again() {
 
 #[test]
 fn in_statement_scope_what_was_steered_before_takes_no_second_run_away() {
-    let statement_scope = Policy {
-        per_statement: true,
-        retry_buffer: Some(1 << 16),
-        ..policy()
-    };
     let rows = ["T", "D row 0", "C SELECT 1", "Z I"];
     let in_block = ["T", "D row 0", "C SELECT 1", "Z T"];
-    let mut trio = Trio::new(statement_scope, unknown());
+    let mut trio = Trio::new(in_statement_scope(), unknown());
     for runs in 1..=3 {
         assert_eq!(trio.exchange(&query("enc")), rows);
         assert_eq!(retried(&trio), runs);
@@ -57,13 +62,8 @@ fn in_statement_scope_what_was_steered_before_takes_no_second_run_away() {
 
 #[test]
 fn in_statement_scope_a_transaction_that_was_steered_is_run_again_as_a_whole() {
-    let statement_scope = Policy {
-        per_statement: true,
-        retry_buffer: Some(1 << 16),
-        ..policy()
-    };
     // What was known to be encrypted is not known any more.
-    let mut trio = Trio::new(statement_scope, known());
+    let mut trio = Trio::new(in_statement_scope(), known());
     trio.exchange(&query("begin"));
     trio.exchange(&query("enc"));
     trio.world.known = false;
@@ -565,11 +565,7 @@ fn a_cursor_from_before_the_transaction_has_moved() {
 
 #[test]
 fn a_text_that_undoes_the_route_in_front_of_its_read_is_told_so() {
-    let retries = Policy {
-        retry_buffer: Some(1 << 16),
-        ..policy()
-    };
-    let mut trio = Trio::new(retries, known());
+    let mut trio = Trio::new(retries(), known());
     trio.exchange(&query("begin"));
     trio.exchange(&query("enc"));
     let seen = trio.exchange(&query("rollback; enc"));
