@@ -10,7 +10,7 @@ use crate::wire::{HEADER, Header};
 
 use super::Core;
 use super::interface::{End, ErrorContext, Event, Outbox, Progress, World};
-use super::ledger::{Expect, Own, OwnError};
+use super::ledger::{ABORTED, Expect, Own, OwnError};
 use super::retry::Verdict;
 
 /// Messages longer than this are forwarded without a look.
@@ -252,7 +252,7 @@ impl Core {
         match self.ledger.front() {
             Some(&Expect::OwnCycle(own)) => {
                 if answer == tag::ERROR {
-                    self.ledger.fail_own(own_error(body));
+                    self.ledger.fail_own(OwnError::new(body));
                 } else if answer == tag::READY_FOR_QUERY {
                     let error = self.ledger.take_own_error();
                     self.ledger.pop();
@@ -266,19 +266,8 @@ impl Core {
             }
             Some(&Expect::OwnInline(own, _)) => {
                 if answer == tag::ERROR {
-                    let OwnError { sqlstate, message } = own_error(body);
-                    if own == Own::Replan {
-                        self.replan_failed(&sqlstate, false);
-                    } else {
-                        if own == Own::Set {
-                            self.route.refused();
-                        }
-                        self.events.push_back(Event::SetFailed {
-                            sqlstate,
-                            message,
-                            aborted_transaction: true,
-                        });
-                    }
+                    // What a cancel has hit is what it was meant for: the client's pipeline.
+                    self.own_failed(own, &OwnError::new(body), true);
                     self.route.pipeline_failed();
                     self.ledger.unsteer();
                     self.skip_to_sync();
@@ -303,7 +292,7 @@ impl Core {
     /// The ReadyForQuery of a cycle of our own.
     fn own_ready(&mut self, own: Own, status: Status, error: Option<OwnError>) {
         self.cycle.answered(status);
-        let Some(OwnError { sqlstate, message }) = error else {
+        let Some(error) = error else {
             match own {
                 Own::Set | Own::Restore => {
                     let last = !self.ledger.iter().any(Expect::is_own);
@@ -322,31 +311,45 @@ impl Core {
             }
             return;
         };
-        if own == Own::Replan {
-            let cancelled = is_cancel(&message);
-            return self.replan_failed(&sqlstate, cancelled && status == Status::Idle);
+        let aborts = status == Status::Failed;
+        if error.is_asked_for() && !aborts && matches!(own, Own::Set | Own::Restore | Own::Replan) {
+            // The statement that it was meant for is already in the pipe.
+            self.events.push_back(Event::CancelAgain);
         }
-        if matches!(
-            own,
-            Own::Proof | Own::Parse | Own::Cure | Own::Close | Own::Fail | Own::BeginAndFail
-        ) {
-            return;
+        if matches!(own, Own::Set | Own::Restore) {
+            self.route.failed();
+            self.ledger.unsteer();
         }
-        self.route.failed();
-        self.ledger.unsteer();
-        match sqlstate.as_str() {
-            // A cancel hit it. The statement that it was meant for is already in the pipe.
-            "57014" if is_cancel(&message) => self.events.push_back(Event::CancelAgain),
-            // Its time was up; or it ran in a transaction that had failed by then.
-            "57014" | "25P02" => {}
-            _ => {
+        self.own_failed(own, &error, aborts);
+        // What fails by design puts the server where the client believes it to be.
+        let by_design = matches!(own, Own::Fail | Own::BeginAndFail);
+        if aborts && !by_design && !error.is_of_a_failed_transaction() {
+            self.aborted_by = Some(error);
+        }
+    }
+
+    /// What is known by now of something of ours that failed. `aborts`: it has taken the client's transaction,
+    /// or its pipeline, along.
+    fn own_failed(&mut self, own: Own, error: &OwnError, aborts: bool) {
+        // Neither says anything of the statement itself.
+        let by_chance = error.is_cancel() || error.is_of_a_failed_transaction();
+        match own {
+            Own::Replan => {
+                self.not_replanned();
+                if !by_chance {
+                    self.events.push_back(Event::Replanned(false));
+                }
+            }
+            Own::Set | Own::Restore if !by_chance => {
                 self.route.refused();
+                let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
                 self.events.push_back(Event::SetFailed {
-                    sqlstate,
-                    message,
-                    aborted_transaction: status == Status::Failed,
+                    sqlstate: text(error.fields().sqlstate()),
+                    message: text(error.fields().message()),
+                    aborted_transaction: aborts,
                 });
             }
+            _ => {}
         }
     }
 
@@ -354,17 +357,6 @@ impl Core {
     fn not_replanned(&mut self) {
         self.route.plans_are_stale();
         self.names.plans_are_stale();
-    }
-
-    /// The server did not plan anew what it had planned. `cancelled`: a cancel hit that, which was meant for
-    /// the client's statement behind it.
-    fn replan_failed(&mut self, sqlstate: &str, cancelled: bool) {
-        self.not_replanned();
-        match sqlstate {
-            "57014" if cancelled => self.events.push_back(Event::CancelAgain),
-            "57014" | "25P02" => {}
-            _ => self.events.push_back(Event::Replanned(false)),
-        }
     }
 
     fn prove_once(&mut self) {
@@ -519,6 +511,13 @@ impl Core {
             not_retried = Some(NotRetried::LeftBehind);
             fields = ErrorFields::new(first);
         }
+        // The client has sent nothing that the transaction could have failed by.
+        let cause = (fields.sqlstate() == ABORTED)
+            .then(|| self.aborted_by.take())
+            .flatten();
+        if let Some(cause) = &cause {
+            fields = cause.fields();
+        }
         let advised = world.advise(
             fields,
             &ErrorContext {
@@ -534,8 +533,9 @@ impl Core {
         self.failed(out);
         let Some(advised) = advised else {
             // Not one that another engine would spare the client.
-            self.retry.hear_error(body);
-            return Fate::Forward;
+            self.retry
+                .hear_error(cause.as_ref().map_or(body, OwnError::body));
+            return cause.map_or(Fate::Forward, |cause| Fate::Replace(cause.frame()));
         };
         if self.policy.observe {
             let code = advised.code;
@@ -615,6 +615,7 @@ impl Core {
             return Fate::Forward;
         }
         let status = Status::read(frame.get(HEADER..).unwrap_or_default());
+        self.aborted_by = None;
         self.cycle.answered(status);
         self.retire(!self.ledger.query_failed(), world);
         self.cycle_ended(status, world);
@@ -638,19 +639,4 @@ fn needs_body(kind: u8) -> bool {
             | tag::COMMAND_COMPLETE
             | tag::PARAMETER_STATUS
     )
-}
-
-/// True if `query_canceled` says that somebody asked for it, and not that time was up. (PostgreSQL says
-/// so in its own language; in another one it is taken for asked for, which ends a statement too many rather
-/// than one too few.)
-fn is_cancel(message: &str) -> bool {
-    !message.contains("timeout") && !message.contains("超时")
-}
-
-fn own_error(body: &[u8]) -> OwnError {
-    let fields = ErrorFields::new(body);
-    OwnError {
-        sqlstate: String::from_utf8_lossy(fields.sqlstate()).into_owned(),
-        message: String::from_utf8_lossy(fields.message()).into_owned(),
-    }
 }

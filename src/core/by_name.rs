@@ -24,13 +24,13 @@ fn add(all: &mut Decision, used: &Decision) {
     all.changes.extend(used.changes.iter().cloned());
 }
 
-/// What the last of these that prepares a statement of this name prepares.
-fn prepare(
-    name: &[u8],
-    made: &[NameUse],
+/// What these prepare as statements of this name, in order.
+fn prepare<'m>(
+    name: &'m [u8],
+    made: &'m [NameUse],
     deciding: &Deciding<'_, impl World>,
-) -> Option<Arc<Decision>> {
-    made.iter().rev().find_map(|made| match made {
+) -> impl DoubleEndedIterator<Item = Arc<Decision>> {
+    made.iter().filter_map(move |made| match made {
         NameUse::Prepare {
             name: made,
             text,
@@ -99,7 +99,7 @@ impl Core {
     ) -> Option<Decision> {
         let (names, mut deciding) = self.naming(world);
         deciding.around = &text.changes;
-        if let Some(decision) = prepare(name, &text.names[..names_before], &deciding) {
+        if let Some(decision) = prepare(name, &text.names[..names_before], &deciding).next_back() {
             return Some((*decision).clone());
         }
         let mut found = names
@@ -107,8 +107,8 @@ impl Core {
             .map(|known| (*known).clone());
         if deciding.ledger.has_names() {
             let in_flight = deciding.ledger.iter().filter_map(Expect::runs);
-            for made in in_flight.filter_map(|sent| prepare(name, &sent.decision.names, &deciding))
-            {
+            // Any of a text's may be the one that it fails behind.
+            for made in in_flight.flat_map(|sent| prepare(name, &sent.decision.names, &deciding)) {
                 add(found.get_or_insert_default(), &made);
             }
         }

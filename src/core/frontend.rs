@@ -297,6 +297,7 @@ impl Core {
 
     /// The message that ends a cycle was sent; `sent` is the present call's input up to its end.
     fn cycle_sent(&mut self, kind: u8, sent: &[u8]) {
+        self.names.cycle_ends();
         if self.cycle.is_skipping() || self.copy.takes_data() {
             return;
         }

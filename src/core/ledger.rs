@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::protection::{Decision, Effects, SessionChange};
+use crate::wire::backend::{ErrorFields, tag};
+use crate::wire::compose;
 
 /// What Osprey sent on its own account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,12 +150,51 @@ impl Expect {
     }
 }
 
-/// The error that answered a cycle of our own.
+/// The error that answered something of our own: an ErrorResponse without its header.
 #[derive(Debug)]
-pub(super) struct OwnError {
-    pub(super) sqlstate: String,
-    pub(super) message: String,
+pub(super) struct OwnError(Box<[u8]>);
+
+impl OwnError {
+    pub(super) fn new(body: &[u8]) -> Self {
+        Self(body.into())
+    }
+
+    pub(super) fn body(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(super) fn fields(&self) -> ErrorFields<'_> {
+        ErrorFields::new(&self.0)
+    }
+
+    /// The whole message.
+    pub(super) fn frame(&self) -> Vec<u8> {
+        let mut frame = Vec::new();
+        compose::frame(&mut frame, tag::ERROR, |out| out.extend_from_slice(&self.0));
+        frame
+    }
+
+    /// True if it says that the transaction had failed by then, so that another one is the cause.
+    pub(super) fn is_of_a_failed_transaction(&self) -> bool {
+        self.fields().sqlstate() == ABORTED
+    }
+
+    /// True if the statement was cancelled, and somebody asked for that: time was not up. (PostgreSQL says
+    /// so in its own language; in another one it is taken for asked for, which ends a statement too many rather
+    /// than one too few.)
+    pub(super) fn is_asked_for(&self) -> bool {
+        let message = String::from_utf8_lossy(self.fields().message());
+        self.is_cancel() && !message.contains("timeout") && !message.contains("超时")
+    }
+
+    /// True if the statement was cancelled, by whomever.
+    pub(super) fn is_cancel(&self) -> bool {
+        self.fields().sqlstate() == b"57014"
+    }
 }
+
+/// `in_failed_sql_transaction`.
+pub(super) const ABORTED: &[u8] = b"25P02";
 
 /// The expectations, in the order in which the messages were sent.
 #[derive(Debug, Default)]

@@ -60,7 +60,7 @@ use context::Context;
 use copy::Copy;
 use cycle::Cycle;
 use framing::Framing;
-use ledger::Ledger;
+use ledger::{Ledger, OwnError};
 use names::Names;
 use retry::Retry;
 use route::Route;
@@ -88,6 +88,9 @@ pub struct Core {
     names: Names,
     route: Route,
     retry: Retry,
+    /// The client's transaction has failed by this error of something of ours, and nothing of the client's
+    /// was answered since.
+    aborted_by: Option<OwnError>,
     /// Nothing is looked into, and nothing of ours is sent.
     relay_only: bool,
     ended: Option<End>,
@@ -125,6 +128,7 @@ impl Core {
             context: Context::new(names.with_route(client_route)),
             names: Names::default(),
             retry: Retry::default(),
+            aborted_by: None,
             ended: None,
             events: VecDeque::new(),
             tally: Tally::default(),

@@ -2,7 +2,8 @@
 //! space in PostgreSQL) and portals (likewise with cursors).
 //!
 //! A name may be parsed anew, and a Parse may fail: what was sent and is not answered yet is kept
-//! apart, and until it is, a name is protected if either says so.
+//! apart, and until it is, a name is protected if either says so. Not so in the cycle of the Parse itself: if
+//! that fails, the server skips what is behind it.
 //!
 //! | message | prepared statements | portals |
 //! |---|---|---|
@@ -40,6 +41,8 @@ pub(super) struct Statement {
     whole: bool,
     /// How the server may have read the text.
     readings: Readings,
+    /// The cycle of its Parse.
+    cycle: u64,
     /// As its Parse has them; `None`: an SQL-level PREPARE made it.
     types: Option<Box<[u8]>>,
     /// It was planned where the route was not set, after so many askings to plan anew.
@@ -130,12 +133,32 @@ struct Last {
     decision: Arc<Decision>,
 }
 
-/// The one of the two that reads encrypted data, if one does.
+/// The one of the two that reads encrypted data, if one does; with what the other one may do.
 fn either_of(one: Option<Arc<Decision>>, other: Arc<Decision>) -> Arc<Decision> {
-    match one {
-        Some(one) if one.protected.is_some() || other.protected.is_none() => one,
-        _ => other,
+    let Some(one) = one else {
+        return other;
+    };
+    let (either, beside) = if one.protected.is_some() || other.protected.is_none() {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    if either.effects.contains(beside.effects) {
+        return either;
     }
+    Arc::new(Decision {
+        effects: either.effects | beside.effects,
+        ..Decision::clone(&either)
+    })
+}
+
+/// True if it is worse to take the first for the second than the other way round.
+fn graver(first: &Decision, second: &Decision) -> bool {
+    let gravity = |decision: &Decision| {
+        let writes = decision.effects.intersects(Effects::WRITES);
+        (decision.protected.is_some(), writes)
+    };
+    gravity(first) > gravity(second)
 }
 
 /// The names of one session.
@@ -145,6 +168,8 @@ pub(super) struct Names {
     named: Kept<Statement>,
     last: Option<Box<Last>>,
     unnamed: Option<Arc<Decision>>,
+    /// The cycle of its Parse.
+    unnamed_cycle: u64,
     /// What the unnamed statement was before a Parse or Close that the server may skip, for an error in
     /// front of it; until nothing is in flight.
     unnamed_before: Option<Arc<Decision>>,
@@ -155,7 +180,7 @@ pub(super) struct Names {
     pending_bytes: usize,
     portals: Kept<Portal>,
     unnamed_portal: Option<Portal>,
-    /// Counts the cycles: which portals were bound in the present one.
+    /// Counts where cycles begin and end: what was parsed and bound in the present one.
     cycle: u64,
     text_bytes: usize,
     /// DDL was sent that may change what is protected; it shows once the transaction is over.
@@ -242,6 +267,7 @@ impl Names {
     /// A Parse of the unnamed statement was sent.
     pub(super) fn parse_unnamed(&mut self, decision: Arc<Decision>) {
         self.unnamed = Some(decision);
+        self.unnamed_cycle = self.cycle;
     }
 
     /// A prepared statement, whose text is kept if there is room for it.
@@ -262,6 +288,7 @@ impl Names {
             text: keep_text.then(|| text.into()),
             whole,
             readings,
+            cycle: self.cycle,
             types: None,
             planned_natively: None,
         }
@@ -386,6 +413,7 @@ impl Names {
     ) -> Option<Arc<Decision>> {
         if name.is_empty() {
             return match (&self.unnamed, &self.unnamed_before) {
+                (Some(unnamed), _) if self.unnamed_cycle == self.cycle => Some(Arc::clone(unnamed)),
                 (unnamed, Some(before)) => Some(either_of(unnamed.clone(), Arc::clone(before))),
                 (unnamed, None) => unnamed.clone(),
             };
@@ -395,6 +423,11 @@ impl Names {
             self.needs_plan |= decision.protected.is_some() && statement.is_stale(self.fresh);
             decision
         };
+        if let Some(last) = parsed(&mut self.pending, name).next_back()
+            && last.cycle == self.cycle
+        {
+            return Some(decide(last));
+        }
         let mut found = self.named.get_mut(name).map(&mut decide);
         // Of several the server may take any: the ones before may have failed, and the last one for that they did
         // not.
@@ -480,6 +513,11 @@ impl Names {
 
     /// A cycle of the client's begins.
     pub(super) fn cycle_begins(&mut self) {
+        self.cycle += 1;
+    }
+
+    /// The message was sent that ends it.
+    pub(super) fn cycle_ends(&mut self) {
         self.cycle += 1;
     }
 
@@ -614,18 +652,33 @@ impl Names {
         succeeded: bool,
     ) {
         let decision = &sent.decision;
+        // What a text has deallocated that has failed since: its next PREPARE may have succeeded.
+        let mut may_be_free = Vec::new();
         for name in &decision.names {
             match name {
                 NameUse::Prepare {
                     name,
                     text,
                     backslash,
-                } if succeeded || !self.named.contains(name.as_bytes()) => {
+                } => {
+                    let known = (!succeeded)
+                        .then(|| self.named.get(name.as_bytes()))
+                        .flatten();
+                    let mut free = may_be_free.iter().copied();
+                    let is_free =
+                        free.any(|free: Option<&str>| free.is_none_or(|free| free == name));
+                    if known.is_some() && !is_free {
+                        continue;
+                    }
                     let readings = Readings::in_utf8(*backslash);
                     let decision = deciding.decide_read(text, true, &readings);
+                    if known.is_some_and(|known| graver(&known.decision, &decision)) {
+                        continue;
+                    }
                     let statement = self.statement(text, decision, true, readings, deciding);
                     self.keep(name.as_bytes(), statement);
                 }
+                NameUse::Deallocate(name) if !succeeded => may_be_free.push(name.as_deref()),
                 NameUse::Declare(name)
                     if decision.protected.is_some()
                         || decision.effects.intersects(Effects::READS_FOREIGN) =>

@@ -31,8 +31,8 @@ pub(super) struct Backend {
     /// Reads encrypted data whatever the setting says: what a client sees when the route has been
     /// right from the start.
     ideal: bool,
-    /// SET of the route is refused (42501).
-    pub(super) refuse_set: bool,
+    /// By what a SET of the route fails.
+    pub(super) set_fails: Option<Failure>,
     /// The engine is chosen as a statement is planned, and prepared statements keep their plans.
     pub(super) plans_choose: bool,
     /// DISCARD PLANS is refused (42601).
@@ -120,7 +120,14 @@ impl Portal {
     }
 }
 
-type Failure = (&'static str, String);
+pub(super) type Failure = (&'static str, String);
+
+impl Backend {
+    /// From now on, this user may not set the route.
+    pub(super) fn refuse_set(&mut self) {
+        self.set_fails = Some(("42501", "permission denied to set parameter".into()));
+    }
+}
 
 /// The text of the vendor's page.
 pub(super) const PANGU: &str = "status { code: SERVER_INTERNAL_ERROR message: \"hos_exception: IO error: Failed to execute pangu open normal file pangu://x:1/product/odps/p/data/t/1, errorcode: 9, errorcode_description: invalid argument, err_msg: PanguParameterInvalidException";
@@ -129,7 +136,7 @@ impl Backend {
     pub(super) fn new(ideal: bool) -> Self {
         Self {
             ideal,
-            refuse_set: false,
+            set_fails: None,
             plans_choose: false,
             refuse_discard: false,
             leaves: false,
@@ -726,11 +733,7 @@ impl Backend {
     }
 
     fn may_set(&self) -> Result<(), Failure> {
-        if self.refuse_set {
-            Err(("42501", "permission denied to set parameter".into()))
-        } else {
-            Ok(())
-        }
+        self.set_fails.clone().map_or(Ok(()), Err)
     }
 
     fn transaction_over(&mut self) {

@@ -271,6 +271,23 @@ fn what_is_in_flight_may_be_read_otherwise() {
 }
 
 #[test]
+fn of_a_text_that_fails_any_prepare_may_hold() {
+    // The second PREPARE fails, and the first has made the statement all the same.
+    let prepares = query("prepare b enc; prepare b plain");
+    let executes = query("execute b");
+    for at_once in [false, true] {
+        let mut trio = trio();
+        let seen = if at_once {
+            trio.exchange(&[prepares.clone(), executes.clone()].concat())
+        } else {
+            trio.exchange(&prepares);
+            trio.exchange(&executes)
+        };
+        assert_eq!(seen[seen.len() - 3..], ["D row 0", "C SELECT 1", "Z I"]);
+    }
+}
+
+#[test]
 fn a_prepared_statement_stays_read_as_it_was_parsed() {
     for mut trio in trios() {
         trio.exchange(&query("quotes off"));

@@ -455,7 +455,7 @@ proptest! {
     ) {
         let world = FakeWorld { proven: false, ..known() };
         let mut trio = Trio::new(policy(), world);
-        trio.backend.refuse_set = true;
+        trio.backend.refuse_set();
         let seen = through(&mut trio, &program, &moves);
         let aborted = trio.events.iter().any(|event| {
             matches!(event, Event::SetFailed { aborted_transaction: true, .. })

@@ -717,7 +717,7 @@ fn a_message_cut_off_in_the_middle_leaves_no_room() {
 #[test]
 fn at_most_once() {
     let mut trio = trio();
-    trio.backend.refuse_set = true;
+    trio.backend.refuse_set();
     assert_eq!(trio.exchange(&query("enc")), ["E XX000", "Z I"]);
     assert_eq!(trio.last_refusal(), Some(NotRetried::FailedAgain));
     let enc = trio.backend.ran.iter().filter(|ran| *ran == "enc").count();

@@ -1,7 +1,7 @@
 //! The rules of setting the route, one test each. Numbers in brackets name the experiment on a
 //! real PostgreSQL 15 that the rule comes from.
 
-use super::trio::msg::{bind, describe, execute, extended, parse, query, sync};
+use super::trio::msg::{bind, close, describe, execute, extended, parse, query, sync};
 use super::trio::{FakeWorld, Trio, known, policy, unknown};
 use crate::core::{Event, Policy};
 
@@ -317,7 +317,7 @@ fn the_proof_changes_nothing() {
 #[test]
 fn a_set_that_fails_outside_changes_nothing_and_is_not_tried_again() {
     let mut trio = Trio::new(policy(), unproven());
-    trio.backend.refuse_set = true;
+    trio.backend.refuse_set();
     let seen = trio.exchange(&query("enc"));
     assert_eq!(seen, ["E XX000", "Z I"], "the statement runs, on HQE");
     trio.exchange(&query("enc"));
@@ -329,9 +329,57 @@ fn a_set_that_fails_outside_changes_nothing_and_is_not_tried_again() {
 }
 
 #[test]
+fn whoever_loses_a_transaction_to_our_set_is_told_by_what() {
+    for (sqlstate, message, steers_on) in [
+        ("57014", "canceling statement due to user request", true),
+        (
+            "57014",
+            "canceling statement due to statement timeout",
+            true,
+        ),
+        ("42501", "permission denied to set parameter", false),
+    ] {
+        for pipelined in [false, true] {
+            let mut trio = Trio::new(policy(), known());
+            trio.exchange(&query("begin"));
+            trio.backend.set_fails = Some((sqlstate, message.into()));
+            let error = format!("E {sqlstate}");
+            let seen = if pipelined {
+                trio.exchange(&[extended("enc"), extended("plain"), sync()].concat())
+            } else {
+                trio.exchange(&query("enc"))
+            };
+            assert_eq!(seen, [error.as_str(), "Z E"]);
+            // What failed was the client's: nothing is left to cancel.
+            assert!(!trio.events.contains(&Event::CancelAgain));
+            assert_eq!(trio.exchange(&query("enc")), ["E 25P02", "Z E"]);
+            trio.backend.set_fails = None;
+            trio.exchange(&query("rollback"));
+            trio.exchange(&query("begin"));
+            let seen = trio.exchange(&query("enc"));
+            assert_eq!(seen[0] == "T", steers_on, "{sqlstate}: {seen:?}");
+        }
+    }
+}
+
+#[test]
+fn a_cancel_within_a_pipeline_is_no_refusal() {
+    let mut trio = Trio::new(policy(), known());
+    trio.exchange(&query("begin"));
+    trio.exchange(&query("reset"));
+    trio.backend.set_fails = Some(("57014", "canceling statement due to user request".into()));
+    let pipeline = [extended("reset"), extended("enc"), sync()].concat();
+    let seen = trio.exchange(&pipeline);
+    assert_eq!(seen, ["1", "2", "C RESET", "E 57014", "Z E"]);
+    trio.backend.set_fails = None;
+    trio.exchange(&query("rollback"));
+    assert_eq!(trio.exchange(&query("enc"))[0], "T");
+}
+
+#[test]
 fn a_user_who_may_not_set_keeps_its_transactions() {
     let mut trio = Trio::new(policy(), unproven());
-    trio.backend.refuse_set = true;
+    trio.backend.refuse_set();
     assert_eq!(trio.exchange(&query("begin")), ["C BEGIN", "Z T"]);
     assert_eq!(trio.exchange(&query("write")), ["C INSERT 0 1", "Z T"]);
     assert_eq!(trio.exchange(&query("commit")), ["C COMMIT", "Z I"]);
@@ -641,4 +689,29 @@ fn a_deep_pipeline_of_changes_waits_and_comes_through() {
     let seen = trio.exchange(&[sent, extended("mine"), sync()].concat());
     assert_eq!(seen.last().map(String::as_str), Some("Z I"));
     assert!(seen.contains(&"D row 0".to_owned()), "{:?}", seen.last());
+}
+
+#[test]
+fn what_is_bound_is_what_its_own_cycle_has_parsed() {
+    // Were that Parse to fail, the Bind would be skipped. A BEGIN that is taken for something else would
+    // have the SET of a user who may not make it abort the transaction.
+    for name in ["", "p"] {
+        let run = |sql| {
+            [
+                close('S', name),
+                parse(name, sql),
+                bind("", name),
+                execute("", 0),
+            ]
+            .concat()
+        };
+        let mut trio = Trio::new(policy(), unproven());
+        trio.backend.refuse_set();
+        let cycle = [run(""), run("declare c enc 3"), run("begin"), sync()].concat();
+        trio.client(&[cycle, query("enc")].concat());
+        trio.frontend(1);
+        trio.frontend(20);
+        trio.settle();
+        assert!(!trio.seen().contains(&"E 42501".to_owned()), "{name:?}");
+    }
 }
