@@ -161,7 +161,7 @@ pub(super) async fn hear_out<T: Transport>(stream: &mut Stream<T>) -> Result<Enc
 
 fn bad(error: BadPacket) -> Refusal {
     match error {
-        BadPacket::Length => Refusal::NoStartup(error),
+        BadPacket::Length | BadPacket::Foreign(_) => Refusal::NoStartup(error),
         BadPacket::Version { .. } => Refusal::Own {
             sqlstate: "0A000",
             message: error.to_string(),

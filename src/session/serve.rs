@@ -190,10 +190,15 @@ async fn greet<N: Network>(
     match greeting.await {
         Ok(greeted) => Some((greeted, place)),
         Err(Ungreeted { stream, refusal }) => {
-            if matches!(refusal, Refusal::Handshake(_)) {
-                tracing::info!(%peer, %refusal, "no session");
-            } else {
-                tracing::debug!(%peer, %refusal, "no session");
+            match &refusal {
+                Refusal::Handshake(_) => tracing::info!(%peer, %refusal, "no session"),
+                // Nothing is said to the sender, so that whoever wonders why looks here.
+                Refusal::NoStartup(_) => {
+                    if let Some(left_out) = context.shared.admission.refusal_log.now() {
+                        tracing::info!(%peer, %refusal, left_out, "no session");
+                    }
+                }
+                _ => tracing::debug!(%peer, %refusal, "no session"),
             }
             if let Some(stream) = stream {
                 refuse(stream, Encoding::default(), &refusal).await;

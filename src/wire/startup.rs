@@ -32,12 +32,31 @@ pub struct Startup<'a> {
     parameters: &'a [u8],
 }
 
+/// What to say of another protocol that is met where a startup packet is expected, if it begins so.
+fn foreign(begins: [u8; 4]) -> Option<&'static str> {
+    match &begins {
+        b"GET " | b"HEAD" | b"POST" | b"PUT " | b"OPTI" | b"CONN" | b"PRI " => {
+            Some("an HTTP request")
+        }
+        [0x16, 3, ..] => {
+            Some("a TLS handshake that nobody has agreed on (this listener has no certificate)")
+        }
+        b"PROX" | b"\r\n\r\n" => {
+            Some("a PROXY header (this listener does not read them: see its proxy_protocol)")
+        }
+        _ => None,
+    }
+}
+
 /// Why a startup packet cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadPacket {
     /// Shorter than its own header or longer than [`MAX_STARTUP`].
     #[error("invalid length of startup packet")]
     Length,
+    /// Another protocol's beginning.
+    #[error("what came is {0}, and not PostgreSQL's protocol")]
+    Foreign(&'static str),
     /// Not protocol 3.
     #[error("unsupported frontend protocol {major}.{minor}: Osprey speaks 3.0 and later")]
     Version {
@@ -56,14 +75,14 @@ impl<'a> Packet<'a> {
     ///
     /// # Errors
     ///
-    /// [`BadPacket::Length`].
+    /// [`BadPacket::Length`] or [`BadPacket::Foreign`].
     pub fn length(input: &[u8]) -> Result<Option<usize>, BadPacket> {
         let Some((length, _)) = input.split_first_chunk::<4>() else {
             return Ok(None);
         };
         match u32::from_be_bytes(*length) as usize {
-            length @ 8..=MAX_STARTUP => Ok(Some(length)),
-            _ => Err(BadPacket::Length),
+            size @ 8..=MAX_STARTUP => Ok(Some(size)),
+            _ => Err(foreign(*length).map_or(BadPacket::Length, BadPacket::Foreign)),
         }
     }
 
@@ -346,6 +365,16 @@ mod tests {
         assert_eq!(Packet::length(b"\0\0\0"), Ok(None));
         assert_eq!(Packet::length(b"\0\0\0\x07"), Err(BadPacket::Length));
         assert_eq!(Packet::length(b"\xff\xff\xff\xff"), Err(BadPacket::Length));
+        for (begins, what) in [
+            (b"GET ", "HTTP"),
+            (b"PRI ", "HTTP"),
+            (b"\x16\x03\x01\x02", "TLS"),
+            (b"PROX", "PROXY"),
+            (b"\r\n\r\n", "PROXY"),
+        ] {
+            let error = Packet::length(begins).expect_err("it is no length");
+            assert!(error.to_string().contains(what), "{error}");
+        }
         assert_eq!(
             Packet::read(&packet(131_072, b"x\0")),
             Err(BadPacket::Version { major: 2, minor: 0 })
