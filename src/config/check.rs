@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rustix::fs::{Access, access};
 
 use addresses::{listen_addresses, upstream_addresses};
 use leads::{names, overlaps};
@@ -29,6 +30,10 @@ use super::values::show_duration;
 const LONGEST_KEEPALIVE: Duration = Duration::from_secs(32_767);
 /// A lookup is given up after a minute.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(10);
+/// Each time, all catalogs are read.
+const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
+/// What a file is replaced with that stands in a directory.
+const MAY_WRITE: Access = Access::WRITE_OK.union(Access::EXEC_OK);
 /// Each look reads every file.
 const OFTENEST_LOOK: Duration = Duration::from_millis(100);
 /// Characters of the key that records are authenticated with.
@@ -184,12 +189,12 @@ fn snapshot(settings: &Settings, notes: &mut Notes) {
                  written"
             ),
         );
-    } else if !directory.is_dir() {
+    } else if !directory.is_dir() || access(directory, MAY_WRITE).is_err() {
         notes.warn(
             "keys.snapshot",
             format!(
-                "{shown} cannot be written; name a file in a directory that exists and that Osprey's \
-                 user may write to"
+                "{shown} cannot be written by this user; name a file in a directory that exists and \
+                 that Osprey's user may write to"
             ),
         );
     }
@@ -244,13 +249,21 @@ fn upstream_quantities(upstream: &Upstream, part: &PendingUpstream, notes: &mut 
     let common = |key, notes: &Notes| part.key_or_common(key, notes);
     for (key, duration) in [
         (connect_timeout, upstream.connect_timeout),
-        (common("catalog.refresh", notes), catalog.refresh),
         (
             common("catalog.borrow_timeout", notes),
             catalog.borrow_timeout,
         ),
     ] {
         above_zero(&key, duration, notes);
+    }
+    let key = common("catalog.refresh", notes);
+    if catalog.refresh < SHORTEST_REFRESH {
+        let least = show_duration(SHORTEST_REFRESH);
+        notes.wrong(
+            &key,
+            format!("must be at least {least}: each time all catalogs are read; what Osprey sees passing it \
+                     reads again by itself"),
+        );
     }
     let key = common("route.retry_buffer", notes);
     if route.retry && route.retry_buffer == 0 {

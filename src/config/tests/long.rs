@@ -577,7 +577,7 @@ fn what_holds_for_all_is_wrong_once_and_where_it_stands() {
          upstream = 'b'\n[catalog]\nrefresh = '0s'\nservers = []\n[route]\nretry_buffer = '0B'\n",
     );
     let starts = [
-        ":14: catalog.refresh: must be longer than 0",
+        ":14: catalog.refresh: must be at least 1s: each time",
         ":17: route.retry_buffer: is 0",
         ":15: catalog.servers: is empty",
     ];
@@ -593,7 +593,10 @@ fn what_holds_for_all_is_wrong_once_and_where_it_stands() {
     let own = own
         .replace("refresh = '0s'\nservers = []", "")
         .replace("'0B'", "'1B'");
-    mistake(&own, ":8: upstream.catalog.refresh: must be longer than 0");
+    mistake(
+        &own,
+        ":8: upstream.catalog.refresh: must be at least 1s: each time",
+    );
 }
 
 #[test]
