@@ -17,7 +17,7 @@ use super::error::{Failure, ReadError};
 use super::query_log::{self, FailedReads};
 use super::read;
 use crate::config::{Catalog, Secret};
-use crate::net::endpoint::Security;
+use crate::net::endpoint::Purpose;
 use crate::net::{Endpoint, TokioNetwork};
 
 /// The name under which `pg_stat_activity` shows that connection.
@@ -125,7 +125,7 @@ impl Service {
     ) -> Result<R, ReadError> {
         let connected = self
             .endpoint
-            .connect(&TokioNetwork, Security::AsConfigured)
+            .connect(&TokioNetwork, Purpose::Session)
             .await
             .map_err(|error| ReadError::from(&error))?;
         let mut config = tokio_postgres::Config::new();

@@ -422,12 +422,30 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let network = text
         .parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    network.map(|network| network.trunc()).map_err(|_| {
+    network.map(canonical).map_err(|_| {
         format!(
             "{text:?} is not a network; write an IP address and how many of its bits count, such \
              as \"10.0.0.0/8\" or \"2001:db8::/32\""
         )
     })
+}
+
+/// A network without the bits that do not count; of IPv4 addresses that are written as IPv6 ones
+/// (`::ffff:10.0.0.0/104`, as logs of other programs have them) as one of IPv4, by which clients are compared.
+fn canonical(network: IpNet) -> IpNet {
+    /// Bits in front of such an address.
+    const MAPPED: u8 = 96;
+    let mapped = match network {
+        IpNet::V6(network) => network
+            .addr()
+            .to_ipv4_mapped()
+            .zip(network.prefix_len().checked_sub(MAPPED)),
+        IpNet::V4(_) => None,
+    };
+    mapped
+        .and_then(|(address, bits)| IpNet::new(address.into(), bits).ok())
+        .unwrap_or(network)
+        .trunc()
 }
 
 /// [`duration`], or `off`.

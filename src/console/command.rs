@@ -92,7 +92,12 @@ async fn pause(world: &World, database: Option<&str>) -> Result<(), Error> {
             tokio::time::sleep(PAUSE_TICK).await;
         }
     };
-    if tokio::time::timeout(PAUSE_PATIENCE, quiet).await.is_ok() {
+    let is_quiet = tokio::time::timeout(PAUSE_PATIENCE, quiet).await.is_ok();
+    if !shared.sessions.is_pause_in_force(database) {
+        let message = "the pause was taken back before everything was quiet";
+        return Err(Error::new("55000", message).hint("SHOW DATABASES says what is paused now."));
+    }
+    if is_quiet {
         return Ok(());
     }
     let busy = shared.sessions.held().1;

@@ -179,8 +179,9 @@ impl Core {
             Some(anchor) if !self.cycle.effects().intersects(CHANGES_ROUTE) => {
                 Some(Place::Cycle(anchor))
             }
-            // In a failed transaction ours would be the error that the client's pipeline stops at.
-            _ => (proven && sending != Sending::Uncertain).then_some(Place::Inline),
+            // In a failed transaction the client's own first statement, or this one, is what the pipeline stops
+            // at with the same error. What has not begun had better wait until that is certain.
+            _ => (proven && (open || sending != Sending::Uncertain)).then_some(Place::Inline),
         }
     }
 

@@ -60,13 +60,17 @@ pub struct Connected<T> {
     pub destination: Destination,
 }
 
-/// Whether a connection may use TLS.
+/// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Security {
-    /// As the settings say.
-    AsConfigured,
-    /// Never: for a client that could not log in over it (see [`Endpoint::may_be_plaintext`]).
-    Plaintext,
+pub enum Purpose {
+    /// A session, with TLS as the settings say.
+    Session,
+    /// A session without TLS, for a client that could not log in over it (see
+    /// [`Endpoint::may_be_plaintext`]).
+    PlaintextSession,
+    /// A cancel request, with TLS as the settings say. It is short and must get through where sessions take
+    /// all that they may, so it may take one of the file descriptors that they leave.
+    Cancel,
 }
 
 /// Why Hologres cannot be reached; the text is for the client and for the log.
@@ -122,6 +126,11 @@ pub enum Unreachable {
 }
 
 impl Unreachable {
+    /// True if it is Osprey itself that may open no more files.
+    pub fn is_for_want_of_files(&self) -> bool {
+        matches!(self, Self::Connect { error, .. } if descriptors::are_out(error))
+    }
+
     /// What the operator can do about it.
     pub fn hint(&self) -> &'static str {
         match self {
@@ -198,11 +207,11 @@ impl Endpoint {
     pub async fn connect<N: Network>(
         &self,
         network: &N,
-        security: Security,
+        purpose: Purpose,
     ) -> Result<Connected<N::Transport>, Unreachable> {
         let racing = async {
             let candidates = self.candidates(network).await?;
-            self.race(network, candidates, security).await
+            self.race(network, candidates, purpose).await
         };
         self.limited(racing).await
     }
@@ -216,9 +225,9 @@ impl Endpoint {
         &self,
         network: &N,
         destination: Destination,
-        security: Security,
+        purpose: Purpose,
     ) -> Result<Connected<N::Transport>, Unreachable> {
-        self.limited(self.attempt(network, destination, security))
+        self.limited(self.attempt(network, destination, purpose))
             .await
     }
 
@@ -285,7 +294,7 @@ impl Endpoint {
         &self,
         network: &N,
         mut candidates: VecDeque<Destination>,
-        security: Security,
+        purpose: Purpose,
     ) -> Result<Connected<N::Transport>, Unreachable> {
         let mut attempts = FuturesUnordered::new();
         let mut failure = None;
@@ -297,7 +306,7 @@ impl Endpoint {
                     Some(destination) => {
                         let host = Arc::clone(&destination.host);
                         let configured = (host, destination.address.port());
-                        let attempt = self.attempt(network, destination, security);
+                        let attempt = self.attempt(network, destination, purpose);
                         attempts.push(async move { (configured, attempt.await) });
                         next = Instant::now() + STAGGER;
                     }
@@ -352,15 +361,19 @@ impl Endpoint {
         &self,
         network: &N,
         destination: Destination,
-        security: Security,
+        purpose: Purpose,
     ) -> Result<Connected<N::Transport>, Unreachable> {
+        let options = SocketOptions {
+            may_take_reserve: purpose == Purpose::Cancel,
+            ..self.options
+        };
         let transport = network
-            .connect(destination.address, self.options)
+            .connect(destination.address, options)
             .await
             .map_err(|error| self.failed(error))?;
         let mut stream = Stream::Plain(transport);
         let config = match &self.tls {
-            Some(config) if security == Security::AsConfigured => config,
+            Some(config) if purpose != Purpose::PlaintextSession => config,
             _ => {
                 return Ok(Connected {
                     stream,
@@ -451,10 +464,10 @@ impl Endpoint {
         destination: Option<Destination>,
         packet: &[u8],
     ) -> Result<(), Unreachable> {
-        let security = Security::AsConfigured;
+        let purpose = Purpose::Cancel;
         let connected = match destination {
-            Some(destination) => self.connect_to(network, destination, security).await,
-            None => self.connect(network, security).await,
+            Some(destination) => self.connect_to(network, destination, purpose).await,
+            None => self.connect(network, purpose).await,
         };
         let mut stream = connected?.stream;
         stream

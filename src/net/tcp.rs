@@ -421,7 +421,7 @@ impl Network for TcpNetwork {
 
     async fn connect(&self, address: SocketAddr, options: SocketOptions) -> io::Result<Tcp> {
         let socket = OnLoop::connect(address).await?;
-        if descriptors::is_reserved(&socket) {
+        if !options.may_take_reserve && descriptors::is_reserved(&socket) {
             return Err(Errno::MFILE.into());
         }
         Ok(Tcp::new(socket, options))

@@ -89,11 +89,13 @@ pub trait Network: Send + Sync + 'static {
     ) -> impl Future<Output = io::Result<Self::Transport>> + Send;
 }
 
-/// When a silent peer counts as gone, by `[limits]`.
+/// When a silent peer counts as gone, by `[limits]`, and what else is asked of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SocketOptions {
     /// Silence after which the peer is asked whether it is there (four times, 15 s apart).
     pub keepalive: Option<Duration>,
     /// How long sent data may stay unacknowledged (tcp(7), `TCP_USER_TIMEOUT`).
     pub user_timeout: Option<Duration>,
+    /// It may take one of the file descriptors that sessions leave to others.
+    pub may_take_reserve: bool,
 }

@@ -1,6 +1,7 @@
 //! Whether this process should be sent clients.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
 
 use sd_notify::NotifyState;
 
@@ -79,14 +80,17 @@ impl Health {
         }
     }
 
-    /// Notes that no more clients are to be sent: the listeners are closed, or soon will be.
-    pub fn draining(&self) {
+    /// Notes that no more clients are to be sent: the listeners are closed, or soon will be. It takes
+    /// `longest` at most, for which the service manager is to wait, whatever its own limit is.
+    pub fn draining(&self, longest: Duration) {
         self.state.store(State::Draining as u8, Ordering::Release);
         if self.is_silent.load(Ordering::Acquire) {
             return;
         }
         let status = NotifyState::Status("draining: sessions may finish what they are at");
-        systemd::notify(&[NotifyState::Stopping, status]);
+        let longest = u32::try_from(longest.as_micros()).unwrap_or(u32::MAX);
+        let limit = NotifyState::ExtendTimeoutUsec(longest);
+        systemd::notify(&[NotifyState::Stopping, limit, status]);
     }
 
     /// The present state.
@@ -109,7 +113,7 @@ mod tests {
         assert_eq!(health.state(), State::Starting);
         health.ready();
         assert_eq!(health.state(), State::Ready);
-        health.draining();
+        health.draining(Duration::ZERO);
         assert_eq!(health.state(), State::Draining);
     }
 }

@@ -19,8 +19,17 @@ use super::takeover::reporting::Reporting;
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 /// How long sessions get to hear that they are ended, once the drain's time is over.
 const LAST_WORDS: Duration = Duration::from_secs(4);
+/// What the end takes beside what it waits for.
+const A_LITTLE: Duration = Duration::from_secs(3);
 /// How long the end may wait for the disk.
 const LAST_WRITES: Duration = Duration::from_secs(3);
+
+/// How long the end takes at most.
+pub(super) fn longest(shared: &Shared<TcpNetwork>) -> Duration {
+    let limits = &shared.settings.load().limits;
+    let drain = limits.pre_drain_delay.saturating_add(limits.drain_timeout);
+    drain.saturating_add(LAST_WORDS + LAST_WRITES + A_LITTLE)
+}
 
 /// Accepts clients a while longer (`limits.pre_drain_delay`), though `/readyz` says that none are to
 /// come: whoever balances them may not have asked yet. Until `hurry` at the latest.
@@ -103,6 +112,12 @@ impl HandedOver {
             drain_after = limit.map_or_else(|| "off".to_owned(), show_duration),
             "another process has taken over; sessions of this one go on"
         );
+        if shared.sessions.resume(None) {
+            // Nobody could say RESUME to this process any more.
+            tracing::warn!(
+                "what was paused goes on: the process that has taken over is not paused"
+            );
+        }
         let since = SystemTime::now();
         let records = told(shared, None);
         each_keys(shared, KeyCache::leave_file);
@@ -134,7 +149,7 @@ impl HandedOver {
             () = time_is_over => true,
             () = shutdown => true,
         };
-        health.draining();
+        health.draining(longest(shared));
         if is_over {
             drain(shared, hurry()).await;
         }

@@ -23,7 +23,7 @@ use crate::net::tcp::TcpAcceptor;
 use crate::net::time::{sleep, timeout};
 use crate::net::{Network, SocketOptions, Stream, TcpNetwork};
 use crate::observe::metrics::Limit;
-use crate::session::{self, Place, Shared};
+use crate::session::{self, Context, Place, Shared};
 
 /// How long to wait after accept failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -234,10 +234,11 @@ impl<N: Network, L: Listen<Stream: Handed<N>>> Acceptor<L, N> {
 
     /// Says why. Accepting does not wait for that.
     fn refuse(&self, stream: L::Stream, peer: SocketAddr, limit: Limit, most: usize) {
-        let metrics = &self.shared.metrics;
-        if let Some(shard) = metrics.shards().first() {
-            shard.sessions_refused.inc(limit.name());
-        }
+        let context = Context {
+            shared: Arc::clone(&self.shared),
+            shard: Arc::clone(self.shared.metrics.shard(0)),
+        };
+        context.shard.sessions_refused.inc(limit.name());
         if let Some(left_out) = self.shared.admission.refusal_log.now() {
             tracing::warn!(%peer, limit = limit.name(), left_out, "a connection was refused");
         }
@@ -245,10 +246,12 @@ impl<N: Network, L: Listen<Stream: Handed<N>>> Acceptor<L, N> {
             L::say(&stream, &session::too_many(limit, most));
             return;
         };
+        let upstreams = self.shared.upstreams.load_full();
         let taken = stream.take_on(SocketOptions::default());
-        if let Ok(client) = taken {
+        if let (Ok(client), Some(listener)) = (taken, upstreams.listener(self.socket)) {
+            let (client, listener) = (Stream::Plain(client), Arc::clone(listener));
             event_loop::spawn(async move {
-                session::turn_away(Stream::Plain(client), limit, most).await;
+                session::turn_away(client, (peer, &listener), limit, most, &context).await;
                 drop(place);
             });
         }

@@ -250,8 +250,17 @@ impl Server {
                 successor = next(&mut giving) => Some(successor),
             };
             let Some(successor) = successor else {
+                if giving.as_ref().is_some_and(Giving::is_under_way) {
+                    // They may be the other process's by now, which finds out that this one ends.
+                    if let Some(file) = takeover_file {
+                        file.leave();
+                    }
+                    if let Some(console) = console {
+                        console.leave();
+                    }
+                }
                 drop(giving);
-                health.draining();
+                health.draining(ending::longest(&shared));
                 ending::wait_for_balancers(&shared, hurry()).await;
                 listening.stop();
                 ending::drain(&shared, hurry()).await;

@@ -26,12 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes in front of the key: length and code.
 const HEAD: usize = 8;
 
-/// Serves a connection that asks to cancel.
+/// Serves a connection that asks to cancel. `greeting`: its place, which it gives up as soon as it has another.
 pub(super) async fn serve<N: Network>(
     mut client: Stream<N::Transport>,
     packet: &[u8],
     (peer, listener): (SocketAddr, &Listener),
-    greeting: Place,
+    greeting: Option<Place>,
     context: &Context<N>,
     settings: &Settings,
 ) {
@@ -63,7 +63,7 @@ pub(super) async fn serve<N: Network>(
 async fn forward<N: Network>(
     packet: &[u8],
     peer: SocketAddr,
-    greeting: Place,
+    greeting: Option<Place>,
     listener: &Listener,
     context: &Context<N>,
     settings: &Settings,

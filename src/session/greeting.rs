@@ -45,6 +45,16 @@ pub(super) enum Request {
     Session(StartupPacket),
 }
 
+impl Request {
+    /// The encoding that the client asks for; the server's own, if it asks for none.
+    pub(super) fn encoding(&self) -> Encoding {
+        match self {
+            Self::Session(startup) => startup.encoding(),
+            Self::Cancel(_) => Encoding::default(),
+        }
+    }
+}
+
 /// A startup packet that is kept beyond the bytes it came in.
 pub(super) struct StartupPacket(Vec<u8>);
 
@@ -146,15 +156,15 @@ async fn packet<T: Transport>(stream: &mut Stream<T>) -> Result<Vec<u8>, Refusal
     Ok(packet)
 }
 
-/// Hears out a client that is refused whatever it wants, and that hears why once it is told that nothing is
-/// encrypted; the encoding that it asks for.
-pub(super) async fn hear_out<T: Transport>(stream: &mut Stream<T>) -> Result<Encoding, Refusal> {
+/// Hears out a client for whom there is no session, and that hears why once it is told that nothing is
+/// encrypted: what it asks for.
+pub(super) async fn hear_out<T: Transport>(stream: &mut Stream<T>) -> Result<Request, Refusal> {
     loop {
         let bytes = packet(stream).await?;
         match Packet::read(&bytes).map_err(bad)? {
             Packet::SslRequest | Packet::GssEncRequest => stream.send(b"N").await?,
-            Packet::Cancel(_) => return Ok(Encoding::default()),
-            Packet::Startup(_) => return Ok(StartupPacket(bytes).encoding()),
+            Packet::Cancel(_) => return Ok(Request::Cancel(bytes)),
+            Packet::Startup(_) => return Ok(Request::Session(StartupPacket(bytes))),
         }
     }
 }

@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::net::endpoint::{Connected, Security};
+use crate::net::endpoint::{Connected, Purpose};
 use crate::net::{Network, Stream, Transport};
+use crate::observe::metrics::Limit;
 use crate::protection::Lexing;
 use crate::upstream::Upstream;
 use crate::wire::backend::{ErrorFields, early_error, parameter_status, tag};
@@ -97,7 +98,7 @@ impl<T: Transport> Login<T> {
         context: &Context<N>,
         entered: &mut Entered,
     ) -> Result<LoggedIn<T>, Refusal> {
-        let (server, origin) = self.connect(context, Security::AsConfigured).await?;
+        let (server, origin) = self.connect(context, Purpose::Session).await?;
         let mut relay = Relay {
             login: self,
             context,
@@ -143,15 +144,25 @@ impl<T: Transport> Login<T> {
     async fn connect<N: Network<Transport = T>>(
         &self,
         context: &Context<N>,
-        security: Security,
+        purpose: Purpose,
     ) -> Result<(Stream<T>, Origin), Refusal> {
         let begun = Instant::now();
         let endpoint = self.upstream.endpoint();
-        let connected = endpoint.connect(&context.shared.network, security).await;
+        let connected = endpoint.connect(&context.shared.network, purpose).await;
         let Connected {
             mut stream,
             destination,
-        } = connected.inspect_err(|_| context.shard().upstream_connect_failures.inc())?;
+        } = connected.inspect_err(|error| {
+            if error.is_for_want_of_files() {
+                // The upstream has no part in that.
+                context
+                    .shard()
+                    .sessions_refused
+                    .inc(Limit::OpenFiles.name());
+            } else {
+                context.shard().upstream_connect_failures.inc();
+            }
+        })?;
         let took = begun.elapsed();
         context.shard().upstream_connect_time.observe(took);
         stream
@@ -323,7 +334,7 @@ impl<T: Transport, N: Network<Transport = T>> Relay<'_, T, N> {
     async fn begin_again_in_plaintext(&mut self) -> Result<bool, Refusal> {
         let (server, origin) = self
             .login
-            .connect(self.context, Security::Plaintext)
+            .connect(self.context, Purpose::PlaintextSession)
             .await?;
         let mut before = std::mem::replace(&mut self.server, server);
         let _ = before.shut_down().await;

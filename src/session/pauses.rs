@@ -41,6 +41,11 @@ impl Pauses {
         self.all || self.databases.contains(database_name(startup_database))
     }
 
+    /// True if all databases are paused.
+    pub(super) fn are_all(&self) -> bool {
+        self.all
+    }
+
     /// The databases that are paused by themselves.
     pub(super) fn named(&self) -> impl Iterator<Item = &str> {
         self.databases.iter().map(String::as_str)

@@ -7,10 +7,12 @@ use crate::net::time::timeout;
 use crate::net::{Network, Stream, Transport};
 use crate::observe::metrics::Limit;
 use crate::protection::Encoding;
+use crate::upstream::Listener;
 
+use super::cancel;
 use super::closing::linger;
 use super::context::Context;
-use super::greeting::hear_out;
+use super::greeting::{Request, hear_out};
 use super::refusal::Refusal;
 
 /// How long a client that is refused may take to read why.
@@ -40,10 +42,25 @@ pub(crate) fn too_many(limit: Limit, most: usize) -> Vec<u8> {
     refusal.fatal(Encoding::default()).unwrap_or_default()
 }
 
-/// Refuses a client that has said nothing yet, for whoever refuses before there is a session to do it.
-pub(crate) async fn turn_away<T: Transport>(mut client: Stream<T>, limit: Limit, most: usize) {
+/// Refuses a client that has said nothing yet, for whoever refuses before there is a session to do it. One
+/// that wants to cancel takes no session's place, and is served: it may well be what ends the want.
+pub(crate) async fn turn_away<N: Network>(
+    mut client: Stream<N::Transport>,
+    (peer, listener): (SocketAddr, &Listener),
+    limit: Limit,
+    most: usize,
+    context: &Context<N>,
+) {
     let heard = timeout(LAST_WORD, hear_out(&mut client)).await;
-    let encoding = heard.ok().and_then(Result::ok).unwrap_or_default();
+    let encoding = match heard {
+        Ok(Ok(Request::Cancel(packet))) => {
+            let settings = context.shared.settings.load_full();
+            cancel::serve(client, &packet, (peer, listener), None, context, &settings).await;
+            return;
+        }
+        Ok(Ok(request)) => request.encoding(),
+        Ok(Err(_)) | Err(_) => Encoding::default(),
+    };
     refuse(client, encoding, &Refusal::full(limit, most)).await;
 }
 

@@ -183,6 +183,12 @@ impl Registry {
         was_paused
     }
 
+    /// True if one database is paused, or all (`None`).
+    pub(crate) fn is_pause_in_force(&self, database: Option<&str>) -> bool {
+        let pauses = self.pauses();
+        database.map_or_else(|| pauses.are_all(), |name| pauses.cover(name))
+    }
+
     /// Lets all go on if nothing has changed since [`Registry::pause`] returned this number.
     pub(crate) fn resume_after(&self, changes: u64) -> bool {
         let mut pauses = self.pauses();

@@ -95,7 +95,7 @@ async fn session<N: Network>(
                 client,
                 &packet,
                 (peer, &*listener),
-                place,
+                Some(place),
                 context,
                 &settings,
             );
@@ -210,11 +210,8 @@ async fn greet<N: Network>(
 
 /// Refuses a client for its address. What it wants to cancel is not its own.
 async fn keep_out<N: Network>(greeted: Greeted<N::Transport>, list: KeptOut, context: &Context<N>) {
+    let encoding = greeted.request.encoding();
     let Greeted { client, peer, .. } = greeted;
-    let encoding = match greeted.request {
-        Request::Session(startup) => startup.encoding(),
-        Request::Cancel(_) => Encoding::default(),
-    };
     let (limit, setting) = match list {
         KeptOut::NotAllowed => (Limit::Allow, "allow"),
         KeptOut::Denied => (Limit::Deny, "deny"),

@@ -184,6 +184,7 @@ pub fn socket_options(settings: &Settings) -> SocketOptions {
     SocketOptions {
         keepalive: settings.limits.tcp_keepalive,
         user_timeout: settings.limits.tcp_user_timeout,
+        may_take_reserve: false,
     }
 }
 

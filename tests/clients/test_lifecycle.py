@@ -111,7 +111,7 @@ def test_the_service_manager_is_told(cluster, config, tmp_path):
         manager.wait_for("READY=1", "STATUS=the new configuration has mistakes")
         assert osprey.metric("osprey_config_reloads_total", outcome="refused") == 1
         assert osprey.stop() == 0
-        manager.wait_for("STOPPING=1", "STATUS=draining")
+        manager.wait_for("STOPPING=1", "EXTEND_TIMEOUT_USEC=40000000", "STATUS=draining")
 
 
 def activated(cluster, config, *sockets):

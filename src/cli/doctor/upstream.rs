@@ -8,7 +8,7 @@ use crate::catalog::query_log::DAYS;
 use crate::catalog::route::{is_common_table, route_setting};
 use crate::catalog::{Contents, FailedReads, HologresVersion, ReadError, Service, project_key};
 use crate::config::{Settings, Upstream};
-use crate::net::endpoint::Security;
+use crate::net::endpoint::Purpose;
 use crate::net::{Endpoint, SocketOptions, TokioNetwork};
 use crate::sql::ROUTE_SETTINGS;
 
@@ -163,7 +163,7 @@ async fn reach(upstream: &Upstream, findings: &mut Vec<Finding>) {
         };
         let connected = match Endpoint::new(&alone, SocketOptions::default()) {
             Ok(endpoint) => endpoint
-                .connect(&TokioNetwork, Security::AsConfigured)
+                .connect(&TokioNetwork, Purpose::Session)
                 .await
                 .map(drop)
                 .map_err(|error| error.to_string()),

@@ -715,3 +715,31 @@ fn what_is_bound_is_what_its_own_cycle_has_parsed() {
         assert!(!trio.seen().contains(&"E 42501".to_owned()), "{name:?}");
     }
 }
+
+#[test]
+fn behind_a_query_within_a_pipeline_a_late_read_is_steered() {
+    // As pgjdbc sends a batch with autosave: BEGIN without a Sync, the savepoint as a Query.
+    let mut trio = trio();
+    let batch = [
+        extended("begin"),
+        query("savepoint"),
+        extended("plain"),
+        extended("enc"),
+        sync(),
+    ];
+    let seen = trio.exchange(&batch.concat());
+    assert_eq!(seen[seen.len() - 3..], ["D row 0", "C SELECT 1", "Z T"]);
+    // If the transaction has failed, the error is the same.
+    let mut trio = self::trio();
+    let batch = [
+        extended("begin"),
+        query("fail"),
+        extended("plain"),
+        extended("enc"),
+        sync(),
+    ];
+    let seen = trio.exchange(&batch.concat());
+    assert_eq!(seen[seen.len() - 4..], ["E 22012", "Z E", "E 25P02", "Z E"]);
+    trio.exchange(&query("rollback"));
+    assert_eq!(trio.exchange(&query("enc"))[0], "T");
+}

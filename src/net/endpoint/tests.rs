@@ -116,7 +116,7 @@ fn endpoint() -> Endpoint {
 
 async fn connected(endpoint: &Endpoint, network: &Played) -> (SocketAddr, Duration) {
     let begun = Instant::now();
-    let connected = endpoint.connect(network, Security::AsConfigured).await;
+    let connected = endpoint.connect(network, Purpose::Session).await;
     (connected.unwrap().destination.address, begun.elapsed())
 }
 
@@ -143,13 +143,11 @@ async fn an_address_that_refuses_costs_nothing() {
 #[tokio::test(start_paused = true)]
 async fn where_none_answers_the_first_failure_or_the_time_says_why() {
     let all_refuse = network(&[Behaviour::Refuses, Behaviour::Refuses]);
-    let refused = endpoint()
-        .connect(&all_refuse, Security::AsConfigured)
-        .await;
+    let refused = endpoint().connect(&all_refuse, Purpose::Session).await;
     assert!(matches!(refused, Err(Unreachable::Connect { .. })));
     let mute = network(&[Behaviour::Mute, Behaviour::Silent]);
     let begun = Instant::now();
-    let unanswered = endpoint().connect(&mute, Security::AsConfigured).await;
+    let unanswered = endpoint().connect(&mute, Purpose::Session).await;
     assert!(matches!(unanswered, Err(Unreachable::Timeout { .. })));
     assert_eq!(begun.elapsed().as_secs(), 10);
 }

@@ -81,7 +81,7 @@ async fn probes_follow_the_state() {
     );
     health.ready();
     assert_eq!(ask(address, "GET", "/readyz").await.0, 200);
-    health.draining();
+    health.draining(Duration::ZERO);
     let (status, text) = ask(address, "GET", "/readyz").await;
     assert_eq!(status, 503);
     assert!(text.ends_with("draining\n"), "{text}");

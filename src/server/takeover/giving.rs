@@ -133,6 +133,13 @@ impl Giving {
     }
 }
 
+impl Giving {
+    /// True if another process has come to take over, and may have the sockets by now.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.shared.turn.try_lock().is_err()
+    }
+}
+
 impl Drop for Giving {
     fn drop(&mut self) {
         self.accepting.abort();
