@@ -179,9 +179,10 @@ impl Core {
             Some(anchor) if !self.cycle.effects().intersects(CHANGES_ROUTE) => {
                 Some(Place::Cycle(anchor))
             }
-            // In a failed transaction the client's own first statement, or this one, is what the pipeline stops
-            // at with the same error. What has not begun had better wait until that is certain.
-            _ => (proven && (open || sending != Sending::Uncertain)).then_some(Place::Inline),
+            // In a failed transaction ours may be what the pipeline stops at, instead of the client's own message
+            // and with the same error: but a Query would be skipped then, which is answered else. And what has not
+            // begun had better wait until that is certain.
+            _ => (proven && (open && !simple || sending != Sending::Uncertain)).then_some(Place::Inline),
         }
     }
 
