@@ -182,7 +182,8 @@ impl Core {
             // In a failed transaction ours may be what the pipeline stops at, instead of the client's own message
             // and with the same error: but a Query would be skipped then, which is answered else. And what has not
             // begun had better wait until that is certain.
-            _ => (proven && (open && !simple || sending != Sending::Uncertain)).then_some(Place::Inline),
+            _ => (proven && (open && !simple || sending != Sending::Uncertain))
+                .then_some(Place::Inline),
         }
     }
 

@@ -1,5 +1,7 @@
 //! How unqualified names resolve in a session: its role and its search path.
 
+use super::relations::clip;
+
 /// What a session knows of how names resolve in it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct NameContext {
@@ -19,6 +21,20 @@ impl NameContext {
             user: user.to_owned(),
             search_path: split_search_path(search_path),
         }
+    }
+
+    /// True if a bare name may mean something in this schema.
+    pub(super) fn may_find_in(&self, schema: &str) -> bool {
+        let is_it = |on_path: &String| {
+            let meant = if on_path == "$user" {
+                &self.user
+            } else {
+                on_path
+            };
+            clip(meant.as_bytes()) == clip(schema.as_bytes())
+        };
+        let path = self.search_path.as_ref();
+        path.is_none_or(|path| path.iter().any(is_it))
     }
 }
 

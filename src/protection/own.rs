@@ -117,15 +117,20 @@ impl Own {
     }
 
     /// Where the relations and functions lead that the session has made and that this name may
-    /// mean.
-    pub(super) fn made(&self, schema: Option<&[u8]>, name: &[u8]) -> impl Iterator<Item = &Leads> {
+    /// mean, where bare ones resolve so.
+    pub(super) fn made(
+        &self,
+        schema: Option<&[u8]>,
+        name: &[u8],
+        names: &NameContext,
+    ) -> impl Iterator<Item = &Leads> {
         let meant = self.made.iter().filter(move |((its_schema, its_name), _)| {
-            its_name.as_bytes() == name
-                && schema.is_none_or(|schema| {
-                    its_schema
-                        .as_deref()
-                        .is_none_or(|its_schema| its_schema.as_bytes() == schema)
-                })
+            let is_there = |its_schema: &str| match schema {
+                Some(schema) => its_schema.as_bytes() == schema,
+                // A schema may be called otherwise by now, or be the session's own.
+                None => self.anything || its_schema == TEMPORARY || names.may_find_in(its_schema),
+            };
+            its_name.as_bytes() == name && its_schema.as_deref().is_none_or(is_there)
         });
         meant.map(|(_, leads)| leads)
     }
@@ -220,6 +225,10 @@ impl Own {
             self.temporary.retain(|one| one.name != cut);
         }
         if self.temporary.len() == before {
+            // What was made by this whole name is what is gone.
+            self.made.retain(|((its_schema, its_name), _)| {
+                schema.is_none() || its_schema.as_deref() != schema || its_name != name
+            });
             remember(&mut self.dropped, name.to_owned());
         }
         if cascade {

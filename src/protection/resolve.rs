@@ -124,7 +124,7 @@ impl<'r> Resolver<'r> {
         });
         let unknown = |function| self.relations.may_run_text(function);
         let is_own = |call: &RelationName<'_>| {
-            let mut made = own.made(call.schema.as_deref(), &call.name);
+            let mut made = own.made(call.schema.as_deref(), &call.name, names);
             made.next().is_some()
         };
         // What a body does that the session has made itself is not looked at.
@@ -172,11 +172,11 @@ impl<'r> Resolver<'r> {
             .map(|relation| (relation, self.resolve_mention(relation, own)));
         let calls = analysis.calls.iter().map(|function| {
             let standing = self.relations.resolve_call(function);
-            (function, standing.or_graver(leads_to(function, own)))
+            (function, standing.or_graver(leads_to(function, names, own)))
         });
         let writes = analysis.writes.iter().map(|relation| {
             let standing = self.relations.resolve_write(relation);
-            (relation, standing.or_graver(leads_to(relation, own)))
+            (relation, standing.or_graver(leads_to(relation, names, own)))
         });
         let mut standings: Vec<_> = reads.chain(mentions).collect();
         let runs_text = |function| self.relations.may_run_text(function);
@@ -249,7 +249,7 @@ impl<'r> Resolver<'r> {
             (None, Some(leads)) => known.or_graver(standing(leads)),
             _ => known,
         };
-        known.or_graver(leads_to(relation, own))
+        known.or_graver(leads_to(relation, names, own))
     }
 
     fn resolve_mention(self, relation: &RelationName<'_>, own: &Own) -> Standing {
@@ -316,8 +316,8 @@ impl<'r> Resolver<'r> {
 }
 
 /// Where what the session made of this name leads.
-fn leads_to(name: &RelationName<'_>, own: &Own) -> Standing {
-    own.made(name.schema.as_deref(), &name.name)
+fn leads_to(name: &RelationName<'_>, names: &NameContext, own: &Own) -> Standing {
+    own.made(name.schema.as_deref(), &name.name, names)
         .map(standing)
         .fold(Standing::Plain, Standing::or_graver)
 }

@@ -481,6 +481,7 @@ impl SessionNames {
                 Arc::make_mut(&mut scope.own).replace(name);
             }
             Change::Relations => Arc::make_mut(&mut scope.own).others_changed(),
+            Change::AnyRelation => Arc::make_mut(&mut scope.own).anything_changed(),
             Change::Anything => {
                 Arc::make_mut(&mut scope.own).anything_changed();
                 scope.path.set(Value::Unknown, false);

@@ -135,8 +135,10 @@ pub enum Change {
     /// Relations may have been made, or lead elsewhere by now, whose names the text does not say:
     /// `IMPORT FOREIGN SCHEMA` without `LIMIT TO`, a function, a rule, a schema with all that is in it.
     Relations,
-    /// From here on any name may lead anywhere, and texts may be read in any way: a schema was renamed
-    /// or dropped, or it is not known what was done.
+    /// From here on any relation's name may lead anywhere, whatever the schema or the search path: a schema was
+    /// renamed or dropped, or relations may have been made and dropped that no text names.
+    AnyRelation,
+    /// The same, and texts may be read in any way: it is not known what was done.
     Anything,
     /// Relations of the session's own may have been dropped or renamed, whose names the text does not say.
     MayDrop,
@@ -186,6 +188,7 @@ impl Change {
                 local,
             }],
             Self::Anything | Self::DiscardAll => vec![path(false), role(false)],
+            Self::AnyRelation => vec![Self::AnyRelation],
             Self::Dropped { .. } | Self::DiscardTemporary | Self::MayDrop => vec![Self::MayDrop],
             _ => Vec::new(),
         }

@@ -331,17 +331,24 @@ fn alter<'a>(statement: &Statement<'_, 'a>, object: usize, analysis: &mut Analys
             }
         }
         (K::Function | K::Procedure | K::Routine, _)
-            if !(first..statement.len()).any(|index| {
-                let moves = ["rename", "reset"];
-                moves.iter().any(|word| statement.is_word(index, word))
-                    || statement.keyword(index) == K::Set
-            }) => {}
+            if !(first..statement.len()).any(|index| moves_function(statement, index)) => {}
         (K::Schema, _) if !statement.is_word(action, "rename") => {}
         (K::Schema | K::Function | K::Procedure | K::Routine, _) => {
-            analysis.changes.push(Change::Anything);
+            analysis.changes.push(Change::AnyRelation);
         }
         _ => {}
     }
+}
+
+/// True if an ALTER FUNCTION whose action this word begins has the function, or what its body names, be found
+/// elsewhere, or has its body choose the route.
+fn moves_function(statement: &Statement<'_, '_>, index: usize) -> bool {
+    let is_any = |index, words: &[&str]| words.iter().any(|word| statement.is_word(index, word));
+    is_any(index, &["rename", "reset"])
+        || statement.keyword(index) == K::Set
+            && (statement.keyword(index + 1) == K::Schema
+                || is_any(index + 1, &["search_path"])
+                || statement.folded(index + 1).starts_with(b"hg_"))
 }
 
 /// Where the next of the actions begins that an ALTER has, which commas part.
@@ -403,6 +410,10 @@ fn alter_relation<'a>(
             name: (was_in, name),
             cascade: false,
         });
+        // What was so called before, if anything, is no longer.
+        let now = analysis.made.last().map(|made| made.name.clone());
+        let now = now.filter(|(schema, _)| schema.is_some());
+        analysis.changes.extend(now.map(Change::Replaced));
     }
 }
 
@@ -444,7 +455,7 @@ pub(super) fn drop<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mu
             return;
         }
         _ => {
-            analysis.changes.push(Change::Anything);
+            analysis.changes.push(Change::AnyRelation);
             return;
         }
     }

@@ -315,8 +315,10 @@ fn do_block<'a>(statement: &Statement<'_, 'a>, next: usize, analysis: &mut Analy
             analysis.add(ANYTHING);
             let text = string_body(statement.bytes(body));
             let changes = plpgsql::read_do(text, statement.backslash, analysis);
-            if changes || may_define(text) || may_hold(text, &[b"discard", b"call"]) {
+            if changes || may_hold(text, &[b"discard", b"call"]) {
                 analysis.changes.push(Change::Anything);
+            } else if may_define(text) {
+                analysis.changes.push(Change::AnyRelation);
             }
         }
         _ => unreadable(statement, ANYTHING, analysis),

@@ -97,6 +97,7 @@ pub(super) fn walk<'a>(
         stack: Vec::new(),
         frame: root,
         ctes: Ctes::default(),
+        label: None,
     };
     let mut index = range.start;
     while index < range.end {
@@ -110,6 +111,8 @@ struct Walk<'w, 't, 'a> {
     stack: Vec<Frame>,
     frame: Frame,
     ctes: Ctes<'a>,
+    /// The last word that is a name by where it stands.
+    label: Option<usize>,
 }
 
 impl Walk<'_, '_, '_> {
@@ -127,9 +130,9 @@ impl Walk<'_, '_, '_> {
             Some(Kind::Comma) => return self.comma(index),
             _ => {}
         }
-        if !self.is_label(index)
-            && let Some(next) = self.keyword(index)
-        {
+        if self.is_label(index) {
+            self.label = Some(index);
+        } else if let Some(next) = self.keyword(index) {
             return next;
         }
         match self.frame.state {
@@ -192,11 +195,22 @@ impl Walk<'_, '_, '_> {
         index + 1
     }
 
-    /// A word behind a dot or an AS is a name, whatever it says.
+    /// A word behind a dot or an AS is a name, whatever it says: AS itself, too.
     fn is_label(&self, index: usize) -> bool {
         index > 0
             && (self.statement.kind(index - 1) == Some(Kind::Dot)
-                || self.statement.keyword(index - 1) == K::As && self.frame.state != State::Start)
+                || self.statement.keyword(index - 1) == K::As
+                    && self.label != Some(index - 1)
+                    && self.frame.state != State::Start)
+    }
+
+    /// `ON CONFLICT [(…)] DO …`, `ON CONFLICT ON CONSTRAINT …`; a column may have that name.
+    fn is_on_conflict(&self, index: usize) -> bool {
+        self.frame.insert_ctes.is_some()
+            && self.statement.keyword(index + 1) == K::Conflict
+            && (self.statement.is_open(index + 2)
+                || self.statement.keyword(index + 2) == K::On
+                || self.statement.is_word(index + 2, "do"))
     }
 
     /// Acts on the keyword at `index`, if it is one that matters here.
@@ -232,7 +246,7 @@ impl Walk<'_, '_, '_> {
                 self.frame.before_using = false;
                 self.frame.state = State::Item;
             }
-            K::On if self.statement.keyword(index + 1) == K::Conflict => self.end_insert(),
+            K::On if self.is_on_conflict(index) => self.end_insert(),
             K::On if state == State::Alias => self.frame.state = State::Condition,
             K::Union | K::Intersect | K::Except => self.query(State::Start),
             K::Into if self.frame.query && !self.frame.merge => self.select_into(),
@@ -261,7 +275,9 @@ impl Walk<'_, '_, '_> {
 
     /// `WITH [RECURSIVE] name … AS … (`; any other WITH (ORDINALITY, TIES, …) is not acted on.
     fn with(&mut self, index: usize) -> Option<usize> {
-        let recursive = self.statement.keyword(index + 1) == K::Recursive;
+        // A CTE may have that name.
+        let recursive = self.statement.keyword(index + 1) == K::Recursive
+            && self.statement.keyword(index + 2) != K::As;
         let name = index + 1 + usize::from(recursive);
         let open = cte::body(self.statement, name)?;
         self.frame.recursive = recursive;
@@ -381,6 +397,7 @@ impl Walk<'_, '_, '_> {
             return index + 1;
         }
         let last = last_part(statement, index);
+        self.label = Some(last);
         match self.frame.state {
             State::Item if statement.bytes(last + 1) == b"(" => {
                 self.call(last);
