@@ -82,6 +82,14 @@ impl World for Known {
         self.snapshot.has_suspects()
     }
 
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+
+    fn keeps_all(&self) -> bool {
+        false
+    }
+
     fn is_proven(&self) -> bool {
         true
     }

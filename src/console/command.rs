@@ -13,7 +13,7 @@ use crate::keys::Origin;
 use crate::observe::logs;
 use crate::observe::metrics::Reload;
 use crate::protection::knowledge::DatabaseKnowledge;
-use crate::session::Ask;
+use crate::session::{Ask, Shared};
 use crate::upstream::{Explanation, Upstream};
 
 /// How often a PAUSE looks whether it has come into force.
@@ -72,33 +72,46 @@ fn ask(world: &World, id: &Value, what: Ask) -> Result<(), Error> {
     Err(Error::new("42704", format!("there is no session {id}")).hint("SHOW SESSIONS lists them."))
 }
 
+/// Waits until nothing is under way in what is paused. False: the pause was taken back before.
+async fn is_quiet<N>(shared: &Shared<N>, database: Option<&str>) -> bool {
+    while shared.sessions.held().1 > 0 {
+        tokio::time::sleep(PAUSE_TICK).await;
+        if !shared.sessions.is_pause_in_force(database) {
+            return false;
+        }
+    }
+    true
+}
+
 /// Holds back what would begin, and waits until nothing is under way any more.
 async fn pause(world: &World, database: Option<&str>) -> Result<(), Error> {
     let shared = &world.shared;
     let changes = shared.sessions.pause(database);
     if let Some(limit) = shared.settings.load().console.pause_timeout {
-        let sessions = Arc::clone(&shared.sessions);
+        let shared = Arc::clone(shared);
+        let database = database.map(str::to_owned);
         tokio::spawn(async move {
+            // Whoever has asked may have left; the time runs from when the pause is in force.
+            let quiet = is_quiet(&shared, database.as_deref());
+            let _ = tokio::time::timeout(PAUSE_PATIENCE, quiet).await;
             tokio::time::sleep(limit).await;
-            if sessions.resume_after(changes) {
+            if shared.sessions.resume_after(changes) {
                 tracing::warn!(
                     "console.pause_timeout is over: sessions go on, though nobody said RESUME"
                 );
             }
         });
     }
-    let quiet = async {
-        while shared.sessions.held().1 > 0 {
-            tokio::time::sleep(PAUSE_TICK).await;
+    let quiet = is_quiet(shared, database);
+    match tokio::time::timeout(PAUSE_PATIENCE, quiet).await {
+        Ok(true) => return Ok(()),
+        Ok(false) => {
+            let message = "the pause was taken back before everything was quiet";
+            return Err(
+                Error::new("55000", message).hint("SHOW DATABASES says what is paused now.")
+            );
         }
-    };
-    let is_quiet = tokio::time::timeout(PAUSE_PATIENCE, quiet).await.is_ok();
-    if !shared.sessions.is_pause_in_force(database) {
-        let message = "the pause was taken back before everything was quiet";
-        return Err(Error::new("55000", message).hint("SHOW DATABASES says what is paused now."));
-    }
-    if is_quiet {
-        return Ok(());
+        Err(_) => {}
     }
     let busy = shared.sessions.held().1;
     let message = format!("paused, but {busy} sessions are still in a transaction or statement");

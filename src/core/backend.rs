@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::advice::NotRetried;
 use crate::protection::Effects;
 use crate::wire::backend::{ErrorFields, Status, command_tag, tag};
-use crate::wire::{HEADER, Header};
+use crate::wire::{HEADER, Header, compose};
 
 use super::Core;
 use super::interface::{End, ErrorContext, Event, Outbox, Progress, World};
@@ -543,6 +543,12 @@ impl Core {
             return Fate::Forward;
         }
         if let Some(cure) = advised.cure.filter(|_| not_retried.is_none()) {
+            if world.is_cancelled() {
+                // It has reached a server that was done already. What the client does not want any more is not
+                // run a second time.
+                self.retry.drop_failed();
+                return Fate::Replace(cancelled());
+            }
             self.hold(advised.code, cure, advised.frame, body, out);
             return Fate::Drop;
         }
@@ -627,6 +633,19 @@ impl Core {
         self.tally.cycles += u64::from(!matches!(fate, Fate::Drop));
         fate
     }
+}
+
+/// What PostgreSQL answers to a statement that was cancelled.
+fn cancelled() -> Vec<u8> {
+    let fields: [(u8, &[u8]); 4] = [
+        (b'S', b"ERROR"),
+        (b'V', b"ERROR"),
+        (b'C', b"57014"),
+        (b'M', b"canceling statement due to user request"),
+    ];
+    let mut frame = Vec::new();
+    compose::error(&mut frame, fields);
+    frame
 }
 
 /// Messages that are looked into.

@@ -291,7 +291,9 @@ impl Core {
         let worth = Effects::READS_FOREIGN
             .union(Effects::BEGINS)
             .union(Effects::CALLS_UNKNOWN);
-        let alone = matches!(look, Look::Query(decision, _) if !decision.effects.intersects(worth));
+        let is_worth =
+            |decision: &Decision| decision.effects.intersects(worth) || world.keeps_all();
+        let alone = matches!(look, Look::Query(decision, _) if !is_worth(decision));
         self.begin_attempt(alone, at, world);
     }
 

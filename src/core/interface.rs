@@ -61,6 +61,13 @@ pub trait World {
     /// True if statements may read MaxCompute data of which it is not known whether HQE can.
     fn may_need_retry(&self) -> bool;
 
+    /// True if the client has asked to cancel the statement that it waits for.
+    fn is_cancelled(&self) -> bool;
+
+    /// True if any statement is to be kept that only reads: one of this database has failed of which it was not
+    /// known that it reads MaxCompute data.
+    fn keeps_all(&self) -> bool;
+
     /// True if this user is known to be allowed to set the route.
     fn is_proven(&self) -> bool;
 

@@ -47,7 +47,7 @@ impl Core {
     /// Notes the cycle with which the present call's input begins, if it passes.
     #[inline]
     pub(super) fn pass(&mut self, input: &[u8], world: &impl World) -> Found {
-        if !std::mem::take(&mut self.has_just_passed) && !self.is_at_ease() {
+        if !std::mem::take(&mut self.has_just_passed) && !self.is_at_ease() || world.keeps_all() {
             return Found::Other;
         }
         match input.first() {

@@ -128,12 +128,13 @@ impl Retry {
         self.refusal = None;
     }
 
-    /// A cycle begins outside a transaction, behind `before` others; `None`: that cannot be told.
-    pub(super) fn begin(&mut self, before: Option<usize>, at: usize) {
+    /// A cycle begins outside a transaction, behind `before` others; `None`: that cannot be told. `whatever`: it
+    /// is kept even if it does not seem to read MaxCompute.
+    pub(super) fn begin(&mut self, before: Option<usize>, at: usize, whatever: bool) {
         self.begin_without();
         self.kept_to = at;
         match before {
-            Some(before) => self.attempt = Some(Box::new(Attempt::new(before))),
+            Some(before) => self.attempt = Some(Box::new(Attempt::new(before, whatever))),
             None => self.refusal = Some(NotRetried::Pipelined),
         }
     }
@@ -260,7 +261,7 @@ impl Retry {
         attempt.makes = cycle.effects.intersects(Effects::CHANGES_CATALOG);
         if let Some(why) = cycle.unfit() {
             self.refuse(why);
-        } else if cycle.effects.intersects(Effects::READS_FOREIGN) {
+        } else if attempt.whatever || cycle.effects.intersects(Effects::READS_FOREIGN) {
             if cycle.may_be_skipped {
                 // The Sync that the server may be skipping up to must not be held back.
                 self.refuse(NotRetried::CycleNotComplete);

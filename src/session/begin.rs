@@ -95,7 +95,7 @@ pub(super) async fn begin<N: Network>(
         upstream_tls = logged_in.server.is_tls(),
         "session opened"
     );
-    let mut world = world::SessionWorld::new(entered.id(), view, &upstream, settings);
+    let mut world = world::SessionWorld::new(&entered, view, &upstream, settings);
     if let Some(reading) = world.borrow_session(view) {
         live.set_phase(Phase::Borrowed);
         let reading = borrowed::read(

@@ -73,7 +73,7 @@ async fn forward<N: Network>(
     let network = &shared.network;
     let origins = shared
         .sessions
-        .origins(packet.get(HEAD..).unwrap_or_default());
+        .cancelled(packet.get(HEAD..).unwrap_or_default());
     if origins.is_empty() {
         let rate = settings.limits.unknown_cancels_per_second;
         let allowed = shared.admission.unknown_rates.allows(peer.ip(), rate);

@@ -68,6 +68,8 @@ pub(crate) struct Live {
     state: AtomicU32,
     /// When `busy` changed last, or another statement began: [`Moment::nanoseconds`].
     changed: AtomicU64,
+    /// When its client asked last to cancel what it does.
+    cancelled: AtomicU64,
     backend_pid: AtomicU32,
     bytes_to_server: AtomicU64,
     bytes_to_client: AtomicU64,
@@ -138,6 +140,7 @@ impl Default for Live {
             began,
             state: AtomicU32::new(State::LOGIN.packed()),
             changed: AtomicU64::new(began.nanoseconds()),
+            cancelled: AtomicU64::new(0),
             backend_pid: AtomicU32::new(0),
             bytes_to_server: AtomicU64::new(0),
             bytes_to_client: AtomicU64::new(0),
@@ -192,6 +195,17 @@ impl Live {
     pub(super) fn add_to_client(&self, bytes: u64) {
         let sum = self.bytes_to_client.load(RELAXED) + bytes;
         self.bytes_to_client.store(sum, RELAXED);
+    }
+
+    /// Says that its client asks to cancel what it does.
+    pub(super) fn is_to_cancel(&self) {
+        self.cancelled.store(Moment::now().nanoseconds(), RELAXED);
+    }
+
+    /// True if its client has asked to cancel the statement that the session is at.
+    pub(super) fn is_cancelled(&self) -> bool {
+        let cancelled = self.cancelled.load(RELAXED);
+        cancelled != 0 && cancelled >= self.changed.load(RELAXED)
     }
 
     /// What the session says at this moment.

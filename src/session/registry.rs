@@ -278,11 +278,18 @@ impl Registry {
         }
     }
 
-    /// Where the sessions are that have this cancel key; empty: none here has it.
-    pub(crate) fn origins(&self, key: &[u8]) -> Vec<Origin> {
+    /// Tells the sessions that have this cancel key that their client wants to cancel: where they are; empty: none
+    /// here has it.
+    pub(crate) fn cancelled(&self, key: &[u8]) -> Vec<Origin> {
         let found = self.keys.get(key);
-        let origins = found.iter().flat_map(|found| found.iter());
-        origins.map(|(_, origin)| origin.clone()).collect()
+        let found = found.iter().flat_map(|found| found.iter());
+        let told = found.map(|(id, origin)| {
+            if let Some(entry) = self.open.get(id) {
+                entry.live.is_to_cancel();
+            }
+            origin.clone()
+        });
+        told.collect()
     }
 }
 

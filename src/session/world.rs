@@ -26,6 +26,9 @@ use crate::wire::backend::ErrorFields;
 use crate::wire::compose;
 use crate::wire::startup::Startup;
 
+use super::live::Live;
+use super::registry::Entered;
+
 /// How long the first session of a database waits for its catalogs to be read, so that its first
 /// statement is decided by knowledge and not by luck. Statements themselves never wait.
 ///
@@ -48,6 +51,7 @@ pub(super) struct SessionWorld {
     /// Used when an error comes, and kept apart for that.
     errors: Box<Errors>,
     pub(super) cancel_orphans: bool,
+    live: Arc<Live>,
 }
 
 /// What errors are told by.
@@ -128,7 +132,7 @@ impl About {
 impl SessionWorld {
     /// What a session that logs in so has to go by, before [`SessionWorld::ready`].
     pub(super) fn new(
-        session: u64,
+        entered: &Entered,
         startup: Startup<'_>,
         upstream: &Arc<Upstream>,
         settings: &Settings,
@@ -151,11 +155,17 @@ impl SessionWorld {
                 language: settings.observe.language,
                 docs: settings.observe.docs.clone(),
                 ids: (settings.observe.original_text == OriginalText::Short)
-                    .then(|| format!("{:04x}-{session}", *PROCESS)),
+                    .then(|| format!("{:04x}-{}", *PROCESS, entered.id())),
                 ..Errors::default()
             }),
             cancel_orphans: settings.limits.cancel_orphans,
+            live: Arc::clone(entered.live()),
         }
+    }
+
+    /// Has sessions of this database keep whatever only reads; true if that is new.
+    pub(super) fn keep_all(&self) -> bool {
+        self.database.keep_all()
     }
 
     /// Borrows this session to read the catalogs, if somebody has to read them and it can: in
@@ -384,6 +394,14 @@ impl World for SessionWorld {
 
     fn may_need_retry(&self) -> bool {
         self.database.snapshot().has_suspects()
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.live.is_cancelled()
+    }
+
+    fn keeps_all(&self) -> bool {
+        self.database.keeps_all()
     }
 
     fn is_proven(&self) -> bool {

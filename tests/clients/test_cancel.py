@@ -167,6 +167,27 @@ def test_a_cancel_of_ospreys_own_hits_nothing_later(cluster, tmp_path, begin):
             assert osprey.metric("osprey_statement_timeouts_total") == 0
 
 
+@pytest.mark.parametrize("begin", ["", "BEGIN"], ids=["outside", "in a transaction"])
+@pytest.mark.parametrize("when", [0.05, 0.25, 0.5])
+def test_a_cancel_between_two_runs_is_not_lost(cluster, database, tmp_path, begin, when):
+    """HQE has failed at once, far away, and the second run would take its time."""
+    conftest.need_osprey()
+    config = tmp_path / "osprey.toml"
+    config.write_text(PLAYED + harness.FORGETS)
+    with Far(cluster.port, 0.15) as far, harness.Osprey(far.port, config=config) as osprey:
+        with rawpg.Client.logged_in(osprey.endpoint(database)) as client:
+            if begin:
+                client.ask(rawpg.query(begin))
+            began = time.monotonic()
+            client.send(rawpg.query("SELECT pg_sleep(3) FROM sales.eu_salaries LIMIT 1"))
+            time.sleep(when)
+            with request(osprey, client.key) as cancelling:
+                assert cancelling.until_closed() == []
+            errors = [rawpg.error_fields(payload) for kind, payload in client.until_ready() if kind == b"E"]
+            assert [fields["C"] for fields in errors] == ["57014"]
+            assert time.monotonic() - began < 2.5
+
+
 # How it is closed over TLS.
 
 

@@ -176,6 +176,31 @@ def test_a_function_that_hides_what_it_reads_fails_once(cluster, database):
                 assert osprey.metric("osprey_injections_total") > 0
 
 
+OPERATOR = """
+CREATE FUNCTION reads(int, int) RETURNS bigint LANGUAGE plpgsql AS
+    'BEGIN RETURN (SELECT count(*) FROM sales.eu_salaries); END';
+CREATE OPERATOR public.@@@ (FUNCTION = reads, LEFTARG = int, RIGHTARG = int);
+CREATE DOMAIN checked AS int CHECK (reads(VALUE, 1) > 0);
+"""
+
+
+def test_a_way_that_nobody_sees_fails_once(cluster, database):
+    """Neither an operator nor a domain's check is looked for in a text."""
+    conftest.need_osprey()
+    cluster.query(database, OPERATOR)
+    with harness.Osprey.in_front_of(cluster) as osprey:
+        osprey.wait_until_known(database)
+        with osprey.endpoint(database).connect() as connection:
+            with pytest.raises(psycopg.Error, match="HQE") as failed:
+                connection.execute("SELECT 1 @@@ 1")
+            assert "not known to read" in failed.value.diag.message_detail
+        for text in ("SELECT 1 @@@ 1", "SELECT 5::checked", "SELECT 2 @@@ %s"):
+            with osprey.endpoint(database).connect() as connection:
+                arguments = (3,) if "%s" in text else None
+                assert connection.execute(text, arguments).fetchone()[0] > 0
+        assert osprey.scrape()[RETRIES] == 3
+
+
 def answers(endpoint, *messages):
     """What comes for these messages, sent by a client that then closes its sending half."""
     with rawpg.Client(endpoint.host, endpoint.port) as client:

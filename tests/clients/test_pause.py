@@ -191,6 +191,18 @@ def test_held_sessions_are_ended_as_ever(cluster, database, directory):
                 login.end()
 
 
+def test_a_pause_that_is_taken_back_meanwhile_has_not_been_in_force(cluster, database, directory):
+    with pausable(cluster, directory) as (osprey, console):
+        with osprey.endpoint(database).connect() as connection:
+            connection.execute("BEGIN")
+            pause = Doing(lambda: console.ask("PAUSE"))
+            osprey.wait_for_metric("osprey_paused", 1)
+            assert console.says("RESUME") == "RESUME"
+            status, said = pause.end()
+            assert status != 0 and "55000" in said and "taken back" in said
+            connection.execute("COMMIT")
+
+
 def test_a_forgotten_pause_ends(cluster, database, directory):
     with pausable(cluster, directory, timeout="1ms") as (osprey, console):
         with osprey.endpoint(database).connect() as connection:

@@ -43,7 +43,8 @@ impl Core {
     /// `alone`: it is known in full, and is not worth it.
     pub(in super::super) fn begin_attempt(&mut self, alone: bool, at: usize, world: &impl World) {
         if self.cycle.began_in() == Sending::Idle && !alone && self.may_attempt(world) {
-            self.retry.begin(self.ledger.cycles(), at);
+            let cycles = self.ledger.cycles();
+            self.retry.begin(cycles, at, world.keeps_all());
         } else {
             self.keep_nothing(at);
         }
@@ -372,7 +373,9 @@ impl Core {
         self.close_prepared(&attempt, out);
         match &attempt.cure {
             Cure::Route => {
-                if self.route.has_native_plans() && world.replans() != Some(false) {
+                // What reads in a way that nobody sees may have been planned in such a way, too.
+                let may_be_planned = self.route.has_native_plans() || world.keeps_all();
+                if may_be_planned && world.replans() != Some(false) {
                     self.replanned();
                     self.send_own(Own::Replan, out);
                 }

@@ -103,6 +103,8 @@ pub(super) struct Attempt {
     pub(super) frames: Vec<u8>,
     /// The present cycle has not been sent in full.
     pub(super) recording: bool,
+    /// It is kept whatever it reads.
+    pub(super) whatever: bool,
     /// It had not been sent in full when it failed: the rest follows the second run.
     pub(super) partial: bool,
     /// What comes behind has to wait for the answer.
@@ -165,10 +167,11 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    pub(super) fn new(before: usize) -> Self {
+    pub(super) fn new(before: usize, whatever: bool) -> Self {
         Self {
             frames: Vec::new(),
             recording: true,
+            whatever,
             partial: false,
             waits: false,
             goes_on: false,

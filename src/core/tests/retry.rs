@@ -880,3 +880,36 @@ fn what_was_not_known_to_read_is_no_write() {
         assert_eq!(trio.last_refusal(), Some(why));
     }
 }
+
+#[test]
+fn what_the_client_has_cancelled_is_not_run_again() {
+    for begin in ["", "begin"] {
+        let mut trio = trio();
+        trio.exchange(&query(begin));
+        trio.world.cancelled = true;
+        let seen = trio.exchange(&query("enc"));
+        let status = if begin.is_empty() { "Z I" } else { "Z E" };
+        assert_eq!(seen, ["E 57014", status]);
+        assert_eq!(
+            trio.backend.ran.iter().filter(|ran| *ran == "enc").count(),
+            1
+        );
+        trio.world.cancelled = false;
+        trio.exchange(&query("rollback"));
+        assert_eq!(trio.exchange(&query("enc"))[0], "T");
+    }
+}
+
+#[test]
+fn once_a_read_was_missed_whatever_only_reads_is_kept() {
+    // Nobody sees what `unseen` reads.
+    for begins in [query("unseen"), [extended("unseen"), sync()].concat()] {
+        let mut trio = trio();
+        assert!(trio.exchange(&begins).contains(&"E XX000".to_owned()));
+        assert_eq!(trio.last_refusal(), Some(NotRetried::NotKnown));
+        trio.world.keeps_all = true;
+        let seen = trio.exchange(&begins);
+        assert_eq!(seen[seen.len() - 3..], ["D row 0", "C SELECT 1", "Z I"]);
+        assert_eq!(retried(&trio), 1);
+    }
+}

@@ -24,6 +24,8 @@ pub(super) struct FakeWorld {
     /// Counts the changes of what is known.
     pub(super) generation: u64,
     pub(super) proven: bool,
+    pub(super) cancelled: bool,
+    pub(super) keeps_all: bool,
     pub(super) reads_encrypted: bool,
     /// The server takes DISCARD PLANS, as far as anybody knows.
     pub(super) replans: Option<bool>,
@@ -196,6 +198,14 @@ impl World for FakeWorld {
         true
     }
 
+    fn is_cancelled(&self) -> bool {
+        self.cancelled
+    }
+
+    fn keeps_all(&self) -> bool {
+        self.keeps_all
+    }
+
     fn is_proven(&self) -> bool {
         self.proven
     }
@@ -273,6 +283,8 @@ pub(super) fn known() -> FakeWorld {
     FakeWorld {
         known: true,
         proven: true,
+        cancelled: false,
+        keeps_all: false,
         reads_encrypted: false,
         replans: None,
         cure: Cure::Route,

@@ -33,6 +33,8 @@ pub struct DatabaseKnowledge {
     read_at: Mutex<Option<Instant>>,
     due: Mutex<Option<Due>>,
     failure: Mutex<Option<ReadError>>,
+    /// What leads to MaxCompute by ways that nobody sees has been met.
+    keeps_all: AtomicBool,
 }
 
 /// A reading has been due and has not succeeded.
@@ -76,6 +78,7 @@ impl DatabaseKnowledge {
             snapshot: ArcSwap::from_pointee(first.snapshot(name, 1)),
             role_settings: ArcSwap::default(),
             generation: AtomicU64::new(1),
+            keeps_all: AtomicBool::new(false),
             ready: watch::Sender::new(!waits),
             signals: Arc::default(),
             borrowing: Mutex::default(),
@@ -184,6 +187,18 @@ impl DatabaseKnowledge {
         drop(borrowing);
         self.signals.catalog_changed.store(true, Ordering::Release);
         self.signals.wake.notify_one();
+    }
+
+    /// A statement has failed of which it was not known that it reads MaxCompute data: from now on sessions keep
+    /// whatever only reads, so that it can be run again. True if that is new.
+    pub fn keep_all(&self) -> bool {
+        !self.keeps_all.swap(true, Ordering::Relaxed)
+    }
+
+    /// True if they do so.
+    #[inline]
+    pub fn keeps_all(&self) -> bool {
+        self.keeps_all.load(Ordering::Relaxed)
     }
 
     /// What `user` has heard here, for a session of that user's.

@@ -147,10 +147,20 @@ fn what_a_session_made_is_forgotten_when_the_catalogs_tell() {
     session.apply(&[made("t", true), made("v", false)]);
     session.apply(&[stated(dropped(None, "x"))]);
     assert!(session.own().temporary(b"t").is_some() && session.own().is_open(b"x"));
-    assert_eq!(session.own().made(Some(b"s"), b"v", session.names()).count(), 1);
+    assert_eq!(
+        session
+            .own()
+            .made(Some(b"s"), b"v", session.names())
+            .count(),
+        1
+    );
     session.apply(&[stated(Change::Begin)]);
     session.catalogs_were_read();
-    assert_eq!(session.own().made(None, b"v", session.names()).count(), 1, "not committed");
+    assert_eq!(
+        session.own().made(None, b"v", session.names()).count(),
+        1,
+        "not committed"
+    );
     session.apply(&[stated(Change::Commit)]);
     session.catalogs_were_read();
     assert_eq!(session.own().made(None, b"v", session.names()).count(), 0);
@@ -172,7 +182,11 @@ fn memory_is_bounded_and_the_rest_is_the_safe_side() {
     }
     let is_known = |number: &i32| {
         let name = number.to_string();
-        session.own().made(None, name.as_bytes(), session.names()).next().is_some()
+        session
+            .own()
+            .made(None, name.as_bytes(), session.names())
+            .next()
+            .is_some()
     };
     assert!(session.saved.len() <= MAX_SAVED && (0..2_000).filter(is_known).count() <= 1_000);
     // What holds now is known. What a forgotten savepoint comes back to is not.

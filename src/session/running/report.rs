@@ -83,6 +83,14 @@ impl<T: Transport> Running<T> {
                 }
                 if let Some(why) = not_retried {
                     shard.retries_refused.inc(why.label());
+                    if why == NotRetried::NotKnown && self.world.keep_all() {
+                        tracing::warn!(
+                            session,
+                            database = self.world.database(),
+                            "a statement reads MaxCompute data in a way that Osprey does not see; from now on \
+                             such statements of this database are run again"
+                        );
+                    }
                 }
                 let about = self.world.take_about();
                 context.shared.rewritten.add(Rewritten {
@@ -117,6 +125,10 @@ impl<T: Transport> Running<T> {
                 }
                 if writes {
                     shard.retried_writes.inc();
+                }
+                if self.entered.live().is_cancelled() {
+                    // Between the first run and this one, when there was nothing for it to hit.
+                    self.cancel(context);
                 }
                 let about = self.world.take_about();
                 tracing::info!(
