@@ -120,6 +120,14 @@ impl World for Known {
         true
     }
 
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+
+    fn keeps_all(&self) -> bool {
+        self.proven.get() && !self.reads_encrypted
+    }
+
     fn is_proven(&self) -> bool {
         self.proven.get()
     }

@@ -316,8 +316,11 @@ impl Core {
             // The statement that it was meant for is already in the pipe.
             self.events.push_back(Event::CancelAgain);
         }
+        if own == Own::Set && !aborts && error.is_cancel() && !error.is_asked_for() {
+            self.events.push_back(Event::SetTimedOut);
+        }
         if matches!(own, Own::Set | Own::Restore) {
-            self.route.failed();
+            self.route.missed();
             self.ledger.unsteer();
         }
         self.own_failed(own, &error, aborts);
@@ -622,6 +625,7 @@ impl Core {
         }
         let status = Status::read(frame.get(HEADER..).unwrap_or_default());
         self.aborted_by = None;
+        self.route.settle_missed();
         self.cycle.answered(status);
         self.retire(!self.ledger.query_failed(), world);
         self.cycle_ended(status, world);

@@ -215,6 +215,9 @@ pub enum Event {
         /// It hit inside the client's transaction and aborted it.
         aborted_transaction: bool,
     },
+    /// Time was up for our SET, by `statement_timeout` or another setting of the server's: what it was for ran
+    /// without it.
+    SetTimedOut,
     /// A cancel hit our SET: send it upstream once more.
     CancelAgain,
     /// The client set the route itself.

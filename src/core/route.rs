@@ -27,6 +27,8 @@ pub(super) struct Route {
     told: bool,
     /// A SET of ours failed where nothing of the client's was at stake: no more attempts.
     disabled: bool,
+    /// A change of ours has failed, and what it was for is being answered.
+    is_missed: bool,
     /// This user may set the route: a change or a proof of ours has succeeded.
     proven: bool,
     /// A proof of ours was sent; one is enough.
@@ -210,6 +212,22 @@ impl Route {
         } else if transaction && self.state != State::Unknown {
             self.in_transaction = true;
         }
+    }
+
+    /// Our own change failed in front of what it was for.
+    pub(super) fn missed(&mut self) {
+        self.failed();
+        self.is_missed = true;
+    }
+
+    /// What it was for was answered.
+    pub(super) fn settle_missed(&mut self) {
+        self.is_missed = false;
+    }
+
+    /// True if what is being answered lacks a change of ours that has failed.
+    pub(super) fn is_missed(&self) -> bool {
+        self.is_missed
     }
 
     /// Our own change failed, or was skipped.

@@ -204,6 +204,15 @@ impl<N: Network, L: Listen<Stream: Handed<N>>> Acceptor<L, N> {
     async fn next(&mut self) -> io::Result<(L::Stream, SocketAddr)> {
         let quota = self.shared.settings.load().limits.max_greetings;
         let greetings = &self.shared.admission.greetings;
+        if greetings.taken() >= quota.total
+            && let Some(left_out) = self.shared.admission.refusal_log.now()
+        {
+            tracing::warn!(
+                greetings = quota.total,
+                left_out,
+                "limits.max_greetings connections have not said yet what they want: those behind them wait"
+            );
+        }
         greetings.wait_for_room(quota.total).await;
         self.listener.accept().await
     }

@@ -134,7 +134,7 @@ impl Core {
             NotRetried::SwitchedOff
         } else if self.client_had_route() {
             NotRetried::ClientSetRoute
-        } else if self.route.is_refused() {
+        } else if self.route.is_refused() || self.route.is_missed() {
             NotRetried::RouteNotSet
         } else {
             match self.retry.refusal() {

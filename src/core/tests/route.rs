@@ -3,6 +3,7 @@
 
 use super::trio::msg::{bind, close, describe, execute, extended, parse, query, sync};
 use super::trio::{FakeWorld, Trio, known, policy, unknown};
+use crate::advice::NotRetried;
 use crate::core::{Event, Policy};
 
 pub(super) fn trio() -> Trio {
@@ -741,5 +742,23 @@ fn behind_a_query_within_a_pipeline_a_late_read_is_steered() {
     let seen = trio.exchange(&batch.concat());
     assert_eq!(seen[seen.len() - 4..], ["E 22012", "Z E", "E 25P02", "Z E"]);
     trio.exchange(&query("rollback"));
+    assert_eq!(trio.exchange(&query("enc"))[0], "T");
+}
+
+#[test]
+fn a_set_whose_time_is_up_is_told_and_tried_again() {
+    let retries = Policy {
+        retry_buffer: Some(1 << 16),
+        ..policy()
+    };
+    let mut trio = Trio::new(retries, known());
+    trio.backend.set_fails = Some((
+        "57014",
+        "canceling statement due to statement timeout".into(),
+    ));
+    assert_eq!(trio.exchange(&query("enc")), ["E XX000", "Z I"]);
+    assert!(trio.events.contains(&Event::SetTimedOut));
+    assert_eq!(trio.last_refusal(), Some(NotRetried::RouteNotSet));
+    trio.backend.set_fails = None;
     assert_eq!(trio.exchange(&query("enc"))[0], "T");
 }

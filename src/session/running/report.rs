@@ -51,6 +51,15 @@ impl<T: Transport> Running<T> {
                     "Hologres refused to switch the engine; this session stops trying"
                 );
             }
+            Event::SetTimedOut => {
+                shard.injection_failures.inc();
+                tracing::warn!(
+                    session,
+                    user = self.world.user(),
+                    "Hologres ran out of time as it switched the engine (statement_timeout, or the like): the \
+                     statement ran without it, and the next one is tried again"
+                );
+            }
             Event::CancelAgain => {
                 tracing::debug!(
                     session,
