@@ -1,7 +1,5 @@
 //! How unqualified names resolve in a session: its role and its search path.
 
-use super::relations::clip;
-
 /// What a session knows of how names resolve in it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct NameContext {
@@ -36,6 +34,21 @@ impl NameContext {
         let path = self.search_path.as_ref();
         path.is_none_or(|path| path.iter().any(is_it))
     }
+}
+
+/// PostgreSQL cuts identifiers to this many bytes (NAMEDATALEN - 1).
+const MAX_IDENTIFIER: usize = 63;
+
+/// Cuts a name as PostgreSQL cuts it, at a character's boundary.
+pub(super) fn clip(name: &[u8]) -> &[u8] {
+    let mut end = name.len();
+    if end > MAX_IDENTIFIER {
+        end = MAX_IDENTIFIER;
+        while end > 0 && name[end] & 0xc0 == 0x80 {
+            end -= 1;
+        }
+    }
+    &name[..end]
 }
 
 /// The schemas of a search path, folded; `None` if it is not one (PostgreSQL,

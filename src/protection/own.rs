@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use super::names::NameContext;
+use super::names::{NameContext, clip};
 use super::reason::Reason;
-use super::relations::clip;
 use crate::sql::WrittenName;
 
 /// Where a relation or function leads that a session has made.

@@ -5,14 +5,11 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::names::NameContext;
+use super::names::{NameContext, clip};
 use super::reason::Reason;
 use crate::config::TablePattern;
 use crate::glob::Glob;
 use crate::sql::{Change, RelationName, WrittenName};
-
-/// PostgreSQL cuts identifiers to this many bytes (NAMEDATALEN - 1).
-const MAX_IDENTIFIER: usize = 63;
 
 /// How a relation stands to encrypted data.
 #[derive(Debug, Clone)]
@@ -583,16 +580,4 @@ fn is_system_schema(schema: &[u8]) -> bool {
 /// Unqualified names of `pg_catalog`; patterns do not mean them.
 fn is_system_name(name: &[u8]) -> bool {
     name.starts_with(b"pg_")
-}
-
-/// Cuts a name as PostgreSQL cuts it, at a character's boundary.
-pub(super) fn clip(name: &[u8]) -> &[u8] {
-    let mut end = name.len();
-    if end > MAX_IDENTIFIER {
-        end = MAX_IDENTIFIER;
-        while end > 0 && name[end] & 0xc0 == 0x80 {
-            end -= 1;
-        }
-    }
-    &name[..end]
 }
