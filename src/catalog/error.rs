@@ -129,6 +129,7 @@ impl From<&Unreachable> for ReadError {
         let failure = match error {
             Unreachable::Connect { .. }
             | Unreachable::NotHologres { .. }
+            | Unreachable::Itself { .. }
             | Unreachable::Refused { .. } => Failure::Unreachable,
             Unreachable::Timeout { .. } => Failure::Timeout,
             Unreachable::NoTls { .. } | Unreachable::Tls { .. } => Failure::Tls,

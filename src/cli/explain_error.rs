@@ -100,7 +100,9 @@ pub(super) fn explain(text: &str, own_rules: Option<&Path>, json: bool) -> Resul
         }
         (None, Some(rule), false) => format!(
             "rule:      none\n  it has the words of {}, but it is not believed (SQLSTATE {}), or \
-             clients act on it:\n  Osprey forwards it as it came\n",
+             clients act on it:\n  Osprey forwards it as it came\n  (such an error is believed with the \
+             SQLSTATE of its kind, in the envelope in which Hologres hands it on, and where nobody's RAISE, \
+             quotation mark or name stands in front of it)\n",
             named(rule),
             sqlstate.unwrap_or("not told"),
         ),

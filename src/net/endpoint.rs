@@ -107,6 +107,12 @@ pub enum Unreachable {
         /// Host and port.
         address: String,
     },
+    /// It is Osprey's own listener.
+    #[error("the upstream's name leads to {address}, which is Osprey itself, and not Hologres")]
+    Itself {
+        /// Where it leads.
+        address: SocketAddr,
+    },
     /// The server answered with an error when it was asked for TLS.
     #[error("Hologres at {address} refused the connection: {reason}")]
     Refused {
@@ -146,6 +152,7 @@ impl Unreachable {
             | Self::Timeout { .. }
             | Self::NoTls { .. }
             | Self::NotHologres { .. }
+            | Self::Itself { .. }
             | Self::Refused { .. } => {
                 "Osprey is up, its upstream is not. Check the Hologres instance and the upstream \
                  address in Osprey's configuration."

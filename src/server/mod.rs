@@ -115,6 +115,7 @@ impl Server {
             routes: Routes::default(),
             sessions: Arc::new(Registry::default()),
             admission: Admission::default(),
+            listening: addresses.clone(),
             aside: OnceLock::new(),
             network: TcpNetwork,
         });

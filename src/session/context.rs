@@ -1,5 +1,6 @@
 //! What all sessions share, and what one works with.
 
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -35,10 +36,26 @@ pub struct Shared<N> {
     pub sessions: Arc<Registry>,
     /// How many connections there may be.
     pub(crate) admission: Admission,
+    /// Where clients of this process connect.
+    pub(crate) listening: Vec<SocketAddr>,
     /// Who serves clients that ask for no database of the upstreams'.
     pub(crate) aside: OnceLock<Box<dyn Aside>>,
     /// What makes connections to upstreams.
     pub network: N,
+}
+
+impl<N> Shared<N> {
+    /// True if it is this process that listens at the address: a session's connection to it would be a client's,
+    /// whose session needs another one, until no file is left.
+    pub(crate) fn is_itself(&self, address: SocketAddr) -> bool {
+        // A socket can be bound to this machine's own addresses alone.
+        let is_local = || UdpSocket::bind((address.ip(), 0)).is_ok();
+        let listens = |own: &SocketAddr| {
+            own.port() == address.port()
+                && (own.ip() == address.ip() || own.ip().is_unspecified() && is_local())
+        };
+        self.listening.iter().any(listens)
+    }
 }
 
 /// What a session works with: what all share, and its worker's counters.

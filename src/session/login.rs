@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::net::endpoint::{Connected, Purpose};
-use crate::net::{Network, Stream, Transport};
+use crate::net::{Network, Stream, Transport, Unreachable};
 use crate::observe::metrics::Limit;
 use crate::protection::Lexing;
 use crate::upstream::Upstream;
@@ -163,6 +163,12 @@ impl<T: Transport> Login<T> {
                 context.shard().upstream_connect_failures.inc();
             }
         })?;
+        if context.shared.is_itself(destination.address) {
+            let address = destination.address;
+            let error = Unreachable::Itself { address };
+            context.shard().upstream_connect_failures.inc();
+            return Err(error.into());
+        }
         let took = begun.elapsed();
         context.shard().upstream_connect_time.observe(took);
         stream

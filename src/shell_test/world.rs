@@ -167,6 +167,7 @@ impl World {
             routes: Routes::default(),
             sessions: Arc::new(Registry::default()),
             admission: Admission::default(),
+            listening: Vec::new(),
             aside: std::sync::OnceLock::new(),
             network: net.clone(),
         });

@@ -212,10 +212,12 @@ def test_file_descriptors_run_out(tmp_path, odd):
     with server, osprey, contextlib.ExitStack() as stack:
         if odd:
             stack.enter_context(silent(osprey))
+        keys = []
         for _ in range(64):
             client = stack.enter_context(rawpg.Client("127.0.0.1", osprey.port, timeout=3))
             client.start_up(user="app", database="any")
             messages = client.until_ready()
+            keys += [payload for kind, payload in messages if kind == b"K"]
             if rawpg.kinds(messages)[-1:] != "Z":
                 fields = rawpg.error_fields(messages[-1][1])
                 if fields["C"] == "53300":
@@ -229,6 +231,14 @@ def test_file_descriptors_run_out(tmp_path, odd):
                 break
         else:
             raise AssertionError("there were enough")
+        # Nor is it the upstream that cannot be reached.
+        assert osprey.metric("osprey_upstream_connect_failures_total") == 0
+        # Whoever wants to end what takes them is served.
+        for key in keys[:3]:
+            with rawpg.Client("127.0.0.1", osprey.port, timeout=10) as cancelling:
+                cancelling.send(rawpg.cancel(key))
+                assert cancelling.until_closed() == []
+        assert server.cancels == keys[:3]
         # However many come, whoever looks after it is served.
         more = [stack.enter_context(silent(osprey)) for _ in range(100)]
         for _ in range(5):

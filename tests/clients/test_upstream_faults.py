@@ -46,6 +46,17 @@ class Forkless(rawpg.Server):
             connection.sendall(self.answer)
 
 
+def test_a_name_that_leads_to_osprey_itself(tmp_path):
+    """One client would have it open sessions with itself until no file is left."""
+    port = harness.free_port()
+    config = tmp_path / "osprey.toml"
+    upstream = f'[listen]\naddresses = ["127.0.0.1:{port}"]\n[upstream]\naddress = "127.1:{port}"\n'
+    with harness.Osprey.from_file(config, upstream + PLAYED, port=port) as osprey:
+        with pytest.raises(psycopg.OperationalError, match="which is Osprey itself, and not Hologres"):
+            osprey.endpoint("postgres").connect()
+        assert osprey.metric("osprey_sessions_opened_total") == 1
+
+
 @pytest.mark.parametrize(
     "answer", [FORK, rawpg.error("FATAL", "53300", FORK[1:-2].decode())], ids=["protocol 2", "protocol 3"]
 )
