@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::error::Error;
 use super::query::value;
 use super::statement::{Command, Explain, Operand};
@@ -87,23 +89,23 @@ async fn is_quiet<N>(shared: &Shared<N>, database: Option<&str>) -> bool {
 async fn pause(world: &World, database: Option<&str>) -> Result<(), Error> {
     let shared = &world.shared;
     let changes = shared.sessions.pause(database);
-    if let Some(limit) = shared.settings.load().console.pause_timeout {
-        let shared = Arc::clone(shared);
-        let database = database.map(str::to_owned);
-        tokio::spawn(async move {
-            // Whoever has asked may have left; the time runs from when the pause is in force.
-            let quiet = is_quiet(&shared, database.as_deref());
-            let _ = tokio::time::timeout(PAUSE_PATIENCE, quiet).await;
-            tokio::time::sleep(limit).await;
-            if shared.sessions.resume_after(changes) {
-                tracing::warn!(
-                    "console.pause_timeout is over: sessions go on, though nobody said RESUME"
-                );
-            }
-        });
-    }
-    let quiet = is_quiet(shared, database);
-    match tokio::time::timeout(PAUSE_PATIENCE, quiet).await {
+    let timeout = shared.settings.load().console.pause_timeout;
+    let (tell, quiet) = oneshot::channel();
+    let (watched, name) = (Arc::clone(shared), database.map(str::to_owned));
+    // It goes on if whoever has asked leaves.
+    tokio::spawn(async move {
+        let quiet = is_quiet(&watched, name.as_deref());
+        let _ = tell.send(tokio::time::timeout(PAUSE_PATIENCE, quiet).await);
+        let Some(limit) = timeout else { return };
+        // The time runs from when the pause is in force.
+        tokio::time::sleep(limit).await;
+        if watched.sessions.resume_after(changes) {
+            tracing::warn!(
+                "console.pause_timeout is over: sessions go on, though nobody said RESUME"
+            );
+        }
+    });
+    match quiet.await.unwrap_or(Ok(false)) {
         Ok(true) => return Ok(()),
         Ok(false) => {
             let message = "the pause was taken back before everything was quiet";

@@ -10,7 +10,7 @@ use crate::wire::{HEADER, Header, compose};
 
 use super::Core;
 use super::interface::{End, ErrorContext, Event, Outbox, Progress, World};
-use super::ledger::{ABORTED, Expect, Own, OwnError};
+use super::ledger::{ABORTED, Expect, Own, OwnError, QUERY_CANCELED};
 use super::retry::Verdict;
 
 /// Messages longer than this are forwarded without a look.
@@ -312,12 +312,15 @@ impl Core {
             return;
         };
         let aborts = status == Status::Failed;
-        if error.is_asked_for() && !aborts && matches!(own, Own::Set | Own::Restore | Own::Replan) {
-            // The statement that it was meant for is already in the pipe.
-            self.events.push_back(Event::CancelAgain);
-        }
-        if own == Own::Set && !aborts && error.is_cancel() && !error.is_asked_for() {
-            self.events.push_back(Event::SetTimedOut);
+        if error.is_cancel() && !aborts {
+            match own {
+                // The statement that it was meant for is already in the pipe.
+                Own::Set | Own::Restore | Own::Replan if error.is_asked_for() => {
+                    self.events.push_back(Event::CancelAgain);
+                }
+                Own::Set => self.events.push_back(Event::SetTimedOut),
+                _ => {}
+            }
         }
         if matches!(own, Own::Set | Own::Restore) {
             self.route.missed();
@@ -644,7 +647,7 @@ fn cancelled() -> Vec<u8> {
     let fields: [(u8, &[u8]); 4] = [
         (b'S', b"ERROR"),
         (b'V', b"ERROR"),
-        (b'C', b"57014"),
+        (b'C', QUERY_CANCELED),
         (b'M', b"canceling statement due to user request"),
     ];
     let mut frame = Vec::new();

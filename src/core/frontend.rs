@@ -285,7 +285,7 @@ impl Core {
         let parses = matches!(look, Look::Parse(parse, true, _) if parse.name.is_empty() && parse.is_begun());
         let needs_unnamed = !parses && self.names.has_unnamed();
         self.cycle.begin(at, needs_unnamed, &self.ledger);
-        self.names.cycle_begins();
+        self.names.cycle_turns();
         self.context.catch_up(world);
         // All of a simple cycle is known by now.
         let worth = Effects::READS_FOREIGN
@@ -299,7 +299,7 @@ impl Core {
 
     /// The message that ends a cycle was sent; `sent` is the present call's input up to its end.
     fn cycle_sent(&mut self, kind: u8, sent: &[u8]) {
-        self.names.cycle_ends();
+        self.names.cycle_turns();
         if self.cycle.is_skipping() || self.copy.takes_data() {
             return;
         }

@@ -189,10 +189,12 @@ impl OwnError {
 
     /// True if the statement was cancelled, by whomever.
     pub(super) fn is_cancel(&self) -> bool {
-        self.fields().sqlstate() == b"57014"
+        self.fields().sqlstate() == QUERY_CANCELED
     }
 }
 
+/// A cancel that somebody asked for, or a timeout.
+pub(super) const QUERY_CANCELED: &[u8] = b"57014";
 /// `in_failed_sql_transaction`.
 pub(super) const ABORTED: &[u8] = b"25P02";
 

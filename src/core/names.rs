@@ -511,13 +511,8 @@ impl Names {
         portal.map(|portal| portal.sent.clone())
     }
 
-    /// A cycle of the client's begins.
-    pub(super) fn cycle_begins(&mut self) {
-        self.cycle += 1;
-    }
-
-    /// The message was sent that ends it.
-    pub(super) fn cycle_ends(&mut self) {
+    /// A cycle of the client's begins, or the message was sent that ends one.
+    pub(super) fn cycle_turns(&mut self) {
         self.cycle += 1;
     }
 

@@ -239,7 +239,7 @@ impl Core {
     fn note_whole(&mut self, sent: Sent, runs: u32) {
         self.cycle.pass(sent.decision.effects, runs);
         self.count_reads(&sent.decision, runs);
-        self.names.cycle_begins();
+        self.names.cycle_turns();
         self.keep_nothing(0);
         self.ledger.push_passing(sent);
     }

@@ -225,9 +225,10 @@ impl Own {
         }
         if self.temporary.len() == before {
             // What was made by this whole name is what is gone.
-            self.made.retain(|((its_schema, its_name), _)| {
-                schema.is_none() || its_schema.as_deref() != schema || its_name != name
-            });
+            let is_it = |(its_schema, its_name): &WrittenName| {
+                schema.is_some() && its_schema.as_deref() == schema && its_name == name
+            };
+            self.made.retain(|(made, _)| !is_it(made));
             remember(&mut self.dropped, name.to_owned());
         }
         if cascade {

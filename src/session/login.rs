@@ -149,10 +149,17 @@ impl<T: Transport> Login<T> {
         let begun = Instant::now();
         let endpoint = self.upstream.endpoint();
         let connected = endpoint.connect(&context.shared.network, purpose).await;
+        let elsewhere = connected.and_then(|connected| {
+            let address = connected.destination.address;
+            if context.shared.is_itself(address) {
+                return Err(Unreachable::Itself { address });
+            }
+            Ok(connected)
+        });
         let Connected {
             mut stream,
             destination,
-        } = connected.inspect_err(|error| {
+        } = elsewhere.inspect_err(|error| {
             if error.is_for_want_of_files() {
                 // The upstream has no part in that.
                 context
@@ -163,12 +170,6 @@ impl<T: Transport> Login<T> {
                 context.shard().upstream_connect_failures.inc();
             }
         })?;
-        if context.shared.is_itself(destination.address) {
-            let address = destination.address;
-            let error = Unreachable::Itself { address };
-            context.shard().upstream_connect_failures.inc();
-            return Err(error.into());
-        }
         let took = begun.elapsed();
         context.shard().upstream_connect_time.observe(took);
         stream

@@ -12,7 +12,7 @@ use super::super::backend::Fate;
 use super::super::commands::Commands;
 use super::super::cycle::Sending;
 use super::super::interface::{Cure, Event, Outbox, World};
-use super::super::ledger::{Expect, Own};
+use super::super::ledger::{Expect, Own, QUERY_CANCELED};
 use super::super::route::State;
 use super::{Answering, Attempt, CHANGES, Heard, Phase, Sent, Verdict};
 
@@ -34,9 +34,6 @@ const DONE: [(u8, &str); 6] = [
     ),
     (b'R', "osprey"),
 ];
-
-/// A cancel that the client asked for (or a timeout) is what it is told of.
-const QUERY_CANCELED: &[u8] = b"57014";
 
 impl Core {
     /// A cycle begins at this offset within the present call: is it one that might be run again?
